@@ -34,7 +34,7 @@ class RateLimiter:
     """A limiter for one process; threads and event loops may share it.
 
     Args:
-        max_dispatches_per_second: run submissions a second; 0 = no limit.
+        max_submissions_per_second: run submissions a second; 0 = no limit.
         max_burst_size: submissions that may come at once after a rest.
         max_requests_per_second: calls of any kind a second, which may come at once; 0 = no limit.
         clock: seconds, monotonic.
@@ -46,7 +46,7 @@ class RateLimiter:
     def __init__(
         self,
         *,
-        max_dispatches_per_second: float = 0.0,
+        max_submissions_per_second: float = 0.0,
         max_burst_size: int = 1,
         max_requests_per_second: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
@@ -57,7 +57,7 @@ class RateLimiter:
         self._lock = threading.Lock()
         self._held_until = 0.0
         self._submissions = _Gcra(
-            "max_dispatches_per_second", max_dispatches_per_second, max_burst_size
+            "max_submissions_per_second", max_submissions_per_second, max_burst_size
         )
         self._calls = _Gcra(
             "max_requests_per_second", max_requests_per_second, max(1.0, max_requests_per_second)

@@ -154,7 +154,7 @@ class RawClient:
     async def get_run(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> RunReading:
         """Read one run; `timeout` in seconds for all of it.
 
-        An answer that names another run is trouble, and the connections there are are given up:
+        An answer that names another run is trouble, and the connections there are are abandoned:
         it was another call's. A 2.0 task may be read by the id of the workflow run beneath it.
 
         Raises:
@@ -326,7 +326,7 @@ class RawClient:
             reason = await self._failure_reason(run_id, permit, timeout)
         except SkyvernError as exc:
             return self._without_key(classify_reason_error(exc, exception_words(exc)))
-        return Reason(ReasonClass.TOLD, reason=reason)
+        return Reason(ReasonClass.REPORTED, reason=reason)
 
     async def _failure_reason(
         self, run_id: str, permit: Callable[[], Awaitable[None]], timeout: float

@@ -79,7 +79,7 @@ def _latency() -> list[Row]:
     cold = latency.measure(60, (1.7, 2.2))
     return [
         (
-            f"enqueue to POST, a consumer lingers (n={warm.samples})",
+            f"enqueue to POST, a consumer stays idle (n={warm.samples})",
             f"p50 {warm.p50:.1f} ms, p99 {warm.p99:.1f} ms, worst {warm.worst:.1f} ms",
             "",
         ),

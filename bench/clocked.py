@@ -110,7 +110,7 @@ class Clocked:
             while consumer.busy:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         await self.account.send(
-            worker_calls.leave_board(self.account.name, consumer.kind, self.account.lease.name)
+            worker_calls.remove_consumer(self.account.name, consumer.kind, self.account.lease.name)
         )
 
     async def _handled(self, consumer: Consumer[Any], item: Any) -> None:

@@ -23,7 +23,7 @@ from runqueue.store.delivery_calls import record_delivery
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, load
 from runqueue.store.sending import run
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 from worker.stages.packing import ROUNDS, pack_ended
 
 T = TypeVar("T")
@@ -141,7 +141,7 @@ async def _pack(url: str, plain: redis.Redis, count: int) -> tuple[float, list[f
     begun, packed = time.process_time(), 0
     while packed < count:
         await link.send(_heartbeat())
-        some = await pack_ended(cast(AccountLink, link), after_us=0)
+        some = await pack_ended(cast(AccountRuntime, link), after_us=0)
         assert some, "packing stands still"
         packed += some
     cpu = time.process_time() - begun

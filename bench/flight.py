@@ -203,14 +203,14 @@ class _Trial:
         missing, in_line = self._missing(live)
         if missing > 0 and in_line < _IN_LINE:
             # What is left of a run that is met at some moment: anything up to a whole run.
-            self._hand_in(
+            self._enqueue(
                 _HOLD + self._random.random() * duration for _ in range(min(missing, _CALL))
             )
 
     def _keep(self, live: int, duration: float) -> None:
         missing, _ = self._missing(live)
         if missing > 0:
-            self._hand_in(duration for _ in range(min(missing, _CALL)))
+            self._enqueue(duration for _ in range(min(missing, _CALL)))
 
     def _missing(self, live: int) -> tuple[int, int]:
         """How many runs are neither in flight nor waiting, and how many wait."""
@@ -218,7 +218,7 @@ class _Trial:
         flying, in_line = (int(n or 0) for n in found)
         return live - flying - in_line, in_line
 
-    def _hand_in(self, seconds: Iterator[float]) -> None:
+    def _enqueue(self, seconds: Iterator[float]) -> None:
         lines = [
             {
                 "kind": "task",

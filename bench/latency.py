@@ -27,8 +27,8 @@ def measure(samples: int = 500, pause: tuple[float, float] = (0.0, 0.05)) -> Lat
 
     Args:
         samples: how many jobs.
-        pause: least and most seconds between a submission and the next job. A consumer lingers for
-            a second, so longer pauses measure the way through a Celery message.
+        pause: least and most seconds between a submission and the next job. A consumer stays idle
+            for a second, so longer pauses measure the way through a Celery message.
     """
     called: dict[str, float] = {}
     with (

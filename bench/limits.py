@@ -27,7 +27,7 @@ class Limits:
 
 def measure(jobs: int = 4000) -> Limits:
     """Let runs pass a rate, then as many at once as a cap lets through."""
-    rated, submitted = _run(jobs, "0.1", RUNQUEUE_MAX_DISPATCHES_PER_SECOND=str(RATE))
+    rated, submitted = _run(jobs, "0.1", RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND=str(RATE))
     capped, _ = _run(jobs // 10, "0.5", RUNQUEUE_MAX_CONCURRENT_RUNS=str(CAP))
     used = (jobs - BURST) / (submitted[-1] - submitted[0]) / RATE
     return Limits(used, rated["max_submissions_in_window"], capped["max_live"])

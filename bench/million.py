@@ -69,7 +69,7 @@ def measure(*, over_http: bool, count: int = 1_000_000) -> Million:
         count: lines of the file.
     """
     settings = {
-        "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": str(_RATE),
+        "RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": str(_RATE),
         "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
         "RUNQUEUE_POLL_MIN_SECONDS": "2",
     }
@@ -99,14 +99,14 @@ class _Trial:
         _write(self._small, "small", SMALL)
         if self._gateway is not None:
             self._gateway.start()
-        small = self._hand_in(self._small)
+        small = self._enqueue(self._small)
         self._queue.cancel_batch(self._sealed().id)
         before = self._used()
         runs_before = self._submitted()
         kept = self._killed_half_way()
         gateway_before = self._gateway_mb()
         start = time.perf_counter()
-        whole = self._hand_in(self._file)
+        whole = self._enqueue(self._file)
         took = time.perf_counter() - start
         batch = self._sealed()
         redis_bytes = (self._used() - before) / self._count
@@ -144,7 +144,7 @@ class _Trial:
                 command.kill()
         return self._jobs() - base
 
-    def _hand_in(self, file: Path) -> "_Seen":
+    def _enqueue(self, file: Path) -> "_Seen":
         with self._command(file) as command, _watching(self._sizes(command.pid)) as seen:
             code = command.wait(900)
         assert code == 0, (self._stack.folder / "submit.log").read_text()[-2000:]

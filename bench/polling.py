@@ -14,7 +14,7 @@ import structlog
 from bench.clocked import Clocked, clocked
 from config.settings import Settings
 from simulator.model.options import Options
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 
 #: Minutes that a run takes, and the share by which that varies.
 SCENARIOS = ((5, 0.0), (5, 0.5), (30, 0.5))
@@ -54,14 +54,14 @@ def measure(duration: float, live: int = 1000, spread: float = 0.0, *, lists: bo
         lists: False = a GET per run and look.
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    with mock.patch.object(AccountLink, "may_list", return_value=lists):
+    with mock.patch.object(AccountRuntime, "may_list", return_value=lists):
         return asyncio.run(_measure(duration, live, spread))
 
 
 async def _measure(duration: float, live: int, spread: float) -> Seen:
     options = Options(duration=duration, duration_spread=spread)
     limits = {
-        "max_dispatches_per_second": live / duration,
+        "max_submissions_per_second": live / duration,
         "max_burst_size": 5,
         "max_concurrent_runs": 0,
         "max_requests_per_second": 0,

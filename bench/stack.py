@@ -17,7 +17,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 #: No limit of ours binds, and a run is looked at as soon as it is there.
 UNLIMITED = {
-    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "0",
+    "RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": "0",
     "RUNQUEUE_MAX_BURST_SIZE": "0",
     "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
     "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "0",

@@ -56,7 +56,7 @@ class Limits(BaseModel):
     """The limits of an account; 0 = no limit. The defaults suit a plan of 10 runs."""
 
     #: Submissions per second, shared by every process.
-    max_dispatches_per_second: Rate = 2
+    max_submissions_per_second: Rate = 2
     #: Submissions (and calls) that may go at once after a pause.
     max_burst_size: Annotated[int, Field(ge=0, le=100_000)] = 5
     #: Runs under way at once.
@@ -99,7 +99,7 @@ class Account(Limits, AccountWebhooks, AccountProxy):
     def for_queue(self) -> dict[str, float]:
         """Return the limits under their names in the queue."""
         return {
-            "dispatches_per_second": self.max_dispatches_per_second,
+            "submissions_per_second": self.max_submissions_per_second,
             "burst_size": self.max_burst_size,
             "concurrent_runs": self.max_concurrent_runs,
             "requests_per_second": self.max_requests_per_second,

@@ -41,7 +41,7 @@ class Judgement:
     lost: int = 0
     doubled: int = 0
     unconfirmed: int = 0
-    strays: int = 0
+    orphans: int = 0
     doubts: Tallies = field(default_factory=Tallies)
     recovered: float | None = None
     seconds: float = 0.0
@@ -127,9 +127,9 @@ def _judge_runs(
     found.doubts = lab.doubts.tallies(lab.marked, twice)
     strangers = set(counts) - set(lab.accepted.values())
     lab.expect(not strangers, f"runs of jobs that nobody submitted: {sorted(strangers)[:5]}")
-    strays = {stray.run_id for stray in lab.queue.strays()}
-    found.strays = len(strays)
-    hidden = _hidden(lab, jobs, [run for run in runs if run["run_id"] not in strays])
+    orphans = {orphan.run_id for orphan in lab.queue.orphans()}
+    found.orphans = len(orphans)
+    hidden = _hidden(lab, jobs, [run for run in runs if run["run_id"] not in orphans])
     if allows_doubles:
         lab.note(f"{len(hidden)} runs that are shown nowhere")
     lab.expect(

@@ -44,14 +44,14 @@ class Tallies:
 
     Args:
         marked: the server's search finds their runs by the attempt's marker.
-        unmarked: only the echoed request tells whose run it is.
+        no_marker: only the echoed request tells whose run it is.
     """
 
     marked: Tally = field(default_factory=Tally)
-    unmarked: Tally = field(default_factory=Tally)
+    no_marker: Tally = field(default_factory=Tally)
 
     def __add__(self, other: "Tallies") -> "Tallies":
-        return Tallies(self.marked + other.marked, self.unmarked + other.unmarked)
+        return Tallies(self.marked + other.marked, self.no_marker + other.no_marker)
 
 
 class Doubts:
@@ -112,7 +112,7 @@ class Doubts:
         """Note which jobs stand in unconfirmed, and at which attempt."""
         ids = [
             str(id_)
-            for name in ("unconfirmed", "parked")
+            for name in ("unconfirmed", "unconfirmed_no_slot")
             for id_ in self._client.zrange(f"{self._prefix}{name}", 0, -1)
         ]
         with self._client.pipeline(transaction=False) as pipe:

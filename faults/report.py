@@ -12,7 +12,7 @@ from faults.registry import GROUPS, Experiment
 
 _NONE = "-"
 #: Shares of the submissions in doubt that have to settle by themselves.
-MARKED, UNMARKED = 1.0, 0.99
+MARKED, NO_MARKER = 1.0, 0.99
 _FIGURES = ("jobs", "lost", "doubled", "unconfirmed left", "recovers in", "notes")
 #: Of the file.
 COLUMNS = (
@@ -60,7 +60,7 @@ def shortfalls(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> 
         f"of {tally.lost} {what} submissions in doubt only {tally.settled} were settled"
         for what, tally, least in (
             ("findable", all_.marked, MARKED),
-            ("unmarkable", all_.unmarked, UNMARKED),
+            ("no_marker", all_.no_marker, NO_MARKER),
         )
         if tally.settled < least * tally.lost
     ]
@@ -74,7 +74,7 @@ def _all_doubts(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) ->
 def _doubts(tallies: Tallies) -> list[str]:
     words = (
         ("findable by a marker", tallies.marked),
-        ("recognised only by their request", tallies.unmarked),
+        ("recognised only by their request", tallies.no_marker),
     )
     return [f"{what}: {_share(tally)} settled by themselves" for what, tally in words if tally.lost]
 
@@ -110,6 +110,6 @@ def _cells(findings: Judgement) -> list[str]:
     counts = (findings.jobs, findings.lost, findings.doubled, findings.unconfirmed)
     notes = [
         *findings.notes,
-        *([f"{findings.strays} orphan runs shown"] if findings.strays else []),
+        *([f"{findings.orphans} orphan runs shown"] if findings.orphans else []),
     ]
     return [*map(str, counts), recovered, "; ".join(notes)]

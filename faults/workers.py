@@ -11,7 +11,7 @@ from lab.waiting import until
 
 #: The settings of every worker unless an experiment says otherwise.
 SETTINGS = {
-    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "0",
+    "RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": "0",
     "RUNQUEUE_MAX_BURST_SIZE": "0",
     "RUNQUEUE_MAX_CONCURRENT_RUNS": "40",
     "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "0",

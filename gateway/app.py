@@ -25,7 +25,7 @@ from gateway.api import (
 )
 from gateway.api.openapi import describe
 from gateway.api.routing import by_name
-from gateway.auth.audit import Noting
+from gateway.auth.audit import ChangeRecorder
 from gateway.auth.refusals import Refusals
 from gateway.auth.tokens import requires
 from gateway.http.cookies import PlainCookies
@@ -33,7 +33,7 @@ from gateway.http.counting import Counting
 from gateway.http.problems import add_handlers, answers
 from gateway.http.trace_context import CallersTrace
 from gateway.page import routes
-from gateway.state.state import Gate
+from gateway.state.state import GatewayState
 from gateway.tenants.rate_limit import RateLimitHeaders
 from gateway.webhooks import receiver
 
@@ -59,7 +59,7 @@ async def openapi(request: Request) -> dict[str, Any]:
     return describe(request.app)
 
 
-def make_app(gate: Gate) -> FastAPI:
+def make_app(gate: GatewayState) -> FastAPI:
     """Return the application of a gateway."""
     app = FastAPI(
         title="runqueue gateway",
@@ -85,7 +85,7 @@ def make_app(gate: Gate) -> FastAPI:
         app.router.routes.extend(part.router.routes)
     app.router.routes.extend(router.routes)
     app.router.routes.extend(routes.routes())
-    app.add_middleware(Noting, gate=gate)
+    app.add_middleware(ChangeRecorder, gate=gate)
     app.add_middleware(Refusals, metrics=gate.metrics, closing=gate.closing)
     app.add_middleware(Counting)
     app.add_middleware(PlainCookies)

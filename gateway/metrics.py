@@ -23,7 +23,7 @@ class WebhookOutcome(StrEnum):
     NOTED = "noted"
     DUPLICATE = "duplicate"
     RETRIED = "retried"
-    STRAY = "stray"
+    ORPHAN = "orphan"
     OTHER = "other"
     UNKNOWN = "unknown"
     BAD_ADDRESS = "bad_address"

@@ -15,7 +15,7 @@ from config.settings import Settings
 from gateway.app import make_app
 from gateway.auth.local_token import local_token
 from gateway.auth.metrics_token import scrape_token
-from gateway.state.state import Gate
+from gateway.state.state import GatewayState
 from runqueue.store.scripts import library
 
 log = structlog.get_logger()
@@ -44,7 +44,7 @@ class Server(uvicorn.Server):
         token = scrape_token(settings.scrape_token_file)  # before threads begin
         library()  # while there are files left to open
         own = None if settings.api_tokens else local_token()
-        self._gate = Gate(settings, url, own)
+        self._gate = GatewayState(settings, url, own)
         self._gate.scrape_token = token
         self._announce = started
         super().__init__(_config(settings, self._gate))
@@ -123,7 +123,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     return made
 
 
-def _config(settings: Settings, gate: Gate) -> uvicorn.Config:
+def _config(settings: Settings, gate: GatewayState) -> uvicorn.Config:
     return uvicorn.Config(
         make_app(gate),
         host=settings.gateway_host,

@@ -27,11 +27,11 @@ EXAMPLES = Path(__file__).parent / "examples"
 RESULTS = Path(".runqueue") / "demo-results.jsonl"
 
 _KEY = "simulator-key"
-#: Seconds after which the demo is given up; it takes about 20.
+#: Seconds after which the demo is abandoned; it takes about 20.
 _DEADLINE = 110.0
 _STOP_SECONDS = 20.0
 _SETTINGS = {
-    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "50",
+    "RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": "50",
     "RUNQUEUE_MAX_BURST_SIZE": "10",
     "RUNQUEUE_MAX_CONCURRENT_RUNS": "40",
     "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "0",

@@ -172,7 +172,7 @@ def _retry() -> Schema:
         "max_attempts": "Runs in all, the first included.",
         "retry_on": f"{', '.join(Retry().retry_on)} (the default), terminated, and error codes.",
         "min_backoff": "Seconds before the second run.",
-        "max_backoff": "Seconds before any further run.",
+        "max_backoff": "Seconds before any extra run.",
         "max_doublings": "How often the wait doubles.",
     }
     return {

@@ -274,10 +274,10 @@ class Course:
             self._recovery_seen_at = self._loop.time()
         self._ledger.judge_waiting(jobs, max(self._quiet_from, self._recovery_seen_at))
         endless = sum(run.plan.end == "never" for run in self.world.live_runs())
-        if endless and stats.strays_live:
+        if endless and stats.orphans_live:
             self.world.note("a person cancels orphans")
             await self._faults.operator.cancel_orphans(queue)
-        may_end = stats.strays_live > (endless if self._plan.refuses_cancels else 0)
+        may_end = stats.orphans_live > (endless if self._plan.refuses_cancels else 0)
         may_end |= stats.hold_kind == "redis" or is_reporting  # a recovery shows lost runs
         return open_ | ({JobState.RUNNING} if may_end else set())
 
@@ -291,7 +291,7 @@ class Course:
         orphans: list[str] = []
         cursor = "0"
         while True:
-            cursor, found = await queue.send(operator_calls.list_strays("default", cursor, 100))
+            cursor, found = await queue.send(operator_calls.list_orphans("default", cursor, 100))
             orphans += [one.run_id for one in found]
             if cursor == "0":
                 break
@@ -302,7 +302,7 @@ class Course:
         changes = self.world.server_changes * (plan.max_burst_size + 2)
         seconds = 3.0 if any("redis" in fault.kind for fault in plan.faults) else 0.5
         ledger.judge_submissions(
-            *(skyvern.submitted, plan.max_dispatches_per_second),
+            *(skyvern.submitted, plan.max_submissions_per_second),
             *(plan.max_burst_size + 2 + changes, seconds),
         )
         # A read whose answer was another's is repeated at once, over a new connection.
@@ -360,7 +360,7 @@ class Course:
             )
         )
         live = {job.id for job in jobs if job is not None and job.state in LIVE}
-        return live | {f"stray {run.decode()}" for run in self.world.read_hash("stray_takes")}
+        return live | {f"orphan {run.decode()}" for run in self.world.read_hash("orphan_takes")}
 
     def _judge_slots(
         self, jobs: Mapping[int, Job | None], stats: AccountStats, orphans: Sequence[str]
@@ -376,8 +376,8 @@ class Course:
         live = sum(
             not run.is_over(now) and not self._conduct.is_overdue(run) for run in found if run
         )
-        if live > stats.strays_live:
-            self._ledger.fail(f"I3: {live} orphans go on, and {stats.strays_live} hold a slot")
+        if live > stats.orphans_live:
+            self._ledger.fail(f"I3: {live} orphans go on, and {stats.orphans_live} hold a slot")
 
     def _judge_slots_in_doubt(self, jobs: Mapping[int, Job | None]) -> None:
         """Judge that a task in doubt holds no slot once any run of it would be over (I8)."""

@@ -14,10 +14,10 @@ from runqueue.store.keys import Keys
 from simulation import server
 from simulation.judges.ledger import job_number
 from simulation.operators import Operator
+from simulation.other_users import OtherUsers
 from simulation.plan import MAX_STEPS, OF_SKYVERN, Fault
 from simulation.processes import SimulatedProcess, start_in
 from simulation.producers import Producer
-from simulation.strangers import Strangers
 from simulation.virtual.addresses import API_KEY, PUBLIC_URL
 from simulation.world import SLOWNESS, World
 from simulator.delivery import signed_headers
@@ -138,7 +138,7 @@ class FaultInjector:
         self._copied_at: dict[Fault, float] = {}
         #: The values of each field that faults set: its own, then those of the faults under way.
         self._values: dict[tuple[str, str], list[Any]] = {}
-        self._strangers = Strangers(world)
+        self._strangers = OtherUsers(world)
         #: Whether something that has ended keeps a key: one at a time does.
         self._is_kept = False
 

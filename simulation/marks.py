@@ -62,11 +62,11 @@ _BY_SCRIPT: tuple[tuple[str, str, _Reached], ...] = (
         "retry_run",
         _runs_again(is_occupied=True, code=1),
     ),
-    ("two searches prove that there is no run", "record_search", _searched("negative", 2)),
-    ("a search finds nothing and proves nothing", "record_search", _searched("absent", 1)),
+    ("two searches prove that there is no run", "record_search", _searched("not_found", 2)),
+    ("a search finds nothing and proves nothing", "record_search", _searched("not_seen", 1)),
     ("a run is canceled at its limit", "cancel_overdue", lambda _, reply: reply > 0),
-    ("a run is given up", "give_up", lambda _, reply: 1 in reply),
-    ("an orphan run is over", "strays_over", lambda _, reply: reply > 0),
+    ("a run is abandoned", "abandon_run", lambda _, reply: 1 in reply),
+    ("an orphan run is over", "orphans_over", lambda _, reply: reply > 0),
 )
 #: Told by a line of the log.
 _BY_LOG = {
@@ -76,13 +76,13 @@ _BY_LOG = {
     "jobs_may_have_runs": "a recovery has jobs searched",
     "permit_too_old": "a claim is answered too late to be sent",
     "lists_ended": "lists end",
-    "cancel_given_up": "a cancel is given up",
+    "cancel_abandoned": "a cancel is abandoned",
 }
 #: Told by a count of the account's, at the end.
 _BY_TOTAL = {
     "resubmitted": "a job is submitted again after a search",
     "clock_steps": "a step of Redis' clock is believed",
-    "webhooks:gave_up": "a webhook is given up",
+    "webhooks:abandoned": "a webhook is abandoned",
     "seen:missed": "a run's end is found by a list",
     "fenced:mark_running": "a late record is refused",
     "fenced:mark_unconfirmed": "a late record is refused",
@@ -90,7 +90,13 @@ _BY_TOTAL = {
     "fenced:give_back": "a late record is refused",
 }
 #: Scripts after which runs that no job owns are looked at.
-MAKES_OR_ENDS_ORPHANS = {"give_up", "mark_running", "poll_claim", "record_webhook", "strays_over"}
+MAKES_OR_ENDS_ORPHANS = {
+    "abandon_run",
+    "mark_running",
+    "poll_claim",
+    "record_webhook",
+    "orphans_over",
+}
 #: Told by what is seen of jobs and orphan runs.
 PUT_OFF, KEY_FREED = "a job waited for a budget, and ran", "an orphan run frees its keys"
 MARKS = (

@@ -281,11 +281,11 @@ class Operator:
 
     async def cancel_orphans(self, queue: AsyncRunQueue) -> None:
         """Cancel a hundred runs that no job owns; a job that would get one is run again."""
-        _, found = await queue.send(operator_calls.list_strays("default", "0", 100))
+        _, found = await queue.send(operator_calls.list_orphans("default", "0", 100))
         orphans = {one.job_id for one in found}
         ledger = self._world.ledger
         ledger.forgotten |= {one.number for one in ledger.current() if one.job_id in orphans}
-        await queue.send(operator_calls.cancel_strays("default", [one.run_id for one in found]))
+        await queue.send(operator_calls.cancel_orphans("default", [one.run_id for one in found]))
 
     async def _settle(self, queue: AsyncRunQueue, decision: str) -> None:
         """Settle unconfirmed jobs, whose runs may be live; `resubmit` allows one run more."""

@@ -54,8 +54,8 @@ class Fault:
 #: the workers that send them.
 NEVER_ENDS, ANSWERS_NO_CALL, KILLS_WORKERS = "never ends", "answers no call", "kills workers"
 SPECIAL_RUNS = (NEVER_ENDS, ANSWERS_NO_CALL, KILLS_WORKERS)
-#: Seconds after which a run is given up whose cancel is never confirmed, and some more.
-_GIVEN_UP = (620.0, 640.0)
+#: Seconds after which a run is abandoned whose cancel is never confirmed, and some more.
+_ABANDONED = (620.0, 640.0)
 #: The shares of ended jobs that a batch's callbacks report.
 _SHARES = (0.3, 0.6)
 #: Runs of workflows: that fail and are tried again by Skyvern; that cannot be read.
@@ -165,7 +165,7 @@ class SimulationPlan:
         seed: the seed of its random numbers.
         minutes: simulated minutes; jobs that have not ended by then get more.
         workers, gateways: numbers of processes.
-        max_concurrent_runs, max_dispatches_per_second, max_requests_per_second: of the account.
+        max_concurrent_runs, max_submissions_per_second, max_requests_per_second: of the account.
         max_run_seconds: the time limit of a run.
         run_seconds: the average time of a run.
         bad_run_share: the share of runs that fail or time out.
@@ -200,7 +200,7 @@ class SimulationPlan:
     workers: int
     gateways: int
     max_concurrent_runs: int
-    max_dispatches_per_second: float
+    max_submissions_per_second: float
     max_requests_per_second: float
     max_run_seconds: float
     run_seconds: float
@@ -445,7 +445,7 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
         workers=chance.choice([1, 2, 2, 3, 3]),
         gateways=chance.choice([0, 1, 2, 2]),
         max_concurrent_runs=at_once,
-        max_dispatches_per_second=chance.choice([0, 0, 1, 2, 5]),
+        max_submissions_per_second=chance.choice([0, 0, 1, 2, 5]),
         max_requests_per_second=chance.choice([0, 10, 10, 20]),
         max_run_seconds=max(chance.choice([60, 120, 600]), _least_run_seconds(requests)),
         run_seconds=min(fits, chance.choice([1, 4, 10, 30, 90])),
@@ -590,7 +590,7 @@ def _calls_are_few(plan: SimulationPlan, _chance: Random) -> SimulationPlan:
     return replace(
         _at_once(plan, 0.3),
         max_requests_per_second=2,
-        max_dispatches_per_second=0,
+        max_submissions_per_second=0,
         max_concurrent_runs=20,
         gateways=0,
         run_seconds=min(plan.run_seconds, 4),
@@ -625,7 +625,7 @@ def _webhooks_are_cut_off(plan: SimulationPlan, _chance: Random) -> SimulationPl
     ]
     return replace(
         plan.with_requests(tuple(many)),
-        max_dispatches_per_second=0,
+        max_submissions_per_second=0,
         max_requests_per_second=0,
         max_concurrent_runs=20,
         gateways=1,
@@ -663,7 +663,7 @@ def _an_orphan_takes_a_slot(plan: SimulationPlan, chance: Random) -> SimulationP
     late = [
         replace(
             one,
-            delay=round(chance.uniform(*_GIVEN_UP), 3),
+            delay=round(chance.uniform(*_ABANDONED), 3),
             keys=() if one.number % 10 else keys[: one.number // 20],
         )
         for one in others
@@ -730,7 +730,7 @@ def _with_plain_jobs(plan: SimulationPlan, jobs: tuple[PlannedJob, ...]) -> Simu
         key_rates=(),
         strict_budget=0,
         budgets=(),
-        max_dispatches_per_second=0,
+        max_submissions_per_second=0,
         max_requests_per_second=0,
         run_seconds=min(plan.run_seconds, 4),
         bad_run_share=0,
@@ -902,12 +902,12 @@ def _with_more_of(kind: str, plan: SimulationPlan, chance: Random, until: float)
 
 def _with_theme(plan: SimulationPlan, chance: Random, first: str, until: float) -> SimulationPlan:
     """Draw faults that go together, and one of the kind that the plan has in any case."""
-    kinds, is_unmarked = chance.choice(_THEMES)
+    kinds, has_no_marker = chance.choice(_THEMES)
     if not _exclude_each_other({*kinds}, {first}):
         kinds = (first, *kinds)
     count = chance.choice([4, 8, 12])
     faults = _drawn(chance, kinds, plan.requests, until, count, first=kinds)
-    if is_unmarked:
+    if has_no_marker:
         plan = replace(plan, gateways=0, run_tags=False)
     return plan.with_faults(tuple(faults))
 
@@ -981,7 +981,7 @@ def _requests(chance: Random, until: float) -> Iterator[PlannedJob]:
                 group=group if group != "own" else f"g{number}",
                 delay=chance.choice([0, 0, 0, 0, 5, 30]),
                 deadline=chance.choice([None] * 8 + [60.0, round(chance.uniform(600, 20_000))]),
-                on_unconfirmed=chance.choice(["auto"] * 6 + ["park", "resubmit"]),
+                on_unconfirmed=chance.choice(["auto"] * 6 + ["hold", "resubmit"]),
                 runs=chance.choice([1, 1, 1, 2, 3]),
                 has_webhook=chance.random() < 0.3,
                 **_details(chance, number, is_single=route == "alone" and size == 1),
@@ -1010,9 +1010,9 @@ def _with_special_jobs(chance: Random, requests: tuple[PlannedJob, ...]) -> tupl
         if odd == ANSWERS_NO_CALL:
             changed[at] = replace(changed[at], cancel_after=chance.choice([None, 5.0, 5.0]))
             if changed[at].cancel_after:
-                # Half of the others begin once its run is given up, and takes a slot as an orphan.
+                # Half of the others begin once its run is abandoned, and takes a slot as an orphan.
                 changed = [
-                    replace(one, delay=chance.uniform(*_GIVEN_UP))
+                    replace(one, delay=chance.uniform(*_ABANDONED))
                     if not one.run and one.deadline is None and chance.random() < 0.5
                     else one
                     for one in changed
@@ -1039,7 +1039,7 @@ def _details(chance: Random, number: int, *, is_single: bool) -> dict[str, Any]:
 
 
 def _least_run_seconds(requests: Sequence[PlannedJob]) -> float:
-    """Return how long runs may take at least: one that is canceled in vain is given up before."""
+    """Return how long runs may take at least: one that is canceled in vain is abandoned before."""
     return 900.0 if any(one.run == ANSWERS_NO_CALL and one.cancel_after for one in requests) else 0
 
 

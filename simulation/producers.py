@@ -279,7 +279,7 @@ class Producer:
             request.runs,
             started + request.delay - _EARLY,
             request.on_unconfirmed == "resubmit",
-            request.on_unconfirmed == "park" or not self._world.plan.correlation,
+            request.on_unconfirmed == "hold" or not self._world.plan.correlation,
             f"{USER_URL}/{request.number}" if request.has_webhook else "",
             now + (request.deadline or float("inf")),
             request.run == ANSWERS_NO_CALL,

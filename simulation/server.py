@@ -42,7 +42,7 @@ from simulation.processes import EPOCH, SimulatedProcess
 #: Seconds that a client waits for an answer, as `runqueue/connection/client.py` has it.
 ANSWER_SECONDS = 4.0
 #: Seconds in which a process makes a step of the clock known that it witnessed.
-_TOLD_SECONDS = 5.0
+_REPORTED_SECONDS = 5.0
 #: The commands that run scripts; a history records only these.
 _SCRIPTS = {"fcall"}
 _START_SECONDS = 10.0
@@ -244,7 +244,7 @@ class SimulatedRedis:
         for step in list(self._ahead):
             at, seconds, witnesses = step
             if process in witnesses:
-                if now > at + _TOLD_SECONDS:
+                if now > at + _REPORTED_SECONDS:
                     self._ahead.remove(step)
             elif all(one.is_dead for one in witnesses):
                 self.unwitnessed += seconds

@@ -45,7 +45,7 @@ def shrink_plan(plan: SimulationPlan) -> str:
             (
                 f"seed {plan.seed}: {plan.workers} workers, {plan.gateways} gateways,"
                 f" {plan.max_concurrent_runs} runs at once,"
-                f" {plan.max_dispatches_per_second} submissions and"
+                f" {plan.max_submissions_per_second} submissions and"
                 f" {plan.max_requests_per_second} calls a second, runs of {plan.run_seconds} s"
             ),
             *(f"  {request}" for request in plan.requests),

@@ -178,7 +178,7 @@ class World(Observer):
         )
         self.liveness = LivenessJudge(
             *(self.ledger, self.requests, plan.batch_rules, self.submissions, self.marks.reached),
-            has_rates=bool(plan.max_dispatches_per_second or plan.max_requests_per_second),
+            has_rates=bool(plan.max_submissions_per_second or plan.max_requests_per_second),
         )
 
     def _set_up_ledger(self) -> None:
@@ -290,7 +290,7 @@ class World(Observer):
                 stats = self.server.query(job_calls.stats("default"))
                 self.conduct.judge_claim(str(arguments[1]), attempts, stats)
         if script in MAKES_OR_ENDS_ORPHANS:
-            self.marks.note_orphans(self.read_hash("stray_takes"))
+            self.marks.note_orphans(self.read_hash("orphan_takes"))
 
     @_shows_errors
     def on_arrived(self, content: bytes) -> None:
@@ -319,8 +319,8 @@ class World(Observer):
         (job,) = self.server.query(job_calls.get_jobs("default", [job_id], result=False))
         run_id = orjson.loads(body)["run_id"]
         run = self.skyvern.store.get(run_id)
-        strays = Keys("default").prefix + "strays"
-        if self.ledger.lost_writes and self.server.valkey.client.hexists(strays, run_id):
+        orphans = Keys("default").prefix + "orphans"
+        if self.ledger.lost_writes and self.server.valkey.client.hexists(orphans, run_id):
             return  # a failover lost the claim: the job has this run from its next claim on
         if status < 300:
             is_occupied = run is not None and run.occupied is not None
@@ -390,7 +390,7 @@ class World(Observer):
             SKYVERN_API_KEY=SecretStr(API_KEY),
             SKYVERN_BASE_URL=SKYVERN_URL,
             max_concurrent_runs=plan.max_concurrent_runs,
-            max_dispatches_per_second=plan.max_dispatches_per_second,
+            max_submissions_per_second=plan.max_submissions_per_second,
             max_requests_per_second=plan.max_requests_per_second,
             max_run_seconds=plan.max_run_seconds,
             public_url=PUBLIC_URL if plan.gateways else None,

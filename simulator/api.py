@@ -126,7 +126,7 @@ class RunApi:
         return await self._run_block(request, DownloadFields, "File Download")
 
     async def retry_workflow_run(self, request: web.Request) -> web.Response:
-        """`POST /v1/workflows/runs/{run_id}/retry`: a further run with the same parameters."""
+        """`POST /v1/workflows/runs/{run_id}/retry`: an extra run with the same parameters."""
         run = self.run_of(request, "Workflow run not found {}", kinds={"workflow_run"})
         if not run.is_over(self.clock()):
             raise RefusedError(400, "Only terminal workflow runs can be retried")

@@ -90,7 +90,7 @@ class Webhooks:
         run.webhook_failure_reason = run.webhook_failure_reason or attempt.failure
         if attempt.status_code is None:
             run.lose_end(self._imitated)
-        self.counts["delivered" if attempt.arrived else "given_up"] += 1
+        self.counts["delivered" if attempt.arrived else "abandoned"] += 1
         return attempt
 
     async def replay(self, run: Run, url: str) -> Json:

@@ -234,7 +234,7 @@ def _say_nothing_but_logs(options: dict[str, Any]) -> None:
 def _warn_of_request_rate() -> None:
     for name, account in settings.all_accounts().items():
         share = 0.7 * account.max_requests_per_second
-        if 0 < share < (account.max_dispatches_per_second or float("inf")):
+        if 0 < share < (account.max_submissions_per_second or float("inf")):
             log.warning("request_rate_caps_submissions", account=name, submissions_per_second=share)
 
 

@@ -101,11 +101,11 @@ class Intake:
         for start in range(0, len(lines), CHUNK):
             some = lines[start : start + CHUNK]
             with continuing(traceparent):
-                refused += self._patiently(partial(self._hand_in, some), task_id, give_up)
+                refused += self._patiently(partial(self._enqueue_lines, some), task_id, give_up)
         if refused:
             log.warning("lines_refused", task_id=task_id, lines=refused)
 
-    def _hand_in(self, lines: Sequence[InboxLine]) -> int:
+    def _enqueue_lines(self, lines: Sequence[InboxLine]) -> int:
         known = self._queue.accounts()
         checked = check_lines(lines, NAMESPACE, known)
         stopped: Exception | None = None

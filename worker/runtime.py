@@ -26,7 +26,7 @@ from runqueue.connection.redis_errors import Cause, cause_of, damage_of
 from runqueue.store.accounts import check_names
 from runqueue.store.keys import ACCOUNTS
 from worker.celery_intake import Intake
-from worker.process.account import AccountLink, proxies_of
+from worker.process.account import AccountRuntime, proxies_of
 from worker.process.metrics import CONSUMERS, LOOP_LAG
 from worker.process.script_client import DirectCalls
 from worker.stages.callbacks import CallbackConsumer
@@ -54,8 +54,8 @@ CUT_SECONDS = 1.0
 GOODBYE_SECONDS = 10.0
 
 
-class AccountWorker(AccountLink):
-    """An `AccountLink` and one consumer of each stage; arguments as there."""
+class AccountWorker(AccountRuntime):
+    """An `AccountRuntime` and one consumer of each stage; arguments as there."""
 
     def __init__(
         self,

@@ -16,13 +16,13 @@ from api_client.errors import ApiError, NotFoundError, NotSupported
 class ReplayClass(StrEnum):
     """What having a webhook sent again came to.
 
-    TRIED: Skyvern sent it, and reports what the receiver said. UNTOLD: an old server sent it and
-    reports no more. PENDING: the run is about to be tried again. REFUSED: it will never be sent.
-    TROUBLE: nothing was learned; it may have been sent.
+    TRIED: Skyvern sent it, and reports what the receiver said. NOT_REPORTED: an old server sent it
+    and reports no more. PENDING: the run is about to be tried again. REFUSED: it will never be
+    sent. TROUBLE: nothing was learned; it may have been sent.
     """
 
     TRIED = "tried"
-    UNTOLD = "untold"
+    NOT_REPORTED = "not_reported"
     PENDING = "pending"
     REFUSED = "refused"
     TROUBLE = "trouble"
@@ -60,11 +60,11 @@ class Replay:
 class ReasonClass(StrEnum):
     """What reading why a webhook did not arrive came to.
 
-    TOLD: see the reason. NOT_FOUND: the server knows no such run. NOT_SUPPORTED: it does not say.
-    TROUBLE: nothing was learned; try again later.
+    REPORTED: see the reason. NOT_FOUND: the server knows no such run. NOT_SUPPORTED: it does not
+    say. TROUBLE: nothing was learned; try again later.
     """
 
-    TOLD = "told"
+    REPORTED = "reported"
     NOT_FOUND = "not_found"
     NOT_SUPPORTED = "not_supported"
     TROUBLE = "trouble"
@@ -121,7 +121,9 @@ def _tried(status: int, body: bytes, parsed: Any) -> Replay:
             status_code=status,
         )
     if isinstance(parsed, dict) or body.strip() in {b"", b"null"}:
-        return Replay(ReplayClass.UNTOLD, detail="the server does not tell", status_code=status)
+        return Replay(
+            ReplayClass.NOT_REPORTED, detail="the server does not tell", status_code=status
+        )
     return Replay(
         ReplayClass.TROUBLE, detail="the body is not a replay's answer", status_code=status
     )

@@ -293,7 +293,7 @@ def _socket(address: AddrInfoType) -> socket.socket:
     """Make a socket whose bytes arrive soon or never.
 
     The system goes on sending what was not acknowledged for minutes, also once the connection is
-    closed: after a cut of the network a submission would arrive that was given up long ago, looked
+    closed: after a cut of the network a submission would arrive that was abandoned long ago, looked
     for in vain, and made again.
     """
     family, kind, protocol, *_ = address

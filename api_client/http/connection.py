@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         origin: scheme, host and port that it goes to; set by the pool.
-        due: the time of the loop's clock at which its request is given up; likewise.
+        due: the time of the loop's clock at which its request is abandoned; likewise.
         idle_since: monotonic seconds; likewise.
     """
 

@@ -372,7 +372,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             raise NotSentError(not_connected(request, exc, self._proxies)) from cause(exc)
 
     def _begin(self, request: Request) -> _Opened:
-        """Begin in the running loop; what belongs to one that has ended is given up."""
+        """Begin in the running loop; what belongs to one that has ended is abandoned."""
         if self._closed:
             raise NotSentError(f"{request.name}: the transport is closed")
         left = self._opened

@@ -8,7 +8,7 @@ from faults.workers import Worker
 from lab.ways import Way
 
 _RUNS = ("--duration", "1")
-_PACED = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "20", "RUNQUEUE_MAX_BURST_SIZE": "5"}
+_PACED = {"RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": "20", "RUNQUEUE_MAX_BURST_SIZE": "5"}
 #: Seconds after which work goes on once a way is mended.
 _AGAIN = 15.0
 #: Bytes after which a request, and an answer, are broken off: both end in their headers.

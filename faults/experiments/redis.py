@@ -15,7 +15,7 @@ from lab.valkeys import start_valkey
 from runqueue import QueueFull, RunQueue
 
 _RUNS = ("--duration", "2", "--duration-spread", "0.5")
-_PACED = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "20", "RUNQUEUE_MAX_BURST_SIZE": "5"}
+_PACED = {"RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": "20", "RUNQUEUE_MAX_BURST_SIZE": "5"}
 #: Seconds after a fault within which work goes on where the same Redis server answers; and where
 #: another one does: what may still be on its way is waited for, and then the runs are listed.
 AGAIN, RECOVERED = 10.0, 120.0

@@ -34,6 +34,6 @@ def frozen_on_its_way(lab: Lab, jobs: int) -> None:
     frozen.signal(signal.SIGCONT)
     frozen.api.heal()
     lab.until(lambda: lab.simulator.summary()["runs"] >= 2 * jobs, 30, "the first ones to arrive")
-    lab.until(lambda: frozen.words("stray_run") >= jobs, 30, "it to tell of its runs")
+    lab.until(lambda: frozen.words("orphan_run") >= jobs, 30, "it to tell of its runs")
     lab.note(f"made again after {took:.0f} s; the late ones are shown as orphan runs")
     lab.settle()

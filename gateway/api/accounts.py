@@ -24,7 +24,7 @@ LimitGiven = Annotated[
 class LimitsSet(BodyFields):
     """Limits to set live; what is left out stays as it is."""
 
-    dispatches_per_second: LimitGiven = None
+    submissions_per_second: LimitGiven = None
     burst_size: LimitGiven = None
     concurrent_runs: LimitGiven = None
     requests_per_second: LimitGiven = None
@@ -56,9 +56,9 @@ class Pausing(BodyFields):
 
 
 class AuditShown(BaseModel):
-    """Audit notes, the newest first."""
+    """Entries of the audit log, the newest first."""
 
-    notes: list[dict[str, Any]] = Field(
+    entries: list[dict[str, Any]] = Field(
         examples=[
             [
                 {
@@ -168,6 +168,6 @@ async def read_audit(
     """Return who did what to an account, and when, the newest first."""
     whose = account or tenant_scope_of(request).default
     async with listing(request) as queue:
-        notes = await queue.audit(whose, before=before, limit=limit)
-        then = notes[-1].id if len(notes) == limit else None
-        return json_answer({"notes": [note.as_dict() for note in notes], "before": then})
+        entries = await queue.audit(whose, before=before, limit=limit)
+        then = entries[-1].id if len(entries) == limit else None
+        return json_answer({"entries": [entry.as_dict() for entry in entries], "before": then})

@@ -54,14 +54,14 @@ async def resume_batch(batch_id: BatchId, request: Request) -> Response:
 @router.call(
     "POST /v1/batches/{batch_id}/retry-callbacks",
     "operate",
-    "Have callbacks of a batch sent again that were given up",
+    "Have callbacks of a batch sent again that were abandoned",
     by_example("They are due now.", {"batch_id": EXAMPLE_BATCH, "callbacks": 1}),
     problems=NO_SUCH_BATCH | {422: ""},
 )
 async def retry_callbacks(
     batch_id: BatchId, request: Request, callback: Callback = None
 ) -> Response:
-    """Send the callbacks of a batch again that were given up; a header names another URL.
+    """Send the callbacks of a batch again that were abandoned; a header names another URL.
 
     The callbacks keep their ids, and report the batch's present state.
     """

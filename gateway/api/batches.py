@@ -32,7 +32,7 @@ from gateway.checks.upload_check import UploadCheck, UploadWork
 from gateway.http.counting import taken_by, work_of
 from gateway.http.problems import FieldFault, field_values
 from gateway.http.request_body import body_of, check_kind, chunks_of, json_answer
-from gateway.state.state import gate_of
+from gateway.state.state import state_of
 from gateway.tenants.in_flight import STREAM
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import BatchMismatch
@@ -123,7 +123,7 @@ async def create_batch(
     lines, batch = _lines_of(request, opening), (opening.name, opening.rules(callback))
     taken_by(request).take(STREAM)
     with Repeats() as repeats:
-        threads = gate_of(request).checkers
+        threads = state_of(request).checkers
         check = SteppedCheck(UploadCheck(lines, repeats), threads, work_of(request))
         report = await upload(queue_of(request), check, lines, batch, chunks_of(request))
     return _answer_of(report, check.findings)
@@ -134,7 +134,7 @@ def _lines_of(request: Request, opening: Opening) -> UploadWork:
     packed = _PACKED.get(request.headers.get("content-encoding", "").strip().lower())
     if packed is None:
         raise HTTPException(415, "expected Content-Encoding: gzip, or none")
-    settings = gate_of(request).settings
+    settings = state_of(request).settings
     return UploadWork(
         account=tenant_scope_of(request).whose(opening.account),
         namespace=opening.namespace,

@@ -141,7 +141,7 @@ class Reader:
                 break
             day, index = day + 1, 0
         self.cursor.positions[account] = LogPosition(day, index + len(entries))
-        return [entry for entry in entries if " " not in entry]  # "stray <run>" is no job
+        return [entry for entry in entries if " " not in entry]  # "orphan <run>" is no job
 
     async def _entries(self, account: str, day: int, index: int) -> list[str]:
         page = self._client.lrange(_list(account, day), index, index + PAGE - 1)

@@ -14,7 +14,7 @@ from gateway.api.routing import Routes
 from gateway.api.schemas import EXAMPLE_BATCH
 from gateway.http.counting import work_of
 from gateway.http.streaming import Streamed, first_of
-from gateway.state.state import gate_of
+from gateway.state.state import state_of
 from gateway.tenants.scope import queue_of
 from runqueue.errors import FieldError, InvalidRequest, UnknownAccount
 from runqueue.producer.async_queue import AsyncRunQueue
@@ -78,7 +78,7 @@ async def events(
     queue = queue_of(request)
     if account is not None and account not in await queue.accounts():
         raise UnknownAccount(account)
-    reader = Reader(queue, gate_of(request).redis, account, cursor)
+    reader = Reader(queue, state_of(request).redis, account, cursor)
     await reader.start()
     # Proxies would hold events back until they have enough.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -89,7 +89,7 @@ async def events(
 async def _listen(request: Request, reader: Reader, wanted: Filter) -> AsyncIterator[bytes]:
     """Yield events until the process ends, and heartbeats while there are none."""
     yield f"retry: {_RETRY}\n\n".encode()
-    gate, queue, work = gate_of(request), queue_of(request), work_of(request)
+    gate, queue, work = state_of(request), queue_of(request), work_of(request)
     said = time.monotonic()
     with gate.end_notifier.listen() as job_ended:
         while not gate.closing.is_set():

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from gateway.api.routing import by_name
 from gateway.auth.metrics_token import may_scrape
 from gateway.http.problems import answers
-from gateway.state.state import gate_of
+from gateway.state.state import state_of
 
 router = APIRouter(tags=["probes"], generate_unique_id_function=by_name)
 
@@ -42,7 +42,7 @@ async def healthz() -> Live:
 @router.get("/readyz", summary="Whether the queue can be reached", responses=answers(503))
 async def readyz(request: Request) -> Ready:
     """Answer 200 if the queue's Redis answers within two seconds: a readiness probe."""
-    if not await gate_of(request).redis_answers():
+    if not await state_of(request).redis_answers():
         raise HTTPException(503, "the queue cannot be reached; try again")
     return Ready()
 
@@ -60,7 +60,7 @@ async def metrics(request: Request) -> Response:
     Needs the scope `read` and a token for all accounts, or the token in
     `RUNQUEUE_SCRAPE_TOKEN_FILE`.
     """
-    text = generate_latest(gate_of(request).metrics.registry)
+    text = generate_latest(state_of(request).metrics.registry)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
@@ -77,4 +77,4 @@ async def queue_metrics(request: Request) -> Response:
     `runqueue_up` is 0 where the queue cannot be reached. Needs the scope `read` and a token for
     all accounts, or the token in `RUNQUEUE_SCRAPE_TOKEN_FILE`.
     """
-    return Response(await gate_of(request).scrape(), media_type=CONTENT_TYPE_LATEST)
+    return Response(await state_of(request).scrape(), media_type=CONTENT_TYPE_LATEST)

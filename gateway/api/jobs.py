@@ -14,7 +14,7 @@ from gateway.api.routing import WRONG_LIMIT, Limit, Reason, Routes, Since, Until
 from gateway.api.schemas import EXAMPLE_BATCH, JobShown, JobsShown, TimelineShown, job_values
 from gateway.http.counting import taken_by, working
 from gateway.http.request_body import json_answer
-from gateway.state.state import gate_of
+from gateway.state.state import state_of
 from gateway.tenants.in_flight import LARGEST
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import JobNotFound
@@ -75,8 +75,8 @@ async def list_jobs(
     ] = None,
     namespace: Annotated[str, Query(description="That of the custom_id.", examples=[""])] = "",
     webhook: Annotated[
-        Literal["pending", "gave_up", "unknown"] | None,
-        Query(description="Only those whose webhook is in this state.", examples=["gave_up"]),
+        Literal["pending", "abandoned", "unknown"] | None,
+        Query(description="Only those whose webhook is in this state.", examples=["abandoned"]),
     ] = None,
     since: Since = None,
     until: Until = None,
@@ -148,7 +148,7 @@ async def _wait(request: Request, job_id: str, seconds: float) -> None:
     """Wait until a job has ended, the time is up, the client has gone, or the process ends."""
     waiting = asyncio.create_task(queue_of(request).wait(job_id, seconds))
     others = [
-        asyncio.create_task(gate_of(request).closing.wait()),
+        asyncio.create_task(state_of(request).closing.wait()),
         asyncio.create_task(_gone(request)),
     ]
     try:

@@ -22,7 +22,7 @@ Pattern = Annotated[
         examples=["host:shop.example"],
     ),
 ]
-_HOLDER = {"of": "key:host:shop.example", "holder": "stray tsk_123"}
+_HOLDER = {"of": "key:host:shop.example", "holder": "orphan tsk_123"}
 _RATE = StrictInt | StrictFloat | None
 
 

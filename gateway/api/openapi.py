@@ -15,7 +15,7 @@ _TAKEN = {
     WebhookOutcome.NOTED: "The run goes on.",
     WebhookOutcome.DUPLICATE: "It was known.",
     WebhookOutcome.RETRIED: "The run ended badly, and the job runs again.",
-    WebhookOutcome.STRAY: "The job has moved on: the run is shown as an orphan.",
+    WebhookOutcome.ORPHAN: "The job has moved on: the run is shown as an orphan.",
 }
 _REFUSED = {
     401: "It does not bear the signature of the account's API key.",

@@ -33,7 +33,7 @@ _DONE: Final = {Settled.DONE, Settled.CANCELED, Settled.WILL_BE_CANCELED}
 
 
 _DONE_TO: Final = by_example("How many it was done to.", {"done": 1})
-_STRAY: Final = {
+_ORPHAN: Final = {
     "run_id": "tsk_123",
     "account": "default",
     "job_id": EXAMPLE_ID,
@@ -167,13 +167,13 @@ def _details(
 
 
 @router.call(
-    "GET /v1/strays",
+    "GET /v1/orphans",
     "read",
     "List orphan runs",
-    by_example("A page of them.", {"strays": [_STRAY], "cursor": None}),
+    by_example("A page of them.", {"orphans": [_ORPHAN], "cursor": None}),
     problems=UNKNOWN_ACCOUNT,
 )
-async def list_strays(
+async def list_orphans(
     request: Request,
     account: Account = None,
     cursor: Annotated[
@@ -185,25 +185,25 @@ async def list_strays(
     """Return a page of the runs of ours that no job owns; some may come twice."""
     whose = await tenant_scope_of(request).account(account)
     async with listing(request) as queue:
-        call = operator_calls.list_strays(whose, cursor or "0", limit)
+        call = operator_calls.list_orphans(whose, cursor or "0", limit)
         then, found = await queue.send(call)
-    return json_answer({"strays": json_value(found), "cursor": None if then == "0" else then})
+    return json_answer({"orphans": json_value(found), "cursor": None if then == "0" else then})
 
 
 @router.call(
-    "POST /v1/strays:cancel",
+    "POST /v1/orphans:cancel",
     "operate",
     "Cancel orphan runs",
     _DONE_TO,
     problems=UNKNOWN_ACCOUNT,
     body=RunIds,
 )
-async def cancel_strays(request: Request, account: Account = None) -> Response:
+async def cancel_orphans(request: Request, account: Account = None) -> Response:
     """Have the workers cancel orphan runs; those that have ended leave the list."""
     given = await read_model(request, RunIds)
     whose = await tenant_scope_of(request).account(account)
     async with listing(request) as queue:
-        codes = await queue.send(operator_calls.cancel_strays(whose, given.run_ids))
+        codes = await queue.send(operator_calls.cancel_orphans(whose, given.run_ids))
     done = codes.count(1)
     set_details(request, {whose: ("", f"{done:,} will be canceled")} if done else {})
     return json_answer({"done": done})

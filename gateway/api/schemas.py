@@ -99,7 +99,7 @@ class Delivery(BaseModel):
         examples=[None],
     )
     settled_at: datetime | None = Field(
-        None, description="When it was delivered or given up.", examples=[None]
+        None, description="When it was delivered or abandoned.", examples=[None]
     )
     next_try_at: datetime | None = Field(
         None, description="When it is tried, or checked, again.", examples=[None]
@@ -162,7 +162,7 @@ class JobShown(BaseModel):
     reason: str | None = Field(description="In our words.", examples=[None])
     cancel_requested: bool = Field(examples=[False])
     on_unconfirmed: str = Field(examples=["auto"])
-    search_note: str | None = Field(
+    search_message: str | None = Field(
         description="Of an unconfirmed job: what the last search for its run came to.",
         examples=[None],
     )
@@ -200,7 +200,7 @@ class Callback(BaseModel):
     )
     pending: int = Field(examples=[1])
     delivered: int = Field(examples=[1])
-    gave_up: int = Field(examples=[0])
+    abandoned: int = Field(examples=[0])
     error: str | None = Field(examples=[None])
 
 

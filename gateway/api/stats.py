@@ -10,11 +10,11 @@ from runqueue.records.as_json import json_value
 
 router = Routes("queue")
 
-_EXAMPLE = {"default": {"states": {"ready": 900, "running": 10}, "live": 10, "strays": 0}}
+_EXAMPLE = {"default": {"states": {"ready": 900, "running": 10}, "live": 10, "orphans": 0}}
 _WORKER = {
     "name": "host-1-17-a3f",
     "account": "default",
-    "heard_seconds": 1.5,
+    "heartbeat_seconds": 1.5,
     "alive": True,
     "submitting": 3,
     "stages": ["submit", "poll"],

@@ -29,7 +29,7 @@ from gateway.checks.jobs import (
 from gateway.http.counting import taken_by, working
 from gateway.http.problems import NO_BATCH
 from gateway.http.request_body import body_of, json_answer, read_json
-from gateway.state.state import gate_of
+from gateway.state.state import state_of
 from gateway.tenants.in_flight import SMALL
 from gateway.tenants.rate_limit import HEADERS, admit
 from gateway.tenants.scope import tenant_scope_of
@@ -96,7 +96,7 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
     The job is in the queue once this is answered. With a `custom_id`, or the same as the header
     `Idempotency-Key`, submitting it again makes no second job; without, it does.
     """
-    gate, tenant_scope = gate_of(request), tenant_scope_of(request)
+    gate, tenant_scope = state_of(request), tenant_scope_of(request)
     await admit(request, gate.limiter)
     key = read_key(idempotency_key)
     raw = await read_json(request, MAX_BODY)
@@ -129,7 +129,7 @@ async def submit_many(request: Request, batch: OpenBatch = None) -> Response:
     another request is reported among the answers as `conflict`; the others are accepted. More jobs
     go as an upload (`POST /v1/batches`).
     """
-    gate, tenant_scope = gate_of(request), tenant_scope_of(request)
+    gate, tenant_scope = state_of(request), tenant_scope_of(request)
     await admit(request, gate.limiter)
     raw = await read_json(request, MAX_BYTES, MORE_JOBS)
     with enqueuing() as step:

@@ -22,7 +22,7 @@ from runqueue.request.private_targets import private_callback
 #: Seconds after which a step of a check ends: a little body may unpack to gigabytes.
 _STEP_SECONDS = 0.05
 
-_GIVEN_UP = "the upload was given up meanwhile; send it again"
+_ABANDONED = "the upload was abandoned meanwhile; send it again"
 
 
 class SteppedCheck:
@@ -98,7 +98,7 @@ async def upload(
     except BaseException as error:
         await sender.give_up()
         if isinstance(error, BatchNotFound):
-            raise HTTPException(409, _GIVEN_UP) from None
+            raise HTTPException(409, _ABANDONED) from None
         raise
 
 

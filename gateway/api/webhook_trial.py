@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from config.settings import Account
 from gateway.api.routing import BodyFields, Routes
 from gateway.http.request_body import read_model
-from gateway.state.state import gate_of
+from gateway.state.state import state_of
 from gateway.tenants.scope import tenant_scope_of
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.request.requests import WEB_URL_WORDS, is_web_url
@@ -76,7 +76,7 @@ async def try_out(request: Request) -> Tried:
     It carries both sets of headers: Skyvern's, and those of the standard webhooks
     (https://www.standardwebhooks.com).
     """
-    gate = gate_of(request)
+    gate = state_of(request)
     trial = await read_model(request, TryOut)
     tenant_scope = tenant_scope_of(request)
     seen = {name: account for name, account in gate.accounts.items() if tenant_scope.sees(name)}

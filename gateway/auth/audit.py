@@ -1,4 +1,4 @@
-"""Noting what people do through the gateway: who, what, to what.
+"""ChangeRecorder what people do through the gateway: who, what, to what.
 
 An action stays done even if it cannot be noted. Each note is logged as well
 (`runqueue.store.audit.log_entry`): Redis keeps the last ten thousand, so a user could push his
@@ -14,7 +14,7 @@ from fastapi import Request
 from redis.exceptions import RedisError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.state.state import Gate
+from gateway.state.state import GatewayState
 from gateway.tenants.scope import tenant_scope_of
 from runqueue.errors import RunQueueError
 from runqueue.ids import is_id
@@ -32,25 +32,25 @@ _SAFE: Final = {"GET", "HEAD", "OPTIONS"}
 _TARGETS: Final = ("job_id", "batch_id", "name")
 
 
-async def note(
+async def record_change(
     queue: AsyncRunQueue, account: str, who: str, what: str, *, target: str = "", detail: str = ""
 ) -> str:
     """Note what somebody did, and log it; returns the note's id, '' if Redis did not take it."""
-    note_id = ""
+    entry_id = ""
     try:
         async with asyncio.timeout(_PATIENCE):
-            note_id = await queue.send(audit.note(account, who, what, target, detail))
+            entry_id = await queue.send(audit.add_entry(account, who, what, target, detail))
     except (RunQueueError, RedisError, OSError) as error:
         log.warning(
-            "not_noted",
+            "change_not_recorded",
             account=account,
             who=who,
             what=what,
             target=target,
             error=str(error)[:200],
         )
-    log_entry(what, who=who, account=account, target=target, detail=detail, id=note_id)
-    return note_id
+    log_entry(what, who=who, account=account, target=target, detail=detail, id=entry_id)
+    return entry_id
 
 
 def log_session(what: str, request: Request, who: str) -> None:
@@ -78,7 +78,7 @@ def set_details(
     request.state.audit_details, request.state.audit_what = details, what
 
 
-class Noting:
+class ChangeRecorder:
     """The layer around the application that notes actions of the API.
 
     Refused calls are not noted; those that broke off are, since they may have done something.
@@ -88,7 +88,7 @@ class Noting:
         gate: what the process holds.
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+    def __init__(self, app: ASGIApp, gate: GatewayState) -> None:
         self._app = app
         self._gate = gate
 
@@ -134,7 +134,9 @@ class Noting:
         what = getattr(request.state, "audit_what", None) or request.scope["route"].name
         account = account or await self._account(request, target)
         who = tenant_scope_of(request).name
-        await note(self._gate.tenant_scopes.whole, account, who, what, target=target, detail=detail)
+        await record_change(
+            self._gate.tenant_scopes.whole, account, who, what, target=target, detail=detail
+        )
 
     async def _account(self, request: Request, target: str) -> str:
         named = request.path_params.get("account") or request.query_params.get("account")

@@ -11,7 +11,7 @@ from fastapi import Request
 
 from gateway.auth.tokens import Credentials, digest_of, requires
 from gateway.http.counting import taken_by
-from gateway.state.state import gate_of
+from gateway.state.state import state_of
 from runqueue.embedded.secret_files import BadSecretFile, secret_in
 
 _may_read = requires("read", all_accounts=True)
@@ -41,7 +41,7 @@ def scrape_token(file: Path | None) -> str | None:
 
 async def may_scrape(request: Request, given: Credentials) -> None:
     """Let Prometheus through by its own token, and bearers with the scope `read`."""
-    gate = gate_of(request)
+    gate = state_of(request)
     token = gate.scrape_token
     if token and given and hmac.compare_digest(digest_of(given.credentials), token):
         await taken_by(request).begin(gate.in_flight["the scrape token"])

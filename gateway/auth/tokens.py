@@ -12,9 +12,9 @@ from starlette.exceptions import HTTPException
 from config.gateway import ApiToken, Scope
 from gateway.http import query_params
 from gateway.http.counting import taken_by
-from gateway.state.state import gate_of
+from gateway.state.state import state_of
 from runqueue.embedded.secret_files import TOKEN_FILE
-from runqueue.records.quotas import HANDING_IN
+from runqueue.records.quotas import SUBMITTING_QUOTA
 
 _BEARER = HTTPBearer(
     auto_error=False,
@@ -39,7 +39,7 @@ def requires(
     """
 
     async def check(request: Request, given: Credentials) -> None:
-        gate = gate_of(request)
+        gate = state_of(request)
         bearer = _bearer(given, gate.tokens)
         request.state.bearer = bearer.name  # for audits
         if scope not in bearer.scopes:
@@ -47,7 +47,7 @@ def requires(
         if all_accounts and bearer.accounts:
             raise HTTPException(403, f"{bearer.name} is for some accounts, this is of all")
         await taken_by(request).begin(gate.in_flight[bearer.name])
-        HANDING_IN.set(gate.quota_of(bearer.name))
+        SUBMITTING_QUOTA.set(gate.quota_of(bearer.name))
         request.state.tenant_scope = gate.tenant_scopes.of(bearer)
         request.state.needed = scope  # for audits: of calls that are let through
         query_params.check(request)

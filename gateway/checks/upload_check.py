@@ -62,7 +62,7 @@ class UploadCheck:
         Raises:
             NotReadable: the body is not compressed as it should be.
             TooLarge: a line is too long, there are too many, or they unpack to too many bytes.
-            NoRoom: the disk has no space to remember the lines.
+            NoSpace: the disk has no space to remember the lines.
         """
         for piece in self._gzip.feed(part) if self._gzip else (part,):
             self._bytes += len(piece)
@@ -78,7 +78,7 @@ class UploadCheck:
 
         Raises:
             NotReadable: the body was cut.
-            TooLarge, NoRoom: as `feed`.
+            TooLarge, NoSpace: as `feed`.
         """
         if self._gzip:
             self._gzip.end()

@@ -36,7 +36,7 @@ from runqueue.errors import (
     UnknownAccount,
 )
 from runqueue.ids import is_id
-from runqueue.producer.dedup import NoRoom
+from runqueue.producer.dedup import NoSpace
 from runqueue.request.validation_errors import got
 
 log = structlog.get_logger()
@@ -229,7 +229,7 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
             name = quote(error.job_id[:256], safe="")
             detail = f"{detail}; by its custom_id: GET /v1/jobs?custom_id={name}"
         return problem(status, detail)
-    if isinstance(error, NoRoom):
+    if isinstance(error, NoSpace):
         log_trouble("no_room", error)
         return problem(503, _DISK_FULL, retry_after=FULL_SECONDS)
     if isinstance(error, QuotaReached):

@@ -8,14 +8,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from gateway.auth.audit import note
+from gateway.auth.audit import record_change
 from gateway.page import account_actions
 from gateway.page.action_types import ActionRequest, required
 from gateway.page.errors import status_of, words_of
 from gateway.page.forms import back, number, operator_form, whole
 from gateway.page.render import HEADERS
 from gateway.page.viewer import Viewer
-from gateway.state.state import gate_of
+from gateway.state.state import state_of
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.operator.decisions import Settled
 from runqueue.producer.async_queue import retry_pages
@@ -34,11 +34,11 @@ async def act(request: Request) -> Response:
     if what not in _ACTS:
         raise HTTPException(404)
     to, do = _ACTS[what]
-    gate = gate_of(request)
+    gate = state_of(request)
     account, target = await _aim(viewer, fields, to)
     action = ActionRequest(viewer, account, target, fields)
     whole_queue = gate.tenant_scopes.whole
-    noted = partial(note, whole_queue, account, viewer.name, what, target=target)
+    noted = partial(record_change, whole_queue, account, viewer.name, what, target=target)
     try:
         detail = await do(action)
     except Exception as error:
@@ -78,8 +78,8 @@ async def _pause_group(action: ActionRequest, *, paused: bool) -> str:
 
 
 async def _cap_group(action: ActionRequest) -> str:
-    text = action.fields.get("cap", "")
-    cap = whole(text, "cap") if text else None
+    text = action.fields.get("max_concurrent", "")
+    cap = whole(text, "max_concurrent") if text else None
     await action.queue.set_group(action.target, max_concurrent=cap, account=action.account)
     return groups.change_words(cap)
 
@@ -176,7 +176,7 @@ _ACTS: Final[dict[str, tuple[str, Do]]] = {
     "set_limits": ("account", account_actions.set_limits),
     "pause_group": ("group", partial(_pause_group, paused=True)),
     "resume_group": ("group", partial(_pause_group, paused=False)),
-    "cap_group": ("group", _cap_group),
+    "limit_group": ("group", _cap_group),
     "set_key_limit": ("key", _set_key_limit),
     "clear_key_limit": ("key", _clear_key_limit),
     "set_budget": ("scope", _set_budget),

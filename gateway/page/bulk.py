@@ -52,7 +52,7 @@ KINDS: Final = {
         "If one of them has a run after all, it runs twice. Search for the runs first.",
     ),
     "fail": BulkKind("Fail", ("unconfirmed",), "Workers stop searching for their runs."),
-    "deliver": BulkKind("Send webhooks again", ("gave_up", "unknown", "pending")),
+    "deliver": BulkKind("Send webhooks again", ("abandoned", "unknown", "pending")),
 }
 
 

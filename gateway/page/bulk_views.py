@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from gateway.auth.audit import note
+from gateway.auth.audit import record_change
 from gateway.auth.tokens import is_from_elsewhere
 from gateway.http.counting import working
 from gateway.page.bulk import KINDS, BulkWork, Choice, count
@@ -17,7 +17,7 @@ from gateway.page.errors import words_of
 from gateway.page.forms import back, operator_form, whole
 from gateway.page.render import HEADERS, page
 from gateway.page.viewer import Viewer, must_operate, viewer_of
-from gateway.state.state import WORKS, Gate, gate_of
+from gateway.state.state import WORKS, GatewayState, state_of
 from runqueue.producer.listing import Filter
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ async def select(request: Request) -> Response:
 async def act_on_many(request: Request) -> Response:
     """Run the confirmed action; answers when it is over, or after a few seconds."""
     viewer, fields = await operator_form(request)
-    gate = gate_of(request)
+    gate = state_of(request)
     choice = await _choice(viewer, fields)
     most = whole(fields["most"], "most") if fields.get("most") else None
     if [*gate.works.values()].count(viewer.name) >= WORKS:
@@ -66,12 +66,14 @@ async def act_on_many(request: Request) -> Response:
     return RedirectResponse(back(fields, done=done, account=choice.account), 303, HEADERS)
 
 
-async def _work(gate: Gate, work: BulkWork, viewer: Viewer) -> str:
+async def _work(gate: GatewayState, work: BulkWork, viewer: Viewer) -> str:
     """Run it in the background, and note its result; returns the note's id."""
     choice, most, who = work.choice, work.most, viewer.name
     if most is None or most > _MANY:
         began = f"{choice.words}: began, {most or 'unknown how many'} jobs"
-        await note(gate.tenant_scopes.whole, choice.account, who, choice.what, detail=began)
+        await record_change(
+            gate.tenant_scopes.whole, choice.account, who, choice.what, detail=began
+        )
     failed = ""
     try:
         await work.run(viewer.queue)
@@ -79,7 +81,9 @@ async def _work(gate: Gate, work: BulkWork, viewer: Viewer) -> str:
         log.warning("work_broke_off", what=choice.what, error=repr(error)[:200])
         failed = f"; broke off: {words_of(error)}"
     detail = f"{choice.words}: {work.words}{failed}"
-    return await note(gate.tenant_scopes.whole, choice.account, who, choice.what, detail=detail)
+    return await record_change(
+        gate.tenant_scopes.whole, choice.account, who, choice.what, detail=detail
+    )
 
 
 async def _choice(viewer: Viewer, fields: Mapping[str, Any]) -> Choice:

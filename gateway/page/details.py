@@ -17,7 +17,7 @@ from runqueue.ids import is_id, is_name
 from runqueue.producer.listing import Filter
 from runqueue.records.job import Job
 from runqueue.store import worker_calls
-from runqueue.store.history import read_trail
+from runqueue.store.history import read_history
 
 #: Characters of an output that a page shows.
 _LONGEST: Final = 20_000
@@ -34,17 +34,17 @@ async def job(request: Request) -> Response:
     account = await viewer.tenant_scope.owner(job_id)
     if account is None:
         raise JobNotFound(job_id)
-    trail = await viewer.queue.send(read_trail(account, job_id))
+    history = await viewer.queue.send(read_history(account, job_id))
     (found,) = await viewer.queue.get_many([job_id])
-    if found is None or trail is None:
+    if found is None or history is None:
         raise JobNotFound(job_id)
     values = {
         "account": account,
         "job": found,
         "batch_name": await _batch_name(viewer, found),
-        "trail": trail,
-        "request_shown": trail.request_shown.items(),
-        "request_hidden": trail.request_hidden,
+        "history": history,
+        "request_shown": history.request_shown.items(),
+        "request_hidden": history.request_hidden,
         "output": _output(found),
         "links": _links(found),
         "actions": actions_of(found),
@@ -71,7 +71,7 @@ def actions_of(job: Job) -> set[str]:
     found = {"replay"} if job.state != "completed" else set()
     if job.state == "dead":
         found.add("discard")
-    if job.webhook.state in {"gave_up", "unknown", "pending"}:
+    if job.webhook.state in {"abandoned", "unknown", "pending"}:
         found.add("deliver")
     return found
 
@@ -160,7 +160,7 @@ async def _find(viewer: Viewer, text: str, namespace: str) -> str:
         else:
             return f"/batches/{text}"
     for account in await viewer.queue.accounts():
-        (owner,) = await viewer.queue.send(worker_calls.bound_runs(account, [text]))
+        (owner,) = await viewer.queue.send(worker_calls.owned_runs(account, [text]))
         if owner:
             return f"/jobs/{owner}"
         if not namespace or is_name(namespace):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from runqueue.records.waits import utc
-from runqueue.store.audit import AuditNote
+from runqueue.store.audit import AuditEntry
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 #: Shown for unknown values (an en dash).
@@ -20,7 +20,7 @@ DEEDS: Final = {
     "set_limits": "set limits",
     "pause_group": "paused a group",
     "resume_group": "resumed a group",
-    "cap_group": "capped a group",
+    "limit_group": "limited a group",
     "set_group": "set a group",
     "set_key_limit": "set the limit of a key",
     "clear_key_limit": "cleared the limit of a key",
@@ -41,7 +41,7 @@ DEEDS: Final = {
     "fail": "failed unconfirmed jobs",
     "deliver": "had webhooks sent again",
     "confirm_delivery": "said that results have arrived",
-    "cancel_strays": "had orphan runs canceled",
+    "cancel_orphans": "had orphan runs canceled",
     "repair_keys": "freed keys that ended jobs had",
     "inbox_retry": "put refused lines back",
     "end_sessions": "ended sessions of the page",
@@ -111,6 +111,6 @@ def spark(values: Sequence[float]) -> str:
     )
 
 
-def deed(note: AuditNote) -> str:
+def deed(note: AuditEntry) -> str:
     """Return an action in words."""
     return DEEDS.get(note.what, note.what.replace("_", " "))

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from gateway.http.request_body import check_kind, chunks_of, too_large
 from gateway.page.viewer import Viewer, must_operate, viewer_of
 from gateway.state.sessions import is_own_form
-from gateway.state.state import gate_of
+from gateway.state.state import state_of
 from gateway.tenants.in_flight import SMALL
 
 #: Seconds in which a form has to be here.
@@ -31,7 +31,7 @@ async def read_form(request: Request) -> dict[str, str]:
         HTTPException: the body is of another type, too large, or of another page.
     """
     check_kind(request, "application/x-www-form-urlencoded")
-    if not is_own_form(request, gate_of(request).settings.public_url):
+    if not is_own_form(request, state_of(request).settings.public_url):
         raise HTTPException(403, _ELSEWHERE)
     raw = b""
     async for part in chunks_of(request, _SECONDS):

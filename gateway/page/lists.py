@@ -25,7 +25,7 @@ GROUPS: Final = 200
 REFUSED: Final = 50
 _REFUSED_BYTES: Final = 1024 * 1024
 #: Webhooks that are listed.
-_SHOWN: Final = (DeliveryState.GAVE_UP, DeliveryState.UNKNOWN, DeliveryState.PENDING)
+_SHOWN: Final = (DeliveryState.ABANDONED, DeliveryState.UNKNOWN, DeliveryState.PENDING)
 
 
 #: The values of a list: of a viewer, an account and a query.

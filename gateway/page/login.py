@@ -12,7 +12,7 @@ from gateway.auth.tokens import find_bearer, is_from_elsewhere
 from gateway.page.forms import back, read_form
 from gateway.page.render import HEADERS, page
 from gateway.state.sessions import cookies_of, info_of, keep, take_away
-from gateway.state.state import gate_of
+from gateway.state.state import state_of
 from runqueue.embedded.secret_files import TOKEN_FILE
 
 _WRONG: Final = "This is no token that is set up here."
@@ -22,7 +22,7 @@ _ELSEWHERE: Final = "This link came from a page of another site: enter its addre
 async def login_form(request: Request) -> Response:
     """Show the form for a token; a link with the gateway's own token logs in."""
     query = request.query_params
-    target, own = query.get("next", "/"), gate_of(request).local_token
+    target, own = query.get("next", "/"), state_of(request).local_token
     # Users' tokens are not accepted in addresses, which proxies and browsers keep.
     if own is None or "token" not in query:
         return _form(request, target, "")
@@ -37,7 +37,7 @@ async def login_form(request: Request) -> Response:
 
 async def login(request: Request) -> Response:
     """Begin a session, if the token has the scope `read`."""
-    gate = gate_of(request)
+    gate = state_of(request)
     fields = await read_form(request)
     token = _bearer(fields.get("token", ""), gate.tokens)
     target = fields.get("next", "/")
@@ -52,7 +52,7 @@ async def login(request: Request) -> Response:
 
 async def _begin(request: Request, token: ApiToken, fields: Mapping[str, str]) -> Response:
     """Begin a session that replaces the browser's present one."""
-    gate = gate_of(request)
+    gate = state_of(request)
     public_url = gate.settings.public_url
     await gate.sessions.end_of(cookies_of(request, public_url))
     session, cookie = await gate.sessions.begin(token, info_of(request))
@@ -65,7 +65,7 @@ async def _begin(request: Request, token: ApiToken, fields: Mapping[str, str]) -
 async def logout(request: Request) -> Response:
     """End the session of this browser, and of all copies of its cookie."""
     await read_form(request)
-    gate = gate_of(request)
+    gate = state_of(request)
     cookies = cookies_of(request, gate.settings.public_url)
     if session := await gate.sessions.read(cookies):
         log_session("logout", request, session.token.name)
@@ -81,6 +81,6 @@ def _bearer(text: str, known: Sequence[ApiToken]) -> ApiToken | None:
 
 
 def _form(request: Request, target: str, wrong: str, status: int = 200) -> Response:
-    file = TOKEN_FILE if gate_of(request).local_token else None
+    file = TOKEN_FILE if state_of(request).local_token else None
     values = {"next": target, "wrong": wrong, "file": file}
     return page(request, "login.html", None, values, status)

@@ -21,7 +21,7 @@ from gateway.page.render import HEADERS, page, render
 from gateway.page.viewer import Viewer, viewer_of
 from gateway.state.sampler import Feed, Sample, Snapshot
 from gateway.state.sessions import Session
-from gateway.state.state import Gate, gate_of
+from gateway.state.state import GatewayState, state_of
 from runqueue.errors import RunQueueError
 from runqueue.operator.pausing import seen_of
 from runqueue.records.batch import Batch
@@ -58,7 +58,7 @@ async def overview(request: Request) -> Response:
     """Show an account."""
     viewer = await viewer_of(request)
     account = await viewer.tenant_scope.account(request.query_params.get("account", ""))
-    feed = gate_of(request).feed
+    feed = state_of(request).feed
     done = request.query_params.get("done", "")
     found = await feed.snapshot(account, fresh=bool(done))
     values = shown(viewer, feed, account, found)
@@ -124,13 +124,13 @@ def bar(batch: Batch) -> dict[str, int]:
 async def live(request: Request) -> Response:
     """Send the parts of the page that have changed, for as long as it is open."""
     viewer = await viewer_of(request)
-    gate = gate_of(request)
+    gate = state_of(request)
     account = await viewer.tenant_scope.account(request.query_params.get("account", ""))
     headers = {**HEADERS, "X-Accel-Buffering": "no"}
     return Streamed(_events(gate, viewer, account), headers=headers, media_type="text/event-stream")
 
 
-async def _events(gate: Gate, viewer: Viewer, account: str) -> AsyncIterator[bytes]:
+async def _events(gate: GatewayState, viewer: Viewer, account: str) -> AsyncIterator[bytes]:
     """Yield changed parts, once a second at most, and heartbeats while nothing changes."""
     sent: dict[str, bytes] = {}
     form_token = viewer.session.form_token.encode()
@@ -171,7 +171,7 @@ def _parts(viewer: Viewer, feed: Feed, account: str, found: Snapshot) -> dict[st
     return parts
 
 
-async def _holds(gate: Gate, session: Session) -> bool:
+async def _holds(gate: GatewayState, session: Session) -> bool:
     """Return whether a session is valid, as far as Redis can be reached."""
     try:
         async with asyncio.timeout(STALE):

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from gateway.auth.audit import note
+from gateway.auth.audit import record_change
 from gateway.page.forms import back, viewer_form
 from gateway.page.render import HEADERS, page
 from gateway.page.viewer import Viewer, viewer_of
 from gateway.state.sessions import Session
-from gateway.state.state import gate_of
+from gateway.state.state import state_of
 
 
 async def sessions(request: Request) -> Response:
@@ -33,16 +33,16 @@ async def end_sessions(request: Request) -> Response:
         for one in await _seen(request, viewer)
         if (one.id != viewer.session.id if which == "others" else one.id == which)
     ]
-    gate = gate_of(request)
+    gate = state_of(request)
     await gate.sessions.end(one.id for one in chosen)
     for name in sorted({one.token.name for one in chosen}):
         count = sum(one.token.name == name for one in chosen)
         detail = "1 session" if count == 1 else f"{count} sessions"
         account, whole = viewer.tenant_scope.default, gate.tenant_scopes.whole
-        await note(whole, account, viewer.name, "end_sessions", target=name, detail=detail)
+        await record_change(whole, account, viewer.name, "end_sessions", target=name, detail=detail)
     return RedirectResponse(back(fields), 303, HEADERS)
 
 
 async def _seen(request: Request, viewer: Viewer) -> Sequence[Session]:
     sees_all = viewer.operates and not viewer.tenant_scope.accounts
-    return await gate_of(request).sessions.list(None if sees_all else viewer.session.token)
+    return await state_of(request).sessions.list(None if sees_all else viewer.session.token)

@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from gateway.http.counting import taken_by, working
 from gateway.state.sessions import Session, cookies_of
-from gateway.state.state import gate_of
+from gateway.state.state import state_of
 from gateway.tenants.scope import TenantScope
 from runqueue.producer.async_queue import AsyncRunQueue
-from runqueue.store.audit import AuditNote
+from runqueue.store.audit import AuditEntry
 
 #: The newest notes, among which the one of the last action is searched.
 _LAST = 10
@@ -50,10 +50,10 @@ class Viewer:
         """Whether he may change anything."""
         return "operate" in self.session.token.scopes
 
-    async def done(self, account: str, note_id: str) -> AuditNote | None:
+    async def done(self, account: str, entry_id: str) -> AuditEntry | None:
         """Return the note of the action from which a page came."""
-        notes = await self.queue.audit(account, limit=_LAST) if note_id else []
-        return next((note for note in notes if note.id == note_id), None)
+        notes = await self.queue.audit(account, limit=_LAST) if entry_id else []
+        return next((note for note in notes if note.id == entry_id), None)
 
 
 async def viewer_of(request: Request) -> Viewer:
@@ -62,7 +62,7 @@ async def viewer_of(request: Request) -> Viewer:
     Raises:
         NoSession: nobody is logged in.
     """
-    gate = gate_of(request)
+    gate = state_of(request)
     session = await gate.sessions.read(cookies_of(request, gate.settings.public_url))
     if session is None or "read" not in session.token.scopes:
         raise NoSession

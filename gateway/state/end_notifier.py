@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from runqueue.producer.async_listener import AsyncEnds
+from runqueue.producer.async_listener import AsyncEndListener
 
 #: Means every job: it is no id.
 _ANY = "*"
 
 
-class EndNotifier(AsyncEnds):
-    """Notifies coroutines that some job has ended, or may have; see `AsyncEnds`.
+class EndNotifier(AsyncEndListener):
+    """Notifies coroutines that some job has ended, or may have; see `AsyncEndListener`.
 
     Args:
         url: the queue's Redis.

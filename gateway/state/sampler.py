@@ -24,7 +24,7 @@ from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls, live_processes
-from runqueue.store.audit import AuditNote
+from runqueue.store.audit import AuditEntry
 from runqueue.store.live_processes import GroupLine, Process
 
 log = structlog.get_logger()
@@ -81,7 +81,7 @@ class Snapshot:
     processes: list[Process]
     dead: list[Job]
     unconfirmed: list[Job]
-    notes: list[AuditNote]
+    notes: list[AuditEntry]
     unread: tuple[str, ...] = ()
     parts: dict[bool, dict[str, bytes]] = field(default_factory=dict, repr=False)
 

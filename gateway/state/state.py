@@ -47,7 +47,7 @@ WORKS = 2
 T = TypeVar("T")
 
 
-class Gate:
+class GatewayState:
     """Everything of one gateway; made within its event loop.
 
     Args:
@@ -167,6 +167,6 @@ class Gate:
         await self.redis.aclose()
 
 
-def gate_of(request: Request) -> Gate:
+def state_of(request: Request) -> GatewayState:
     """Return what the process that serves a request holds."""
-    return cast(Gate, request.app.state.gate)
+    return cast(GatewayState, request.app.state.gate)

@@ -124,7 +124,7 @@ def count_jobs(bearer: str, rate: int, jobs: int) -> ScriptCall[Allowance]:
         may, left, full_us = (int(part) for part in reply)
         return Allowance(bool(may), left, time.monotonic() + full_us / 1e6)
 
-    return ScriptCall(load("hand_in"), DEFAULT, [bearer, rate, jobs, uuid4().hex], parse)
+    return ScriptCall(load("count_submitted"), DEFAULT, [bearer, rate, jobs, uuid4().hex], parse)
 
 
 async def admit(request: Request, limiter: JobRateLimiter, jobs: int = 0) -> None:

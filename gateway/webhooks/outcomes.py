@@ -31,7 +31,7 @@ def _taken(outcome: WebhookOutcome) -> Response:
 
 #: Made once: each is the same whatever was wrong in particular.
 ANSWERS: Final = {
-    **{outcome: _taken(outcome) for outcome in (*QUIET, WebhookOutcome.STRAY)},
+    **{outcome: _taken(outcome) for outcome in (*QUIET, WebhookOutcome.ORPHAN)},
     WebhookOutcome.OTHER: problem(409, "the run is another job's"),
     WebhookOutcome.UNKNOWN: problem(404, NOTHING_HERE),
     WebhookOutcome.BAD_ADDRESS: problem(404, NOTHING_HERE),

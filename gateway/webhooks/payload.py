@@ -49,7 +49,7 @@ class WebhookReport(NamedTuple):
     parsed: dict[str, Any]
 
     @property
-    def is_doubtful(self) -> bool:
+    def needs_poll(self) -> bool:
         """Say whether only a poll shows how the run ended (`failures.py`)."""
         return looks_completed(self.parsed)
 

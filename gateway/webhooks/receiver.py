@@ -149,7 +149,7 @@ class Receiver:
         )
         writer = self._writers[address.account]
         outcome = await writer.record(item, webhook)
-        if webhook.is_doubtful and outcome is WebhookOutcome.NOTED:
+        if webhook.needs_poll and outcome is WebhookOutcome.NOTED:
             await writer.poll_now(address.job_id)
         return outcome
 

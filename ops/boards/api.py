@@ -20,7 +20,7 @@ BOARD = Board(
                         (rate("runqueue_api_calls_total", matching='call="submit"'), "submissions"),
                         (total("runqueue_pace"), "pace now"),
                         (
-                            total("runqueue_limit", matching='limit="dispatches_per_second"'),
+                            total("runqueue_limit", matching='limit="submissions_per_second"'),
                             "limit",
                         ),
                     ],

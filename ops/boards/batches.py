@@ -63,8 +63,8 @@ BOARD = Board(
                             "{{outcome}}",
                         )
                     ],
-                    "gave_up: `runqueue batch show` says why the callback_url did not get it.",
-                    runbook="RunqueueDeliveryGaveUp",
+                    "abandoned: `runqueue batch show` says why the callback_url did not get it.",
+                    runbook="RunqueueDeliveryAbandoned",
                 ),
             ],
         ),

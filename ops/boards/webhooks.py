@@ -55,10 +55,10 @@ BOARD = Board(
                 Panel(
                     "Settled",
                     [(rate("runqueue_webhook_deliveries_total", "outcome"), "{{outcome}}")],
-                    "gave_up and unknown need a look: `runqueue webhooks list --gave-up`.",
+                    "abandoned and unknown need a look: `runqueue webhooks list --abandoned`.",
                     unit="reqps",
                     stacks=True,
-                    runbook="RunqueueDeliveryGaveUp",
+                    runbook="RunqueueDeliveryAbandoned",
                 ),
                 Panel(
                     "From end to delivery",
@@ -71,7 +71,7 @@ BOARD = Board(
                     [(total("runqueue_webhooks", "state", 'state!="delivered"'), "{{state}}")],
                     "Webhooks of jobs on record that are not delivered.",
                     stacks=True,
-                    runbook="RunqueueDeliveryGaveUp",
+                    runbook="RunqueueDeliveryAbandoned",
                 ),
                 Panel(
                     "Tries to send",

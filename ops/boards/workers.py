@@ -47,7 +47,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Open calls",
-                    [(f"sum by (kind) (runqueue_pump_busy{{{CHOSEN}}})", "{{kind}}")],
+                    [(f"sum by (kind) (runqueue_consumer_busy{{{CHOSEN}}})", "{{kind}}")],
                     "By kind of consumer; 100 a kind and process at most.",
                     stacks=True,
                 ),

@@ -68,8 +68,8 @@ _OWN = (
     _Totals("steps", "Steps that Skyvern reported.", {"": "steps"}),
     _Totals(
         "webhook_deliveries",
-        "Webhooks settled: delivered, gave_up, unknown.",
-        _prefixed("webhooks", "delivered", "gave_up", "unknown"),
+        "Webhooks settled: delivered, abandoned, unknown.",
+        _prefixed("webhooks", "delivered", "abandoned", "unknown"),
         "outcome",
     ),
     _Totals(
@@ -98,17 +98,17 @@ _OWN = (
     ),
     _Totals(
         "batch_callbacks",
-        "Callbacks of batches: delivered, gave_up, dropped.",
-        _prefixed("callbacks", "delivered", "gave_up", "dropped"),
+        "Callbacks of batches: delivered, abandoned, dropped.",
+        _prefixed("callbacks", "delivered", "abandoned", "dropped"),
         "outcome",
     ),
 )
-_TOLD = {name for counter in _OWN for name in counter.totals.values()}
+_REPORTED = {name for counter in _OWN for name in counter.totals.values()}
 
 
 def _others(seen: AccountSample) -> Iterator[Sample]:
     for name, n in seen.stats.totals.items():
-        if name not in _TOLD:
+        if name not in _REPORTED:
             yield (name.replace(":", "_"),), n
 
 

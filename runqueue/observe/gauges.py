@@ -94,12 +94,12 @@ GAUGES: tuple[Family, ...] = (
     Family(
         "slots_taken",
         "Slots of jobs in flight and of live orphan runs.",
-        one(lambda seen: seen.stats.live + seen.stats.strays_live),
+        one(lambda seen: seen.stats.live + seen.stats.orphans_live),
     ),
     Family(
-        "strays",
+        "orphans",
         "Orphan runs of the last week.",
-        one(lambda seen: seen.stats.strays),
+        one(lambda seen: seen.stats.orphans),
     ),
     Family(
         "quarantined_jobs",
@@ -158,7 +158,7 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "webhooks",
-        "Webhooks of jobs on record: pending, delivered, gave_up, unknown.",
+        "Webhooks of jobs on record: pending, delivered, abandoned, unknown.",
         pairs(lambda seen: {d.value: float(n) for d, n in seen.stats.deliveries.items()}),
         ("state",),
     ),

@@ -80,5 +80,5 @@ class TracedRuns:
             runqueue__run_id=run.run_id,
             runqueue__run_status=run.run_status,
             runqueue__state=job.state.value,
-            runqueue__told_by=told_by,
+            runqueue__reported_by=told_by,
         )

@@ -28,7 +28,7 @@ else:
     import threading
 
 
-class AsyncEnds(Watchers[asyncio.Event, asyncio.Task[None]]):
+class AsyncEndListener(Watchers[asyncio.Event, asyncio.Task[None]]):
     """Notifies coroutines of one event loop of the ends of jobs.
 
     Args:

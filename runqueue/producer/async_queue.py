@@ -29,7 +29,7 @@ from runqueue.operator.refused_lines import InboxPage, inbox_page, line_moves
 from runqueue.producer import listing
 from runqueue.producer.async_batch_upload import AsyncBatchUpload, discard_batch
 from runqueue.producer.async_handles import AwaitableJob
-from runqueue.producer.async_listener import AsyncEnds
+from runqueue.producer.async_listener import AsyncEndListener
 from runqueue.producer.async_ordered_sender import AsyncOrderedSender
 from runqueue.producer.async_pages import list_jobs
 from runqueue.producer.async_results import AsyncBatchResults, AsyncEndedResults, AsyncResultReader
@@ -49,7 +49,7 @@ from runqueue.records.batch import (
     JobPage,
     Retried,
 )
-from runqueue.records.job import Enqueued, Job, JobState, Stray, is_run_id
+from runqueue.records.job import Enqueued, Job, JobState, Orphan, is_run_id
 from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words, has_words
 from runqueue.request.job_options import EnqueueOptions
@@ -71,10 +71,10 @@ from runqueue.store import (
 )
 from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.async_sending import check_format_async, run_async
-from runqueue.store.audit import AuditNote
+from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.groups import KEEP, Group, Keep
-from runqueue.store.history import read_trail
+from runqueue.store.history import read_history
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS, COMPARED_SECONDS
 from runqueue.store.live_processes import Process
@@ -123,18 +123,18 @@ class AsyncRunQueue:
         self._accounts = Accounts()
         #: When the format is compared next, monotonic seconds.
         self._compare_at = -math.inf
-        self._listeners: dict[int, AsyncEnds] = {}
+        self._listeners: dict[int, AsyncEndListener] = {}
         if True:  # ASYNC
             self._reading = asyncio.Semaphore(_READERS)
         else:  # threads are fewer, and a lock that another thread holds in a fork is held for ever
             self._reading = nullcontext()
 
     @property
-    def _ends(self) -> AsyncEnds:
+    def _ends(self) -> AsyncEndListener:
         """The listener of this process: of its parent's, a fork has neither threads nor loops."""
         process = os.getpid()  # uWSGI forks without Python's hooks
         found = self._listeners.get(process)
-        return found or self._listeners.setdefault(process, AsyncEnds(self._url))
+        return found or self._listeners.setdefault(process, AsyncEndListener(self._url))
 
     async def __aenter__(self) -> Self:
         return self
@@ -193,9 +193,9 @@ class AsyncRunQueue:
             BatchNotFound: the batch is unknown or sealed.
         """
         with enqueuing() as step:
-            return told(await self._hand_in(packets(jobs, self._checks), batch), step)
+            return told(await self._enqueue_parts(packets(jobs, self._checks), batch), step)
 
-    async def _hand_in(self, parts: Iterator[Packet], batch: str | None) -> list[Enqueued]:
+    async def _enqueue_parts(self, parts: Iterator[Packet], batch: str | None) -> list[Enqueued]:
         first = list(islice(parts, 2))
         await self._know({packet.account for packet in first})
         if len(first) == 1:
@@ -494,7 +494,7 @@ class AsyncRunQueue:
         return await self._batch(account, batch)
 
     async def retry_callbacks(self, batch: str, url: str | None = None) -> int:
-        """Have the callbacks of a batch sent again that were given up; returns how many.
+        """Have the callbacks of a batch sent again that were abandoned; returns how many.
 
         They go with the ids that they had, and give the batch's state now.
 
@@ -677,10 +677,10 @@ class AsyncRunQueue:
         Raises:
             JobNotFound: no such job is on record.
         """
-        trail = await self.send(read_trail(await self._account(job_id), job_id))
-        if trail is None:
+        history = await self.send(read_history(await self._account(job_id), job_id))
+        if history is None:
             raise JobNotFound(job_id)
-        return trail.as_dict()
+        return history.as_dict()
 
     async def cancel_jobs(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Cancel jobs, in pages; returns what came of each."""
@@ -778,25 +778,25 @@ class AsyncRunQueue:
             codes.update(zip(page, answers, strict=True))
         return codes
 
-    async def strays(self, *, account: str | None = None) -> AsyncIterator[Stray]:
+    async def orphans(self, *, account: str | None = None) -> AsyncIterator[Orphan]:
         """Go through the runs of ours that no job owns; arguments and errors as of `job_pages`."""
         for name in await self._some(account):
             cursor = ""
             while cursor != "0":
-                call = operator_calls.list_strays(name, cursor or "0", PAGE)
+                call = operator_calls.list_orphans(name, cursor or "0", PAGE)
                 cursor, found = await self.send(call)
-                for stray in found:
-                    yield stray
+                for orphan in found:
+                    yield orphan
 
-    async def cancel_strays(self, strays: Iterable[Stray]) -> int:
+    async def cancel_orphans(self, orphans: Iterable[Orphan]) -> int:
         """Have orphan runs canceled by the workers; returns how many will be."""
         by_account: dict[str, list[str]] = {}
-        for stray in strays:
-            by_account.setdefault(stray.account, []).append(stray.run_id)
+        for orphan in orphans:
+            by_account.setdefault(orphan.account, []).append(orphan.run_id)
         done = 0
         for account, run_ids in by_account.items():
             for start in range(0, len(run_ids), PAGE):
-                call = operator_calls.cancel_strays(account, run_ids[start : start + PAGE])
+                call = operator_calls.cancel_orphans(account, run_ids[start : start + PAGE])
                 codes = await self.send(call)
                 done += codes.count(1)
         return done
@@ -1028,7 +1028,7 @@ class AsyncRunQueue:
 
     async def audit(
         self, account: str = "default", *, before: str = "", limit: int = 50
-    ) -> list[AuditNote]:
+    ) -> list[AuditEntry]:
         """Read what people did, the newest first.
 
         Args:
@@ -1039,7 +1039,7 @@ class AsyncRunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        return await self._of(account, audit.notes(account, before, limit))
+        return await self._of(account, audit.read_entries(account, before, limit))
 
     async def workers(self, account: str = "default") -> list[Process]:
         """Read the worker processes of an account, 200 at most, the one last heard of first.
@@ -1122,7 +1122,7 @@ if True:  # ASYNC
         queue: AsyncRunQueue, parts: Sequence[Packet], batch: str | None = None
     ) -> list[Enqueued]:
         """As `enqueue_many`, of jobs that were checked and packed elsewhere; for the gateway."""
-        return await queue._hand_in(iter(parts), batch)  # noqa: SLF001 - its own module
+        return await queue._enqueue_parts(iter(parts), batch)  # noqa: SLF001 - its own module
 
     def retry_pages(
         queue: AsyncRunQueue, batch: str, reason: str | None = None, *, canceled: bool

@@ -17,7 +17,7 @@ from runqueue.errors import (
 )
 from runqueue.producer.chunks import Handed, Packet
 from runqueue.producer.ordered_sender import OrderedSender
-from runqueue.producer.upload import MOST_TOLD, Checker, as_line
+from runqueue.producer.upload import MOST_REPORTED, Checker, as_line
 from runqueue.producer.upload_report import Uploaded, UploadReport
 from runqueue.records.batch import NO_RULES, BatchRules
 from runqueue.records.job import Enqueued, EnqueueStatus
@@ -27,7 +27,7 @@ from runqueue.store.scripts import ScriptCall, Send, T
 
 #: Seconds that Redis may be away during an upload, as in a failover; and between two tries.
 PATIENCE, PAUSE = 30.0, 0.5
-#: Jobs of an upload that are removed in one script call once it is given up, and such calls: of a
+#: Jobs of an upload that are removed in one script call once it is abandoned, and such calls: of a
 #: longer one the next sweep removes the rest.
 _REMOVED, _REMOVALS = 100, 100
 
@@ -98,7 +98,7 @@ class BatchUpload:
         for block in checker.blocks(as_line(job, n) for n, job in enumerate(lines, 1)):
             errors += (
                 FieldError(f"line {bad.number}: {bad.field}", bad.message)
-                for bad in block.bad[: MOST_TOLD - len(errors)]
+                for bad in block.bad[: MOST_REPORTED - len(errors)]
             )
             for packet in block.packets if skip_invalid or not errors else ():
                 self.put(packet)
@@ -198,5 +198,5 @@ def discard_batch(send: Send, account: str, batch: str) -> None:
     send(job_calls.discard_batch(account, batch))
     with suppress(RunQueueError):
         for _ in range(_REMOVALS):
-            if send(job_calls.remove_given_up(account, batch, _REMOVED)) < _REMOVED:
+            if send(job_calls.remove_abandoned(account, batch, _REMOVED)) < _REMOVED:
                 return

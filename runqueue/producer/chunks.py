@@ -7,7 +7,7 @@ from typing import Any
 
 from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob
 from runqueue.records.job import Enqueued, EnqueueStatus
-from runqueue.records.quotas import HANDING_IN
+from runqueue.records.quotas import SUBMITTING_QUOTA
 from runqueue.request.job_spec import JobSpec, parse_line
 from runqueue.request.private_targets import warn_of_private
 from runqueue.request.request_checks import RequestChecks
@@ -82,7 +82,9 @@ class Packet:
 
     def call(self, batch: str | None) -> ScriptCall[list[Enqueued]]:
         """Return the script call."""
-        return job_calls.enqueue(self.account, self.arguments, self.keys, batch, HANDING_IN.get())
+        return job_calls.enqueue(
+            self.account, self.arguments, self.keys, batch, SUBMITTING_QUOTA.get()
+        )
 
 
 def packets(jobs: Iterable[Handed], checks: RequestChecks | None = None) -> Iterator[Packet]:

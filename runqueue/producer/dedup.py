@@ -19,7 +19,7 @@ _A_QUERY = 500
 _PUT = 300
 
 
-class NoRoom(RunQueueError):  # noqa: N818 - what it says is in its name
+class NoSpace(RunQueueError):  # noqa: N818 - what it says is in its name
     """A temporary file cannot be written."""
 
     def __init__(self, reason: str) -> None:
@@ -41,11 +41,11 @@ class Scratch:
     Args:
         tables: the statements that make its tables.
 
-    Raises (from every method that speaks to it): `NoRoom`.
+    Raises (from every method that speaks to it): `NoSpace`.
     """
 
     def __init__(self, *tables: str) -> None:
-        with no_room_told():
+        with no_space_reported():
             # The empty name is a file that SQLite unlinks at once. Nothing is ever committed.
             self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = OFF")
@@ -62,12 +62,12 @@ class Scratch:
 
 
 @contextmanager
-def no_room_told() -> Iterator[None]:
+def no_space_reported() -> Iterator[None]:
     """Turn SQLite's errors into ours."""
     try:
         yield
     except sqlite3.Error as error:
-        raise NoRoom(str(error)) from None
+        raise NoSpace(str(error)) from None
 
 
 class KeyedLine(NamedTuple):
@@ -92,7 +92,7 @@ class Repeats(Scratch):
         Returns:
             Of each of them whose job an earlier line names: its number, and the first such line.
         """
-        with no_room_told():
+        with no_space_reported():
             before = self._db.total_changes
             # In the order of the keys fewer pages are touched; of equal ones the first line counts.
             ordered = sorted(lines, key=lambda seen: (seen.job_id, seen.number))

@@ -23,7 +23,7 @@ from runqueue.producer import waiters
 from runqueue.producer.waiters import CHANNELS, Silence, States, WaitedJobs, Watchers
 
 
-class Ends(Watchers[threading.Event, threading.Thread]):
+class EndListener(Watchers[threading.Event, threading.Thread]):
     """Notifies threads of the ends of jobs.
 
     Args:

@@ -22,11 +22,11 @@ READ_AT_ONCE = 100
 #: without a slot are apart, and so are webhooks that Skyvern sends.
 INDEXES: dict[str, tuple[str, ...]] = {
     JobState.SCHEDULED: ("due",),
-    JobState.UNCONFIRMED: ("unconfirmed", "parked"),
+    JobState.UNCONFIRMED: ("unconfirmed", "unconfirmed_no_slot"),
     JobState.RUNNING: ("poll",),
     JobState.DEAD: ("dead",),
     DeliveryState.PENDING: ("relays", "watches"),
-    DeliveryState.GAVE_UP: ("gave_up",),
+    DeliveryState.ABANDONED: ("abandoned",),
     DeliveryState.UNKNOWN: ("unknown",),
 }
 #: Webhooks that are found by their state; the others have no index.

@@ -32,7 +32,7 @@ from runqueue.producer.batch_upload import BatchUpload, discard_batch
 from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, told
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.handles import QueuedJob
-from runqueue.producer.listener import Ends
+from runqueue.producer.listener import EndListener
 from runqueue.producer.listing import PAGE, Filter
 from runqueue.producer.ordered_sender import OrderedSender
 from runqueue.producer.pages import list_jobs
@@ -50,7 +50,7 @@ from runqueue.records.batch import (
     JobPage,
     Retried,
 )
-from runqueue.records.job import Enqueued, Job, JobState, Stray, is_run_id
+from runqueue.records.job import Enqueued, Job, JobState, Orphan, is_run_id
 from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words, has_words
 from runqueue.request.job_options import EnqueueOptions
@@ -71,10 +71,10 @@ from runqueue.store import (
     operator_calls,
 )
 from runqueue.store.accounts import Accounts, account_of, pages
-from runqueue.store.audit import AuditNote
+from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.groups import KEEP, Group, Keep
-from runqueue.store.history import read_trail
+from runqueue.store.history import read_history
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS, COMPARED_SECONDS
 from runqueue.store.live_processes import Process
@@ -119,15 +119,15 @@ class RunQueue:
         self._accounts = Accounts()
         #: When the format is compared next, monotonic seconds.
         self._compare_at = -math.inf
-        self._listeners: dict[int, Ends] = {}
+        self._listeners: dict[int, EndListener] = {}
         self._reading = nullcontext()
 
     @property
-    def _ends(self) -> Ends:
+    def _ends(self) -> EndListener:
         """The listener of this process: of its parent's, a fork has neither threads nor loops."""
         process = os.getpid()  # uWSGI forks without Python's hooks
         found = self._listeners.get(process)
-        return found or self._listeners.setdefault(process, Ends(self._url))
+        return found or self._listeners.setdefault(process, EndListener(self._url))
 
     def __enter__(self) -> Self:
         return self
@@ -182,9 +182,9 @@ class RunQueue:
             BatchNotFound: the batch is unknown or sealed.
         """
         with enqueuing() as step:
-            return told(self._hand_in(packets(jobs, self._checks), batch), step)
+            return told(self._enqueue_parts(packets(jobs, self._checks), batch), step)
 
-    def _hand_in(self, parts: Iterator[Packet], batch: str | None) -> list[Enqueued]:
+    def _enqueue_parts(self, parts: Iterator[Packet], batch: str | None) -> list[Enqueued]:
         first = list(islice(parts, 2))
         self._know({packet.account for packet in first})
         if len(first) == 1:
@@ -478,7 +478,7 @@ class RunQueue:
         return self._batch(account, batch)
 
     def retry_callbacks(self, batch: str, url: str | None = None) -> int:
-        """Have the callbacks of a batch sent again that were given up; returns how many.
+        """Have the callbacks of a batch sent again that were abandoned; returns how many.
 
         They go with the ids that they had, and give the batch's state now.
 
@@ -660,10 +660,10 @@ class RunQueue:
         Raises:
             JobNotFound: no such job is on record.
         """
-        trail = self.send(read_trail(self._account(job_id), job_id))
-        if trail is None:
+        history = self.send(read_history(self._account(job_id), job_id))
+        if history is None:
             raise JobNotFound(job_id)
-        return trail.as_dict()
+        return history.as_dict()
 
     def cancel_jobs(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Cancel jobs, in pages; returns what came of each."""
@@ -759,24 +759,24 @@ class RunQueue:
             codes.update(zip(page, answers, strict=True))
         return codes
 
-    def strays(self, *, account: str | None = None) -> Iterator[Stray]:
+    def orphans(self, *, account: str | None = None) -> Iterator[Orphan]:
         """Go through the runs of ours that no job owns; arguments and errors as of `job_pages`."""
         for name in self._some(account):
             cursor = ""
             while cursor != "0":
-                call = operator_calls.list_strays(name, cursor or "0", PAGE)
+                call = operator_calls.list_orphans(name, cursor or "0", PAGE)
                 cursor, found = self.send(call)
                 yield from found
 
-    def cancel_strays(self, strays: Iterable[Stray]) -> int:
+    def cancel_orphans(self, orphans: Iterable[Orphan]) -> int:
         """Have orphan runs canceled by the workers; returns how many will be."""
         by_account: dict[str, list[str]] = {}
-        for stray in strays:
-            by_account.setdefault(stray.account, []).append(stray.run_id)
+        for orphan in orphans:
+            by_account.setdefault(orphan.account, []).append(orphan.run_id)
         done = 0
         for account, run_ids in by_account.items():
             for start in range(0, len(run_ids), PAGE):
-                call = operator_calls.cancel_strays(account, run_ids[start : start + PAGE])
+                call = operator_calls.cancel_orphans(account, run_ids[start : start + PAGE])
                 codes = self.send(call)
                 done += codes.count(1)
         return done
@@ -1004,7 +1004,7 @@ class RunQueue:
 
     def audit(
         self, account: str = "default", *, before: str = "", limit: int = 50
-    ) -> list[AuditNote]:
+    ) -> list[AuditEntry]:
         """Read what people did, the newest first.
 
         Args:
@@ -1015,7 +1015,7 @@ class RunQueue:
         Raises:
             UnknownAccount: no worker ever served this account.
         """
-        return self._of(account, audit.notes(account, before, limit))
+        return self._of(account, audit.read_entries(account, before, limit))
 
     def workers(self, account: str = "default") -> list[Process]:
         """Read the worker processes of an account, 200 at most, the one last heard of first.

@@ -26,7 +26,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Bytes of a line: more cannot hold a body that is accepted, see `job_spec.py`.
 MAX_LINE = 8 * MAX_PAYLOAD_BYTES
 #: Bad lines, or lines in conflict, that are reported of one upload.
-MOST_TOLD = 100
+MOST_REPORTED = 100
 #: Lines, and bytes of them, that are checked before their packets are sent.
 BLOCK, BLOCK_BYTES = job_calls.CHUNK, 4 * 1024 * 1024
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from runqueue.errors import FieldError
 from runqueue.producer.chunks import Packet
-from runqueue.producer.upload import MOST_TOLD
+from runqueue.producer.upload import MOST_REPORTED
 from runqueue.records.job import Enqueued
 from runqueue.request.private_targets import FieldWarning
 
@@ -86,7 +86,7 @@ class UploadReport:
                 self._note_known(answer)
             else:
                 self.conflicts += 1
-                if len(self.shown_conflicts) < MOST_TOLD:
+                if len(self.shown_conflicts) < MOST_REPORTED:
                     why = str(answer.fault) if answer.fault else None
                     conflict = LineConflict(line, answer.custom_id or "", answer.job_id, why)
                     self.shown_conflicts.append(conflict)

@@ -28,7 +28,7 @@ CHECK_EVERY = 2.0
 #: Jobs in one check.
 CHECKED_AT_ONCE = 1000
 #: Seconds a listener stays without waiters: the next one may come soon.
-LINGER = 5.0
+STAY_IDLE_SECONDS = 5.0
 #: The channels of all accounts; a message is ids with blanks between them.
 CHANNELS = Keys("*").ended
 #: Seconds between two checks of a listener whether it is still needed.
@@ -108,7 +108,7 @@ class Watchers(ABC, Generic[E, L]):
         self._due: dict[str, None] = {}
         self._next_check = 0.0
         self._listener: L | None = None
-        self._is_heard = False
+        self._is_listening = False
         self._is_closed = False
         self._left = 0.0
 
@@ -238,12 +238,12 @@ class Watchers(ABC, Generic[E, L]):
         with self._lock:
             if self._listener is not listener:
                 return False
-            if not self._waiting and time.monotonic() > self._left + LINGER:
+            if not self._waiting and time.monotonic() > self._left + STAY_IDLE_SECONDS:
                 self._dismiss()
             return self._listener is not None
 
     def _dismiss(self) -> L | None:
-        listener, self._listener, self._is_heard = self._listener, None, False
+        listener, self._listener, self._is_listening = self._listener, None, False
         return listener
 
     def _close(self) -> L | None:
@@ -254,7 +254,7 @@ class Watchers(ABC, Generic[E, L]):
     def _lost(self, listener: L) -> None:
         with self._lock:
             if self._listener is listener:
-                self._is_heard = False
+                self._is_listening = False
 
     def _ended(self, listener: L) -> None:
         with self._lock:
@@ -269,7 +269,7 @@ class Watchers(ABC, Generic[E, L]):
                 self._check(message["data"].decode().split())
             elif kind == "psubscribe" and self._listener is listener:
                 # What ended before this subscription was not heard.
-                self._is_heard = True
+                self._is_listening = True
                 self._check(self._waiting)
 
 

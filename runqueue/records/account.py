@@ -34,12 +34,13 @@ class AccountStats:
         deliveries: the states of the webhooks of the jobs on record.
         totals: counts since ever (`enqueued`, `ended:completed`, `claims`, ...).
         oldest_ready_seconds: how long the longest-waiting job in line has waited; None = none does.
-        strays: runs of ours that no job owns; strays_live: those that may still run (with a slot).
+        orphans: runs of ours that no job owns; orphans_live: those that may still run (with a
+            slot).
         pace: submissions a second, while the server says 429 to more; None = it does not.
         full_pace: submissions a second by the limits alone, 0 = no limit: calls have one, too, of
             which 30 % are kept for reads.
         clock_lost: seconds that the queue's clock makes up for, since that of Redis' host was set.
-        permits: submissions (`dispatch`) and calls (`request`) that may go now, where limited.
+        permits: submissions (`submission`) and calls (`request`) that may go now, where limited.
         hold_reason: why nothing is submitted, until hold_seconds from now; None if nothing holds.
             Where nobody knows when that ends, hold_seconds is infinite, in JSON null.
         hold_kind: what holds it, of `HOLDS`, also while it is paused; None = nothing but a pause.
@@ -54,7 +55,7 @@ class AccountStats:
             that is held, nor of a group that is paused or at its cap. The line is checked in its
             first 128 lanes.
         claimable: how many of them the caps of their groups leave.
-        jobs_wait_for: what its ready jobs, and those put aside for a budget, wait for, if none is
+        jobs_wait_for: what its ready jobs, and those deferred for a budget, wait for, if none is
             in line: some of the groups, batches, keys and budgets.
         waited_for: keys, groups and batches at whose limits or budgets jobs wait.
         refused_lines: lines of the inbox and of Celery messages that were refused, and wait for a
@@ -75,8 +76,8 @@ class AccountStats:
     totals: dict[str, int]
     oldest_ready_seconds: float | None
     processes: int
-    strays: int
-    strays_live: int
+    orphans: int
+    orphans_live: int
     pace: float | None
     full_pace: float
     clock_lost: float
@@ -148,7 +149,9 @@ class AccountStats:
 
 #: What `stats.lua` says of an account of which nothing is known.
 _EMPTY: Final[Mapping[str, Any]] = {
-    **dict.fromkeys(("now", "oldest_ready", "processes", "strays", "strays_live", "full_pace"), 0),
+    **dict.fromkeys(
+        ("now", "oldest_ready", "processes", "orphans", "orphans_live", "full_pace"), 0
+    ),
     **dict.fromkeys(("claimable", "waited_for", "refused_lines"), 0),
     **dict.fromkeys(("counters", "limits", "meta", "waits_for", "jobs_wait_for"), ()),
     "pace": b"",
@@ -199,14 +202,14 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         totals=dict(sorted(counters.items())),
         oldest_ready_seconds=(now - oldest) / 1e6 if oldest else None,
         processes=int(read["processes"]),
-        strays=int(read["strays"]),
-        strays_live=int(read["strays_live"]),
+        orphans=int(read["orphans"]),
+        orphans_live=int(read["orphans_live"]),
         pace=float(read["pace"]) if read["pace"] else None,
         full_pace=float(read["full_pace"]),
         clock_lost=float(meta.get("clock_lost", 0)) / 1e6,
         permits={
             name: int(left)
-            for name, left in zip(("dispatch", "request"), read["permitted"], strict=True)
+            for name, left in zip(("submission", "request"), read["permitted"], strict=True)
             if int(left) >= 0
         },
         hold_reason=reason,

@@ -216,14 +216,14 @@ class BatchCallback:
         endpoint: scheme, host and port of the URL: the rest of it may be secret.
         pending: still to be sent, or tried again.
         delivered: sent, and accepted.
-        gave_up: not sent, for good.
+        abandoned: not sent, for good.
         error: why the last one was not, in words; None = all that were tried have arrived.
     """
 
     endpoint: str
     pending: int = 0
     delivered: int = 0
-    gave_up: int = 0
+    abandoned: int = 0
     error: str | None = None
 
 
@@ -498,6 +498,6 @@ def _callback(fields: dict[str, bytes]) -> BatchCallback | None:
         endpoint=endpoint_of(fields["callback_url"].decode()),
         pending=sum(name.startswith(_PENDING) for name in fields),
         delivered=int(fields.get("callbacks:delivered", 0)),
-        gave_up=int(fields.get("callbacks:gave_up", 0)),
+        abandoned=int(fields.get("callbacks:abandoned", 0)),
         error=text(fields.get("callback_error")),
     )

@@ -48,7 +48,7 @@ class DuePoll(NamedTuple):
     session: str = ""
 
 
-class Doubtful(NamedTuple):
+class Unconfirmed(NamedTuple):
     """An unconfirmed job whose run is to be searched for.
 
     Args:
@@ -56,7 +56,7 @@ class Doubtful(NamedTuple):
         claimed_us: when its submission was claimed: its run is not older; None = not known.
         marked: whether the submission carried the attempt's marker.
         received: whether it requested a webhook to our receiver.
-        on_unconfirmed: auto, park or resubmit.
+        on_unconfirmed: auto, hold or resubmit.
         cancel: why its end was requested; '' = it was not.
         stored: its request.
         date_us: what the server's own clock showed at the claim, at least; None = not known.
@@ -74,7 +74,7 @@ class Doubtful(NamedTuple):
     date_us: int | None = None
 
     def __repr__(self) -> str:
-        return f"Doubtful({self.job_id!r}, {self.attempt}, {len(self.stored)} bytes)"
+        return f"Unconfirmed({self.job_id!r}, {self.attempt}, {len(self.stored)} bytes)"
 
 
 class MaybeClaimed(NamedTuple):
@@ -102,7 +102,7 @@ class ToCancel(NamedTuple):
     tried_us: int = 0
 
 
-class RunGivenUp(NamedTuple):
+class RunAbandoned(NamedTuple):
     """A run to cancel whose end no GET confirmed.
 
     Args:
@@ -247,8 +247,8 @@ class Searched(NamedTuple):
     """A search that found no run.
 
     Args:
-        verdict: `negative` = there is none; `absent` = none is seen, and nothing shows what that is
-            worth; `unknown` = it says nothing.
+        verdict: `not_found` = there is none; `not_seen` = none is seen, and nothing shows what that
+            is worth; `unknown` = it says nothing.
         next_after_us: when to poll again.
         wait_us: from when on a search that finds nothing counts, since the job was unconfirmed.
         note: what keeps the job from being settled, for people.
@@ -277,7 +277,7 @@ class UnconfirmedPage(NamedTuple):
     now_us: int
     in_flight_us: int | None
     total: int
-    items: Sequence[Doubtful]
+    items: Sequence[Unconfirmed]
 
 
 class GivenBack(NamedTuple):
@@ -295,7 +295,7 @@ class GivenBack(NamedTuple):
     named: float = 0.0
 
 
-class EndedStray(NamedTuple):
+class EndedOrphan(NamedTuple):
     """An orphan run that is over.
 
     Args:

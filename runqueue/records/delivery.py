@@ -9,14 +9,14 @@ class DeliveryState(StrEnum):
     """The state of an ended job's webhook; a result never waits for it.
 
     `none`: no webhook is to be sent, or the job has not ended. `pending`: it is being tried.
-    `delivered`: the receiver took it, or the consumer confirmed it. `gave_up`: every try failed.
+    `delivered`: the receiver took it, or the consumer confirmed it. `abandoned`: every try failed.
     `unknown`: Skyvern sent it, and does not say whether it arrived.
     """
 
     NONE = "none"
     PENDING = "pending"
     DELIVERED = "delivered"
-    GAVE_UP = "gave_up"
+    ABANDONED = "abandoned"
     UNKNOWN = "unknown"
 
 
@@ -28,7 +28,7 @@ class WebhookDelivery(NamedTuple):
         status: the receiver's last answer; None = none came.
         error: why it was not delivered; or that its consumer confirmed it.
         url: where it goes instead of the request's own URL, if a person said so.
-        settled_at: when it was delivered or given up.
+        settled_at: when it was delivered or abandoned.
         next_try_at: when it is tried, or checked, again.
     """
 
@@ -85,7 +85,7 @@ class WebhookVerdict(StrEnum):
     NOTED = "noted"
     DUPLICATE = "duplicate"
     POLICY = "policy"
-    STRAY = "stray"
+    ORPHAN = "orphan"
     OTHER = "other"
     UNKNOWN = "unknown"
 
@@ -104,7 +104,8 @@ class DueDelivery(NamedTuple):
 
     Args:
         run_status: how the run ended.
-        via: `relay` (we send it) or `watch` (Skyvern did, and we check whether it arrived).
+        webhook_route: `relay` (we send it) or `watch` (Skyvern did, and we check whether it
+            arrived).
         tries, looks: how often it was sent, and checked, so far.
         forced: an operator requested it.
         ended_us: when the run was seen to be over, by the queue's clock.
@@ -120,7 +121,7 @@ class DueDelivery(NamedTuple):
     attempt: int
     run_id: str
     run_status: str
-    via: str
+    webhook_route: str
     tries: int
     looks: int
     forced: bool
@@ -132,14 +133,14 @@ class DueDelivery(NamedTuple):
     state: str = ""
 
     def __repr__(self) -> str:
-        return f"Delivery({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.via!r})"
+        return f"Delivery({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.webhook_route!r})"
 
 
 class Delivered(NamedTuple):
     """What came of a delivery.
 
     Args:
-        verdict: again, delivered, gave_up or unknown.
+        verdict: again, delivered, abandoned or unknown.
         was_tried: whether a webhook was sent; else it was only checked.
         status: the receiver's answer; None = none came.
         error: why it was not delivered, in words.

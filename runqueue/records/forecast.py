@@ -22,13 +22,13 @@ class Capacity(NamedTuple):
     """What an account can do.
 
     Args:
-        dispatches_per_second: submissions, as the limits and the server allow; 0 = no limit.
+        submissions_per_second: submissions, as the limits and the server allow; 0 = no limit.
         concurrent_runs: at once; 0 = no limit.
         mean_run_seconds: how long runs take; None = no run has ended yet.
         hold_seconds: for how long nothing is submitted; infinite = until a person says otherwise.
     """
 
-    dispatches_per_second: float = 0.0
+    submissions_per_second: float = 0.0
     concurrent_runs: int = 0
     mean_run_seconds: float | None = None
     hold_seconds: float = 0.0
@@ -63,9 +63,9 @@ def read_capacity(reply: list[Any], held: float = 0.0) -> Capacity:
         reply: of the script.
         held: seconds for which nothing is submitted.
     """
-    dispatches, runs, mean_us = reply
+    submissions, runs, mean_us = reply
     mean = float(mean_us) / 1e6 if mean_us else None
-    return Capacity(float(dispatches), int(runs), mean, math.inf if held > LONGEST_HOLD else held)
+    return Capacity(float(submissions), int(runs), mean, math.inf if held > LONGEST_HOLD else held)
 
 
 def seconds_for(jobs: int, capacity: Capacity) -> float | None:
@@ -88,10 +88,10 @@ def seconds_at(jobs: int, capacity: Capacity) -> float | None:
     """
     if jobs < 1:
         return 0.0
-    dispatches, runs, mean, _ = capacity
+    submissions, runs, mean, _ = capacity
     if runs and mean is None:
         return None
-    rates = [dispatches] if dispatches else []
+    rates = [submissions] if submissions else []
     if runs and mean:
         rates.append(runs / mean)
     if not rates:

@@ -91,7 +91,7 @@ def _of_readable(stats: AccountStats, silent_seconds: float) -> AccountHealth:
 
 
 def _of_waiting(stats: AccountStats, silent_seconds: float) -> AccountHealth:
-    """Say what ready jobs wait for, and those that were put aside for a budget."""
+    """Say what ready jobs wait for, and those that were deferred for a budget."""
     if _is_full(stats):
         return _full(stats)
     if not any(stats.in_line.values()):
@@ -124,12 +124,12 @@ def _of_none_in_line(stats: AccountStats) -> AccountHealth:
 
 
 def _full(stats: AccountStats) -> AccountHealth:
-    cap, doubtful = stats.limits["concurrent_runs"], stats.states.get(JobState.UNCONFIRMED, 0)
+    cap, unconfirmed = stats.limits["concurrent_runs"], stats.states.get(JobState.UNCONFIRMED, 0)
     reason = f"all {cap:,.0f} slots are taken"
-    if 2 * doubtful < cap:
+    if 2 * unconfirmed < cap:
         return AccountHealth(HealthLevel.GOOD, "Submitting as runs end", reason)
-    words = "Submitting slowly" if doubtful < cap else "Not submitting"
-    return AccountHealth(HealthLevel.BUSY, words, f"{reason}, {doubtful:,} by unconfirmed jobs")
+    words = "Submitting slowly" if unconfirmed < cap else "Not submitting"
+    return AccountHealth(HealthLevel.BUSY, words, f"{reason}, {unconfirmed:,} by unconfirmed jobs")
 
 
 def _unread(stats: AccountStats) -> str:
@@ -176,12 +176,12 @@ def _idle(stats: AccountStats) -> str:
 
 def _is_full(stats: AccountStats) -> bool:
     cap = stats.limits.get("concurrent_runs", 0)
-    return cap > 0 and stats.live + stats.strays_live >= cap
+    return cap > 0 and stats.live + stats.orphans_live >= cap
 
 
 def _submitting(stats: AccountStats) -> AccountHealth:
     rate = stats.full_pace
-    if rate and not stats.permits.get("dispatch", 1):
+    if rate and not stats.permits.get("submission", 1):
         return AccountHealth(
             HealthLevel.GOOD, "Submitting", f"at its limit of {rate:g} a second{_why(stats)}"
         )
@@ -197,6 +197,6 @@ def _submitting(stats: AccountStats) -> AccountHealth:
 
 def _why(stats: AccountStats) -> str:
     """Return what the limit of submissions is, where it is not their own."""
-    if stats.full_pace == stats.limits.get("dispatches_per_second", 0):
+    if stats.full_pace == stats.limits.get("submissions_per_second", 0):
         return ""
     return f" (70 % of {stats.limits.get('requests_per_second', 0):g} calls)"

@@ -109,7 +109,7 @@ class Enqueued(NamedTuple):
     fault: FieldError | None = None
 
 
-class Stray(NamedTuple):
+class Orphan(NamedTuple):
     """A run of ours that no job owns.
 
     Args:
@@ -181,9 +181,9 @@ class Job:
             replayed.
         reason: why it is dead, unconfirmed, failed or canceled, in words.
         result: the run as Skyvern's API last gave it, parsed; None before the end.
-        on_unconfirmed: what becomes of it when its answer was lost: auto, park or resubmit.
+        on_unconfirmed: what becomes of it when its answer was lost: auto, hold or resubmit.
         webhook: how the news of its end got to the request's `webhook_url`.
-        search_note: of an unconfirmed job, what the last search for its run came to.
+        search_message: of an unconfirmed job, what the last search for its run came to.
         candidates: of an unconfirmed job, the runs that may be its own.
         max_run_seconds: the longest that its run may take; None = the account's limit.
         keys: what it uses together with other jobs: those that it names, and those that follow
@@ -216,7 +216,7 @@ class Job:
     on_unconfirmed: str = "auto"
     webhook: WebhookDelivery = NO_WEBHOOK
     traceparent: str = ""
-    search_note: str | None = None
+    search_message: str | None = None
     candidates: tuple[Candidate, ...] = ()
     max_run_seconds: float | None = None
     keys: tuple[str, ...] = ()
@@ -294,7 +294,7 @@ def read_job(
     state = JobState(fields["state"].decode())
     if is_batch_canceled and state in {JobState.READY, JobState.SCHEDULED}:
         state = JobState.CANCELED
-    is_aside = "aside" in fields  # for a budget: its time is not its user's
+    is_deferred = "deferred" in fields  # for a budget: its time is not its user's
     batch = text(fields.get("batch"))
     return Job(
         id=job_id,
@@ -310,10 +310,10 @@ def read_job(
         runs=int(fields.get("runs", 0)) + int(fields.get("past_runs", 0)),
         run_id=text(fields.get("run_id")),
         run_status=text(fields.get("run_status")),
-        reason=None if is_aside else text(fields.get("reason")),
+        reason=None if is_deferred else text(fields.get("reason")),
         cancel_requested="cancel" in fields,
         created_at=datetime.fromtimestamp(int(fields["created"]) / 1_000_000, tz=UTC),
-        run_at=None if is_aside else moment(fields.get("run_at")),
+        run_at=None if is_deferred else moment(fields.get("run_at")),
         deadline=moment(fields.get("deadline")),
         started_at=moment(fields.get("started")),
         ended_at=moment(fields.get("ended")),
@@ -321,7 +321,7 @@ def read_job(
         on_unconfirmed=fields.get("on_unconfirmed", b"auto").decode(),
         webhook=_webhook(fields),
         traceparent=traceparent,
-        search_note=text(fields.get("search_note")),
+        search_message=text(fields.get("search_message")),
         candidates=read_candidates(fields.get("candidates")),
         max_run_seconds=int(fields["max_run"]) / 1e6 if "max_run" in fields else None,
         keys=tuple((text(fields.get("keys")) or "").split()),
@@ -330,14 +330,14 @@ def read_job(
 
 
 def _webhook(fields: Mapping[str, bytes]) -> WebhookDelivery:
-    status = fields.get("told")
+    status = fields.get("delivery_status")
     return WebhookDelivery(
         state=DeliveryState(fields.get("delivery", b"none").decode()),
         attempts=int(fields.get("tries", 0)),
         status=int(status) if status else None,
-        error=text(fields.get("told_error")),
+        error=text(fields.get("delivery_error")),
         url=text(fields.get("url")),
-        settled_at=moment(fields.get("told_at")),
+        settled_at=moment(fields.get("delivery_at")),
         next_try_at=moment(fields.get("next_try")),
     )
 

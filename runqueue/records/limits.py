@@ -28,7 +28,7 @@ class Range(NamedTuple):
 
 #: Every limit, under the name that it has in the queue; settings put `max_` before it.
 RANGES: Final[dict[str, Range]] = {
-    "dispatches_per_second": Range(100_000, False, "submissions per second"),
+    "submissions_per_second": Range(100_000, False, "submissions per second"),
     "burst_size": Range(100_000, True, "submissions, or calls, at once after a pause"),
     "concurrent_runs": Range(1_000_000, True, "runs under way at once"),
     "requests_per_second": Range(100_000, False, "calls of all kinds per second"),

@@ -27,4 +27,4 @@ class Quota(NamedTuple):
 
 
 #: The quota of the caller whose jobs are being enqueued; None = it has none.
-HANDING_IN: Final[ContextVar[Quota | None]] = ContextVar("HANDING_IN", default=None)
+SUBMITTING_QUOTA: Final[ContextVar[Quota | None]] = ContextVar("SUBMITTING_QUOTA", default=None)

@@ -187,9 +187,9 @@ def _scheduled(_: str, wait: Wait, _more: list[str]) -> Wait:
 
 
 def _search(_: str, wait: Wait, _more: list[str]) -> Wait:
-    then = ", and a person decides if there is none" if wait.name == "park" else ""
+    then = ", and a person decides if there is none" if wait.name == "hold" else ""
     words = f"its answer was lost: its run is searched for{_next(wait)}{then}"
-    return wait._replace(until=None, needs_person=wait.name == "park", words=words)
+    return wait._replace(until=None, needs_person=wait.name == "hold", words=words)
 
 
 def _next(wait: Wait, what: str = "next") -> str:

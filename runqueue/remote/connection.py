@@ -136,10 +136,10 @@ class GatewayLink:
         stream = info["return_value"]
         host, port = stream.get_extra_info("server_addr")[:2]
         own = stream.get_extra_info("client_addr")[1]
-        strangers = users_of(host, port, own) - (self._users or frozenset())
-        if strangers:
+        others = users_of(host, port, own) - (self._users or frozenset())
+        if others:
             stream.close()
-            users = ", ".join(map(str, sorted(strangers)))
+            users = ", ".join(map(str, sorted(others)))
             raise _OtherUserError(
                 f"is not what listens there, but user {users}: the token in {TOKEN_FILE} is not"
                 " sent (RUNQUEUE_TOKEN is sent to any listener)"

@@ -20,12 +20,12 @@ from runqueue.operator.refused_lines import InboxPage, RefusedLine
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch, Retried
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
-from runqueue.records.job import Candidate, Enqueued, Job, JobState, Stray
+from runqueue.records.job import Candidate, Enqueued, Job, JobState, Orphan
 from runqueue.records.limits import AccountLimits
 from runqueue.records.waits import Wait
 from runqueue.request.job_spec import Priority
 from runqueue.request.private_targets import FieldWarning
-from runqueue.store.audit import AuditNote
+from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import BudgetUse
 from runqueue.store.groups import Group
 from runqueue.store.key_limits import EndedHolder, KeyUse
@@ -80,8 +80,8 @@ def reader(kind: type[M]) -> Callable[[Any], M]:
 
 
 read_key_use, read_holder = reader(KeyUse), reader(EndedHolder)
-read_limits, read_note, read_worker = reader(AccountLimits), reader(AuditNote), reader(Process)
-read_stray = reader(Stray)
+read_limits, read_note, read_worker = reader(AccountLimits), reader(AuditEntry), reader(Process)
+read_orphan = reader(Orphan)
 
 
 def known_values(values: Any, record: type[NamedTuple]) -> dict[str, Any]:
@@ -191,9 +191,9 @@ def read_settled(values: dict[str, Any]) -> dict[str, Settled]:
     return read_strictly(_SETTLED, values["jobs"])
 
 
-def read_strays(values: dict[str, Any]) -> tuple[list[Stray], str | None]:
+def read_orphans(values: dict[str, Any]) -> tuple[list[Orphan], str | None]:
     """Return a page of orphan runs, and the next cursor; None = that was all."""
-    return list(map(read_stray, values["strays"])), values["cursor"]
+    return list(map(read_orphan, values["orphans"])), values["cursor"]
 
 
 def read_inbox(values: dict[str, Any]) -> InboxPage:

@@ -56,7 +56,7 @@ from runqueue.records.batch import (
     JobPage,
     Retried,
 )
-from runqueue.records.job import Enqueued, Job, JobState, Stray
+from runqueue.records.job import Enqueued, Job, JobState, Orphan
 from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words
 from runqueue.remote import models
@@ -72,7 +72,7 @@ from runqueue.request.request_checks import RequestChecks, current_checks, read_
 from runqueue.request.requests import AnyRunRequest
 from runqueue.request.validation_errors import size_words
 from runqueue.store import budgets, groups, key_limits, limits
-from runqueue.store.audit import AuditNote
+from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.groups import KEEP, Group, Keep
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
@@ -345,7 +345,7 @@ class RemoteQueue:
         return self._to_batch(batch, "resume", read_batch, may_repeat=False)
 
     def retry_callbacks(self, batch: str, url: str | None = None) -> int:
-        """Have the callbacks of a batch sent again that were given up; returns how many.
+        """Have the callbacks of a batch sent again that were abandoned; returns how many.
 
         Sent once: a second time would not know how many there were.
         """
@@ -486,23 +486,23 @@ class RemoteQueue:
             )
         return found
 
-    def strays(self, *, account: str | None = None) -> Iterator[Stray]:
+    def orphans(self, *, account: str | None = None) -> Iterator[Orphan]:
         """Go through the runs of ours that no job owns."""
         for name in self._some(account):
             cursor: str | None = "0"
             while cursor is not None:
                 found, cursor = self._read(
-                    "/v1/strays", models.read_strays, name, cursor=cursor, limit=PAGE
+                    "/v1/orphans", models.read_orphans, name, cursor=cursor, limit=PAGE
                 )
                 yield from found
 
-    def cancel_strays(self, strays: Iterable[Stray]) -> int:
+    def cancel_orphans(self, orphans: Iterable[Orphan]) -> int:
         """Have orphan runs canceled by the workers; returns how many will be."""
         by_account: dict[str, list[str]] = {}
-        for stray in strays:
-            by_account.setdefault(stray.account, []).append(stray.run_id)
+        for orphan in orphans:
+            by_account.setdefault(orphan.account, []).append(orphan.run_id)
         return sum(
-            self._post("/v1/strays:cancel", _done, {"run_ids": some}, account=account)
+            self._post("/v1/orphans:cancel", _done, {"run_ids": some}, account=account)
             for account, run_ids in by_account.items()
             for some in _parts(run_ids)
         )
@@ -629,7 +629,7 @@ class RemoteQueue:
 
     def audit(
         self, account: str = "default", *, before: str = "", limit: int = 50
-    ) -> list[AuditNote]:
+    ) -> list[AuditEntry]:
         """Read what people did, the newest first."""
         read = partial(_each, "notes", models.read_note)
         return self._read("/v1/audit", read, account, before=before or None, limit=limit)

@@ -91,7 +91,7 @@ MAX_CUSTOM_ID: Final = 256
 PLAIN_FIELDS = frozenset({"custom_id", "kind", "body"})
 _NOT_YET = frozenset({"redeliver"})
 #: What becomes of a job whose submission's answer was lost, once no run of it is found.
-ON_UNCONFIRMED = ("auto", "park", "resubmit")
+ON_UNCONFIRMED = ("auto", "hold", "resubmit")
 
 
 class Priority(IntEnum):
@@ -116,7 +116,7 @@ class EnqueueOptions(TypedDict, total=False):
         account: the Skyvern account.
         namespace: where the key is unique; keeps those of several producers apart.
         on_unconfirmed: what becomes of the job when the submission's answer was lost and no run of
-            it is found: auto (submitted again once that is sure), park (stays, for people) or
+            it is found: auto (submitted again once that is sure), hold (stays, for people) or
             resubmit (submitted again after the grace, sure or not).
         retry: when its run is tried again after a bad end; None = never.
         max_run_seconds: the longest that its run may take, from the start of the run's current
@@ -148,7 +148,7 @@ FIELDS = (PLAIN_FIELDS | {"traceparent"} | EnqueueOptions.__annotations__.keys()
 RECORDED: Final = ("on_unconfirmed",)
 _PRIORITIES = {p.name.lower(): p for p in Priority}
 _PRIORITY_WORDS = "urgent, high, normal, low or a whole number from 0 (urgent) to 3 (low)"
-_POLICY_WORDS = "auto, park or resubmit"
+_POLICY_WORDS = "auto, hold or resubmit"
 _RUN_SECONDS_WORDS = f"seconds (a number above 0, {MAX_RUN_SECONDS} at most)"
 _TRACE_WORDS = "a traceparent of W3C Trace Context (00-<32 hex>-<16 hex>-<2 hex>)"
 #: Control characters, and what is like them: breaks of lines, and signs that turn the direction of
@@ -329,7 +329,7 @@ def has_many(body: Mapping[Any, Any]) -> bool:
 
 
 def pieces(body: Mapping[Any, Any], known: Container[Any]) -> Iterator[dict[Any, Any]]:
-    """Yield bodies of few entries: a body is sound if each of them is.
+    """Yield bodies of few entries: a body is valid if each of them is.
 
     Of the fields that are not known the first ones are reported for all: none is treated better.
 

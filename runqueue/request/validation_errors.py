@@ -121,7 +121,7 @@ def body_errors(
 
 
 def holds_nan(value: object) -> bool:
-    """Return whether NaN or Infinity is in a JSON value; quick, as sound bodies pass here too."""
+    """Return whether NaN or Infinity is in a JSON value; quick, as valid bodies pass here too."""
     if isinstance(value, dict):
         return any(map(holds_nan, value.values()))
     if isinstance(value, (list, tuple)):

@@ -35,7 +35,7 @@ LOGGER = logging.getLogger("runqueue.audit")
 
 
 @dataclass(frozen=True, slots=True)
-class AuditNote:
+class AuditEntry:
     """Something that a person did.
 
     Args:
@@ -60,7 +60,9 @@ class AuditNote:
         return json_object(self)
 
 
-def note(account: str, who: str, what: str, target: str = "", detail: str = "") -> ScriptCall[str]:
+def add_entry(
+    account: str, who: str, what: str, target: str = "", detail: str = ""
+) -> ScriptCall[str]:
     """Note what was done; returns the note's id."""
     words = [word[:MOST] for word in (who, what, target, detail)]
     arguments: list[Argument] = [KEPT, secrets.token_hex(8), *words]
@@ -78,7 +80,7 @@ def log_entry(what: str, **about: Any) -> None:
     LOGGER.info("audit", extra={"what": what, **said})
 
 
-def notes(account: str, before: str = "", count: int = 50) -> ScriptCall[list[AuditNote]]:
+def read_entries(account: str, before: str = "", count: int = 50) -> ScriptCall[list[AuditEntry]]:
     """Read a page of notes; arguments as for `RunQueue.audit`.
 
     Raises:
@@ -87,10 +89,10 @@ def notes(account: str, before: str = "", count: int = 50) -> ScriptCall[list[Au
     if before and not _ID.fullmatch(before):
         raise InvalidRequest([FieldError("before", "expected the id of a note")])
 
-    def read(reply: list[Any]) -> Iterator[AuditNote]:
+    def read(reply: list[Any]) -> Iterator[AuditEntry]:
         for raw, flat in reply:
             found = fields_of(flat)
             words = [text(found.get(name)) or "" for name in ("who", "what", "target", "detail")]
-            yield AuditNote(raw.decode(), account, moment(found.get("at")), *words)
+            yield AuditEntry(raw.decode(), account, moment(found.get("at")), *words)
 
     return ScriptCall(load("list_audit"), account, [before, count], lambda reply: list(read(reply)))

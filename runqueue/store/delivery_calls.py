@@ -52,7 +52,7 @@ def delivery_claim(
     limit: int,
     tick_us: int,
     *,
-    linger: bool,
+    stay_idle: bool,
     lease_us: int,
     span_us: int,
     busy: Mapping[str, int] = MappingProxyType({}),
@@ -63,7 +63,7 @@ def delivery_claim(
         account, process: the account and the process that claims.
         limit: how many at most; 0 only refreshes the list of active consumers.
         tick_us: the server's time in the message that started it; 0 = not its first claim.
-        linger: whether the consumer stays active although nothing is due.
+        stay_idle: whether the consumer stays active although nothing is due.
         lease_us: when one without a record comes again.
         span_us: how long after its end a webhook is worth a try.
         busy: webhooks that the process has under way, by the endpoint they go to.
@@ -72,7 +72,7 @@ def delivery_claim(
     def parse(reply: list[Any]) -> Taken[DueDelivery]:
         return taken(reply, map(_delivery, rows(reply, 4, 14)))
 
-    arguments: list[Argument] = [process, limit, tick_us, int(linger), lease_us, span_us]
+    arguments: list[Argument] = [process, limit, tick_us, int(stay_idle), lease_us, span_us]
     arguments.append(CLAIM_BYTES)
     for endpoint, under_way in busy.items():
         arguments += [endpoint, under_way]
@@ -152,7 +152,7 @@ class CallbackOutcome(NamedTuple):
 
     Args:
         tries: those of the `DueCallback`: said again, it is not counted again.
-        verdict: again, delivered or gave_up.
+        verdict: again, delivered or abandoned.
         was_tried: whether it was sent.
         error: why it was not delivered, in words.
         wait_us: until the next try.
@@ -168,19 +168,19 @@ class CallbackOutcome(NamedTuple):
 
 
 def callback_claim(
-    account: str, process: str, limit: int, tick_us: int, *, linger: bool, lease_us: int
+    account: str, process: str, limit: int, tick_us: int, *, stay_idle: bool, lease_us: int
 ) -> ScriptCall[Taken[DueCallback]]:
     """Take callbacks that are due; see `callback_claim.lua`, and `delivery_claim`."""
 
     def parse(reply: list[Any]) -> Taken[DueCallback]:
         return taken(reply, (_due(account, row, int(reply[1])) for row in rows(reply, 4, 8)))
 
-    arguments: list[Argument] = [process, limit, tick_us, int(linger), lease_us]
+    arguments: list[Argument] = [process, limit, tick_us, int(stay_idle), lease_us]
     return ScriptCall(load("callback_claim"), account, arguments, parse)
 
 
 def callback_again(account: str, batch: str, url: str = "") -> ScriptCall[int | None]:
-    """Have the callbacks of a batch sent again that were given up; see `callback_again.lua`.
+    """Have the callbacks of a batch sent again that were abandoned; see `callback_again.lua`.
 
     Args:
         account, batch: whose it is, and its id.

@@ -63,7 +63,7 @@ class JobStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
+class JobHistory:
     """What is known of a job's life.
 
     Args:
@@ -108,12 +108,12 @@ def _shown(name: str, value: Any) -> str | int:
     return shown_url(str(value)) if name in _URLS else str(value)
 
 
-def read_trail(account: str, job_id: str) -> ScriptCall[Trail | None]:
+def read_history(account: str, job_id: str) -> ScriptCall[JobHistory | None]:
     """Read what is known of a job's life; None = no such job is on record."""
-    return ScriptCall(load("read_trail"), account, [job_id], _trail)
+    return ScriptCall(load("read_history"), account, [job_id], _history)
 
 
-def _trail(reply: list[Any]) -> Trail | None:
+def _history(reply: list[Any]) -> JobHistory | None:
     record, since, search, poll, delivery, sealed, body = reply
     if not record:
         return None
@@ -123,7 +123,7 @@ def _trail(reply: list[Any]) -> Trail | None:
     ahead = list(_ahead(fields, search, poll, delivery))
     shown = {step.attempt for step in steps if step.attempt is not None}
     attempts = int(fields.get("attempt", 0))
-    return Trail(
+    return JobHistory(
         sorted(steps, key=lambda step: step.at) + sorted(ahead, key=lambda step: step.at),
         tuple((text(fields.get("earlier")) or "").split()),
         text(fields.get("process")) or "",
@@ -143,7 +143,7 @@ def _request(body: bytes) -> dict[str, Any]:
 
 def _noted(fields: dict[str, bytes]) -> Iterator[JobStep]:
     """Yield the uncommon steps, the oldest first."""
-    for line in reversed((text(fields.get("trail")) or "").splitlines()):
+    for line in reversed((text(fields.get("history")) or "").splitlines()):
         at, attempt, step, cause = [*line.split(" ", 3), "", "", ""][:4]
         when = moment(at)
         if when is not None:
@@ -169,9 +169,9 @@ def _own(fields: dict[str, bytes], since: bytes, noted: list[JobStep]) -> Iterat
         status = text(fields.get("run_status")) or ""
         cause = reason or (f"the run is {status}" if status and status != state else "")
         yield JobStep(ended, _ENDS.get(state, state), cause, attempt)
-    if reported := moment(fields.get("told_at")):
+    if reported := moment(fields.get("delivery_at")):
         what = f"webhook {(text(fields.get('delivery')) or '').replace('_', ' ')}"
-        yield JobStep(reported, what, text(fields.get("told_error")) or "")
+        yield JobStep(reported, what, text(fields.get("delivery_error")) or "")
 
 
 def _sealed(sealed: bytes, fields: dict[str, bytes]) -> Iterator[JobStep]:
@@ -186,8 +186,8 @@ def _ahead(
 ) -> Iterator[JobStep]:
     """Yield what is to come."""
     coming = {
-        # What is put aside for a budget waits for that, not for a time.
-        "may run from now on": None if "aside" in fields else fields.get("run_at"),
+        # What is deferred for a budget waits for that, not for a time.
+        "may run from now on": None if "deferred" in fields else fields.get("run_at"),
         "deadline": None if "ended" in fields else fields.get("deadline"),
         "next search for its run": search,
         "next poll of its run": poll,

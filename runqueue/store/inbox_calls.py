@@ -41,14 +41,14 @@ class InboxLook(NamedTuple):
 
 
 def inbox_take(
-    account: str, process: str, limit: int, tick_us: int, *, linger: bool, lease_us: int
+    account: str, process: str, limit: int, tick_us: int, *, stay_idle: bool, lease_us: int
 ) -> ScriptCall[Taken[TakenLine]]:
     """Take lines of the inbox; see `inbox_take.lua`, and `delivery_calls.delivery_claim`."""
 
     def parse(reply: list[Any]) -> Taken[TakenLine]:
         return taken(reply, records(TakenLine, rows(reply, 4, 2)))
 
-    arguments: list[Argument] = [process, limit, tick_us, int(linger), lease_us, TAKE_BYTES]
+    arguments: list[Argument] = [process, limit, tick_us, int(stay_idle), lease_us, TAKE_BYTES]
     return ScriptCall(load("inbox_take"), account, arguments, parse)
 
 

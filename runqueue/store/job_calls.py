@@ -435,8 +435,8 @@ def page_ended(
     return ScriptCall(load("page_ended"), account, arguments, page)
 
 
-def remove_given_up(account: str, batch: str, limit: int) -> ScriptCall[int]:
-    """Remove jobs of an upload that was given up.
+def remove_abandoned(account: str, batch: str, limit: int) -> ScriptCall[int]:
+    """Remove jobs of an upload that was abandoned.
 
     Args:
         account, batch: whose it is, and its id.

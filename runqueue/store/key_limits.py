@@ -114,7 +114,7 @@ class EndedHolder(NamedTuple):
 
     Args:
         of: `key:<key>`, or `max_steps:<what>` of strict budgets.
-        holder: a job's id, or `stray <run>`.
+        holder: a job's id, or `orphan <run>`.
     """
 
     of: str

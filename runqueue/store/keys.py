@@ -25,7 +25,7 @@ lane:<p>:<group>:<b>    list    ids ready at priority p, of one group and one ba
 lane:<p>:<group>:<b>+   list    those of them that are the batch's canary
 lanes:<p>:<group>       list    batches with a lane to claim from, next turn first
 ring:<p>                zset    groups by virtual time
-group:<g>               hash    cap, live, paused, virtual time per priority
+group:<g>               hash    max_concurrent, live, paused, virtual time per priority
 groups                  set     groups with a cap, or paused
 paused_lanes            set     <p>:<group> at each priority of those that are paused
 busy                    zset    groups by how many of their jobs are ready or take a slot
@@ -40,25 +40,25 @@ batches, unsealed       zset    batches by creation time
 expiring                zset    batches by when their time is up
 callbacks               zset    '<batch> <event>' by the next try to report it
 canceling               hash    canceled or expired batches the sweep walks, how far it is
-unwanted                zset    waiting jobs to end once the recovery of Redis is over, by when
+ends_after_recovery     zset    waiting jobs to end once the recovery of Redis is over, by when
 quarantined             zset    jobs whose records cannot be read, by when that was met
 due, deadlines          zset    scheduled jobs by run_at; jobs by deadline
 claims:<process>        zset    submissions under way, by claim time
 claim:<claim_id>        string  what a claim took, for a claim that is repeated
 unconfirmed             zset    jobs whose submission's answer was lost, by when
 reconcile               zset    unconfirmed jobs by the next search for their runs
-parked                  zset    unconfirmed jobs that gave their slot back
+unconfirmed_no_slot     zset    unconfirmed jobs that gave their slot back
 relays, watches         zset    ended jobs by the next try of their webhook: ours, or Skyvern's
-gave_up, unknown        zset    ended jobs whose webhook was given up, or may not have come
+abandoned, unknown      zset    ended jobs whose webhook was abandoned, or may not have come
 webhook:<id>            string  what Skyvern signed, where that is not the result
 endpoint:<hash>         hash    the breaker of a receiver that does not answer
 wake:webhooks           list    at most one element: a webhook may be relayed
-poll, cancels           zset    running jobs by next poll; cancels by next try ("stray <run>", too)
+poll, cancels           zset    running jobs by next poll; cancels by next try ("orphan <run>", too)
 listed                  zset    running jobs that are left to the list of live runs, by since when
 runs:<bucket>           hash    run_id -> job id ('~<id>' = it was that job's), in buckets
-strays, stray_jobs      hash    runs of ours that no job owns (orphans), by run and by job
-stray_looks             zset    orphans that may still run, and so take a slot, by the next poll
-ended:<day>             list    jobs in the order they ended ("stray <run>", too), for retention
+orphans, orphan_jobs    hash    runs of ours that no job owns (orphans), by run and by job
+orphan_polls            zset    orphans that may still run, and so take a slot, by the next poll
+ended:<day>             list    jobs in the order they ended ("orphan <run>", too), for retention
 dead                    zset    dead jobs by their end
 inbox                   list    lines that producers pushed
 inbox:taken             hash    lines that a worker makes jobs of, by number
@@ -66,35 +66,35 @@ inbox:leases            zset    their numbers, by when they are given out again
 inbox:invalid           list    lines that were refused, with their errors
 processes               zset    live processes by lease deadline
 clocks                  hash    process -> the queue's time at its last report, and its own
-board:<stage>           zset    processes that have an active consumer of the stage, by when that
+active_consumers:<stage> zset    processes that have an active consumer of the stage, by when that
                                 is stale
 wake, wake:<process>    list    at most one element: there may be work
 gcra:<name>             string  the limiters' theoretical arrival times
 files                   hash    uploaded file -> the job that holds it
-key:<key>               set     jobs that have a key with their slot ("stray <run>", too)
+key:<key>               set     jobs that have a key with their slot ("orphan <run>", too)
 key_waits:<key>         zset    lanes whose jobs wait for a key, without "lane:", in their order
 key_offers:<key>        zset    those that claims may take from now
-key_rivals:<key>        zset    those that need it, too, and wait for another key
-key_passed:<key>        string  "<lane> <n>": n later jobs had the key before its first rival
+key_elsewhere:<key>     zset    those that need it, too, and wait for another key
+key_passed:<key>        string  "<lane> <n>": n later jobs had the key before first waiter
 key_next:<key>          string  when the next job may begin by the key's rate
 key_limits              hash    key, or <first segment>:*, -> its limit
 key_pause:<key>         string  of a browser session that Skyvern calls occupied: "<until> <pauses>"
 held_keys               zset    keys for which lanes wait, by when they are looked at again
-stray_takes             hash    orphan run -> its job's group, batch, max_steps and keys, as long as
+orphan_takes            hash    orphan run -> its job's group, batch, max_steps and keys, as long as
                                 it takes them
 budgets                 hash    account, group:<group>, batch:<b>, key:<key> or
                                 key:<first segment>:* -> its budget of steps
 budget_runs             hash    the same -> "<runs> <steps>" of runs that ended
 spent:<scope>:<window>  hash    what -> steps spent; "<what>?" -> runs that count as expected
-max_steps:<what>        hash    live job, or "stray <run>" -> what it may take of strict budgets;
+max_steps:<what>        hash    live job, or "orphan <run>" -> what it may take of strict budgets;
                                 "sum" -> of all of them
 commits                 set     what has max_steps:<what>
 held_budgets            zset    what waits for its budget, by when it is checked again
-aside:<what>            zset    jobs that a strict budget has too few steps for, by what they need
-asides                  zset    what has aside:<what>, by when it is checked again
-handed:<request>        string  a request whose jobs a bearer's limit has counted, for a minute
+deferred:<what>         zset    jobs that a strict budget has too few steps for, by need
+deferred_for            zset    what has deferred:<what>, by when it is checked again
+submitted:<request>     string  a request whose jobs a bearer's limit has counted, for a minute
 limits                  hash    env:<limit>, live:<limit>
-charged                 hash    what waits of jobs that quotas count: bytes, and by caller
+quota_use               hash    what waits of jobs that quotas count: bytes, and by caller
                                 jobs:<name>, bytes:<name>
 audit                   stream  what operators did, the last ten thousand actions
 ended                   channel ids of jobs that end, for waiters

@@ -9,7 +9,8 @@ from typing import Any, Final
 from runqueue.store.replies import rows
 from runqueue.store.scripts import ScriptCall, load
 
-#: The stages of a worker, as its tasks (`runqueue.<stage>`) and the keys `board:<stage>` name them.
+#: The stages of a worker, as its tasks (`runqueue.<stage>`) and the keys `active_consumers:<stage>`
+#: name them.
 STAGES: Final = ("submit", "poll", "cancel", "reconcile", "webhooks", "callbacks", "inbox", "list")
 #: Seconds that a lease holds from its heartbeat on; a test compares it with the worker's.
 LEASE_SECONDS: Final = 15.0
@@ -26,7 +27,7 @@ class Process:
     Args:
         name: host, process id, and chance.
         account: which account it serves under this name.
-        heard_seconds: how long ago its last heartbeat came.
+        heartbeat_seconds: how long ago its last heartbeat came.
         alive: whether its lease holds.
         submitting: submissions that it has under way.
         stages: the stages that it works on now.
@@ -34,7 +35,7 @@ class Process:
 
     name: str
     account: str
-    heard_seconds: float
+    heartbeat_seconds: float
     alive: bool
     submitting: int
     stages: tuple[str, ...]

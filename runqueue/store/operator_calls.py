@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from runqueue.records.job import Stray
+from runqueue.records.job import Orphan
 from runqueue.store.replies import OfItems, codes, flat, of_ids, of_items, page
 from runqueue.store.scripts import Argument, ScriptCall, load
 
@@ -32,7 +32,7 @@ replay: OfItems[Seen, list[int]] = of_items("replay", codes)
 #: Remove dead jobs: per id 1 removed, 0 not dead, -1 unknown.
 discard = of_ids("discard", codes)
 #: Have orphans canceled: per run 1 it will be, -1 no such orphan.
-cancel_strays = of_ids("cancel_strays", codes)
+cancel_orphans = of_ids("cancel_orphans", codes)
 
 
 def page_jobs(
@@ -42,19 +42,19 @@ def page_jobs(
     return ScriptCall(load("page_jobs"), account, [index, after, count], page)
 
 
-def list_strays(account: str, cursor: str, count: int) -> ScriptCall[tuple[str, list[Stray]]]:
+def list_orphans(account: str, cursor: str, count: int) -> ScriptCall[tuple[str, list[Orphan]]]:
     """Read a page of orphans; returns the next cursor ('0' = that was all) and orphans."""
 
-    def parse(reply: list[bytes]) -> tuple[str, list[Stray]]:
+    def parse(reply: list[bytes]) -> tuple[str, list[Orphan]]:
         pairs = zip(reply[1::2], reply[2::2], strict=True)
         return reply[0].decode(), [_orphan(account, run_id, record) for run_id, record in pairs]
 
-    return ScriptCall(load("list_strays"), account, [cursor, count], parse)
+    return ScriptCall(load("list_orphans"), account, [cursor, count], parse)
 
 
-def _orphan(account: str, run_id: bytes, record: bytes) -> Stray:
+def _orphan(account: str, run_id: bytes, record: bytes) -> Orphan:
     job_id, attempt, since, _, why = record.decode(errors="replace").split(" ", 4)
-    return Stray(
+    return Orphan(
         run_id.decode(),
         account,
         job_id,

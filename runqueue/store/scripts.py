@@ -93,10 +93,10 @@ def sources(folder: Traversable = LUA) -> dict[str, Traversable]:
 def library(folder: Traversable = LUA) -> Library:
     """Return the library: `core`, the modules, each after those that it uses, then the scripts.
 
-    A file's first lines say which modules it uses itself (`-- use: limits board`), and whether it
-    writes nothing or is refused by a full server (`-- flags: no-writes`, `refused-when-full`).
-    A script is the body of its function; one with functions of its own ends with `body` instead,
-    so that they are made once and not at every call.
+    A file's first lines say which modules it uses itself (`-- use: limits active_consumers`), and
+    whether it writes nothing or is refused by a full server (`-- flags: no-writes`,
+    `refused-when-full`). A script is the body of its function; one with functions of its own ends
+    with `body` instead, so that they are made once and not at every call.
     """
     texts = {name: _code(entry.read_text("utf-8")) for name, entry in sources(folder).items()}
     scripts = frozenset(texts.keys() - sources(folder / "lib").keys())

@@ -10,22 +10,22 @@ from typing import Any
 from runqueue.records.claim_items import (
     ClaimAnswer,
     Claimed,
-    Doubtful,
     DuePoll,
-    EndedStray,
+    EndedOrphan,
     Finished,
     GivenBack,
     Lost,
     MaybeClaimed,
     Overdue,
     Polled,
+    RunAbandoned,
     RunAccepted,
     RunAgain,
-    RunGivenUp,
     Searched,
     Taken,
     Tick,
     ToCancel,
+    Unconfirmed,
     UnconfirmedPage,
 )
 from runqueue.store.limits import exact
@@ -54,7 +54,7 @@ def claim(
     limit: int,
     tick_us: int,
     *,
-    linger: bool = False,
+    stay_idle: bool = False,
     marked: bool = True,
     receives: bool = False,
     date_us: int | None = None,
@@ -63,7 +63,7 @@ def claim(
 
     Args:
         account, process, claim_id, limit, tick_us: as the script has them.
-        linger, marked, receives: likewise.
+        stay_idle, marked, receives: likewise.
         date_us: what the server's own clock shows at least, microseconds; None = not known.
     """
 
@@ -74,7 +74,7 @@ def claim(
         # Its third field is the claim sequence; what other claiming scripts reply follows.
         return taken([*reply[:2], *reply[3:5]], items)._replace(sequence=int(reply[2]))
 
-    flags = (int(linger), int(marked), int(receives))
+    flags = (int(stay_idle), int(marked), int(receives))
     date = "" if date_us is None else date_us
     arguments: list[Argument] = [process, claim_id, limit, tick_us, *flags, date]
     return ScriptCall(load("claim"), account, arguments, parse)
@@ -125,11 +125,11 @@ def cancel_claim(
 
 def reconcile_claim(
     account: str, process: str, limit: int, tick_us: int, lease_us: int
-) -> ScriptCall[Taken[Doubtful]]:
+) -> ScriptCall[Taken[Unconfirmed]]:
     """Take unconfirmed jobs whose search is due; see `reconcile_claim.lua`."""
 
-    def parse(reply: list[Any]) -> Taken[Doubtful]:
-        found = taken(reply, records(Doubtful, rows(reply, 9, 10)))
+    def parse(reply: list[Any]) -> Taken[Unconfirmed]:
+        found = taken(reply, records(Unconfirmed, rows(reply, 9, 10)))
         if found.answer is not ClaimAnswer.OK:
             return found
         return found._replace(
@@ -143,14 +143,14 @@ def reconcile_claim(
     return ScriptCall(load("reconcile_claim"), account, [process, limit, tick_us, lease_us], parse)
 
 
-def read_doubts(account: str, offset: int, count: int) -> ScriptCall[UnconfirmedPage]:
-    """Read a page of all unconfirmed jobs; see `read_doubts.lua`."""
+def read_unconfirmed(account: str, offset: int, count: int) -> ScriptCall[UnconfirmedPage]:
+    """Read a page of all unconfirmed jobs; see `read_unconfirmed.lua`."""
 
     def parse(reply: list[Any]) -> UnconfirmedPage:
-        page = records(Doubtful, rows(reply, 3, 10))
+        page = records(Unconfirmed, rows(reply, 3, 10))
         return UnconfirmedPage(int(reply[0]), optional_int(reply[1]), int(reply[2]), page)
 
-    return ScriptCall(load("read_doubts"), account, [offset, count], parse)
+    return ScriptCall(load("read_unconfirmed"), account, [offset, count], parse)
 
 
 def _request(row: Sequence[Any] | None) -> tuple[int, str, bytes] | None:
@@ -224,22 +224,22 @@ def mark_running(
     account: str,
     items: Sequence[RunAccepted],
     *,
-    guess: bool = False,
+    by_request: bool = False,
     marked: bool = False,
     canceled: bool = False,
 ) -> ScriptCall[list[int]]:
-    """Record runs: 1 adopted, 0 known already, 2 an orphan, 3 another job's, 4 a guess that failed,
-    5 adopted by correcting a guess, or another job's answer.
+    """Record runs: 1 adopted, 0 known already, 2 an orphan, 3 another job's, 4 a match that failed,
+    5 adopted by correcting a match by request, or another job's answer.
 
     Args:
         account: the account.
         items: the runs.
-        guess: only their requests were compared: one that does not fit is no orphan.
+        by_request: only their requests were compared: one that does not fit is no orphan.
         marked: they show the attempts' own markers, which go before what an answer said.
-        canceled: of guesses: jobs that are to be canceled take them, too. Else such a job takes
-            none, for it would be canceled although it may be an equal job's.
+        canceled: of matches by request: jobs that are to be canceled take them, too. Else such a
+            job takes none, for it would be canceled although it may be an equal job's.
     """
-    source = 2 if marked else 3 if guess and canceled else int(guess)
+    source = 2 if marked else 3 if by_request and canceled else int(by_request)
     return ScriptCall(load("mark_running"), account, [source, *flat(items)], codes)
 
 
@@ -287,17 +287,17 @@ def record_search(
     return ScriptCall(load("record_search"), account, arguments, codes)
 
 
-def bound_runs(
-    account: str, run_ids: Sequence[str], *, but_spares: bool = False
+def owned_runs(
+    account: str, run_ids: Sequence[str], *, except_late_runs: bool = False
 ) -> ScriptCall[list[str]]:
     """Read which job each run belongs to; '' = none that we know.
 
     Args:
         account: the account.
         run_ids: the runs, at most 1,000.
-        but_spares: also count unowned runs that may be given to an equal job.
+        except_late_runs: also count unowned runs that may be given to an equal job.
     """
-    return ScriptCall(load("bound_runs"), account, [int(but_spares), *run_ids], texts)
+    return ScriptCall(load("owned_runs"), account, [int(except_late_runs), *run_ids], texts)
 
 
 def permits(account: str, count: int) -> ScriptCall[tuple[int, float]]:
@@ -331,7 +331,7 @@ def recovery_stuck(
     return ScriptCall(load("recovery_stuck"), account, arguments, bool)
 
 
-def suspect_lost(
+def mark_maybe_claimed(
     account: str,
     job_ids: Sequence[str],
     recover_from_us: int,
@@ -353,15 +353,15 @@ def suspect_lost(
     """
     flags = int(marked), int(known)
     arguments: list[Argument] = [recover_from_us, recover_since_us, *flags, *job_ids]
-    return ScriptCall(load("suspect_lost"), account, arguments, codes)
+    return ScriptCall(load("mark_maybe_claimed"), account, arguments, codes)
 
 
 #: Forget orphans that are over.
-drop_strays = of_ids("drop_strays", int)
+drop_orphans = of_ids("drop_orphans", int)
 #: Record orphans that were seen to be over: they take no slot any more.
-strays_over: OfItems[EndedStray, int] = of_items("strays_over", int)
-#: End jobs whose run's end was never confirmed; see `give_up.lua`.
-give_up: OfItems[RunGivenUp, list[int]] = of_items("give_up", codes, as_arguments)
+orphans_over: OfItems[EndedOrphan, int] = of_items("orphans_over", int)
+#: End jobs whose run's end was never confirmed; see `abandon_run.lua`.
+abandon_run: OfItems[RunAbandoned, list[int]] = of_items("abandon_run", codes, as_arguments)
 #: Have runs canceled that took longer than they may; see `cancel_overdue.lua`.
 cancel_overdue: OfItems[Overdue, int] = of_items("cancel_overdue", int)
 
@@ -371,9 +371,9 @@ def poll_now(account: str, job_ids: Sequence[str], after_us: int = 0) -> ScriptC
     return ScriptCall(load("poll_now"), account, [after_us, *job_ids], int)
 
 
-def leave_board(account: str, kind: str, process: str) -> ScriptCall[int]:
+def remove_consumer(account: str, kind: str, process: str) -> ScriptCall[int]:
     """Say that a consumer is not active any more."""
-    return ScriptCall(load("leave_board"), account, [kind, process], int)
+    return ScriptCall(load("remove_consumer"), account, [kind, process], int)
 
 
 def heartbeat(

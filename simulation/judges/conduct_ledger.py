@@ -248,7 +248,7 @@ class ConductLedger:
         searched = int(arguments[0]) / 1e6
         rows = zip(arguments[2::7], arguments[3::7], arguments[4::7], reply, strict=True)
         for job_id, attempt, verdict, code in rows:
-            if verdict != "negative" or not code:
+            if verdict != "not_found" or not code:
                 continue
             first = self._negatives.setdefault((job_id, int(attempt)), searched)
             is_proved = searched - first >= SPACING_SECONDS
@@ -284,7 +284,7 @@ class ConductLedger:
         self._attempts.update(attempts)
         claimed = self.ledger.clock() if stats.permits else math.inf
         self._claimed_at.update(dict.fromkeys(attempts, claimed))
-        most, taken = stats.limits["concurrent_runs"], stats.live + stats.strays_live
+        most, taken = stats.limits["concurrent_runs"], stats.live + stats.orphans_live
         if most and taken > most:
             self.ledger.fail(f"I3: a claim leaves {taken} of {most:g} slots taken")
         burst = max(0, stats.limits["burst_size"] - len(attempts))
@@ -308,14 +308,14 @@ class ConductLedger:
         if stats.hold_kind == "redis":  # its runs are being searched
             counted = 0
         now = self.ledger.clock()
-        if counted <= stats.live + stats.strays_live:
+        if counted <= stats.live + stats.orphans_live:
             self._uncounted_since = None
             return
         if self._uncounted_since is None:
             self._uncounted_since = now
         if now >= self.faults.due(self._uncounted_since, seconds):
             self.ledger.fail(
-                f"I3: {counted} runs are live, and {stats.live + stats.strays_live} slots are taken"
+                f"I3: {counted} runs live, and {stats.live + stats.orphans_live} slots are taken"
             )
             self._uncounted_since = None
 
@@ -533,7 +533,7 @@ class ConductLedger:
                 return
 
     def judge_deliveries(self, jobs: Mapping[int, Job | None]) -> None:
-        """Judge that each webhook to a user was delivered or given up."""
+        """Judge that each webhook to a user was delivered or abandoned."""
         for number, job in jobs.items():
             if job is None or not self.ledger.accepted[number].webhook:
                 continue
@@ -550,7 +550,7 @@ class ConductLedger:
         taken: Mapping[str, int],
         rules: Mapping[int, Mapping[str, Any]],
     ) -> None:
-        """Judge that the callbacks of each batch, of each share, were delivered or given up.
+        """Judge that the callbacks of each batch, of each share, were delivered or abandoned.
 
         Args:
             batches: by their numbers.
@@ -564,7 +564,7 @@ class ConductLedger:
             is_whole = all(state.is_over or not n for state, n in batch.states.items())
             shares = rules[number].get("callback_at", ())
             least = 1 + len(shares) if is_whole and not self.ledger.lost_writes else 1
-            if called.pending or called.delivered + called.gave_up < least:
+            if called.pending or called.delivered + called.abandoned < least:
                 self.ledger.fail(f"webhooks: batch {number} was not reported: {called}")
             if called.delivered and not taken.get(callback_url(number)):
                 self.ledger.fail(f"webhooks: nobody took the callback of batch {number}")

@@ -16,7 +16,7 @@ def judge_holders(
         ledger: receives what does not hold.
         held: the members of each key (`key:<key>`), and of what is committed to each strict budget
             (`max_steps:<what>`).
-        owners: the ids of live jobs, and orphan runs as `stray <run>`.
+        owners: the ids of live jobs, and orphan runs as `orphan <run>`.
     """
     for name, members in sorted(held.items()):
         if ended := sorted(set(members) - set(owners)):

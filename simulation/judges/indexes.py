@@ -66,9 +66,12 @@ class _Indexes:
             # Entries without a record are passed over.
             if others := (members & self._jobs.keys()) - jobs:
                 yield f"{sorted(others)} are in {index}, and not {'/'.join(states)}"
-        doubtful = self._in("unconfirmed")
-        parked = {job for job in doubtful if self._jobs[job].get("slot") == "0"}
-        for index, jobs in ("parked", parked), ("unconfirmed", doubtful - parked):
+        unconfirmed = self._in("unconfirmed")
+        without_slot = {job for job in unconfirmed if self._jobs[job].get("slot") == "0"}
+        for index, jobs in (
+            ("unconfirmed_no_slot", without_slot),
+            ("unconfirmed", unconfirmed - without_slot),
+        ):
             if self._members(index) != jobs:
                 yield f"{index} has {sorted(self._members(index))}, expected {sorted(jobs)}"
         late = {
@@ -76,7 +79,7 @@ class _Indexes:
             for job, record in self._jobs.items()
             if "deadline" in record and record["state"] in ("ready", "scheduled")
         }
-        allowed = self._members("deadlines") | self._members("unwanted")
+        allowed = self._members("deadlines") | self._members("ends_after_recovery")
         if missing := late - allowed:
             yield f"{sorted(missing)} have a deadline, and are not in deadlines"
 

@@ -44,7 +44,7 @@ _LET_GO_SECONDS = 15.0
 #: Runs that may find their job's browser session occupied before the job has failed.
 MOST_OCCUPIED = 6
 _WAITING = {JobState.READY, JobState.SCHEDULED}
-_REPORTED = {DeliveryState.DELIVERED, DeliveryState.GAVE_UP}
+_REPORTED = {DeliveryState.DELIVERED, DeliveryState.ABANDONED}
 #: Seconds after its job's deadline, or after the faults, by which a run is canceled.
 _OVERDUE_SECONDS = 90.0
 
@@ -69,9 +69,9 @@ def waits_for(job: Job | None, stats: AccountStats) -> str:
     held = stats.hold_reason or ("paused" if stats.paused else "not held")
     return (
         f"{job.state}, attempt {job.attempts}, waits for {it}; {stats.live} slots and"
-        f" {stats.strays_live} orphans of {stats.limits['concurrent_runs']:g}; account {held},"
+        f" {stats.orphans_live} orphans of {stats.limits['concurrent_runs']:g}; account {held},"
         f" pace {stats.pace}, permits {stats.permits}, {job.reason or 'no reason'},"
-        f" {job.search_note or 'no search'}"
+        f" {job.search_message or 'no search'}"
     )
 
 
@@ -181,13 +181,13 @@ class InvariantLedger:
         job = self.accepted[number]
         # Where others submit, too, or a person said that a job has no run and it has, a run
         # without a marker is nobody's for sure.
-        unmarked = [run.created for run in self.runs[job.body] if not self._is_marked(run)]
-        is_open = bool(unmarked) and (self.is_shared or job.is_settled_by_operator)
+        no_marker = [run.created for run in self.runs[job.body] if not self._is_marked(run)]
+        is_open = bool(no_marker) and (self.is_shared or job.is_settled_by_operator)
         # Where it was submitted again soon although it might have a run, neither is its own for
         # sure.
         soon = BEFORE_CLAIM_SECONDS + IN_FLIGHT_SECONDS
         is_open |= job.may_repeat and any(
-            newer - older <= soon for older, newer in pairwise(sorted(unmarked))
+            newer - older <= soon for older, newer in pairwise(sorted(no_marker))
         )
         return (
             job.stays_unconfirmed
@@ -232,7 +232,7 @@ class InvariantLedger:
         return [one for one in self.accepted.values() if last.get(one.job_id) is one]
 
     def forget(self) -> None:
-        """Allow further runs of all accepted jobs: an operator said so, or none can tell."""
+        """Allow extra runs of all accepted jobs: an operator said so, or none can tell."""
         self.forgotten.update(self.accepted)
 
     @property
@@ -455,7 +455,7 @@ class InvariantLedger:
             jobs: by their numbers.
             taken: how many webhooks each URL took.
             refused: how many it did not take, or gave no answer to.
-            most_tries: refusals after which one may be given up.
+            most_tries: refusals after which one may be abandoned.
         """
         for number, job in jobs.items():
             url, body = self.accepted[number].webhook, self.accepted[number].body
@@ -465,8 +465,8 @@ class InvariantLedger:
                 self.fail(f"the webhook of job {number} is {job.webhook.state}, without a run")
             if not any(run.run_id == job.run_id for run in self.runs[body]):
                 continue  # I4 judges whose run a job has
-            if job.webhook.state is DeliveryState.GAVE_UP and refused.get(url, 0) < most_tries:
-                self.fail(f"the webhook of job {number} is given up after {refused.get(url, 0)}")
+            if job.webhook.state is DeliveryState.ABANDONED and refused.get(url, 0) < most_tries:
+                self.fail(f"the webhook of job {number} is abandoned after {refused.get(url, 0)}")
             if job.webhook.state is DeliveryState.DELIVERED and not taken.get(url):
                 self.fail(f"the webhook of job {number} counts as delivered, and nobody took it")
 
@@ -483,11 +483,11 @@ class InvariantLedger:
         most = stats.limits["concurrent_runs"]
         is_free = (
             stats.claimable > 0
-            and (not most or stats.live + stats.strays_live < most)
+            and (not most or stats.live + stats.orphans_live < most)
             and not stats.hold_reason
             and not stats.paused
             and stats.pace is None
-            and (not stats.full_pace or stats.permits.get("dispatch", 1) > 0)
+            and (not stats.full_pace or stats.permits.get("submission", 1) > 0)
             and stats.permits.get("request", 1) > 0
         )
         if not is_free or self.clock() - submitted < IDLE_SECONDS:
@@ -565,7 +565,7 @@ class InvariantLedger:
             if not self._has_the_key_of_a_job_that_is_gone(accepted):
                 self.fail(f"I4: job {number} has the run {job.run_id}, which is not its own")
         elif accepted.is_stuck or run.submission.unreadable or self.refuses_cancels:
-            return  # it was given up, and may go on
+            return  # it was abandoned, and may go on
         elif job.state in _RUN_STATUSES and job.run_status not in _RUN_STATUSES[job.state]:
             self.fail(f"I4: job {number} is {job.state}, its run {job.run_status}")
 
@@ -577,8 +577,8 @@ class InvariantLedger:
         if run is None or run.submission.unreadable:
             return
         occupied = sum(one.occupied is not None for one in mine)
-        is_given_up = accepted.number in self.cancels or accepted.deadline < math.inf
-        if run.occupied and occupied < MOST_OCCUPIED and not is_given_up:
+        is_abandoned = accepted.number in self.cancels or accepted.deadline < math.inf
+        if run.occupied and occupied < MOST_OCCUPIED and not is_abandoned:
             self.fail(f"job {accepted.number} is {job.state} after {occupied} occupied runs")
         if not run.is_over(now):
             self.fail(f"I4: job {accepted.number} is {job.state}, its run {job.run_id} goes on")
@@ -724,7 +724,7 @@ class InvariantLedger:
             self.fail(f"I8: {counted} jobs count as waiting, and {waiting} wait")
         if stats.live != len(held):
             self.fail(f"I8: {stats.live} slots are taken for {len(held)} jobs in doubt")
-        if stats.strays_live and not self.refuses_cancels:
-            self.fail(f"I8: {stats.strays_live} orphans keep their slots")
+        if stats.orphans_live and not self.refuses_cancels:
+            self.fail(f"I8: {stats.orphans_live} orphans keep their slots")
         if stats.damage or stats.quarantined:
             self.fail(f"damage: {stats.damage or stats.quarantined_ids}")

@@ -21,7 +21,7 @@ from simulation.plan import KILLS_WORKERS, PlannedJob
 BEGIN_SECONDS = 30.0
 #: Seconds without a submission after which no rate keeps a job.
 RATE_SECONDS = 10.0
-#: A job that waits for longer is put aside for a budget.
+#: A job that waits for longer is deferred for a budget.
 _ASIDE_SECONDS = 43_200.0
 LIVE = {JobState.SUBMITTING, JobState.RUNNING, JobState.UNCONFIRMED}
 #: Rules of a batch that keep its jobs for reasons that are not judged here.
@@ -87,7 +87,7 @@ class LivenessJudge:
         ledger, now = self._ledger, self._ledger.clock()
         # Where a rate limits them, jobs follow one another.
         is_busy = self._has_rates and now - submitted < RATE_SECONDS
-        if ledger.lost_writes or stats.strays_live or is_busy or self._is_held(stats):
+        if ledger.lost_writes or stats.orphans_live or is_busy or self._is_held(stats):
             self.forget()
             return
         free = self._free_jobs(jobs)

@@ -34,7 +34,7 @@ class LogRules:
             "claims_taken_over": lambda _: self._may_lose_its_claims(),
             "lease_lost": lambda _: self._may_lose_its_lease(),
             "list_not_supported": lambda _: self._was("another", within=70),
-            "cancel_given_up": lambda _: self._may_give_cancels_up(),
+            "cancel_abandoned": lambda _: self._may_give_cancels_up(),
             "submission_refused": self._may_refuse,
         }
 

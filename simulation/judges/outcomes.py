@@ -190,7 +190,7 @@ class OutcomeJudge:
     def _judge_webhook(self, accepted: AcceptedJob, job: Job) -> None:
         """Judge that each end of a run is reported to the user."""
         is_ended = job.run_id is not None and job.is_over and job.state is not JobState.DEAD
-        is_seen = is_ended and job.run_status in TERMINAL_STATUSES  # otherwise it was given up
+        is_seen = is_ended and job.run_status in TERMINAL_STATUSES  # otherwise it was abandoned
         if accepted.webhook and is_seen and job.webhook.state is DeliveryState.NONE:
             self._ledger.fail(f"the webhook of job {accepted.number} is not sent")
 

@@ -420,11 +420,11 @@ class SubmissionJudge:
             if len(runs) > 1 and not ledger.has_known_runs(number):
                 continue
             run, now = runs[-1], ledger.wall()
-            # A run that no call reaches is given up, and may go on: an orphan, of no group.
+            # A run that no call reaches is abandoned, and may go on: an orphan, of no group.
             longest = min(ledger.max_run_seconds, CANCEL_SECONDS)
             is_stuck = job.is_stuck or ledger.refuses_cancels
-            is_given_up = is_stuck and now - run.created > longest
-            is_excused = job.may_repeat or job.is_settled_by_operator or is_given_up
+            is_abandoned = is_stuck and now - run.created > longest
+            is_excused = job.may_repeat or job.is_settled_by_operator or is_abandoned
             if not is_excused and not run.is_over(now):
                 live.append(number)
         return live

@@ -59,7 +59,7 @@ def _plan(
         "workers": 2,
         "gateways": 1,
         "max_concurrent_runs": 4,
-        "max_dispatches_per_second": 0,
+        "max_submissions_per_second": 0,
         "max_requests_per_second": 0,
         "max_run_seconds": 600,
         "run_seconds": 4,
@@ -131,7 +131,7 @@ _MANY: dict[str, Any] = {"max_concurrent_runs": 20, "run_seconds": 2}
 _LOST = _fault("answers are lost", 1, 5)
 _SETTLED = _fault("a person settles what is in doubt", 5.5, 0)
 #: Eight unconfirmed jobs are failed by a person while their runs go on.
-_GIVEN_UP = _plan(_jobs(8, 2), seed=1, max_concurrent_runs=8, run_seconds=40)
+_ABANDONED = _plan(_jobs(8, 2), seed=1, max_concurrent_runs=8, run_seconds=40)
 _BAD: dict[str, Any] = {"bad_run_share": 0.8, "run_seconds": 2}
 _PAID: dict[str, Any] = {"keys": (CUSTOMER,), "max_steps": 40}
 #: Two runs leave the third job too few steps; the others fit beside them.
@@ -167,13 +167,13 @@ PLANS: dict[str, SimulationPlan] = {
     "claim-ignores-the-pause": _plan(
         _batch(150),
         [_fault("a person pauses the account", 5, 20)],
-        max_dispatches_per_second=5,
+        max_submissions_per_second=5,
         **_MANY,
     ),
     "claim-ignores-the-deadline": _plan(
         _batch(150, deadline=10.0),
         [_fault("messages are lost", 8, 30)],
-        max_dispatches_per_second=5,
+        max_submissions_per_second=5,
         **_MANY,
     ),
     "group-cap-counts-old-jobs-only": _plan(
@@ -211,7 +211,7 @@ PLANS: dict[str, SimulationPlan] = {
         _jobs(4, 10, again_after=95), [_FAILOVER], minutes=2, run_seconds=300, gateways=0
     ),
     "batch-of-claims-costs-one-permit": _plan(
-        _batch(60), max_dispatches_per_second=1, max_concurrent_runs=20, run_seconds=1
+        _batch(60), max_submissions_per_second=1, max_concurrent_runs=20, run_seconds=1
     ),
     "repeated-claim-takes-new-jobs": _plan(
         _jobs(20, apart=0.7), [_fault("redis loses answers", 1, 12, 0.5)]
@@ -223,7 +223,7 @@ PLANS: dict[str, SimulationPlan] = {
         ],
         [_fault("a person pauses a batch", 3, 80)],
         minutes=3,
-        max_dispatches_per_second=1,
+        max_submissions_per_second=1,
         **_MANY,
     ),
     "ended-hold-lets-all-through": _plan(
@@ -262,7 +262,7 @@ PLANS: dict[str, SimulationPlan] = {
         gateways=0,
         max_concurrent_runs=20,
     ),
-    "absent-run-keeps-its-slot": _plan(
+    "unseen-run-keeps-its-slot": _plan(
         [_job(1, 1, kind="workflow"), *(_job(number, 10) for number in range(2, 5))],
         [_fault("calls are lost", 0.5, 2)],
         max_concurrent_runs=1,
@@ -422,7 +422,7 @@ PLANS: dict[str, SimulationPlan] = {
         max_concurrent_runs=8,
         run_seconds=6,
     ),
-    "parked-job-ended-by-its-webhook-leaks-a-slot": _plan(
+    "held-job-ended-by-its-webhook-leaks-a-slot": _plan(
         _jobs(8, 2),
         [_fault("answers are lost", 1, 3), _fault("the list fails", 1, 150)],
         minutes=4,
@@ -451,7 +451,7 @@ PLANS: dict[str, SimulationPlan] = {
     "canceled-for-time-counts-as-canceled": _plan(
         _jobs(4, 1, deadline=20.0), minutes=2, run_seconds=100
     ),
-    "replay-gets-the-run-it-gave-up": _GIVEN_UP.with_faults(
+    "replay-gets-the-run-it-gave-up": _ABANDONED.with_faults(
         (_LOST, _SETTLED, _fault("a person replays dead jobs", 25, 0))
     ),
     "replay-begins-its-attempts-anew": _plan(
@@ -501,7 +501,7 @@ PLANS: dict[str, SimulationPlan] = {
         _jobs(15),
         [_FAILOVER],
         minutes=2,
-        max_dispatches_per_second=1,
+        max_submissions_per_second=1,
         **_MANY | {"run_seconds": 40},
     ),
 }
@@ -567,7 +567,7 @@ PLANS |= {
             _fault("answers are lost", 10, 1.5),
             *_LOST_RUNS,
         ],
-        max_dispatches_per_second=1,
+        max_submissions_per_second=1,
         max_requests_per_second=20,
     ),
     "list-that-ends-too-early-proves-absence": _long_plan(
@@ -588,7 +588,7 @@ PLANS |= {
         _line(60), [_fault("the list fails", 15, 60, 0.5), _fault("answers are lost", 20, 20, 0.5)]
     ),
     "candidates-do-not-count": _OTHERS,
-    "run-of-a-submission-under-way-is-guessed": _long_plan(
+    "run-of-a-submission-under-way-is-matched": _long_plan(
         _alike(60, 1.0, "workflow"),
         [
             _fault("answers are lost", 5, 60, 0.3),
@@ -607,8 +607,8 @@ PLANS |= {
     "recovery-believes-a-list-that-is-behind": _long_plan(
         _line(60, 1.0), [_fault("lists stand still", 18, 120), *_LOST_RUNS], run_seconds=60
     ),
-    "recovery-passes-over-unmarked-runs": _long_plan(
-        _line(60, 0.0, _LOGIN), _LOST_RUNS, max_dispatches_per_second=1, max_requests_per_second=20
+    "recovery-passes-over-runs-without-a-marker": _long_plan(
+        _line(60, 0.0, _LOGIN), _LOST_RUNS, max_submissions_per_second=1, max_requests_per_second=20
     ),
     "outage-of-reads-cancels-runs": _long_plan(
         _line(20, kinds=_TASK),
@@ -686,7 +686,7 @@ PLANS |= {
             _fault("a worker is frozen at a claim", 9.9, 8),
             _fault("a worker is frozen at a claim", 35.9, 8),
         ],
-        max_dispatches_per_second=1,
+        max_submissions_per_second=1,
         max_requests_per_second=20,
     ),
     "capacity-is-lost-when-a-stage-fails": _long_plan(
@@ -702,7 +702,7 @@ PLANS |= {
     "failed-search-is-the-last": _long_plan(
         _line(60), [_fault("answers are lost", 10, 90, 0.4), *_OUTAGES[:28]], workers=1
     ),
-    "sweep-frees-no-doubtful-slots": _long_plan(
+    "sweep-frees-no-unconfirmed-slots": _long_plan(
         _line(30, kinds=_TASK),
         [_fault("calls are lost", 10, 40, 0.5)],
         max_run_seconds=60,
@@ -721,7 +721,7 @@ PLANS |= {
         [_fault("a person cancels a batch", 8, 0)],
         max_concurrent_runs=1,
     ),
-    "runs-found-by-marker-are-recorded-as-guesses": _plan(
+    "runs-found-by-marker-are-recorded-as-request-matches": _plan(
         _jobs(6, 2, cancel_after=5.0),
         [_LOST],
         minutes=2,
@@ -742,7 +742,7 @@ PLANS |= {
         _line(24, 0.0, _TASK, has_url=False),
         [_fault("the model is slow", 5, 30, 0.3), _fault("redis fails over", 20, 0.5)],
         seed=0,
-        max_dispatches_per_second=1,
+        max_submissions_per_second=1,
         max_requests_per_second=20,
         max_concurrent_runs=30,
     ),
@@ -771,7 +771,7 @@ PLANS |= {
         _line(24, 0.0, _TASK, has_url=False),
         [_fault("the model is slow", 5, 30, 0.4), *_LOST_RUNS],
         workers=1,
-        max_dispatches_per_second=1,
+        max_submissions_per_second=1,
         max_requests_per_second=20,
         max_concurrent_runs=40,
     ),
@@ -786,7 +786,7 @@ PLANS |= {
             _fault("redis fails over", 97.5, 0.5),
         ],
         minutes=5,
-        max_dispatches_per_second=1,
+        max_submissions_per_second=1,
         max_requests_per_second=20,
         run_seconds=60,
     ),
@@ -917,7 +917,7 @@ PLANS |= {
         max_concurrent_runs=20,
         minutes=2,
     ),
-    "job-put-aside-for-a-budget-stays-aside": _ONE_DOES_NOT_FIT,
+    "job-deferred-for-a-budget-stays-deferred": _ONE_DOES_NOT_FIT,
     # A day begins at 60 s; only then, and only at first, is there room for the third job.
     "largest-job-is-not-first-in-a-new-window": _plan(
         [

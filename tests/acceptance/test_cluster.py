@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(900)
 
 #: Two accounts, on two nodes.
 SHOPS = accounts_on_each()[:2]
-LIMITS = {"DISPATCHES_PER_SECOND": 40, "CONCURRENT_RUNS": 30, "REQUESTS_PER_SECOND": 0}
+LIMITS = {"SUBMISSIONS_PER_SECOND": 40, "CONCURRENT_RUNS": 30, "REQUESTS_PER_SECOND": 0}
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def plant(folder: Path) -> Iterator[tuple[Factory, Cluster]]:
         yield made, nodes
 
 
-def hand_in(made: Factory, count: int) -> None:
+def enqueue_jobs(made: Factory, count: int) -> None:
     """Hand in so many jobs of each account, once the workers have made them known."""
     until(lambda: set(SHOPS) <= set(reading(made)), 60, "the workers to make accounts known")
     made.queue.enqueue_many([line(shop, f"job-{n}") for shop in SHOPS for n in range(count)])
@@ -74,7 +74,7 @@ def test_a_node_that_dies_is_taken_over_and_no_job_is_lost_or_doubled(tmp_path: 
     with plant(tmp_path) as (made, nodes):
         made.start_worker()
         made.start_worker()
-        hand_in(made, 300)
+        enqueue_jobs(made, 300)
         until(lambda: states(made)["completed"] > 60, 60, "some jobs to be done")
         dead = nodes.owner(SHOPS[0])
         dead.kill()

@@ -15,7 +15,7 @@ JOBS = int(os.environ.get("RUNQUEUE_TEST_JOBS", "400"))
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 
 FAST = {
-    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "100",
+    "RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": "100",
     "RUNQUEUE_MAX_BURST_SIZE": "20",
     "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
     "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "0",

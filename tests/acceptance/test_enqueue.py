@@ -1,4 +1,4 @@
-"""Jobs handed in by a Celery message or the inbox: once each, whatever dies in between."""
+"""Jobs submitted by a Celery message or the inbox: once each, whatever dies in between."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ INBOX = f"{Keys('default').prefix}inbox"
 ROOT = Path(__file__).parents[2]
 QUICK = "tests.acceptance.quick_redelivery"
 #: Nothing is submitted: what counts here is what is in the queue.
-IDLE = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "0.001", "RUNQUEUE_MAX_BURST_SIZE": "1"}
+IDLE = {"RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": "0.001", "RUNQUEUE_MAX_BURST_SIZE": "1"}
 
 
 def lines() -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
 RATE, BURST, CAP = 50, 5, 40
 LIMITS = {
-    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": str(RATE),
+    "RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": str(RATE),
     "RUNQUEUE_MAX_BURST_SIZE": str(BURST),
     "RUNQUEUE_MAX_CONCURRENT_RUNS": str(CAP),
     "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "0",

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(480)]
 
 JOBS = 40
 FAST = {
-    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "20",
+    "RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": "20",
     "RUNQUEUE_MAX_BURST_SIZE": "5",
     "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
     "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "0",

@@ -257,7 +257,7 @@ def test_connections_through_a_proxy_are_kept(run: Run, scheme: str, is_socks: b
 
 
 @both_kinds
-async def test_a_call_that_is_given_up_while_the_proxy_is_asked_leaves_no_connection(
+async def test_a_call_that_is_abandoned_while_the_proxy_is_asked_leaves_no_connection(
     is_socks: bool,
 ) -> None:
     asked, ended = asyncio.Event(), asyncio.Event()

@@ -47,22 +47,22 @@ def waits(limiter: Limiter, kind: CallKind, times: int) -> list[float | None]:
 
 
 def test_submissions_are_spaced_by_the_rate(time: Time) -> None:
-    limiter = RateLimiter(max_dispatches_per_second=4, clock=time)
+    limiter = RateLimiter(max_submissions_per_second=4, clock=time)
     assert waits(limiter, SUBMISSION, 4) == [0.0, 0.25, 0.5, 0.75]
     time.now = 0.5
     assert waits(limiter, SUBMISSION, 1) == [0.5]
 
 
 def test_a_burst_comes_at_once_and_again_after_a_rest(time: Time) -> None:
-    limiter = RateLimiter(max_dispatches_per_second=2, max_burst_size=3, clock=time)
+    limiter = RateLimiter(max_submissions_per_second=2, max_burst_size=3, clock=time)
     assert waits(limiter, SUBMISSION, 5) == [0.0, 0.0, 0.0, 0.5, 1.0]
     time.now = 100.0
     assert waits(limiter, SUBMISSION, 4) == [0.0, 0.0, 0.0, 0.5]
 
 
 @pytest.mark.parametrize("kind", [READ, CANCEL, WEBHOOK, CHANGE])
-def test_the_dispatch_rate_limits_nothing_but_submissions(time: Time, kind: CallKind) -> None:
-    limiter = RateLimiter(max_dispatches_per_second=0.1, clock=time)
+def test_the_submission_rate_limits_nothing_but_submissions(time: Time, kind: CallKind) -> None:
+    limiter = RateLimiter(max_submissions_per_second=0.1, clock=time)
     waits(limiter, SUBMISSION, 5)
     assert waits(limiter, kind, 100) == [0.0] * 100
 
@@ -75,7 +75,7 @@ def test_the_request_rate_limits_every_call(time: Time, kind: CallKind) -> None:
 
 def test_a_wait_longer_than_there_is_time_takes_nothing(time: Time) -> None:
     limiter = RateLimiter(
-        max_dispatches_per_second=1, max_requests_per_second=50, max_burst_size=1, clock=time
+        max_submissions_per_second=1, max_requests_per_second=50, max_burst_size=1, clock=time
     )
     assert limiter.reserve(SUBMISSION, 0.0) == 0.0
     for _ in range(100):
@@ -96,7 +96,10 @@ def test_a_hold_lets_nothing_start_until_it_is_over(time: Time) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"max_dispatches_per_second": -1}, r"max_dispatches_per_second: expected 0 \(no limit\)"),
+        (
+            {"max_submissions_per_second": -1},
+            r"max_submissions_per_second: expected 0 \(no limit\)",
+        ),
         ({"max_requests_per_second": -0.1}, r"max_requests_per_second: expected 0 \(no limit\)"),
         ({"max_burst_size": 0}, "max_burst_size: expected 1 or more, got 0"),
     ],
@@ -118,7 +121,7 @@ def test_no_window_holds_more_calls_than_rate_and_burst_allow(
 ) -> None:
     time = Time()
     limiter = RateLimiter(
-        max_dispatches_per_second=dispatches,
+        max_submissions_per_second=dispatches,
         max_burst_size=burst,
         max_requests_per_second=requests,
         clock=time,
@@ -151,7 +154,7 @@ def assert_within(starts: list[float], rate: float, burst: float) -> None:
 def test_threads_share_one_limit() -> None:
     ticks = itertools.count()
     limiter = RateLimiter(
-        max_dispatches_per_second=50, max_burst_size=20, clock=lambda: next(ticks) / 1000
+        max_submissions_per_second=50, max_burst_size=20, clock=lambda: next(ticks) / 1000
     )
     granted: list[int] = []
 
@@ -170,7 +173,7 @@ def test_threads_share_one_limit() -> None:
 
 @both
 async def test_a_call_that_would_wait_for_too_long_is_not_sent(kind: Kind, clock: Clock) -> None:
-    limiter = RateLimiter(max_dispatches_per_second=0.001, clock=clock.monotonic)
+    limiter = RateLimiter(max_submissions_per_second=0.001, clock=clock.monotonic)
     transport = FakeTransport(answer(200, TASK))
     async with twin(kind, transport=transport, limiter=limiter) as client:
         await client.submit()

@@ -1,4 +1,4 @@
-"""Bytes that nobody acknowledges: a submission must not arrive long after it was given up."""
+"""Bytes that nobody acknowledges: a submission must not arrive long after it was abandoned."""
 
 import socket
 from typing import Any

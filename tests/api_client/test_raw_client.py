@@ -417,7 +417,7 @@ async def test_one_answer_that_is_given_for_every_run_is_never_believed() -> Non
         assert (await client.get_run("tsk_9")).run_id == "tsk_9"
 
 
-async def test_answers_that_are_under_way_come_over_connections_that_were_given_up() -> None:
+async def test_answers_that_are_under_way_come_over_connections_that_were_abandoned() -> None:
     asked, go_on = asyncio.Event(), asyncio.Event()
 
     async def waits(exchange: Exchange) -> bool:

@@ -37,9 +37,9 @@ async def permit() -> None:
         (200, {"status_code": None, "error": "no route"}, ReplayClass.TRIED, None),
         (200, {"status_code": "200", "error": 7}, ReplayClass.TRIED, None),
         (200, {"error": "x"}, ReplayClass.TRIED, None),
-        (200, {"run_id": "r"}, ReplayClass.UNTOLD, None),
-        (200, None, ReplayClass.UNTOLD, None),
-        (200, b"", ReplayClass.UNTOLD, None),
+        (200, {"run_id": "r"}, ReplayClass.NOT_REPORTED, None),
+        (200, None, ReplayClass.NOT_REPORTED, None),
+        (200, b"", ReplayClass.NOT_REPORTED, None),
         (200, b"<html>", ReplayClass.TROUBLE, None),
         (200, [], ReplayClass.TROUBLE, None),
         (409, {"detail": "pending"}, ReplayClass.PENDING, None),
@@ -71,7 +71,7 @@ def test_what_an_answer_to_a_replay_means(
         (Replay(ReplayClass.TRIED, 200, "it broke off"), False),
         (Replay(ReplayClass.TRIED, 302), False),
         (Replay(ReplayClass.TRIED, None), False),
-        (Replay(ReplayClass.UNTOLD), False),
+        (Replay(ReplayClass.NOT_REPORTED), False),
     ],
 )
 def test_only_a_2xx_of_the_receivers_without_an_error_has_arrived(
@@ -119,7 +119,7 @@ async def test_the_reason_is_told_as_the_server_has_it(reason: str | None) -> No
         found = await RawClient(server.url, KEY, transport).webhook_failure_reason("tsk_1", permit)
         (exchange,) = server.exchanges
 
-    assert found == Reason(ReasonClass.TOLD, reason)
+    assert found == Reason(ReasonClass.REPORTED, reason)
     assert (exchange.method, exchange.target) == ("GET", "/api/v1/tasks/tsk_1")
 
 
@@ -145,7 +145,7 @@ async def test_a_workflow_is_looked_up_where_older_servers_show_it_with_a_permit
         found = await client.webhook_failure_reason("wr_1", count)
         targets = [exchange.target for exchange in server.exchanges]
 
-    assert found == Reason(ReasonClass.TOLD, "")
+    assert found == Reason(ReasonClass.REPORTED, "")
     assert targets == ["/v1/agents/runs?search_key=wr_1", "/v1/workflows/runs/wr_1"]
     assert permits == [1]  # the first call has one already
 

@@ -44,7 +44,7 @@ async def test_a_webhook_cannot_be_sent_again_before_the_end_or_to_nowhere(way: 
 
 @both
 @pytest.mark.parametrize("kind", ["task", "workflow"])
-async def test_the_webhook_of_a_run_is_untried_delivered_or_given_up(kind: str, way: Way) -> None:
+async def test_the_webhook_of_a_run_is_untried_delivered_or_abandoned(kind: str, way: Way) -> None:
     async with (
         receiving(200) as good,
         receiving(400) as bad,

@@ -144,7 +144,7 @@ def ways_to_make_a_client(limiter: Limiter, context: ssl.SSLContext) -> None:
     Skyvern(httpx_client=httpx.Client(proxy="http://localhost:3128"))
     Skyvern(transport=httpx.HTTPTransport(verify=context))
     Skyvern(transport=httpx.MockTransport(lambda _: httpx.Response(200)))
-    Skyvern(limiter=RateLimiter(max_dispatches_per_second=2, max_burst_size=5))
+    Skyvern(limiter=RateLimiter(max_submissions_per_second=2, max_burst_size=5))
     Skyvern(limiter=limiter, retry=RetryPolicy(max_retries=5, deadline=60))
     AsyncSkyvern(httpx_client=httpx.AsyncClient(), environment=SkyvernEnvironment.LOCAL)
     AsyncSkyvern(transport=AsyncTransport(timeout=5), limiter=RateLimiter())

@@ -52,7 +52,7 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
         "SKYVERN_BASE_URL": "http://localhost:8000/",
         "RUNQUEUE_REDIS_URL": "rediss://redis:6380/2",
         "RUNQUEUE_BROKER_URL": "redis+socket:///run/redis.sock",
-        "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "0.5",
+        "RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": "0.5",
         "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
         "RUNQUEUE_LOG_LEVEL": "debug",
         "RUNQUEUE_GATEWAY_PROXIES": " 127.0.0.1, 172.16.0.0/12,fd00::/8 ",
@@ -66,7 +66,7 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
     account = settings.all_accounts()["default"]
     assert account.base_url == "http://localhost:8000"
     assert account.api_key.get_secret_value() == KEY
-    assert (account.max_dispatches_per_second, account.max_concurrent_runs) == (0.5, 0)
+    assert (account.max_submissions_per_second, account.max_concurrent_runs) == (0.5, 0)
     assert settings.redis_url == "rediss://redis:6380/2"
     assert settings.broker_url == "redis+socket:///run/redis.sock"
     assert (settings.log_level, settings.max_open_calls) == ("DEBUG", 7)
@@ -102,10 +102,10 @@ NUMBER = r"expected a valid (number|integer), got "
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
-        ("RUNQUEUE_MAX_DISPATCHES_PER_SECOND", "fast", NUMBER),
-        ("RUNQUEUE_MAX_DISPATCHES_PER_SECOND", "-1", "expected greater than or equal to 0"),
-        ("RUNQUEUE_MAX_DISPATCHES_PER_SECOND", "nan", "expected a finite number"),
-        ("RUNQUEUE_MAX_DISPATCHES_PER_SECOND", "inf", "expected"),
+        ("RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND", "fast", NUMBER),
+        ("RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND", "-1", "expected greater than or equal to 0"),
+        ("RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND", "nan", "expected a finite number"),
+        ("RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND", "inf", "expected"),
         ("RUNQUEUE_MAX_REQUESTS_PER_SECOND", "100001", "expected less than or equal to 100000"),
         ("RUNQUEUE_MAX_BURST_SIZE", "x", NUMBER),
         ("RUNQUEUE_MAX_CONCURRENT_RUNS", "1.5", "expected a valid integer.*, got '1.5'"),
@@ -225,7 +225,7 @@ def test_further_accounts_are_named_by_their_variables_and_have_their_own_limits
     assert acme.api_key.get_secret_value() == "4711"
     assert acme.base_url == "http://localhost:8000"
     assert acme.for_queue() == {
-        "dispatches_per_second": 2,
+        "submissions_per_second": 2,
         "burst_size": 5,
         "concurrent_runs": 10,
         "requests_per_second": 1.5,
@@ -272,7 +272,7 @@ def test_an_account_name_that_cannot_be_a_key_is_refused(monkeypatch: pytest.Mon
 
 def test_the_limits_keep_their_names_in_the_queue() -> None:
     assert set(Account(api_key=SecretStr("k")).for_queue()) == {
-        "dispatches_per_second",
+        "submissions_per_second",
         "burst_size",
         "concurrent_runs",
         "requests_per_second",

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from config.settings import Settings
 from gateway.api.openapi import describe
 from gateway.app import make_app
-from gateway.state.state import Gate
+from gateway.state.state import GatewayState
 from runqueue import RunQueue
 from runqueue.observe.collector import QueueCollector
 from tests.deploy.test_compose import SERVICES, variables
@@ -112,7 +112,7 @@ def test_the_command_of_the_worker_is_that_of_the_image() -> None:
 
 
 async def test_the_gateway_answers_at_the_paths_of_its_probes_and_monitors() -> None:
-    gate = Gate(settings(), "redis://127.0.0.1:1/0")
+    gate = GatewayState(settings(), "redis://127.0.0.1:1/0")
     served = describe(make_app(gate))["paths"].keys()
     await gate.close()
     (monitor,) = of("ServiceMonitor")

@@ -26,7 +26,7 @@ PYTHON, SHELL = (examples(PAGE, language) for language in ("python", "sh"))
 INBOX = f"{Keys('default').prefix}inbox"
 
 LIMITS = {
-    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "0",
+    "RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": "0",
     "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
     "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "0",
     "RUNQUEUE_POLL_MIN_SECONDS": "0.2",
@@ -79,7 +79,7 @@ def test_an_example_in_python_prints_what_the_page_says(
 
 @pytest.mark.acceptance
 @pytest.mark.skipif(shutil.which("redis-cli") is None, reason="needs redis-cli")
-def test_the_examples_for_a_shell_hand_in_their_jobs(parts: Factory, tmp_path: Path) -> None:
+def test_the_examples_for_a_shell_submit_their_jobs(parts: Factory, tmp_path: Path) -> None:
     for example in SHELL:
         assert run(["sh", "-eu", "-c", example.code], parts, tmp_path) == ""
     for name in ("inbox-1", "cli-1"):

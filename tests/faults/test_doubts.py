@@ -41,7 +41,7 @@ def test_who_was_in_doubt_is_remembered_and_who_left_it_is_settled(
     for job_id in ("found", "twice", "bare"):
         _leaves(client, job_id)
     counted = doubts.tallies({"found", "left", "twice"}, {"twice"})
-    assert counted == Tallies(marked=Tally(3, 1), unmarked=Tally(1, 1))
+    assert counted == Tallies(marked=Tally(3, 1), no_marker=Tally(1, 1))
 
 
 def test_each_attempt_counts(client: redis.Redis, doubts: Doubts) -> None:
@@ -61,7 +61,7 @@ def _experiment(name: str, *, window: bool = False) -> Experiment:
 def test_the_report_sums_them_up_without_the_windows_and_tells_what_falls_short() -> None:
     chosen = [_experiment("one"), _experiment("other"), _experiment("edge", window=True)]
     found = {
-        "one": Judgement(doubts=Tallies(marked=Tally(3, 3), unmarked=Tally(100, 99))),
+        "one": Judgement(doubts=Tallies(marked=Tally(3, 3), no_marker=Tally(100, 99))),
         "other": Judgement(doubts=Tallies(marked=Tally(2, 1))),
         "edge": Judgement(doubts=Tallies(marked=Tally(5, 0))),
     }

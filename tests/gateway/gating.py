@@ -196,8 +196,8 @@ class Desk:
         found: Any = self.client.zrange(f"{Keys('default').prefix}unsealed", 0, -1, withscores=True)
         return {raw.decode(): score for raw, score in found}
 
-    def given_up(self) -> int:
-        """How many uploads were given up, and removed as far as one script call goes."""
+    def abandoned(self) -> int:
+        """How many uploads were abandoned, and removed as far as one script call goes."""
         return int(self.client.hget(f"{Keys('default').prefix}counters", "batches_expired") or 0)
 
     def everything(self) -> dict[bytes, bytes]:

@@ -35,7 +35,7 @@ async def test_a_job_costs_one_call_from_its_submission_to_its_result(
         assert bench.job(job_id).state is JobState.COMPLETED
         assert (bench.job(job_id).output or {}) != {}
         assert await counted(bench) == (1, {"run_task": 1})
-        assert bench.stats().strays == 0
+        assert bench.stats().orphans == 0
 
 
 async def test_a_submission_whose_answer_is_lost_is_found_by_its_webhook(

@@ -90,7 +90,7 @@ def test_every_metric_of_the_queue_is_shown_or_told_of() -> None:
         "runqueue_redis_rdb_last_save_ok",  # snapshots are nobody's duty where there is an AOF
         "runqueue_redis_rejected_connections_total",
         "runqueue_slowed_down",  # the pace beside the limit shows it
-        "runqueue_strays",  # those that may still run are shown
+        "runqueue_orphans",  # those that may still run are shown
     }
 
 

@@ -544,10 +544,10 @@ def _webhook_troubles(talk: Talk, workflow: str, run_id: str, task: str) -> None
     for status, tries in (("500", 3), ("404", 1)):
         path = f"/tries/{status}"
         body = {"workflow_id": workflow, "webhook_url": f"{hook}{path}"}
-        given_up = talk.submit(WORKFLOWS, body)
+        abandoned = talk.submit(WORKFLOWS, body)
         talk.until(lambda path=path, tries=tries: len(talk.receiver.at(path)) >= tries, "tries")
         reason = talk.until(
-            lambda given_up=given_up: talk.ask("GET", f"/v1/workflows/runs/{given_up}").json()[
+            lambda abandoned=abandoned: talk.ask("GET", f"/v1/workflows/runs/{abandoned}").json()[
                 "webhook_failure_reason"
             ],
             "no failure reason",

@@ -16,7 +16,7 @@ from tests.real.target import Target
 #: The settings of workers and gateway unless a test says otherwise: what the servers bear, and the
 #: waits of the defaults.
 WORKERS = {
-    "RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "4",
+    "RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": "4",
     "RUNQUEUE_MAX_BURST_SIZE": "4",
     "RUNQUEUE_MAX_CONCURRENT_RUNS": "0",
     "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "20",

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 RUNS = 2
 #: Seconds after which the webhook of a run is surely given up.
-GIVEN_UP = 20.0
+ABANDONED = 20.0
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +49,10 @@ def _runs(target: Target, page: Listener, prompt: str, **fields: Any) -> list[st
 
 
 def _is_settled(target: Target, run_id: str) -> bool:
-    """Say whether a run ended so long ago that its webhook was given up (three tries, 5 s)."""
+    """Say whether a run ended so long ago that its webhook was abandoned (three tries, 5 s)."""
     answer = target.get(f"/v1/runs/{run_id}").raise_for_status()
     now = parsedate_to_datetime(answer.headers["date"]).timestamp()
-    return over(answer.json()) is not None and (ended_ago(answer.json(), now) or 0) > GIVEN_UP
+    return over(answer.json()) is not None and (ended_ago(answer.json(), now) or 0) > ABANDONED
 
 
 def test_completed_runs_read_failed_with_their_output_on_the_versions_that_we_know(

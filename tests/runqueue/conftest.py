@@ -37,5 +37,5 @@ async def ask(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[A
 
 @pytest.fixture
 def desk(redis_url: str, client: redis.Redis, queue: RunQueue, tmp_path: Path) -> Desk:
-    """Where jobs are handed in, claimed and ended by hand."""
+    """Where jobs are submitted, claimed and ended by hand."""
     return Desk(redis_url, tmp_path, client, queue)

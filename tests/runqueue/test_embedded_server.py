@@ -286,7 +286,7 @@ def submitted(url: str, want: int, process: str) -> list[str] | None:
     with redis.Redis.from_url(url) as client:
         sending.run(client, worker_calls.heartbeat("default", process, LEASE, -1, 0, first=True))
         sending.run(client, worker_calls.tick("default", process, 250_000, 0, woken=False))
-        call = worker_calls.claim("default", process, f"c-{process}", want, 0, linger=False)
+        call = worker_calls.claim("default", process, f"c-{process}", want, 0, stay_idle=False)
         taken = sending.run(client, call)
         sending.run(client, worker_calls.bye("default", process))
     assert taken.answer in {ClaimAnswer.OK, ClaimAnswer.MOVED}

@@ -26,7 +26,7 @@ from simulation.marks import KEY_FREED, Marks
         ("claim", ["process", 1], [b"fenced", b"1"], "a claim is refused by a fence"),
         (
             "record_search",
-            [0, 0, "job", "1", "negative", 0, 0, "", ""],
+            [0, 0, "job", "1", "not_found", 0, 0, "", ""],
             [2],
             "two searches prove that there is no run",
         ),

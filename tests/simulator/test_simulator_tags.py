@@ -70,11 +70,11 @@ async def test_an_older_release_loses_the_end_of_a_task_whose_receiver_is_gone(
         url = "https://a.test/?sim_seconds=0.05"
         run_id = await client.run_task(engine=engine, url=url, webhook_url=dead_url())
 
-        async def given_up() -> bool:
+        async def abandoned() -> bool:
             summary = await client.get("/_ledger/summary")
-            return bool(summary["webhooks"].get("given_up"))
+            return bool(summary["webhooks"].get("abandoned"))
 
-        await eventually(given_up)
+        await eventually(abandoned)
         run = await client.get(f"/v1/runs/{run_id}")
 
     assert run["status"] == status

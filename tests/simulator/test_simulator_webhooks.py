@@ -44,7 +44,7 @@ async def test_a_delivery_is_tried_three_times_on_statuses_that_may_pass(status:
     async with receiving(status) as receiver, simulating(webhook_retry_delays=QUICK) as client:
         run_id = await client.run_task(url=SHORT, webhook_url=receiver.url)
 
-        await eventually(lambda: _given_up(client, run_id))
+        await eventually(lambda: _abandoned(client, run_id))
 
     assert len(receiver.bodies) == 3
 
@@ -54,7 +54,7 @@ async def test_a_delivery_that_is_refused_for_good_is_tried_once(status: int) ->
     async with receiving(status) as receiver, simulating(webhook_retry_delays=QUICK) as client:
         run_id = await client.run_task(url=SHORT, webhook_url=receiver.url)
 
-        await eventually(lambda: _given_up(client, run_id))
+        await eventually(lambda: _abandoned(client, run_id))
 
     assert len(receiver.bodies) == 1
 
@@ -80,14 +80,14 @@ async def test_the_failure_of_a_workflow_runs_webhook_is_shown_in_both_places() 
 async def test_a_replay_makes_one_try_and_tells_what_came_of_it() -> None:
     async with receiving() as receiver, simulating(webhook_retry_delays=()) as client:
         run_id = await client.run_task(url=SHORT, webhook_url=dead_url())
-        await eventually(lambda: _given_up(client, run_id))
+        await eventually(lambda: _abandoned(client, run_id))
 
         failed = await client.post(f"/v1/runs/{run_id}/retry_webhook")
         elsewhere = {"webhook_url": receiver.url}
         arrived = await client.post(f"/v1/runs/{run_id}/retry_webhook", elsewhere)
 
         # A later success does not clear it.
-        assert await _given_up(client, run_id)
+        assert await _abandoned(client, run_id)
     assert failed["status_code"] is None
     assert failed["error"]
     assert json.loads(failed["payload"])["run_id"] == run_id
@@ -160,5 +160,5 @@ async def test_a_canceled_run_is_reported_once() -> None:
     assert [json.loads(body)["run_id"] for body in receiver.bodies] == [canceled, later]
 
 
-async def _given_up(client: Any, run_id: str) -> bool:
+async def _abandoned(client: Any, run_id: str) -> bool:
     return bool((await client.get(f"/api/v1/tasks/{run_id}"))["webhook_failure_reason"])

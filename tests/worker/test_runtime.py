@@ -32,7 +32,7 @@ def settings(base_url: str = "http://127.0.0.1:9", **more: Any) -> Settings:
     given = {
         "SKYVERN_API_KEY": SecretStr("simulator-key"),
         "SKYVERN_BASE_URL": base_url,
-        "max_dispatches_per_second": 0,
+        "max_submissions_per_second": 0,
         "max_requests_per_second": 0,
         "drain_seconds": 10,
     }
@@ -279,7 +279,7 @@ async def test_a_key_of_a_wrong_type_stops_its_own_account_alone(
         theirs = {
             "api_key": "simulator-key",
             "base_url": api.url,
-            "max_dispatches_per_second": 0,
+            "max_submissions_per_second": 0,
             "max_requests_per_second": 0,
         }
         chosen = settings(api.url, accounts=dict.fromkeys(broken, theirs))

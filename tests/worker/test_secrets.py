@@ -71,7 +71,7 @@ def said() -> Iterator[list[str]]:
     root.setLevel(level)
 
 
-def hand_in(queue: RunQueue) -> None:
+def enqueue_jobs(queue: RunQueue) -> None:
     """One job of each kind, full of secrets."""
     shared: dict[str, Any] = {
         "totp_identifier": SECRETS["totp"],
@@ -104,7 +104,7 @@ async def run_everything(bench: Bench) -> None:
     for fault in FAULTS:
         for route in ("run_task", "run_workflow"):
             await bench.api.fault(fault, match={"route": route}, times=1)
-        hand_in(bench.queue)
+        enqueue_jobs(bench.queue)
         before = await bench.submissions()
         start(submit, *(await submit.take(10, 0)).items)
         if "latency" in fault:
@@ -115,7 +115,7 @@ async def run_everything(bench: Bench) -> None:
         bench.client.hdel("runqueue:{default}:meta", "hold_until")
     for fault in ({"status": 404, "body": {"detail": f"no {KEY}"}}, {"reset": "after_body"}):
         await bench.api.fault(fault, match={"route": "get_run"}, times=2)
-    hand_in(bench.queue)
+    enqueue_jobs(bench.queue)
     await bench.one_pass("submit")
     await bench.one_pass("poll")
     running = [raw.decode() for raw, _ in bench.client.zscan_iter("runqueue:{default}:poll")]

@@ -52,7 +52,7 @@ class Process:
         self.messages.append((kind, account, tick_us))
 
     def begin_consumer(self, kind: str = "submit") -> None:
-        """Put a consumer on the board."""
+        """Enter an active consumer."""
         call: ScriptCall[Taken[Any]] = (
             worker_calls.claim("default", self.name, "c0", 0, 0)
             if kind == "submit"

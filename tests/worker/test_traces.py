@@ -56,7 +56,7 @@ async def test_one_trace_leads_from_the_producers_span_to_the_delivery(relay: Wo
         assert enqueue.attributes["messaging.operation.type"] == "send"
         assert submit.attributes["runqueue.outcome"] == "accepted"
         assert submit.attributes["runqueue.run_id"] == job.run_id
-        assert run.attributes["runqueue.told_by"] == "poll"
+        assert run.attributes["runqueue.reported_by"] == "poll"
         assert run.attributes["runqueue.run_status"] == "completed"
         assert run.start_time <= run.end_time
         assert deliver.attributes["runqueue.verdict"] == "delivered"

@@ -9,7 +9,7 @@ import pytest
 
 from api_client import Submission, SubmissionClass
 from runqueue import TaskRunRequest
-from runqueue.store.history import read_trail
+from runqueue.store.history import read_history
 from tests.api_client.rawserver import port_nobody_listens_on
 from tests.worker.working import KEYS, Bench, Work
 from worker.stages.submit import _words
@@ -75,7 +75,7 @@ async def test_a_submission_that_was_not_sent_is_logged_with_what_the_timeline_s
         async with work(base_url=url) as bench:
             (job,) = bench.enqueue()
             await bench.one_pass("submit")
-            timeline = bench.queue.send(read_trail("default", job))
+            timeline = bench.queue.send(read_history("default", job))
 
     (event,) = told(logged, "submission_returned")
     assert (event["why"], event["status"]) == ("not_sent", None)

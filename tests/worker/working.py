@@ -89,9 +89,9 @@ class Bench:
         """Read a member's score, microseconds."""
         return self.client.zscore(f"{KEYS.prefix}{zset}", member)
 
-    def board(self, kind: str) -> int:
-        """How many consumers of a kind stand on the board."""
-        count: Any = self.client.zcard(f"{KEYS.prefix}board:{kind}")
+    def active_consumers(self, kind: str) -> int:
+        """How many consumers of a kind are active."""
+        count: Any = self.client.zcard(f"{KEYS.prefix}active_consumers:{kind}")
         return int(count)
 
     def now_us(self) -> int:
@@ -158,7 +158,7 @@ async def working(
         limits: the account's.
     """
     unlimited = {
-        "max_dispatches_per_second": 0,
+        "max_submissions_per_second": 0,
         "max_burst_size": 100,
         "max_concurrent_runs": 0,
         "max_requests_per_second": 0,

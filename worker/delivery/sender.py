@@ -21,7 +21,7 @@ from runqueue.records.delivery import Delivered, DueDelivery
 from runqueue.store import codec
 from webhooks.sender import Posted
 from webhooks.signing import webhook_headers
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 
 #: Seconds that a receiver may take.
 RELAY_SECONDS = 15.0
@@ -29,7 +29,7 @@ RELAY_SECONDS = 15.0
 #: 60 ms). Where that takes longer, the user gets the run as GET showed it.
 ASK_SECONDS = 5.0
 #: Seconds until what it sent to our gateway goes on, where its answer does not hold it.
-UNTOLD_SECONDS = 1.0
+NOT_REPORTED_SECONDS = 1.0
 #: Seconds in which it gets no request, after it gave no answer: each would wait as long.
 ASK_PAUSE = 60.0
 
@@ -94,9 +94,9 @@ def verdict(
     if not posted.error:
         return "delivered", 0.0
     if posted.refused or posted.status == 410:  # the receiver is gone for good, and says so
-        return "gave_up", 0.0
+        return "abandoned", 0.0
     wait = next_try(tries, schedule, chance, posted.retry_after)
-    return ("gave_up", 0.0) if wait is None else ("again", wait)
+    return ("abandoned", 0.0) if wait is None else ("again", wait)
 
 
 def words_of(posted: Posted) -> str:
@@ -148,7 +148,7 @@ class Relay:
         account: what the process holds for the account.
     """
 
-    def __init__(self, account: AccountLink) -> None:
+    def __init__(self, account: AccountRuntime) -> None:
         self._account = account
         self._ask_from = 0.0
 
@@ -164,9 +164,9 @@ class Relay:
             replay = await self._ask(item)
             signed = signed_by_skyvern(replay, account.settings.keys)
             account.metrics.redelivered("signed" if signed else "unsigned")
-            if replay.outcome is ReplayClass.UNTOLD:
+            if replay.outcome is ReplayClass.NOT_REPORTED:
                 # Old servers do not say what they sent: if it came, it is with our gateway by now.
-                return result_of(item, "again", wait=UNTOLD_SECONDS)
+                return result_of(item, "again", wait=NOT_REPORTED_SECONDS)
             body = replay.payload if signed else b""
         headers = webhook_headers(
             body or self._body(item),

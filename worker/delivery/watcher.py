@@ -12,7 +12,7 @@ from api_client.answers.redelivery import Reason, ReasonClass, Replay, ReplayCla
 from config.webhooks import Redeliver
 from runqueue.records.delivery import Delivered, DueDelivery
 from worker.delivery.sender import next_try, result_of, without_urls
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 
 #: Seconds one read may take.
 READ_SECONDS = 12.0
@@ -42,13 +42,13 @@ def checked(
     if reason.reason == "":
         return _checked(item, "delivered")
     if reason.reason is not None:
-        return _checked(item, "gave_up", error=reason.reason) if redeliver == "never" else None
+        return _checked(item, "abandoned", error=reason.reason) if redeliver == "never" else None
     wait = CHECKS[min(item.looks, len(CHECKS) - 1)]
     if reason.outcome is ReasonClass.TROUBLE and age < ASKED_FOR:
         return _checked(item, "again", max(wait, reason.retry_after or 0.0), reason.detail)
     if age < STILL_TRIED:
         # A server that never says why gets no request before it has surely given up.
-        is_mute = reason.outcome is not ReasonClass.TOLD
+        is_mute = reason.outcome is not ReasonClass.REPORTED
         return _checked(item, "again", max(wait, STILL_TRIED - age) if is_mute else wait)
     if redeliver == "always" and reason.outcome is not ReasonClass.TROUBLE:
         return None
@@ -69,8 +69,8 @@ def driven(
     if replay.outcome is ReplayClass.PENDING:
         if item.looks < MOST_PENDING:
             return _checked(item, "again", PENDING_SECONDS, words)
-        said = "gave_up"
-    elif replay.outcome is ReplayClass.UNTOLD:
+        said = "abandoned"
+    elif replay.outcome is ReplayClass.NOT_REPORTED:
         said = "unknown"
     elif replay.outcome is ReplayClass.TRIED and replay.arrived:
         said, words = "delivered", ""
@@ -78,7 +78,7 @@ def driven(
         words = words or _answered(replay.receiver_status)
         is_gone = replay.outcome is ReplayClass.REFUSED or replay.receiver_status == 410
         again = None if is_gone else next_try(item.tries, schedule, chance, replay.retry_after)
-        said, wait = ("gave_up", 0.0) if again is None else ("again", again)
+        said, wait = ("abandoned", 0.0) if again is None else ("again", again)
     status = replay.receiver_status
     return result_of(item, said, wait=wait, was_tried=True, status=status, error=words)
 
@@ -100,7 +100,7 @@ def reason_in_run(reading: RunReading) -> Reason | None:
     if reading.outcome is not ReadClass.RUN or "webhook" not in words.lower():
         return None
     has_output = reading.shown.get("output") is not None
-    return Reason(ReasonClass.TOLD, reason=words) if has_output else None
+    return Reason(ReasonClass.REPORTED, reason=words) if has_output else None
 
 
 class WebhookWatcher:
@@ -110,7 +110,7 @@ class WebhookWatcher:
         account: what the process holds for the account.
     """
 
-    def __init__(self, account: AccountLink) -> None:
+    def __init__(self, account: AccountRuntime) -> None:
         self._account = account
 
     async def check(self, item: DueDelivery, age: float) -> Delivered | None:
@@ -132,7 +132,7 @@ class WebhookWatcher:
                 item.run_id, account.permit, READ_SECONDS
             )
             timer.status = reason.status_code or (
-                200 if reason.outcome is ReasonClass.TOLD else None
+                200 if reason.outcome is ReasonClass.REPORTED else None
             )
         if reason.outcome is ReasonClass.NOT_SUPPORTED:
             reason = await self._read(item) or reason

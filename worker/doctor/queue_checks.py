@@ -127,7 +127,7 @@ def heartbeats(name: str, processes: list[Process]) -> Finding:
     if not processes:
         do = _START
         return warning(check, "no process has a lease", do)
-    ages = {process.name: process.heard_seconds for process in processes}
+    ages = {process.name: process.heartbeat_seconds for process in processes}
     late = sorted(who for who, age in ages.items() if age > BEAT_SECONDS + _LATE_SECONDS)
     count = f"{len(processes)} process{'' if len(processes) == 1 else 'es'}"
     if late:

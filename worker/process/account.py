@@ -52,7 +52,7 @@ def proxies_of(account: Account, settings: Settings) -> Proxies:
     return Proxies.from_environment(settings.proxy_environment(), account.proxy_url)
 
 
-class AccountLink:
+class AccountRuntime:
     """One account in one process; lives on the process's event loop.
 
     Args:

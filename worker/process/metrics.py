@@ -97,14 +97,14 @@ _CALLS = CallTimes()
 REGISTRY.register(_CALLS)
 LOOP_LAG = loop_lag(REGISTRY)
 CONSUMERS = Gauge(
-    "runqueue_pump_busy",
+    "runqueue_consumer_busy",
     "Calls open now, by kind of consumer.",
     ["account", "kind"],
     registry=REGISTRY,
 )
 _RELAYED = Counter(
     "runqueue_webhook_relayed",
-    "Tries to relay a webhook: delivered, again, gave_up, refused.",
+    "Tries to relay a webhook: delivered, again, abandoned, refused.",
     ["account", "result"],
     registry=REGISTRY,
 )
@@ -124,15 +124,15 @@ class AccountMetrics:
         self._times = _CALLS.of(account)
 
     def relayed(self, result: str) -> None:
-        """Count a try to send a webhook: delivered, again, gave_up or refused."""
+        """Count a try to send a webhook: delivered, again, abandoned or refused."""
         _RELAYED.labels(self._account, result).inc()
 
     def redelivered(self, result: str) -> None:
         """Count a webhook that Skyvern was asked to send again.
 
         Args:
-            result: delivered, again, gave_up or unknown; where it was to be sent to us, signed (it
-                came with the answer, by Skyvern's signature) or unsigned.
+            result: delivered, again, abandoned or unknown; where it was to be sent to us, signed
+                (it came with the answer, by Skyvern's signature) or unsigned.
         """
         _REDELIVERIES.labels(self._account, result).inc()
 

@@ -4,7 +4,7 @@ It records in groups: what gathered while the last script ran goes into the next
 
 No barrier: the first item goes at once, those that come meanwhile go together, 200 at most; after a
 large group 3 ms are waited for the next. A group that is refused is halved down to the items at
-fault: these alone wait (for a person who mends the keys, say) or are given up (they can never be
+fault: these alone wait (for a person who mends the keys, say) or are abandoned (they can never be
 written).
 """
 
@@ -265,9 +265,9 @@ class Writers:
         self.finished = add(calls.finish, self._trace_ends, size=_result_bytes)
         self.run_again = add(calls.retry_run, self._trace_ends, size=_result_bytes)
         self.overdue = add(calls.cancel_overdue)
-        self.given_up = add(calls.give_up)
-        self.ended_orphans = add(calls.drop_strays)
-        self.over_orphans = add(calls.strays_over)
+        self.abandoned = add(calls.abandon_run)
+        self.ended_orphans = add(calls.drop_orphans)
+        self.over_orphans = add(calls.orphans_over)
         self.poll_now = add(calls.poll_now)
         self.poll_soon: BatchWriter[str] = add(
             partial(calls.poll_now, after_us=int(SOON_SECONDS * 1e6))
@@ -300,7 +300,7 @@ class Writers:
     def _log_orphans(self, items: Sequence[RunAccepted], codes: Sequence[int]) -> None:
         for item, code in zip(items, codes, strict=True):
             if code in {2, 3}:
-                event = "stray_run" if code == 2 else "run_is_another_jobs"
+                event = "orphan_run" if code == 2 else "run_is_another_jobs"
                 log.error(event, account=self._account, job_id=item.job_id, run_id=item.run_id)
 
 

@@ -16,8 +16,8 @@ from runqueue.request.requests import Kind
 from runqueue.store import codec
 from worker.runs.comparison import (
     WORKFLOW_RUN,
-    Likeness,
     ShownRun,
+    Similarity,
     compare,
     normalized_url,
 )
@@ -99,7 +99,7 @@ class AnswerCheck:
             sent["template"] = True
         listed = ListedRun(answer.run_id or "", answer.run_status or "", run_type, None, None)
         found = compare(post.kind, sent, ShownRun(listed, shown))
-        if found.likeness is not Likeness.DIFFERENT:
+        if found.similarity is not Similarity.DIFFERENT:
             names = [name.partition(".")[0] for name in found.equal]
             self._remember(post.kind, run_type, sent, ["kind", *names])
             return ()

@@ -44,7 +44,7 @@ _CREDENTIALS = (
 WORKFLOW_RUN, TASK_V2, ENGINE_V2 = "workflow_run", "task_v2", "skyvern-2.0"
 
 
-class Likeness(StrEnum):
+class Similarity(StrEnum):
     """What comparing a run with a job's request says.
 
     EQUAL: all that was sent and that servers show unchanged is shown, and equal. DIFFERENT: one of
@@ -61,12 +61,12 @@ class Comparison:
     """What comparing came to, and the names of the fields that say so.
 
     Args:
-        likeness: what it came to.
+        similarity: what it came to.
         equal, different: fields that are equal, and that differ.
         deciding: of those that differ, the ones that make the run another request's.
     """
 
-    likeness: Likeness
+    similarity: Similarity
     equal: tuple[str, ...] = ()
     different: tuple[str, ...] = ()
     deciding: tuple[str, ...] = ()
@@ -114,13 +114,13 @@ class _FieldComparison:
 
     def result(self) -> Comparison:
         """Return what all of it says; nothing at all says nothing."""
-        likeness = Likeness.EQUAL
+        similarity = Similarity.EQUAL
         if self._deciding:
-            likeness = Likeness.DIFFERENT
+            similarity = Similarity.DIFFERENT
         elif self._is_open or not self.equal:
-            likeness = Likeness.UNSURE
+            similarity = Similarity.UNSURE
         names = self.equal, self.different, self._deciding
-        return Comparison(likeness, *map(tuple, names))
+        return Comparison(similarity, *map(tuple, names))
 
 
 def compare(kind: Kind, sent: Mapping[str, Any], run: ShownRun) -> Comparison:
@@ -133,7 +133,7 @@ def compare(kind: Kind, sent: Mapping[str, Any], run: ShownRun) -> Comparison:
     """
     run_type = run.listed.run_type
     if run_type is not None and (run_type == WORKFLOW_RUN) is not (kind != "task"):
-        return Comparison(Likeness.DIFFERENT, (), ("kind",), ("kind",))
+        return Comparison(Similarity.DIFFERENT, (), ("kind",), ("kind",))
     fields = _FieldComparison()
     if run.request is None:
         _compare_unread(kind, sent, run, fields)

@@ -14,8 +14,8 @@ from worker.runs.comparison import (
     ENGINE_V2,
     TASK_V2,
     WORKFLOW_RUN,
-    Likeness,
     ShownRun,
+    Similarity,
     compare,
 )
 from worker.runs.matcher import Carrier, LostJob
@@ -54,7 +54,7 @@ class OwnedRun:
         """Whether its marker, or its request, would have found it."""
         if self.carries(Carrier.TITLE) or self.carries(Carrier.WEBHOOK):
             return True
-        return compare(self.kind, self.sent, self.run).likeness is Likeness.EQUAL
+        return compare(self.kind, self.sent, self.run).similarity is Similarity.EQUAL
 
 
 class ListControls:

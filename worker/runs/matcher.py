@@ -13,7 +13,7 @@ from typing import Any, Self
 import orjson
 
 from runqueue import ids
-from runqueue.records.claim_items import Doubtful
+from runqueue.records.claim_items import Unconfirmed
 from runqueue.request.requests import Kind
 from runqueue.store import codec
 from worker.runs.comparison import ShownRun
@@ -44,7 +44,7 @@ class LostJob:
     """An unconfirmed job, as the search sees it.
 
     Args:
-        doubt: the job.
+        unconfirmed: the job.
         age: seconds it has been unconfirmed.
         since: no run from before this is its own, by the process's monotonic clock (seconds): a
             search takes its time, and ages grow meanwhile.
@@ -55,7 +55,7 @@ class LostJob:
         carriers: what carried the attempt's marker.
     """
 
-    doubt: Doubtful
+    unconfirmed: Unconfirmed
     age: float
     since: float
     claimed: float
@@ -67,29 +67,29 @@ class LostJob:
     @property
     def job_id(self) -> str:
         """The job."""
-        return self.doubt.job_id
+        return self.unconfirmed.job_id
 
     @property
     def marker(self) -> tuple[str, int]:
         """The job and the attempt, as the marker names them."""
-        return self.doubt.job_id, self.doubt.attempt
+        return self.unconfirmed.job_id, self.unconfirmed.attempt
 
     @property
     def is_canceled(self) -> bool:
         """Whether its run is to be canceled, once it is known."""
-        return bool(self.doubt.cancel)
+        return bool(self.unconfirmed.cancel)
 
     @property
     def lost(self) -> float:
         """When the answer was lost, by the monotonic clock (seconds)."""
-        claimed_us = self.doubt.claimed_us
-        taken = SUBMISSION if claimed_us is None else (self.doubt.since_us - claimed_us) / 1e6
+        claimed_us = self.unconfirmed.claimed_us
+        taken = SUBMISSION if claimed_us is None else (self.unconfirmed.since_us - claimed_us) / 1e6
         return self.claimed + taken
 
     @property
     def date(self) -> float | None:
         """What the server's own clock showed at the claim, at least (unix seconds)."""
-        return None if self.doubt.date_us is None else self.doubt.date_us / 1e6
+        return None if self.unconfirmed.date_us is None else self.unconfirmed.date_us / 1e6
 
     def by_date(self, moment: Callable[[float], float]) -> Self:
         """Return it with its times by the server's own clock where that is known.
@@ -117,25 +117,25 @@ def is_listed_late(kind: Kind, fields: Mapping[str, Any]) -> bool:
     return kind == "task" and fields.get("url") is None
 
 
-def wanted(doubt: Doubtful, now_us: int, now: float) -> LostJob:
+def wanted(unconfirmed: Unconfirmed, now_us: int, now: float) -> LostJob:
     """Read an unconfirmed job.
 
     Args:
-        doubt: the job.
+        unconfirmed: the job.
         now_us: the queue's clock.
         now: the process's monotonic clock at that time, or a little earlier.
 
     Raises:
         ValueError, KeyError: its stored request is broken.
     """
-    kind, fields = codec.read_request(doubt.stored)
-    age = (now_us - doubt.since_us) / 1e6
-    claimed_us = doubt.claimed_us
+    kind, fields = codec.read_request(unconfirmed.stored)
+    age = (now_us - unconfirmed.since_us) / 1e6
+    claimed_us = unconfirmed.claimed_us
     claim_age = age + SUBMISSION if claimed_us is None else (now_us - claimed_us) / 1e6
     body = digest_of(kind, fields)
     claimed = now - claim_age
-    carriers = carriers_of(doubt, kind, fields)
-    return LostJob(doubt, age, claimed - BEFORE, claimed, kind, fields, body, carriers)
+    carriers = carriers_of(unconfirmed, kind, fields)
+    return LostJob(unconfirmed, age, claimed - BEFORE, claimed, kind, fields, body, carriers)
 
 
 def digest_of(kind: Kind, fields: Mapping[str, Any]) -> bytes:
@@ -143,14 +143,16 @@ def digest_of(kind: Kind, fields: Mapping[str, Any]) -> bytes:
     return blake2b(kind.encode() + orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).digest()
 
 
-def carriers_of(doubt: Doubtful, kind: Kind, fields: Mapping[str, Any]) -> frozenset[Carrier]:
+def carriers_of(
+    unconfirmed: Unconfirmed, kind: Kind, fields: Mapping[str, Any]
+) -> frozenset[Carrier]:
     """Return what carried the marker of a submission."""
-    if not doubt.marked:
+    if not unconfirmed.marked:
         return frozenset()
     found = set()
     if kind == "task":
         found.add(Carrier.TITLE)
-    if fields.get("webhook_url") or doubt.received:
+    if fields.get("webhook_url") or unconfirmed.received:
         found.add(Carrier.WEBHOOK)
     if codec.can_tag(kind, fields.get("run_metadata")):
         found.add(Carrier.TAG)

@@ -11,7 +11,7 @@ import orjson
 from api_client import ListClass, ListedRun, ReadClass, RunPage
 from api_client.elapsed import elapsed
 from runqueue.store import worker_calls
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 from worker.runs.comparison import WORKFLOW_RUN, ShownRun
 
 #: Seconds one call may take.
@@ -135,7 +135,7 @@ class Runs:
 
     def __init__(
         self,
-        account: AccountLink,
+        account: AccountRuntime,
         slots: asyncio.Semaphore,
         permit: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -271,19 +271,21 @@ class Runs:
         return page
 
     async def owners(
-        self, found: Iterable[ListedRun], *, but_spares: bool = False
+        self, found: Iterable[ListedRun], *, except_late_runs: bool = False
     ) -> dict[str, str]:
         """Return which job each run belongs to, by run id; '' = none that we know.
 
         Args:
             found: the runs.
-            but_spares: count runs that may be given to an equal job as nobody's.
+            except_late_runs: count runs that may be given to an equal job as nobody's.
         """
         runs = [run.run_id for run in found]
         owners: dict[str, str] = {}
         for start in range(0, len(runs), 1000):
             part = runs[start : start + 1000]
-            names = await self._account.run(worker_calls.bound_runs, part, but_spares=but_spares)
+            names = await self._account.run(
+                worker_calls.owned_runs, part, except_late_runs=except_late_runs
+            )
             owners.update(zip(part, names, strict=True))
         return owners
 

@@ -15,14 +15,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from api_client import ListedRun
 from runqueue import JobState, ids
-from runqueue.records.claim_items import Doubtful, RunAccepted, Taken
+from runqueue.records.claim_items import RunAccepted, Taken, Unconfirmed
 from runqueue.store import job_calls, worker_calls
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 from worker.runs.comparison import WORKFLOW_RUN, ShownRun
 from worker.runs.matcher import WITHOUT_URL, markers_of, own_markers
+from worker.runs.maybe_claimed import REQUESTS, TooManyError, maybe_claimed, most_lost, unlisted
 from worker.runs.reader import Listing, Runs
 from worker.runs.run_reads import answers_reads
-from worker.runs.suspects import REQUESTS, TooManyError, most_lost, suspects, unlisted
 
 #: Seconds after a change of server was noticed in which submissions from before may yet become
 #: runs (14 s of a lease to begin one, and 60 s for its answer); and between two tries to recover.
@@ -54,7 +54,7 @@ class Recovery:
 
     def __init__(
         self,
-        account: AccountLink,
+        account: AccountRuntime,
         runs: Runs,
         record: Record,
         clock: Callable[[], float] = time.monotonic,
@@ -70,7 +70,7 @@ class Recovery:
         """Say whether it is time for the next attempt."""
         return self._clock() >= self._due_at
 
-    async def attempt(self, loss: Taken[Doubtful], start: float) -> None:
+    async def attempt(self, loss: Taken[Unconfirmed], start: float) -> None:
         """Adopt the runs of lost claims, and end the recovery once none can be missing.
 
         Args:
@@ -93,13 +93,13 @@ class Recovery:
         shown, are_read = await self._shown(listing, since)
         queue = self._account.worker_settings.queue_name
         marked = [run for run in shown if own_markers(run, queue)]
-        unmarked = [run for run in shown if not _names_any(run)]
+        no_marker = [run for run in shown if not _names_any(run)]
         for run in marked:
             await self._adopt(run)
         if left:
             return
         is_behind = listing.changed < start - waited + NEWER
-        tagged, unmarked, have_tags = await self._adopt_tagged(unmarked)
+        tagged, no_marker, have_tags = await self._adopt_tagged(no_marker)
         # What cannot be read for long holds no account: few runs are named by their tags alone.
         are_read = are_read and (have_tags or waited >= NOTHING_NEWER)
         found = len(marked) + tagged
@@ -110,19 +110,19 @@ class Recovery:
             await self._stuck(loss, why)
             return
         is_long = start - waited - since > LONG_LOSS
-        if not await self._have_looked_for(loss, unmarked, is_long=is_long, has_found=found > 0):
+        if not await self._have_looked_for(loss, no_marker, is_long=is_long, has_found=found > 0):
             return
         times = loss.recover_from_us, loss.recover_since_us
         if await self._account.run(worker_calls.recovered, *times):
             self._account.log.warning("lost_claims_recovered", runs=found)
 
-    async def _give_up(self, loss: Taken[Doubtful], why: str) -> None:
+    async def _give_up(self, loss: Taken[Unconfirmed], why: str) -> None:
         """Call a person; further attempts, which may still succeed, are made ever more rarely."""
         await self._stuck(loss, why, person=True)
         self._due_at = self._clock() + self._wait
         self._wait = min(2 * self._wait, LONGEST)
 
-    async def _stuck(self, loss: Taken[Doubtful], why: str, *, person: bool = False) -> None:
+    async def _stuck(self, loss: Taken[Unconfirmed], why: str, *, person: bool = False) -> None:
         times = loss.recover_from_us, loss.recover_since_us
         await self._account.run(worker_calls.recovery_stuck, *times, why, person=person)
         self._account.log.warning("lost_claims_not_recovered", why=why)
@@ -200,17 +200,22 @@ class Recovery:
         return {}
 
     async def _have_looked_for(
-        self, loss: Taken[Doubtful], unmarked: Sequence[ShownRun], *, is_long: bool, has_found: bool
+        self,
+        loss: Taken[Unconfirmed],
+        no_marker: Sequence[ShownRun],
+        *,
+        is_long: bool,
+        has_found: bool,
     ) -> bool:
         """Have all jobs looked for that may have runs; say whether that is done.
 
         Args:
             loss: what is being recovered.
-            unmarked: runs without a marker and an owner.
+            no_marker: runs without a marker and an owner.
             is_long: more may be lost than claims.
             has_found: runs of ours were found that this Redis did not know.
         """
-        count, account = len(unmarked), self._account
+        count, account = len(no_marker), self._account
         marks = account.worker_settings.correlation
         if count and is_long and (has_found or loss.lost_claims or not marks):
             why = f"{count} runs without a marker may be of jobs that Redis lost"
@@ -218,7 +223,7 @@ class Recovery:
             return False
         most = await most_lost(account, count, loss.lost_claims)
         try:
-            await self._look_for(loss, await suspects(account, unmarked, most) if count else [])
+            await self._search(loss, await maybe_claimed(account, no_marker, most) if count else [])
         except TooManyError:
             why = f"too many jobs may own the {count} runs without a marker"
             await self._give_up(loss, why)
@@ -227,7 +232,7 @@ class Recovery:
         if not loss.has_deaths or waited > GRACE + WITHOUT_URL:
             return True
         try:
-            await self._look_for(loss, await unlisted(account, most), known=True)
+            await self._search(loss, await unlisted(account, most), known=True)
         except TooManyError:  # it ends by itself, once their runs are listed
             await self._stuck(loss, "too many jobs may have runs that are not listed yet")
             return False
@@ -238,15 +243,15 @@ class Recovery:
         stats = await self._account.run(job_calls.stats)
         return stats.states[JobState.RUNNING] > 0
 
-    async def _look_for(
-        self, loss: Taken[Doubtful], found: Sequence[str], *, known: bool = False
+    async def _search(
+        self, loss: Taken[Unconfirmed], found: Sequence[str], *, known: bool = False
     ) -> None:
         times = loss.recover_from_us, loss.recover_since_us
         marked = self._account.worker_settings.correlation
         for first in range(0, len(found), REQUESTS):
             part = found[first : first + REQUESTS]
             codes = await self._account.run(
-                worker_calls.suspect_lost, part, *times, marked=marked, known=known
+                worker_calls.mark_maybe_claimed, part, *times, marked=marked, known=known
             )
             if any(codes):
                 self._account.log.warning("jobs_may_have_runs", jobs=len(codes) - codes.count(0))

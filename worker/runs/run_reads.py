@@ -13,7 +13,7 @@ from api_client.answers.false_failures import FALSELY_FAILING_VERSIONS, looks_co
 from api_client.answers.occupied import says_occupied
 from api_client.answers.parts import ended_ago
 from runqueue.records.job import STATES
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 
 #: Seconds one GET may take.
 GET_SECONDS = 12.0
@@ -28,7 +28,7 @@ _SESSION = b'"pbs_'
 _NUMBER = re.compile(r"\d*$")
 
 
-async def read_run(account: AccountLink, run_id: str) -> RunReading:
+async def read_run(account: AccountRuntime, run_id: str) -> RunReading:
     """Read a run once, and take note of how the account's reads fare."""
     with account.metrics.timed("get") as timer:
         reading = await account.client.get_run(run_id, GET_SECONDS)
@@ -45,7 +45,7 @@ def has_failed(reading: RunReading) -> bool:
     return reading.outcome in _FAILED
 
 
-async def is_unreadable(account: AccountLink, run_id: str) -> bool:
+async def is_unreadable(account: AccountRuntime, run_id: str) -> bool:
     """Say whether a run alone cannot be read now, or is gone; False also where that is not known.
 
     Raises:
@@ -60,7 +60,7 @@ async def is_unreadable(account: AccountLink, run_id: str) -> bool:
     return again is not None and has_failed(again)
 
 
-async def read_again(account: AccountLink, run_id: str) -> RunReading | None:
+async def read_again(account: AccountRuntime, run_id: str) -> RunReading | None:
     """Read a run once more after a read of it failed, if the server answers other reads.
 
     Returns:
@@ -77,7 +77,7 @@ async def read_again(account: AccountLink, run_id: str) -> RunReading | None:
     return await read_run(account, run_id)
 
 
-async def answers_reads(account: AccountLink, run_id: str) -> bool:
+async def answers_reads(account: AccountRuntime, run_id: str) -> bool:
     """Say whether the server answers reads now; `run_id` is of a run that could not be read.
 
     Raises:
@@ -120,7 +120,7 @@ class End(NamedTuple):
 _SETTLED = End()
 
 
-async def end_of(account: AccountLink, reading: RunReading, session: str = "") -> End:
+async def end_of(account: AccountRuntime, reading: RunReading, session: str = "") -> End:
     """Say what the terminal status of a run means.
 
     Args:
@@ -149,7 +149,7 @@ async def end_of(account: AccountLink, reading: RunReading, session: str = "") -
     return End(note=note_on(version) if version in FALSELY_FAILING_VERSIONS else "")
 
 
-async def _has_its_session(account: AccountLink, reading: RunReading, session: str) -> bool:
+async def _has_its_session(account: AccountRuntime, reading: RunReading, session: str) -> bool:
     """Say whether a run that ended just now still has its browser session.
 
     Its job keeps the session's key that long: the next run would fail. A task is shown without its

@@ -23,11 +23,11 @@ import orjson
 from api_client import ListedRun
 from api_client.elapsed import elapsed
 from runqueue import ids
-from runqueue.records.claim_items import Doubtful, RunAccepted
+from runqueue.records.claim_items import RunAccepted, Unconfirmed
 from runqueue.records.job import KEEP_SECONDS
 from runqueue.store import codec, worker_calls
-from worker.process.account import AccountLink
-from worker.runs.comparison import Comparison, Likeness, ShownRun, compare
+from worker.process.account import AccountRuntime
+from worker.runs.comparison import Comparison, ShownRun, Similarity, compare
 from worker.runs.controls import ListControls, OwnedRun, Proven, lacks_marker
 from worker.runs.matcher import BEFORE, Carrier, LostJob, markers_of, own_markers, wanted
 from worker.runs.plausible import Index
@@ -44,9 +44,9 @@ BEHIND_PROXY = 960.0
 #: remembered for the next ones.
 MOST_REQUESTS = 300
 #: Unconfirmed jobs that are compared with each other; beyond that none is matched by its request.
-MOST_DOUBTS, DOUBTS_PAGE = 10_000, 100
+MOST_UNCONFIRMED, UNCONFIRMED_PAGE = 10_000, 100
 #: Bytes of their stored requests; beyond that it is the same.
-MOST_DOUBT_BYTES = 64 * 1024 * 1024
+MOST_UNCONFIRMED_BYTES = 64 * 1024 * 1024
 #: Runs of ours that are read in a pass, of each type, to see what the list is worth.
 MOST_OWNED = 3
 #: Candidates that are kept of a job, fields that are named of each, and characters of a name.
@@ -61,7 +61,7 @@ TURN_SECONDS = 0.01
 #: Seconds for which it is remembered that a server does not filter by tags.
 TAGS_REMEMBERED = 600.0
 
-#: Records runs, by guess or not, of canceled jobs or not; returns a code for each
+#: Records runs, by its request or not, of canceled jobs or not; returns a code for each
 #: (`mark_running.lua`).
 Record = Callable[[Sequence[RunAccepted], bool, bool], Awaitable[Sequence[int]]]
 Pair = tuple[LostJob, ListedRun]
@@ -70,7 +70,7 @@ Fit = tuple[ShownRun, Comparison]
 Fits = list[Fit]
 
 
-class SearchNote(StrEnum):
+class SearchMessage(StrEnum):
     """What keeps an unconfirmed job from being settled, in words for people."""
 
     NO_LIST = "the server has no list of runs: nothing can be looked for"
@@ -99,7 +99,7 @@ class SearchResult:
     """What a pass found out about a job whose run it did not find.
 
     Args:
-        verdict: `negative`, `absent` or `unknown`, as `items.Searched` has it.
+        verdict: `not_found`, `not_seen` or `unknown`, as `items.Searched` has it.
         note: what keeps the job from being settled.
         candidates: runs that may be its own, as JSON; '' = none.
     """
@@ -133,7 +133,7 @@ class Search:
     """
 
     def __init__(
-        self, account: AccountLink, runs: Runs, slots: asyncio.Semaphore, record: Record
+        self, account: AccountRuntime, runs: Runs, slots: asyncio.Semaphore, record: Record
     ) -> None:
         self.account = account
         self.runs = runs
@@ -146,7 +146,7 @@ class Search:
 
     async def find(self, jobs: Sequence[LostJob]) -> dict[str, SearchResult]:
         """Make one pass; returns what it found out about the jobs whose runs it did not find."""
-        no_list = {job.job_id: SearchResult("unknown", SearchNote.NO_LIST) for job in jobs}
+        no_list = {job.job_id: SearchResult("unknown", SearchMessage.NO_LIST) for job in jobs}
         if not self.account.may_list():
             return no_list
         dates = [job.date - BEFORE for job in jobs if job.date is not None]
@@ -207,7 +207,7 @@ class _Pass:
         await self._read(left)
         left = await self._adopt_webhooks(left)
         self._fits = await self._compare_all([*left, *self._others])
-        await self._adopt_rivals(left)
+        await self._adopt_tagged_elsewhere(left)
         left = await self._adopt_equal(left)
         # Of a list that ends too early nothing is denied; a search may still find.
         left = await self._adopt_searched(left)
@@ -225,13 +225,13 @@ class _Pass:
 
     async def _adopt_webhooks(self, jobs: Sequence[LostJob]) -> list[LostJob]:
         """Adopt the runs whose own requests carry a marker; what names any is no candidate."""
-        named, unmarked = defaultdict(list), []
+        named, no_marker = defaultdict(list), []
         for run in self._free:
             for marker in own_markers(run, self._queue):
                 named[marker].append(run.listed)
             if not markers_of(run.request or {}):
-                unmarked.append(run)
-        self._free = unmarked
+                no_marker.append(run)
+        self._free = no_marker
         return await self._adopt_named(jobs, named)
 
     async def _adopt_named(
@@ -251,7 +251,7 @@ class _Pass:
             if listing.is_after(run, job.since):
                 kept.append((job, run))
             elif job.date is None:
-                fit = ShownRun(run, None), Comparison(Likeness.UNSURE, ("marker",))
+                fit = ShownRun(run, None), Comparison(Similarity.UNSURE, ("marker",))
                 self._early.setdefault(job.job_id, []).append(fit)
         return kept
 
@@ -360,7 +360,7 @@ class _Pass:
         listing, since = self._listing, min(job.since for job in jobs)
         await self._read_doubts({job.job_id for job in jobs})
         # Owners after submissions under way: one that ends in between has its run by then.
-        owners = await self._runs.owners(listing.made, but_spares=True)
+        owners = await self._runs.owners(listing.made, except_late_runs=True)
         free = [
             run
             for run in listing.made
@@ -381,12 +381,12 @@ class _Pass:
     async def _read_doubts(self, due: Collection[str]) -> None:
         """Read the unconfirmed jobs, and since when runs may be of submissions under way."""
         read, total, last, is_readable, size = 0, 1, "", True, 0
-        while read < total and read < MOST_DOUBTS and size < MOST_DOUBT_BYTES:
+        while read < total and read < MOST_UNCONFIRMED and size < MOST_UNCONFIRMED_BYTES:
             start = elapsed()
             # Each page begins with the last job of the one before: where that is another by now,
             # one that left has moved the others, and some were passed over.
             offset = max(0, read - 1)
-            page = await self._account.run(worker_calls.read_doubts, offset, DOUBTS_PAGE)
+            page = await self._account.run(worker_calls.read_unconfirmed, offset, UNCONFIRMED_PAGE)
             total = page.total
             if page.in_flight_us is not None:
                 claimed = start - (page.now_us - page.in_flight_us) / 1e6
@@ -397,9 +397,9 @@ class _Pass:
             if not items:
                 break
             read, last = read + len(items), items[-1].job_id
-            size += sum(len(doubt.stored) for doubt in items)
-            self._waiting |= {(doubt.job_id, doubt.attempt) for doubt in items}
-            others = [doubt for doubt in items if doubt.job_id not in due]
+            size += sum(len(unconfirmed.stored) for unconfirmed in items)
+            self._waiting |= {(unconfirmed.job_id, unconfirmed.attempt) for unconfirmed in items}
+            others = [unconfirmed for unconfirmed in items if unconfirmed.job_id not in due]
             jobs, broken = readable(others, page.now_us, start)
             self._others += _by_date(jobs, self._listing)
             is_readable = is_readable and not broken
@@ -450,10 +450,11 @@ class _Pass:
             fits[job.job_id] = found
         return fits
 
-    async def _adopt_rivals(self, due: Sequence[LostJob]) -> None:
-        """Adopt what is tagged as the run of a job that is not due, before it is guessed another's.
+    async def _adopt_tagged_elsewhere(self, due: Sequence[LostJob]) -> None:
+        """Adopt what is tagged as the run of a job that is not due, before it is matched another's.
 
-        Of equal jobs none is given a run by guess while the tag of one of them may yet be found.
+        Of equal jobs none is given a run by its request while the tag of one of them may yet be
+        found.
         """
         grace = self._account.worker_settings.unconfirmed_grace_seconds
         tagged = [job for job in (*due, *self._others) if Carrier.TAG in job.carriers]
@@ -461,7 +462,7 @@ class _Pass:
             job.marker: {
                 run.listed.run_id
                 for run, fit in self._fits[job.job_id]
-                if fit.likeness is Likeness.EQUAL
+                if fit.similarity is Similarity.EQUAL
             }
             for job in tagged
             if job.marker not in self._search.untagged
@@ -474,12 +475,12 @@ class _Pass:
             return
         # The tags of those that are due were looked for already.
         own = {job.marker for job in due}
-        rivals = [job for job in waiting if job.marker not in own]
-        looked = rivals[:MOST_REQUESTS] if filters else []
+        others_tagged = [job for job in waiting if job.marker not in own]
+        looked = others_tagged[:MOST_REQUESTS] if filters else []
         left, untagged = await self._adopt_tagged(looked, looked)
         found = {job.job_id for job in looked} - {job.job_id for job in left}
         self._others = [job for job in self._others if job.job_id not in found]
-        if len(self._search.untagged) > MOST_DOUBTS:
+        if len(self._search.untagged) > MOST_UNCONFIRMED:
             self._search.untagged.clear()
         # A tag is written after its run: what is missing soon after the loss may come.
         late = {job.marker for job in waiting if job.age >= job.wait(grace)}
@@ -513,7 +514,7 @@ class _Pass:
         for body, group in groups.items():
             for run, fit in _all_fits(group, self._fits):
                 likely[run.listed.run_id].add(body)
-                if fit.likeness is Likeness.EQUAL:
+                if fit.similarity is Similarity.EQUAL:
                     equal[body][run.listed.run_id] = run.listed
         pairs: list[Pair] = []
         for body, runs in equal.items():
@@ -530,52 +531,58 @@ class _Pass:
             if are_clear and is_counted and may_count and len(runs) <= len(group):
                 pairs += _oldest_first(group, runs.values(), listing)
         wanted_ones = [pair for pair in pairs if not pair[0].is_canceled]
-        left = await self._adopt(jobs, wanted_ones, guess=True)
+        left = await self._adopt(jobs, wanted_ones, by_request=True)
         if self._account.settings.shared_account:
             return left
         unwanted = [pair for pair in pairs if pair[0].is_canceled]
-        return await self._adopt(left, unwanted, guess=True, canceled=True)
+        return await self._adopt(left, unwanted, by_request=True, canceled=True)
 
     def _judge(self, job: LostJob) -> SearchResult:
         """Say what the pass shows of a job whose run was not found."""
         early = self._early.get(job.job_id, [])
         candidates = [*early, *self._fits.get(job.job_id, [])]
         if job.job_id in self._taken:
-            return SearchResult("unknown", SearchNote.TAKEN, _shown(candidates))
+            return SearchResult("unknown", SearchMessage.TAKEN, _shown(candidates))
         if candidates:
-            note = SearchNote.BEFORE_CLAIM if early else self._why_candidates(candidates)
+            note = SearchMessage.BEFORE_CLAIM if early else self._why_candidates(candidates)
             return SearchResult("unknown", note, _shown(candidates))
         listing = self._listing
         missing = (
-            ("unknown", SearchNote.NO_MARKER, not job.doubt.marked),
-            ("unknown", SearchNote.NO_CLAIM, job.doubt.claimed_us is None),
-            ("unknown", SearchNote.STORED, not listing.is_fresh),
-            ("unknown", SearchNote.INCOMPLETE, not self._covers(job)),
-            ("unknown", SearchNote.NO_DATE, not listing.is_dated),
-            ("absent", SearchNote.NOTHING_NEWER, listing.changed < job.lost + NEWER),
-            ("absent", SearchNote.NO_CONTROL, not self._controls.shows(job)),
-            ("absent", SearchNote.PROXIED, self._account.is_proxied and job.age < BEHIND_PROXY),
+            ("unknown", SearchMessage.NO_MARKER, not job.unconfirmed.marked),
+            ("unknown", SearchMessage.NO_CLAIM, job.unconfirmed.claimed_us is None),
+            ("unknown", SearchMessage.STORED, not listing.is_fresh),
+            ("unknown", SearchMessage.INCOMPLETE, not self._covers(job)),
+            ("unknown", SearchMessage.NO_DATE, not listing.is_dated),
+            ("not_seen", SearchMessage.NOTHING_NEWER, listing.changed < job.lost + NEWER),
+            ("not_seen", SearchMessage.NO_CONTROL, not self._controls.shows(job)),
+            (
+                "not_seen",
+                SearchMessage.PROXIED,
+                self._account.is_proxied and job.age < BEHIND_PROXY,
+            ),
         )
         for verdict, reason, is_so in missing:
             if is_so:
                 return SearchResult(verdict, reason)
         is_slow = job.wait(0.0) > 0.0
-        return SearchResult("negative", SearchNote.WITHOUT_URL if is_slow else SearchNote.NOT_SEEN)
+        return SearchResult(
+            "not_found", SearchMessage.WITHOUT_URL if is_slow else SearchMessage.NOT_SEEN
+        )
 
-    def _why_candidates(self, candidates: Sequence[Fit]) -> SearchNote:
-        equal = [run for run, fit in candidates if fit.likeness is Likeness.EQUAL]
+    def _why_candidates(self, candidates: Sequence[Fit]) -> SearchMessage:
+        equal = [run for run, fit in candidates if fit.similarity is Similarity.EQUAL]
         if equal and self._account.settings.shared_account:
-            return SearchNote.SHARED
+            return SearchMessage.SHARED
         if any(self._listing.made[run.listed] >= self._in_flight for run in equal):
-            return SearchNote.IN_FLIGHT
-        return SearchNote.CANDIDATES
+            return SearchMessage.IN_FLIGHT
+        return SearchMessage.CANDIDATES
 
     async def _adopt(
         self,
         jobs: Sequence[LostJob],
         pairs: Sequence[Pair],
         *,
-        guess: bool = False,
+        by_request: bool = False,
         canceled: bool = False,
     ) -> list[LostJob]:
         """Record runs that were found; returns the jobs that have none yet.
@@ -586,8 +593,8 @@ class _Pass:
             return list(jobs)
         pairs = sorted(pairs, key=lambda pair: pair[1].created or 0.0)
         items = [RunAccepted(*job.marker, run.run_id, run.status, 0) for job, run in pairs]
-        codes = await self._search.record(items, guess, canceled)
-        if not guess:
+        codes = await self._search.record(items, by_request, canceled)
+        if not by_request:
             self._taken |= {
                 job.job_id for (job, _), code in zip(pairs, codes, strict=True) if code == 3
             }
@@ -608,7 +615,7 @@ def _may_be_of(job: LostJob, run: ShownRun, queue: str) -> bool:
     """Say whether a run's own marker, or its request where it shows none, may be a job's."""
     if own := own_markers(run, queue):
         return job.marker in own
-    return compare(job.kind, job.fields, run).likeness is not Likeness.DIFFERENT
+    return compare(job.kind, job.fields, run).similarity is not Similarity.DIFFERENT
 
 
 def _all_fits(group: Iterable[LostJob], fits: Mapping[str, Fits]) -> Iterator[Fit]:
@@ -639,7 +646,7 @@ async def _alike(job: LostJob, index: Index, proven: frozenset[Proven], turns: L
         if lacks_marker(run, proven):
             continue
         comparison = compare(job.kind, job.fields, run)
-        if comparison.likeness is not Likeness.DIFFERENT:
+        if comparison.similarity is not Similarity.DIFFERENT:
             found.append((run, comparison))
     return found
 
@@ -652,7 +659,7 @@ def _oldest_first(
     Those that are to be canceled come last.
     """
     pairs = []
-    marked = (job for job in group if job.doubt.marked)
+    marked = (job for job in group if job.unconfirmed.marked)
     left = sorted(marked, key=lambda job: (job.is_canceled, job.since))
     for run in sorted(runs, key=lambda run: listing.made[run]):
         job = next((job for job in left if listing.made[run] >= job.since), None)
@@ -664,7 +671,7 @@ def _oldest_first(
 
 def _shown(candidates: Sequence[Fit]) -> str:
     """Return candidates as JSON, for people: the likeliest first; no value of any field."""
-    ordered = sorted(candidates, key=lambda pair: pair[1].likeness is not Likeness.EQUAL)
+    ordered = sorted(candidates, key=lambda pair: pair[1].similarity is not Similarity.EQUAL)
     return orjson.dumps(
         [
             {
@@ -687,13 +694,13 @@ def _iso(moment: float | None) -> str | None:
 
 
 def readable(
-    doubts: Sequence[Doubtful], now_us: int, now: float
+    unconfirmed_jobs: Sequence[Unconfirmed], now_us: int, now: float
 ) -> tuple[list[LostJob], list[str]]:
     """Return the jobs whose request can be read, and the ids of the others."""
     jobs, broken = [], []
-    for doubt in doubts:
+    for unconfirmed in unconfirmed_jobs:
         try:
-            jobs.append(wanted(doubt, now_us, now))
+            jobs.append(wanted(unconfirmed, now_us, now))
         except (ValueError, KeyError):
-            broken.append(doubt.job_id)
+            broken.append(unconfirmed.job_id)
     return jobs, broken

@@ -1,7 +1,7 @@
 """Callbacks: batches that are over, or far enough, are reported to the URL they were opened with.
 
 At least once: what a worker that died had taken comes again when its lease is over, under the same
-`webhook-id`. A batch's record stays until each of its callbacks was delivered or given up.
+`webhook-id`. A batch's record stays until each of its callbacks was delivered or abandoned.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from runqueue.records.claim_items import Taken
 from runqueue.store.delivery_calls import CallbackOutcome, DueCallback, callback_claim
 from webhooks.signing import webhook_headers
 from worker.delivery.sender import RELAY_SECONDS, verdict, words_of
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 from worker.process.writers import Write
 from worker.stages.consumer import Consumer
 
@@ -38,14 +38,14 @@ class CallbackConsumer(Consumer[DueCallback]):
 
     kind = "callbacks"
 
-    def __init__(self, account: AccountLink, capacity: int) -> None:
+    def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, min(capacity, MOST_AT_ONCE))
 
     async def take(self, limit: int, tick_us: int) -> Taken[DueCallback]:
         """Claim callbacks that are due."""
         lease_us = int(LEASE_SECONDS * 1e6)
         return await self.claim(
-            callback_claim, limit, tick_us, linger=self.lingers(), lease_us=lease_us
+            callback_claim, limit, tick_us, stay_idle=self.stays_idle(), lease_us=lease_us
         )
 
     def about(self, item: DueCallback) -> dict[str, Any]:

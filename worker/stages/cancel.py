@@ -1,7 +1,7 @@
 """Canceling: a run's cancel is sent again and again until a GET has seen its end.
 
 A run that cannot be read is over once the server says so in answer to its cancel. What neither says
-for ten minutes is given up: the job fails, and its run is shown as an orphan.
+for ten minutes is abandoned: the job fails, and its run is shown as an orphan.
 
 Many runs go in calls of a hundred, where the server has such a call. Runs that no job owns
 (orphans) are canceled here too, when a person asks for it.
@@ -14,9 +14,9 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from api_client import CancelClass, Cancellation, ListClass
-from runqueue.records.claim_items import RunGivenUp, Taken, ToCancel
+from runqueue.records.claim_items import RunAbandoned, Taken, ToCancel
 from runqueue.store import worker_calls
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 from worker.process.writers import Write
 from worker.runs.run_reads import is_unreadable
 from worker.stages.consumer import Consumer
@@ -40,21 +40,21 @@ class CancelConsumer(Consumer[list[ToCancel]]):
 
     kind = "cancel"
 
-    def __init__(self, account: AccountLink, capacity: int) -> None:
+    def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, capacity)
         self._has_bulk = True
 
     async def take(self, limit: int, tick_us: int) -> Taken[list[ToCancel]]:
-        """Claim due cancels, many as one item; those tried for too long are given up."""
+        """Claim due cancels, many as one item; those tried for too long are abandoned."""
         account, limit = self.account, min(limit, BULK)
         lease_us = int(LEASE_SECONDS * 1e6)
         taken = await self.claim(worker_calls.cancel_claim, limit, tick_us, lease_us)
         hopeless = [job for job in taken.items if job.tried_us > GIVE_UP_SECONDS * 1e6]
         if hopeless:
-            given_up = [RunGivenUp(job.job_id, job.run_id) for job in hopeless]
-            await account.run(worker_calls.give_up, given_up)
+            abandoned = [RunAbandoned(job.job_id, job.run_id) for job in hopeless]
+            await account.run(worker_calls.abandon_run, abandoned)
             ids, runs = [job.job_id for job in hopeless], [job.run_id for job in hopeless]
-            account.log.error("cancel_given_up", jobs=ids, runs=runs)
+            account.log.error("cancel_abandoned", jobs=ids, runs=runs)
         wanted = [job for job in taken.items if job.tried_us <= GIVE_UP_SECONDS * 1e6]
         if not self._has_bulk or len(wanted) < BULK_FROM:
             return taken.with_items([[job] for job in wanted])
@@ -128,8 +128,8 @@ class CancelConsumer(Consumer[list[ToCancel]]):
             return _written((writers.ended_orphans, job.run_id) if is_said else None)
         if is_said and job.tried_us > UNREADABLE_SECONDS * 1e6 and await self._is_unreadable(job):
             self.account.log.warning("run_unreadable", job_id=job.job_id, run_id=job.run_id)
-            over = RunGivenUp(job.job_id, job.run_id, is_over=True)
-            return _written((writers.given_up, over))
+            over = RunAbandoned(job.job_id, job.run_id, is_over=True)
+            return _written((writers.abandoned, over))
         return _written((writers.poll_now, job.job_id))
 
     async def _is_unreadable(self, job: ToCancel) -> bool:

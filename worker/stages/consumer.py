@@ -1,8 +1,9 @@
 """A consumer moves many jobs through one stage: claim as many as it has capacity for, call, record.
 
 A Celery message starts it, and only means "there may be work". One process runs at most one
-consumer of a stage for an account; Redis lists the active consumers (`board:<kind>`). A consumer
-ends when there is nothing to do, and leaves that list in the script that says so; after 20 s it
+consumer of a stage for an account; Redis lists the active consumers (`active_consumers:<kind>`). A
+consumer ends when there is nothing to do, and leaves that list in the script that says so; after 20
+s it
 hands over to a successor, but not while a claim is unanswered: the jobs that it took belong to this
 process, and the successor may run in another. Calls that are open then finish by themselves and
 count as the successor's.
@@ -25,7 +26,7 @@ from runqueue.connection.redis_errors import damage_of, quarantined_a_job
 from runqueue.records.claim_items import ClaimAnswer, Taken
 from runqueue.store import worker_calls
 from runqueue.store.scripts import ScriptCall
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 from worker.process.writers import Write
 
 log = structlog.get_logger()
@@ -43,7 +44,7 @@ REFRESH = 0.5
 #: Seconds an idle consumer waits for more: waking it costs a fraction of the Celery message that
 #: would start the next one, and jobs that trickle in would cost one each. Less than its entry in
 #: Redis is believed for.
-LINGER = 1.0
+STAY_IDLE_SECONDS = 1.0
 #: Seconds that the script under way gets when a consumer is drained, whatever the calls get.
 CLAIM_GRACE = 2.0
 #: Seconds before the next claim after one that met damaged keys: the first time, and at most.
@@ -74,7 +75,7 @@ class Consumer(ABC, Generic[Item]):
     #: Seconds between two claims of what comes due one by one.
     gathers: ClassVar[float] = 0.0
 
-    def __init__(self, account: AccountLink, capacity: int) -> None:
+    def __init__(self, account: AccountRuntime, capacity: int) -> None:
         self.account = account
         self.capacity = capacity
         self.busy = 0
@@ -90,9 +91,9 @@ class Consumer(ABC, Generic[Item]):
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
 
-    def lingers(self) -> bool:
+    def stays_idle(self) -> bool:
         """Say whether an idle consumer should stay active a little longer."""
-        return time.monotonic() - self._worked < LINGER
+        return time.monotonic() - self._worked < STAY_IDLE_SECONDS
 
     @abstractmethod
     async def take(self, limit: int, tick_us: int) -> Taken[Item]:
@@ -239,7 +240,7 @@ class Consumer(ABC, Generic[Item]):
             return REFRESH  # all capacity is in use: what gets free wakes us
         if taken.next_us == 0:
             # New work, or a slot that gets free, wakes us.
-            return LINGER if self._is_answered else REFRESH
+            return STAY_IDLE_SECONDS if self._is_answered else REFRESH
         due = (taken.next_us - taken.now_us) / 1_000_000
         if due > STAYS_FOR:
             return None
@@ -249,7 +250,7 @@ class Consumer(ABC, Generic[Item]):
         name = self.account.lease.name
         # Without Redis the entry expires by itself.
         with suppress(RedisError):
-            await self.account.run(worker_calls.leave_board, self.kind, name)
+            await self.account.run(worker_calls.remove_consumer, self.kind, name)
 
     def _start(self, item: Item) -> None:
         self.busy += 1

@@ -1,4 +1,4 @@
-"""Webhooks of runs that are over: pending → delivered | gave_up | unknown.
+"""Webhooks of runs that are over: pending → delivered | abandoned | unknown.
 
 Each is sent by us (`sender.py`) or by Skyvern (`watcher.py`). One receiver gets a part of the
 capacity that others leave, which the claim sees to: one that hangs must not keep another's webhooks
@@ -23,7 +23,7 @@ from runqueue.store import codec, delivery_calls
 from runqueue.tracing import Origin, continuing, working
 from worker.delivery.sender import Relay, result_of, target_of
 from worker.delivery.watcher import WebhookWatcher
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 from worker.process.writers import Write
 from worker.stages.consumer import Consumer
 
@@ -58,7 +58,7 @@ class WebhookConsumer(Consumer[_Due]):
 
     kind = "webhooks"
 
-    def __init__(self, account: AccountLink, capacity: int) -> None:
+    def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, capacity)
         self._relay = Relay(account)
         self._watch = WebhookWatcher(account)
@@ -73,7 +73,7 @@ class WebhookConsumer(Consumer[_Due]):
             delivery_calls.delivery_claim,
             limit,
             tick_us,
-            linger=self.lingers(),
+            stay_idle=self.stays_idle(),
             lease_us=int(LEASE_SECONDS * 1e6),
             span_us=self._span_us,
             busy=self._open,
@@ -99,8 +99,8 @@ class WebhookConsumer(Consumer[_Due]):
             if not self._open[receiver]:
                 del self._open[receiver]
         if result.verdict == "again" and item.age + result.wait_us / 1e6 > KEPT_SECONDS:
-            result = result._replace(verdict="gave_up")
-        if result.verdict == "gave_up" or (result.was_tried and result.verdict != "delivered"):
+            result = result._replace(verdict="abandoned")
+        if result.verdict == "abandoned" or (result.was_tried and result.verdict != "delivered"):
             details = {"verdict": result.verdict, "status": result.status, "why": result.error}
             self.warn(item, "webhook_not_delivered", **details)
         return [(self.account.writers.deliveries, result)]
@@ -110,7 +110,7 @@ class WebhookConsumer(Consumer[_Due]):
         try:
             return await self._deliver(due)
         except ValueError:
-            return result_of(item, "gave_up", error="the stored request cannot be read")
+            return result_of(item, "abandoned", error="the stored request cannot be read")
         except asyncio.CancelledError:
             # A receiver that has it all the same knows it by its id.
             return _soon(item, "the worker was stopped")
@@ -125,7 +125,7 @@ class WebhookConsumer(Consumer[_Due]):
             result = await self._deliver_now(due)
             step.tell(
                 runqueue__verdict=result.verdict,
-                runqueue__via=item.via,
+                runqueue__webhook_route=item.webhook_route,
                 server__address=urlsplit(result.endpoint).hostname,
                 http__response__status_code=result.status,
             )
@@ -135,7 +135,7 @@ class WebhookConsumer(Consumer[_Due]):
 
     async def _deliver_now(self, due: _Due) -> Delivered:
         item = due.item
-        if item.via != "watch":
+        if item.webhook_route != "watch":
             return await self._relay.deliver(item)
         seen = await self._watch.check(item, due.age)
         if seen is not None:

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from runqueue.producer.inbox import InboxLine, check_lines, inbox_key
 from runqueue.records.claim_items import Taken
 from runqueue.store.inbox_calls import INBOX, TakenLine, inbox_done, inbox_take
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 from worker.process.writers import Write
 from worker.stages.consumer import Consumer
 
@@ -52,7 +52,7 @@ class InboxConsumer(Consumer[InboxChunk]):
 
     kind = "inbox"
 
-    def __init__(self, account: AccountLink, capacity: int) -> None:
+    def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, min(capacity, MOST_AT_ONCE))
 
     async def take(self, limit: int, tick_us: int) -> Taken[InboxChunk]:
@@ -62,7 +62,7 @@ class InboxConsumer(Consumer[InboxChunk]):
             inbox_take,
             LINES if limit else 0,
             tick_us,
-            linger=self.busy > 0 or self.lingers(),
+            stay_idle=self.busy > 0 or self.stays_idle(),
             lease_us=int(LEASE_SECONDS * 1e6),
         )
         lines = list(taken.items)

@@ -18,7 +18,7 @@ from api_client import ListClass, ReadClass, RunPage
 from runqueue.records.claim_items import Taken
 from runqueue.store import live_run_calls
 from runqueue.store.live_run_calls import Joined, ListReading
-from worker.process.account import NO_LIST_SECONDS, AccountLink
+from worker.process.account import NO_LIST_SECONDS, AccountRuntime
 from worker.process.writers import Write
 from worker.runs.live_runs import (
     ListVerdict,
@@ -61,7 +61,7 @@ class ListConsumer(Consumer[ListReading]):
 
     kind = "list"
 
-    def __init__(self, account: AccountLink, capacity: int) -> None:
+    def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, min(capacity, 1))
         self._watchlist = Watchlist()
         self._slots = asyncio.Semaphore(CONCURRENCY)

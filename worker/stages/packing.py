@@ -3,7 +3,7 @@
 import asyncio
 
 from runqueue.store import pack_calls
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 
 #: Seconds after its end that a job lies as it came: those who wait for it read it meanwhile.
 AFTER_SECONDS = 600
@@ -13,7 +13,7 @@ LIMIT, LIMIT_BYTES = 50, 1024 * 1024
 ROUNDS = 60
 
 
-async def pack_ended(account: AccountLink, after_us: int = AFTER_SECONDS * 1_000_000) -> int:
+async def pack_ended(account: AccountRuntime, after_us: int = AFTER_SECONDS * 1_000_000) -> int:
     """Pack jobs that ended a while ago, in one bounded pass; return how many were packed."""
     total = 0
     for _ in range(ROUNDS):

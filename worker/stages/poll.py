@@ -20,7 +20,7 @@ from api_client.answers.occupied import found_occupied
 from api_client.answers.parts import attempt_age
 from runqueue.records.claim_items import (
     DuePoll,
-    EndedStray,
+    EndedOrphan,
     Finished,
     Overdue,
     Polled,
@@ -31,7 +31,7 @@ from runqueue.records.job import STATES, short_reason
 from runqueue.records.times import packed
 from runqueue.request.retry_policy import Retry
 from runqueue.store import worker_calls
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 from worker.process.writers import Write
 from worker.runs.run_reads import End, end_of, has_failed, read_again, read_run
 from worker.stages.consumer import Consumer
@@ -61,12 +61,12 @@ def spacing(age: float, least: float, most: float, chance: float) -> float:
     return min(max(age * AGE_SHARE, least), most) * (0.9 + 0.2 * chance)
 
 
-def least_spacing(account: AccountLink) -> float:
+def least_spacing(account: AccountRuntime) -> float:
     """Return how many seconds lie between two lists of live runs at least."""
     return max(account.worker_settings.poll_min_seconds, LEAST_LIST_SECONDS)
 
 
-def least_useful(account: AccountLink) -> float:
+def least_useful(account: AccountRuntime) -> float:
     """Return how many seconds runs take at least that lists are read for.
 
     Of shorter ones nearly all are over when a list, or their first GET, is due.
@@ -177,7 +177,7 @@ class PollConsumer(Consumer[_Due]):
         if not is_over:
             return ()
         steps = reading.times.steps
-        over = EndedStray(orphan.run_id, "" if steps is None else steps)
+        over = EndedOrphan(orphan.run_id, "" if steps is None else steps)
         return [(self.account.writers.over_orphans, over)]
 
     def _end(self, job: DuePoll, reading: RunReading, status: str, note: str) -> Write:

@@ -8,14 +8,14 @@ import asyncio
 from collections.abc import Sequence
 
 from api_client.elapsed import elapsed
-from runqueue.records.claim_items import Doubtful, RunAccepted, Searched, Taken
+from runqueue.records.claim_items import RunAccepted, Searched, Taken, Unconfirmed
 from runqueue.store import worker_calls
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 from worker.process.writers import Write
 from worker.runs.matcher import next_search
 from worker.runs.reader import Runs
 from worker.runs.recovery import Recovery
-from worker.runs.search import Search, SearchNote, SearchResult, readable
+from worker.runs.search import Search, SearchMessage, SearchResult, readable
 from worker.stages.consumer import Consumer
 
 #: Seconds after which a search that nobody recorded comes again.
@@ -27,7 +27,7 @@ SPACING = 30.0
 
 
 #: What was claimed, when the claim was sent (`elapsed`), and whether lost claims are recovered.
-_Pass = tuple[Taken[Doubtful], float, bool]
+_Pass = tuple[Taken[Unconfirmed], float, bool]
 
 
 class ReconcileConsumer(Consumer[_Pass]):
@@ -35,7 +35,7 @@ class ReconcileConsumer(Consumer[_Pass]):
 
     kind = "reconcile"
 
-    def __init__(self, account: AccountLink, capacity: int) -> None:
+    def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, min(capacity, 1) * 2)
         self._is_searching = self._is_recovering = False
         self._slots = asyncio.Semaphore(CONCURRENCY)
@@ -75,21 +75,23 @@ class ReconcileConsumer(Consumer[_Pass]):
                 self._is_searching = False
         return ()
 
-    async def _search_runs(self, doubts: Sequence[Doubtful], now_us: int, start: float) -> None:
-        jobs, broken = readable(doubts, now_us, start)
-        found = dict.fromkeys(broken, SearchResult("unknown", SearchNote.UNREADABLE))
+    async def _search_runs(
+        self, unconfirmed_jobs: Sequence[Unconfirmed], now_us: int, start: float
+    ) -> None:
+        jobs, broken = readable(unconfirmed_jobs, now_us, start)
+        found = dict.fromkeys(broken, SearchResult("unknown", SearchMessage.UNREADABLE))
         found |= await self._search.find(jobs) if jobs else {}
         grace = self.account.worker_settings.unconfirmed_grace_seconds
         ages = {job.job_id: (job.age, job.wait(grace)) for job in jobs}
         searched = []
-        for doubt in doubts:
-            finding = found.get(doubt.job_id)
+        for unconfirmed in unconfirmed_jobs:
+            finding = found.get(unconfirmed.job_id)
             if finding is None:
                 continue
-            age, wait = ages.get(doubt.job_id, (grace, grace))
+            age, wait = ages.get(unconfirmed.job_id, (grace, grace))
             searched.append(
                 Searched(
-                    *(doubt.job_id, doubt.attempt, finding.verdict),
+                    *(unconfirmed.job_id, unconfirmed.attempt, finding.verdict),
                     *(int(next_search(age, wait) * 1e6), int(wait * 1e6)),
                     *(finding.note, finding.candidates),
                 )
@@ -100,16 +102,20 @@ class ReconcileConsumer(Consumer[_Pass]):
             )
             self.account.log.info(
                 "unconfirmed_searched",
-                jobs=len(doubts),
-                found=len(doubts) - len(searched),
+                jobs=len(unconfirmed_jobs),
+                found=len(unconfirmed_jobs) - len(searched),
                 settled=codes.count(2),
             )
 
     async def _record(
-        self, items: Sequence[RunAccepted], guess: bool = False, canceled: bool = False
+        self, items: Sequence[RunAccepted], by_request: bool = False, canceled: bool = False
     ) -> list[int]:
         codes = await self.account.run(
-            worker_calls.mark_running, items, guess=guess, marked=not guess, canceled=canceled
+            worker_calls.mark_running,
+            items,
+            by_request=by_request,
+            marked=not by_request,
+            canceled=canceled,
         )
         adopted = [item for item, code in zip(items, codes, strict=True) if code in {1, 5}]
         self.account.traces.found(adopted)
@@ -119,6 +125,6 @@ class ReconcileConsumer(Consumer[_Pass]):
                 job_id=item.job_id,
                 attempt=item.attempt,
                 run_id=item.run_id,
-                verdict=("known", "adopted", "stray", "taken", "moved on", "corrected")[code],
+                verdict=("known", "adopted", "orphan", "taken", "moved on", "corrected")[code],
             )
         return codes

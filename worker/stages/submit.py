@@ -26,7 +26,7 @@ from runqueue.records.claim_items import (
 )
 from runqueue.store import codec, worker_calls
 from runqueue.tracing import Origin, working
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 from worker.process.writers import Write
 from worker.runs.answer_check import AnswerCheck
 from worker.stages.consumer import Consumer
@@ -62,7 +62,7 @@ class SubmitConsumer(Consumer[_Granted]):
 
     kind = "submit"
 
-    def __init__(self, account: AccountLink, capacity: int) -> None:
+    def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, capacity)
         self._claim: _Claim | None = None
         self._round_trips: deque[float] = deque(maxlen=ROUND_TRIPS)
@@ -91,7 +91,7 @@ class SubmitConsumer(Consumer[_Granted]):
             claim_id,
             limit,
             tick_us,
-            linger=self.lingers(),
+            stay_idle=self.stays_idle(),
             marked=account.worker_settings.correlation,
             receives=account.receives,
             date_us=account.client.server_clock.now_us(),
@@ -205,7 +205,7 @@ class SubmitConsumer(Consumer[_Granted]):
         if self.draining or not self.account.lease.may_send(process):
             return False
         limits = self.account.settings
-        if not (limits.max_dispatches_per_second or limits.max_requests_per_second):
+        if not (limits.max_submissions_per_second or limits.max_requests_per_second):
             return True
         age = elapsed() - granted
         if age >= PERMIT_SECONDS:

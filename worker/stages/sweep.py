@@ -7,7 +7,7 @@ from runqueue.connection.redis_errors import damage_of
 from runqueue.records.job import KEEP_SECONDS
 from runqueue.store import worker_calls
 from runqueue.store.scripts import Argument
-from worker.process.account import AccountLink
+from worker.process.account import AccountRuntime
 from worker.stages.packing import pack_ended
 
 #: Entries walked by one script call: two or three milliseconds in which Redis serves nothing else.
@@ -37,7 +37,7 @@ STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
 )
 
 
-async def sweep(account: AccountLink) -> dict[str, int]:
+async def sweep(account: AccountRuntime) -> dict[str, int]:
     """Run one pass and return how many entries each step walked, or packed.
 
     Where a step meets what it cannot read, the others are made all the same.
@@ -61,7 +61,7 @@ async def sweep(account: AccountLink) -> dict[str, int]:
     return walked
 
 
-def _steps(account: AccountLink) -> Iterator[tuple[str, Callable[[], Awaitable[int]]]]:
+def _steps(account: AccountRuntime) -> Iterator[tuple[str, Callable[[], Awaitable[int]]]]:
     run_us, workflow_us = account.run_limits_us
     limits: dict[Argument, Argument] = {MAX_RUN: run_us, MAX_WORKFLOW_RUN: workflow_us}
     for script, arguments in STEPS:
@@ -70,7 +70,7 @@ def _steps(account: AccountLink) -> Iterator[tuple[str, Callable[[], Awaitable[i
     yield "pack", lambda: pack_ended(account)
 
 
-async def _walk(account: AccountLink, script: str, arguments: Sequence[Argument]) -> int:
+async def _walk(account: AccountRuntime, script: str, arguments: Sequence[Argument]) -> int:
     """Run one script until it has walked all there is, or as often as one pass may."""
     total = 0
     for _ in range(ROUNDS):

@@ -8,7 +8,7 @@ import typer
 from runqueue.cli.commands.cancel import canceled_words, print_canceled
 from runqueue.cli.follow.batch_holds import batch_values, held_words
 from runqueue.cli.follow.watch_batch import watch_batch
-from runqueue.cli.shared.audit_log import note, note_jobs
+from runqueue.cli.shared.audit_log import record_change, record_jobs_change
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.formatting import counted, printable
 from runqueue.cli.shared.job_selection import Reason
@@ -98,7 +98,7 @@ def pause(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None
     """Submit nothing more of a batch until it is resumed; runs under way go on."""
     with opened(url) as queue:
         found = queue.pause_batch(one)
-        note(queue, "pause_batch", one, found.name, account=found.account)
+        record_change(queue, "pause_batch", one, found.name, account=found.account)
         waiting = sum(found.states.get(s, 0) for s in (JobState.READY, JobState.SCHEDULED))
         _print(found, f"{found.held}; {counted(waiting, 'job')} held", as_json=as_json)
 
@@ -113,7 +113,7 @@ def resume(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> Non
         found = queue.resume_batch(one)
         if found.status is BatchStatus.VALIDATING:
             raise ended(f"batch {one}: {held_words(found)}", Exit.INVALID)
-        note(queue, "resume_batch", one, found.name, account=found.account)
+        record_change(queue, "resume_batch", one, found.name, account=found.account)
         held = f"; held for its {found.held}" if found.held else ""
         _print(found, f"{found.status}{held}", as_json=as_json)
 
@@ -123,7 +123,7 @@ def cancel(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> Non
     """Cancel every job of a batch; runs that have begun are canceled at Skyvern."""
     with opened(url) as queue:
         done = queue.cancel_batch(one)
-        note_jobs(queue, "cancel_batch", [one], canceled_words(done))
+        record_jobs_change(queue, "cancel_batch", [one], canceled_words(done))
         print_canceled(done, {"batch": one, "cancel_requested": True}, as_json=as_json)
 
 
@@ -142,7 +142,7 @@ def retry_failed(
         found = queue.get_batch(one)
         came_to = f"{counted(done.jobs, 'job')} ready again{done.words}"
         if done.jobs:
-            note(queue, "retry_failed", one, came_to, account=found.account)
+            record_change(queue, "retry_failed", one, came_to, account=found.account)
         more = {"retried": done.jobs, "retried_states": done.as_dict()["states"]}
         print_outcome(came_to, {**found.as_dict(), **more}, as_json=as_json)
         if as_json:
@@ -160,7 +160,7 @@ def retry_failed(
 def retry_callbacks(
     one: OneBatch, *, to: CallbackUrl = "", url: Url = None, as_json: OneObject = False
 ) -> None:
-    """Send the callbacks of a batch again that were given up."""
+    """Send the callbacks of a batch again that were abandoned."""
     with opened(url) as queue:
         try:
             done = queue.retry_callbacks(one, to or None)
@@ -168,9 +168,9 @@ def retry_callbacks(
             words = error.errors[0].message
             raise typer.BadParameter(words, param_hint="--callback-url") from None
         found = queue.get_batch(one)
-        came_to = f"{counted(done, 'callback')} due again" if done else "none was given up"
+        came_to = f"{counted(done, 'callback')} due again" if done else "none was abandoned"
         if done:
-            note(queue, "retry_callbacks", one, came_to, account=found.account)
+            record_change(queue, "retry_callbacks", one, came_to, account=found.account)
         print_outcome(came_to, {**found.as_dict(), "retried": done}, as_json=as_json)
 
 

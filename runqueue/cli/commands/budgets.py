@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.shared.audit_log import note
+from runqueue.cli.shared.audit_log import record_change
 from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.cli.shared.options import HomeAccount, OneObject, command_group
 from runqueue.cli.shared.output import print_outcome
@@ -80,7 +80,7 @@ def set_budget(
     with opened(url) as queue:
         account = account or home_of(queue)
         queue.set_budget(scope, budget, account=account)
-        note(queue, "set_budget", scope, budget.words(), account=account)
+        record_change(queue, "set_budget", scope, budget.words(), account=account)
         shown = {"scope": scope, **budget.as_dict()}
         print_outcome(f"{scope}: {budget.words()}", shown, as_json=as_json)
 
@@ -100,7 +100,7 @@ def clear(
     with opened(url) as queue:
         account = account or home_of(queue)
         had_budget = queue.set_budget(scope, None, account=account)
-        note(queue, "clear_budget", scope, "no budget", account=account)
+        record_change(queue, "clear_budget", scope, "no budget", account=account)
         words = "has no budget now" if had_budget else "had no budget"
         shown = {"scope": scope, "had_budget": had_budget}
         print_outcome(f"{scope} {words}", shown, as_json=as_json)

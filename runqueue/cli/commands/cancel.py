@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from runqueue.cli.shared.audit_log import note_jobs
+from runqueue.cli.shared.audit_log import record_jobs_change
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.job_names import named
 from runqueue.cli.shared.job_selection import JobOptions, confirm
@@ -46,7 +46,7 @@ def cancel(options: CancelOptions, *, as_json: OneObject = False) -> None:
             done, values = _cancel_jobs(queue, ids), {}
             if done.at_once or done.asked:
                 by = ", ".join(filter(None, (wanted.words or "all open", options.excluded)))
-                note_jobs(queue, "cancel", ids, canceled_words(done), by=by)
+                record_jobs_change(queue, "cancel", ids, canceled_words(done), by=by)
         print_canceled(done, values, as_json=as_json)
 
 
@@ -61,10 +61,10 @@ def _cancel_named(
     done = _cancel_jobs(queue, jobs)
     if done.at_once or done.asked:
         what = "cancel" if len(jobs) > 1 else "cancel_job"
-        note_jobs(queue, what, jobs, canceled_words(done))
+        record_jobs_change(queue, what, jobs, canceled_words(done))
     for one in batches:
         of_batch = queue.cancel_batch(one)
-        note_jobs(queue, "cancel_batch", [one], canceled_words(of_batch))
+        record_jobs_change(queue, "cancel_batch", [one], canceled_words(of_batch))
         done += of_batch
     if len(found) > 1:
         return done, {}

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.shared.audit_log import note
+from runqueue.cli.shared.audit_log import record_change
 from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.cli.shared.options import HomeAccount, OneObject, command_group
 from runqueue.cli.shared.output import print_outcome
@@ -54,7 +54,7 @@ def set_group(
     with opened(url) as queue:
         account = account or home_of(queue)
         found = queue.set_group(name, max_concurrent=cap, paused=paused, account=account)
-        note(queue, "set_group", name, change_words(cap, paused), account=account)
+        record_change(queue, "set_group", name, change_words(cap, paused), account=account)
         print_outcome(_words(found), found.as_dict(), as_json=as_json)
 
 

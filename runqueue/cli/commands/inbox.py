@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from runqueue.cli.shared.audit_log import note_counts
+from runqueue.cli.shared.audit_log import record_counts_change
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.job_selection import Account, All, Reason, Yes, confirm
@@ -93,7 +93,7 @@ def _act(options: LineOptions, what: str, question: str, done: str) -> bool:
         came_to = f"{number:,} of {len(found):,}: {done}"
         if number:
             by = Filter(reason=options.reason).words
-            note_counts(queue, what, counts, came_to, noun="line", of=len(found), by=by)
+            record_counts_change(queue, what, counts, came_to, noun="line", of=len(found), by=by)
         typer.echo(came_to)
         return number == len(found)
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from runqueue.cli.shared.audit_log import note
+from runqueue.cli.shared.audit_log import record_change
 from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.cli.shared.options import HomeAccount, OneObject, command_group
 from runqueue.cli.shared.output import print_outcome
@@ -16,7 +16,7 @@ from runqueue.store.key_limits import UNITS, EndedHolder, KeyLimit, KeyUse
 
 keys = command_group("Keys: limits on what jobs use together.")
 
-_COLUMNS = ("key", "cap", "rate", "in use", "waiting", "since", "paused until")
+_COLUMNS = ("key", "max concurrent", "rate", "in use", "waiting", "since", "paused until")
 Pattern = Annotated[
     str,
     typer.Argument(
@@ -59,7 +59,7 @@ def set_limit(
     with opened(url) as queue:
         account = account or home_of(queue)
         queue.set_key_limit(pattern, limit, account=account)
-        note(queue, "set_key_limit", pattern, limit.words(), account=account)
+        record_change(queue, "set_key_limit", pattern, limit.words(), account=account)
         shown = {"key": pattern, **limit.as_dict()}
         print_outcome(f"{pattern}: {limit.words()}", shown, as_json=as_json)
 
@@ -76,7 +76,7 @@ def clear(
     with opened(url) as queue:
         account = account or home_of(queue)
         had_limit = queue.set_key_limit(pattern, None, account=account)
-        note(queue, "clear_key_limit", pattern, "no limit of its own", account=account)
+        record_change(queue, "clear_key_limit", pattern, "no limit of its own", account=account)
         words = "has no limit of its own now" if had_limit else "had no limit of its own"
         shown = {"key": pattern, "had_limit": had_limit}
         print_outcome(f"{pattern} {words}", shown, as_json=as_json)
@@ -103,7 +103,7 @@ def repair(
         account = account or home_of(queue)
         dropped = queue.ended_holders(account, drop=True)
         if dropped:
-            note(queue, "repair_keys", detail=f"{len(dropped)} dropped", account=account)
+            record_change(queue, "repair_keys", detail=f"{len(dropped)} dropped", account=account)
         if dropped or as_json:
             print_rows([one._asdict() for one in dropped], EndedHolder._fields, as_json=as_json)
         else:
@@ -116,7 +116,7 @@ def _row(found: KeyUse) -> dict[str, Any]:
     until = found.paused_until
     return {
         "key": found.key,
-        "cap": "any" if has_any else found.max_concurrent,
+        "max concurrent": "any" if has_any else found.max_concurrent,
         "rate": _rate_words(found.interval_seconds),
         "in use": found.live,
         "waiting": found.waiting,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.shared.audit_log import note
+from runqueue.cli.shared.audit_log import record_change
 from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.cli.shared.options import AccountArgument
 from runqueue.cli.shared.queues import Url, home_of, opened
@@ -39,7 +39,7 @@ def limits(
         account = account or home_of(queue)
         found = queue.set_limits(changes, account)
         if changes:
-            note(queue, "set_limits", detail=change_words(changes), account=account)
+            record_change(queue, "set_limits", detail=change_words(changes), account=account)
         if as_json:
             print_rows([found.as_dict()], ("account", "limits"), as_json=True)
         else:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from runqueue.cli.shared.audit_log import note_counts
+from runqueue.cli.shared.audit_log import record_counts_change
 from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.job_names import named_jobs
@@ -30,11 +30,11 @@ from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, up_to
 from runqueue.producer.listing import Filter
 from runqueue.records.job import Job, JobState, is_run_id
 
-dead = command_group("Dead jobs: given up without a run.")
+dead = command_group("Dead jobs: ended without a run.")
 unconfirmed = command_group(
     "Unconfirmed jobs: the answer to their submission was lost, so a run may exist."
 )
-strays = command_group("Orphan runs: runs of ours that no job owns.")
+orphans = command_group("Orphan runs: runs of ours that no job owns.")
 
 #: The columns of tables; more do not fit in 80 characters.
 _COLUMNS = {
@@ -71,11 +71,11 @@ def _show(state: JobState, options: ListOptions) -> None:
         found = up_to(options.limit, jobs)
         rows = [job_row(job) for job in found]
         if state is JobState.UNCONFIRMED:
-            _add_doubts(queue, found, rows)
+            _add_unconfirmed(queue, found, rows)
         print_rows(rows, _COLUMNS[state], as_json=options.as_json)
 
 
-def _add_doubts(queue: Queue, jobs: list[Job], rows: list[dict[str, Any]]) -> None:
+def _add_unconfirmed(queue: Queue, jobs: list[Job], rows: list[dict[str, Any]]) -> None:
     """Add the columns of unconfirmed jobs: since when, and what is planned for them."""
     now = datetime.now(UTC)
     states = queue.states([job.id for job in jobs])
@@ -86,7 +86,7 @@ def _add_doubts(queue: Queue, jobs: list[Job], rows: list[dict[str, Any]]) -> No
         row["cancel_requested"] = job.cancel_requested
         row["candidates"] = [candidate.as_dict() for candidate in job.candidates]
         runs = ", ".join(candidate.run_id for candidate in job.candidates)
-        row["note"] = (job.search_note or job.reason or "") + (runs and f": {runs}")
+        row["note"] = (job.search_message or job.reason or "") + (runs and f": {runs}")
 
 
 @dead.command("list")
@@ -184,19 +184,19 @@ def fail(
         print_settled(queue, queue.fail(ids, why), action)
 
 
-@strays.command("list")
-def list_strays(
+@orphans.command("list")
+def list_orphans(
     *, account: Account = None, limit: Limit = 50, url: Url = None, as_json: AsJson = False
 ) -> None:
     """Show orphan runs: runs of ours that no job owns."""
     with opened(url) as queue:
-        found = up_to(limit, queue.strays(account=account))
+        found = up_to(limit, queue.orphans(account=account))
         rows = [one._asdict() | {"since": one.since.replace(microsecond=0)} for one in found]
         print_rows(rows, _ORPHAN_COLUMNS, as_json=as_json)
 
 
-@strays.command("cancel")
-def cancel_strays(
+@orphans.command("cancel")
+def cancel_orphans(
     runs: Annotated[list[str] | None, typer.Argument(metavar="RUN...", help="Run ids.")] = None,
     *,
     account: Account = None,
@@ -210,12 +210,12 @@ def cancel_strays(
             both = ", not both" if runs else ""
             raise ended(f"name runs or give --all{both}", Exit.USAGE)
         named = set(runs or ())
-        found = [s for s in queue.strays(account=account) if not named or s.run_id in named]
-        if missing := named - {stray.run_id for stray in found}:
-            raise ended(f"no stray {', '.join(sorted(missing))}", Exit.INVALID)
+        found = [s for s in queue.orphans(account=account) if not named or s.run_id in named]
+        if missing := named - {orphan.run_id for orphan in found}:
+            raise ended(f"no orphan {', '.join(sorted(missing))}", Exit.INVALID)
         confirm(f"cancel {counted(len(found), 'run')}", yes=yes or bool(runs))
-        done = queue.cancel_strays(found)
-        counts = Counter(stray.account for stray in found)
+        done = queue.cancel_orphans(found)
+        counts = Counter(orphan.account for orphan in found)
         came_to = f"{done:,} will be canceled"
-        note_counts(queue, "cancel_strays", counts, came_to, noun="run", of=len(found))
+        record_counts_change(queue, "cancel_orphans", counts, came_to, noun="run", of=len(found))
         typer.echo(came_to)

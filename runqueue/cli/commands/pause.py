@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from runqueue.cli.shared.audit_log import note
+from runqueue.cli.shared.audit_log import record_change
 from runqueue.cli.shared.exit_codes import Exit, ended
 from runqueue.cli.shared.formatting import printable
 from runqueue.cli.shared.options import AccountArgument
@@ -24,7 +24,7 @@ def pause(
     with opened(url) as queue:
         for name in _chosen(queue, account, all_accounts=all_accounts):
             is_new = queue.pause(name, reason)
-            note(queue, "pause_account", detail=reason, account=name)
+            record_change(queue, "pause_account", detail=reason, account=name)
             again = f"it was paused already; its reason is now: {printable(reason) or 'none'}"
             typer.echo(f"{name}: {'paused' if is_new else again}")
 
@@ -46,7 +46,9 @@ def resume(
                 continue
             reason = queue.resume(name)
             if reason:
-                note(queue, "resume_account", detail=f"it was held by: {reason}", account=name)
+                record_change(
+                    queue, "resume_account", detail=f"it was held by: {reason}", account=name
+                )
             held = f"resumed; it was held by: {printable(reason)}"
             typer.echo(f"{whose}{held if reason else 'nothing held it'}")
             still = queue.stats()[name].hold_reason

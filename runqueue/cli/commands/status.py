@@ -18,7 +18,7 @@ from runqueue.cli.shared.job_selection import Namespace
 from runqueue.cli.shared.options import OneObject
 from runqueue.cli.shared.output import print_table, print_values
 from runqueue.cli.shared.queues import Queue, Url, opened
-from runqueue.cli.shared.tables import doubt_values
+from runqueue.cli.shared.tables import unconfirmed_values
 from runqueue.embedded.server import DIRECTORY, serve
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.records.account import AccountStats
@@ -123,7 +123,7 @@ def _job_values(job: Job, *, as_json: bool) -> dict[str, Any]:
         "runs": job.runs,
         "reason": job.reason,
         "cancel_requested": job.cancel_requested,
-        **doubt_values(job, as_json=as_json),
+        **unconfirmed_values(job, as_json=as_json),
         "run_at": job.run_at.isoformat() if job.run_at else None,
         "deadline": job.deadline.isoformat() if job.deadline else None,
         "max_run_seconds": job.max_run_seconds,
@@ -144,8 +144,10 @@ def _print_stats(found: AccountStats) -> None:
     typer.echo(textwrap.fill(words, 79, subsequent_indent="  "))
     if found.pace is not None:
         typer.echo(f"pace: {found.pace:.3g} submissions a second, since the server answered 429")
-    of_them = f" ({found.strays_live} may still run, and take a slot)" if found.strays_live else ""
-    typer.echo(f"worker processes: {found.processes}, strays: {found.strays}{of_them}")
+    of_them = (
+        f" ({found.orphans_live} may still run, and take a slot)" if found.orphans_live else ""
+    )
+    typer.echo(f"worker processes: {found.processes}, orphans: {found.orphans}{of_them}")
     if found.oldest_ready_seconds is not None:
         typer.echo(f"oldest ready job: {found.oldest_ready_seconds:.1f} s")
     typer.echo(hold_words(found) if found.hold_reason else printable(str(health_of(found))))

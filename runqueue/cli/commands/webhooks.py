@@ -53,7 +53,9 @@ _COLUMNS = (
     "ended_at",
     "webhook_error",
 )
-_FILTERS = "--gave-up, --pending, --unknown, --group, --batch, --account, --since, --until or --all"
+_FILTERS = (
+    "--abandoned, --pending, --unknown, --group, --batch, --account, --since, --until or --all"
+)
 
 #: The parts of an invalid URL that may be secret.
 _LOGIN_OR_QUERY = re.compile(r"^.*@|[?#].*", re.DOTALL)
@@ -66,7 +68,7 @@ def _read_url(given: str) -> str:
     return given
 
 
-GaveUp = Annotated[bool, typer.Option("--gave-up", help="Those whose every attempt failed.")]
+Abandoned = Annotated[bool, typer.Option("--abandoned", help="Those whose every attempt failed.")]
 Pending = Annotated[bool, typer.Option("--pending", help="Those that are being tried.")]
 Unknown = Annotated[
     bool, typer.Option("--unknown", help="Those that Skyvern sent; arrival not confirmed.")
@@ -86,7 +88,7 @@ WebhookUrl = Annotated[
 class WebhookFilter:
     """The options that choose webhooks."""
 
-    gave_up: GaveUp = False
+    abandoned: Abandoned = False
     pending: Pending = False
     unknown: Unknown = False
     group: Group = None
@@ -106,7 +108,7 @@ class WebhookFilter:
         """The states that are named."""
         given = {
             DeliveryState.PENDING: self.pending,
-            DeliveryState.GAVE_UP: self.gave_up,
+            DeliveryState.ABANDONED: self.abandoned,
             DeliveryState.UNKNOWN: self.unknown,
         }
         return [state for state in given if given[state]]
@@ -160,11 +162,11 @@ def retry(
 ) -> None:
     """Send webhooks again: those of named jobs, or by filter.
 
-    By filter these are the given up and the unknown ones, unless a state is given.
+    By filter these are the abandoned and the unknown ones, unless a state is given.
     """
     filtered = bool(options.states) or everything
     filtered = filtered or options.account is not None
-    states = options.states or [DeliveryState.GAVE_UP, DeliveryState.UNKNOWN]
+    states = options.states or [DeliveryState.ABANDONED, DeliveryState.UNKNOWN]
     with opened(options.url) as queue:
         if by_filter(jobs, options.wanted, namespace, filtered=filtered, filters=_FILTERS):
             chosen = options.find(queue, states)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 
-from runqueue.producer.dedup import Scratch, no_room_told
+from runqueue.producer.dedup import Scratch, no_space_reported
 
 #: Jobs of batches that are followed by their counts; and jobs that are polled by their ids.
 COUNTED: Final = "counted"
@@ -32,7 +32,7 @@ class JobList(Scratch):
     def add(self, batch: str, job_ids: Iterable[str]) -> None:
         """Put jobs at the end."""
         number = self._batches.setdefault(batch, len(self._batches))
-        with no_room_told():
+        with no_space_reported():
             rows = [(job_id, number) for job_id in job_ids]
             self._db.executemany("INSERT INTO counted (job_id, batch) VALUES (?, ?)", rows)
         self.left[COUNTED] += len(rows)
@@ -45,7 +45,7 @@ class JobList(Scratch):
             keep: whether the ids of their jobs are needed.
         """
         others = [(n,) for batch, n in self._batches.items() if batch not in counted]
-        with no_room_told():
+        with no_space_reported():
             self._db.executemany(
                 "INSERT INTO single SELECT place, job_id FROM counted WHERE batch = ?", others
             )
@@ -59,12 +59,12 @@ class JobList(Scratch):
     def page(self, which: Which, after: int, size: int) -> list[Listed]:
         """Return some jobs after a position (0 = from the beginning)."""
         query = f"SELECT place, job_id FROM {which} WHERE place > ? ORDER BY place LIMIT ?"  # noqa: S608 - a constant
-        with no_room_told():
+        with no_space_reported():
             return list(map(Listed._make, self._db.execute(query, (after, size))))
 
     def remove(self, which: Which, jobs: Sequence[Listed]) -> None:
         """Remove jobs."""
         removing = f"DELETE FROM {which} WHERE place = ?"  # noqa: S608 - a constant
-        with no_room_told():
+        with no_space_reported():
             self._db.executemany(removing, [(job.place,) for job in jobs])
         self.left[which] -= len(jobs)

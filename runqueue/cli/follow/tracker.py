@@ -28,12 +28,12 @@ class _SeenJob(NamedTuple):
 
     Args:
         name: of its state.
-        doubt: seconds for which it has been unconfirmed.
+        unconfirmed_seconds: seconds for which it has been unconfirmed.
     """
 
     job: Listed
     name: str
-    doubt: float
+    unconfirmed_seconds: float
 
     @property
     def is_over(self) -> bool:
@@ -134,7 +134,7 @@ class Following:
             open_ones = [one for one in found if not one.is_over]
             standing.update(one.name for one in open_ones)
             tags.update(one.job.job_id[: ids.TAG_LENGTH] for one in open_ones)
-            stuck += sum(one.doubt > self._grace for one in open_ones)
+            stuck += sum(one.unconfirmed_seconds > self._grace for one in open_ones)
         self._standing, self._tags, self._stuck = standing, tags, stuck
         if take:
             self._take_counted(take)
@@ -189,8 +189,8 @@ class Following:
     def _ask(self, jobs: list[Listed]) -> list[_SeenJob]:
         states = self._queue.states([job.job_id for job in jobs])
         return [
-            _SeenJob(job, state.value if state else GONE, doubt)
-            for job, (state, doubt) in zip(jobs, states, strict=True)
+            _SeenJob(job, state.value if state else GONE, unconfirmed_seconds)
+            for job, (state, unconfirmed_seconds) in zip(jobs, states, strict=True)
         ]
 
     def _hand_on(self, which: Which, seen: list[_SeenJob], take: Take | None) -> None:

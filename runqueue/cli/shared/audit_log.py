@@ -25,7 +25,9 @@ from runqueue.store import audit
 from runqueue.store.accounts import account_of
 
 
-def note(queue: Queue, what: str, target: str = "", detail: str = "", *, account: str) -> None:
+def record_change(
+    queue: Queue, what: str, target: str = "", detail: str = "", *, account: str
+) -> None:
     """Record what a command did to an account, or to something in it.
 
     Args:
@@ -39,15 +41,15 @@ def note(queue: Queue, what: str, target: str = "", detail: str = "", *, account
         return
     who = user()
     try:
-        queue.send(audit.note(account, who, what, target, detail))
+        queue.send(audit.add_entry(account, who, what, target, detail))
     except (RunQueueError, RedisError) as error:
-        print_err(f"runqueue: it is done, but could not be noted: {error}")
+        print_err(f"runqueue: it is done, but could not be recorded: {error}")
     entry = {"what": what, "who": who, "account": account, "target": target, "detail": detail}
     syslog.openlog("runqueue", facility=syslog.LOG_AUTH)
     syslog.syslog(syslog.LOG_NOTICE, json.dumps(entry))
 
 
-def note_jobs(
+def record_jobs_change(
     queue: Queue,
     what: str,
     job_ids: Iterable[str],
@@ -59,7 +61,7 @@ def note_jobs(
     """Record what was done to jobs, in one entry for each of their accounts.
 
     Args:
-        queue, what: as for `note`.
+        queue, what: as for `record_change`.
         job_ids: those to which it was done; none = nothing is recorded.
         came_to: the outcome, in words.
         of: how many were chosen, if more.
@@ -71,12 +73,14 @@ def note_jobs(
     known = queue.accounts() if ids else []
     owners = [account_of(some_id, known) or DEFAULT for some_id in ids]
     if len(ids) == 1 and of <= 1 and not by:
-        note(queue, what, ids[0], came_to, account=owners[0])
+        record_change(queue, what, ids[0], came_to, account=owners[0])
         return
-    note_counts(queue, what, Counter(owners), came_to, noun="job", of=max(of, len(ids)), by=by)
+    record_counts_change(
+        queue, what, Counter(owners), came_to, noun="job", of=max(of, len(ids)), by=by
+    )
 
 
-def note_counts(
+def record_counts_change(
     queue: Queue,
     what: str,
     counts: Mapping[str, int],
@@ -89,7 +93,7 @@ def note_counts(
     """Record what was done to many jobs or runs, in one entry for each account.
 
     Args:
-        queue, what, came_to, by: as for `note_jobs`.
+        queue, what, came_to, by: as for `record_jobs_change`.
         counts: how many, by account.
         noun: what one of them is called.
         of: how many were chosen in all.
@@ -97,7 +101,7 @@ def note_counts(
     for account, n in counts.items():
         size = counted(n, noun) if n == of else f"{n:,} of {counted(of, noun)}"
         words = f"{size}: {came_to}"
-        note(queue, what, detail=f"{by}: {words}" if by else words, account=account)
+        record_change(queue, what, detail=f"{by}: {words}" if by else words, account=account)
 
 
 def user() -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from runqueue.cli.shared.audit_log import note_jobs
+from runqueue.cli.shared.audit_log import record_jobs_change
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.job_names import named_jobs
 from runqueue.cli.shared.queues import Queue, Url, find
@@ -193,7 +193,7 @@ def print_settled(queue: Queue, settled: dict[str, Settled], action: OperatorAct
     done = WORDS[action.what]
     good = [job_id for job_id, outcome in settled.items() if outcome is Settled.DONE]
     came_to = f"{done}: {action.more}" if action.more else done
-    note_jobs(queue, action.what, good, came_to, of=len(settled), by=action.by)
+    record_jobs_change(queue, action.what, good, came_to, of=len(settled), by=action.by)
     bad = [job_id for job_id, outcome in settled.items() if outcome is not Settled.DONE]
     found = queue.get_many(bad, result=False) if action.named else ()
     names = {job.id: job.custom_id for job in found if job and job.custom_id in action.named}

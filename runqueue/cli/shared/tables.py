@@ -29,7 +29,7 @@ _TITLES = {
     "created_at": "created",
     "completed": "done",
     "ended_at": "ended",
-    "max_concurrent": "cap",
+    "max_concurrent": "max concurrent",
 }
 #: Columns shown as a time ago.
 _AGES = {"since", "created_at", "ended_at", "at"}
@@ -69,7 +69,7 @@ def job_row(job: Job, *more: str) -> dict[str, Any]:
     return {"job_id": job.id} | {name: getattr(job, name) for name in (*_JOB, *more)}
 
 
-def doubt_values(job: Job, *, as_json: bool) -> dict[str, Any]:
+def unconfirmed_values(job: Job, *, as_json: bool) -> dict[str, Any]:
     """Return the values of unconfirmed jobs only: the last search and its candidates."""
     if job.state is not JobState.UNCONFIRMED:
         return {}
@@ -77,7 +77,7 @@ def doubt_values(job: Job, *, as_json: bool) -> dict[str, Any]:
         candidates: Any = [candidate.as_dict() for candidate in job.candidates]
     else:
         candidates = "; ".join(map(_candidate_words, job.candidates)) or None
-    return {"search_note": job.search_note, "candidates": candidates}
+    return {"search_message": job.search_message, "candidates": candidates}
 
 
 def _candidate_words(candidate: Candidate) -> str:

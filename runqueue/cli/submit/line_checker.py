@@ -7,7 +7,7 @@ from runqueue.cli.shared.formatting import counted
 from runqueue.cli.submit.input_lines import Source, Unreadable
 from runqueue.cli.submit.read_progress import ReadProgress
 from runqueue.producer.chunks import Packet
-from runqueue.producer.upload import MOST_TOLD, BadLine, Block, Checker
+from runqueue.producer.upload import MOST_REPORTED, BadLine, Block, Checker
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class CheckedInput:
 
     def _report_block(self, block: Block) -> list[Packet]:
         for bad in block.bad:
-            if len(self.bad) < MOST_TOLD:
+            if len(self.bad) < MOST_REPORTED:
                 self.bad.append(bad)
                 self._report(bad)
         self.step.show(self.lines)

@@ -22,7 +22,7 @@ from runqueue.records.job import Enqueued
 from runqueue.request.private_targets import private_callback
 
 
-class UploadGivenUp(RunQueueError):  # noqa: N818 - what it says is in its name
+class UploadAbandoned(RunQueueError):  # noqa: N818 - what it says is in its name
     """The upload cannot end well; nothing of it was accepted."""
 
 
@@ -85,7 +85,7 @@ def submit_file(
 
     Raises:
         Unreadable: the input cannot be read to its end; nothing was submitted.
-        UploadGivenUp: another upload of the same jobs was under way; nothing was submitted.
+        UploadAbandoned: another upload of the same jobs was under way; nothing was submitted.
     """
     upload = BatchUpload(
         queue.send,
@@ -105,7 +105,7 @@ def submit_file(
             if not upload.is_sealing:
                 upload.give_up()
             if isinstance(error, BatchMismatch | BatchNotFound | BatchExpired):
-                raise UploadGivenUp(_WHY.get(type(error), str(error))) from None
+                raise UploadAbandoned(_WHY.get(type(error), str(error))) from None
             raise
     report = upload.report
     report.warnings = found.checker.private.warnings()

@@ -155,10 +155,10 @@ def _rates(before: TopView | None, now: TopView, account: str) -> list[str]:
 
 
 def _limits(stats: AccountStats) -> list[str]:
-    used, slots = stats.live + stats.strays_live, stats.limits.get("concurrent_runs", 0)
+    used, slots = stats.live + stats.orphans_live, stats.limits.get("concurrent_runs", 0)
     parts = [f"{_bar(used / slots)} {used}/{slots:g} slots" if slots else f"{used} runs, no cap"]
     for words, value, permits in (
-        ("submissions", stats.full_pace, "dispatch"),
+        ("submissions", stats.full_pace, "submission"),
         ("calls", stats.limits.get("requests_per_second", 0), "request"),
     ):
         left = f" ({stats.permits[permits]} now)" if permits in stats.permits else ""
@@ -173,8 +173,8 @@ def _news(stats: AccountStats) -> list[str]:
     parts = []
     if stats.oldest_ready_seconds is not None:
         parts.append(f"oldest ready {seconds(stats.oldest_ready_seconds)}")
-    if stats.strays:
-        parts.append(f"strays {stats.strays}")
+    if stats.orphans:
+        parts.append(f"orphans {stats.orphans}")
     if stats.refused_lines:
         parts.append(f"refused lines {stats.refused_lines:,}")
     if stats.quarantined:
@@ -223,7 +223,7 @@ def _batches(batches: Sequence[Batch]) -> _Rows:
 def _processes(processes: Sequence[Process]) -> _Rows:
     rows = [("worker", "account", "submitting", "heard")]
     for process in processes:
-        heard = f"{process.heard_seconds:.0f} s ago"
+        heard = f"{process.heartbeat_seconds:.0f} s ago"
         rows.append((process.name, process.account, f"{process.submitting:,}", heard))
     return rows
 

@@ -1,15 +1,15 @@
--- use: counters batches board waits
+-- use: counters batches active_consumers waits
 -- Takes callbacks that are due, each with the present state of its batch. Each is due again after `lease_us`
 -- unless it is recorded.
--- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), linger (0 | 1), lease_us
+-- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), stay_idle (0 | 1), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, left (0 | 1), per callback: batch, event ('<n>:<what>:<share>'), tries
 --         (made), at_us (when it happened), url, the batch as HGETALL, its jobs, what its jobs wait for (waits.lua) }
 --       next_us = when the next is due; left = 1: the consumer is not active any more.
 local process, want, tick_us = q.args[2], tonumber(q.args[3]), tonumber(q.args[4])
-local linger, lease = q.args[5] == '1', q.args[6]
+local stay_idle, lease = q.args[5] == '1', q.args[6]
 local CALLBACKS, STAYS_FOR = q.prefix .. 'callbacks', 1000000
-local refused = board.enter(q, 'callbacks', process, tick_us)
+local refused = active_consumers.enter(q, 'callbacks', process, tick_us)
 if refused then return refused end
 
 local reply, taken = { 'ok', int(q.now), '0', 0 }, 0
@@ -35,8 +35,8 @@ local next_us, left = 0, 0
 if want > 0 and #due < want then
   next_us = tonumber(redis.call('ZRANGE', CALLBACKS, 0, 0, 'WITHSCORES')[2] or 0)
   local is_far = next_us == 0 or next_us > q.now + STAYS_FOR
-  if is_far and taken == 0 and not linger then
-    board.leave(q, 'callbacks', process)
+  if is_far and taken == 0 and not stay_idle then
+    active_consumers.leave(q, 'callbacks', process)
     left = 1
   elseif is_far then
     next_us = 0 -- it stays active for new callbacks

@@ -1,4 +1,4 @@
--- use: board limits job_record
+-- use: active_consumers limits job_record
 -- Takes runs whose cancel is due; each is due again after `lease_us` until its end is recorded.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
@@ -7,7 +7,7 @@
 --       time between two tries at most a minute counts: without any worker nothing was tried.
 local process, want, tick_us, lease = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), tonumber(q.args[5])
 local CANCELS, MOST_BETWEEN = q.prefix .. 'cancels', 60000000
-local refused = board.enter(q, 'cancel', process, tick_us)
+local refused = active_consumers.enter(q, 'cancel', process, tick_us)
 if refused then return refused end
 
 local limit = limits.read(q)
@@ -20,10 +20,10 @@ local function add(id, due_at)
   local key = job_key(q, id)
   local f = job_record.read_fields(q, id, job_record.CANCELED) or {}
   local before = tonumber(f[4] or q.now)
-  local stray = string.match(id, '^stray (.*)$')
-  if stray then
+  local orphan = string.match(id, '^orphan (.*)$')
+  if orphan then
     redis.call('ZADD', CANCELS, int(q.now + lease), id)
-    for _, field in ipairs({ '', '0', stray, int(q.now) }) do reply[#reply + 1] = field end
+    for _, field in ipairs({ '', '0', orphan, int(q.now) }) do reply[#reply + 1] = field end
   elseif f[2] and f[3] then
     redis.call('ZADD', CANCELS, int(q.now + lease), id)
     local last = tonumber(due_at) - lease
@@ -38,7 +38,7 @@ for i = 1, #due, 2 do add(due[i], due[i + 1]) end
 if #due / 2 < room then next_us = 0 end -- there are permits left
 local left = 0
 if #due == 0 and next_us == 0 and want > 0 then
-  board.leave(q, 'cancel', process)
+  active_consumers.leave(q, 'cancel', process)
   left = 1
 end
 return { 'ok', int(q.now), int(next_us), left, unpack(reply) }

@@ -1,13 +1,13 @@
--- use: counters lanes key_limits board limits changes server job_record webhooks strays jobs own_strays listing budgets
+-- use: counters lanes key_limits active_consumers limits changes server job_record webhooks orphans jobs own_orphans listing budgets
 -- flags: refused-when-full
 -- Takes ready jobs for submission: ready → submitting (dead: deadline over; scheduled: a strict budget has fewer steps left
 -- than it needs, see budgets.lua; such jobs are ready again here, too, once there are enough).
 -- Permit, slot and claim in one script: it takes as many jobs as the scarcest of the three allows.
 -- ARGV  now_us, process, claim_id, want (≤ 500; 0 = only refresh), tick_us (0 = not the first),
---       linger (0 | 1: stay active although nothing is ready), marked (0 | 1: whether the process
+--       stay_idle (0 | 1: stay active although nothing is ready), marked (0 | 1: whether the process
 --       puts markers into its submissions), receives (0 | 1: whether it has webhooks sent to our receiver),
 --       date_us (what Skyvern's own clock shows at least; '' = the process does not know)
--- Reply { 'stale' | 'fenced', now_us }: the consumer ends, see board.lua
+-- Reply { 'stale' | 'fenced', now_us }: the consumer ends, see active_consumers.lua
 --       { 'moved', now_us }: a Redis server that is not trusted (yet) answers, see server.lua
 --       { 'ok', now_us, sequence, next_us, left (0 | 1), per job: id, attempt, body }
 --       next_us = when a permit or the end of a hold is due (0 = nothing to wait for but work);
@@ -15,15 +15,15 @@
 -- A repeated claim_id returns the same jobs and takes nothing more.
 -- A job with an orphan run of an attempt that its record does not know (Redis lost that claim) is not submitted: it
 -- gets that run.
--- A job that an earlier server may have claimed during its upload (suspect_lost.lua) is not submitted either: its run
--- is searched first.
+-- A job that an earlier server may have claimed during its upload (mark_maybe_claimed.lua) is not submitted either: its
+-- run is searched first.
 -- A job whose process died during its submission may be the cause: it is taken alone, so that no other job of this claim
 -- dies with it (crash loops: jobs.lua).
 -- What it takes out of a ring, a list of lanes or a lane goes back, whatever happens (`at_end`).
 -- What one claim skips at most: ids that are not ready any more; held lanes, and turns of groups without a job.
--- To put a job aside for a budget counts as several skips. So many commands are run at most for keys, and for the jobs
+-- To defer a job for a budget counts as several skips. So many commands are run at most for keys, and for the jobs
 -- that were taken, each of which counts as some.
-local MAX_SKIPS, MAX_PASSED, COSTS_ASIDE, MOST_COMMANDS, FOR_A_JOB = 1000, 200, 10, 900, 4
+local MAX_SKIPS, MAX_PASSED, COSTS_DEFERRAL, MOST_COMMANDS, FOR_A_JOB = 1000, 200, 10, 900, 4
 local PROBE_EVERY = 60000000
 
 local function bodies_of(q, ids)
@@ -61,39 +61,43 @@ end
 local function free_capacity(q, limit, want, meta)
   local room, due, permit_due = want, 0, 0
   if limit.concurrent_runs > 0 then
-    room = math.min(room, math.max(0, limit.concurrent_runs - strays.slots_taken(q)))
+    room = math.min(room, math.max(0, limit.concurrent_runs - orphans.slots_taken(q)))
   end
   local hold_until = meta[4] and q.now + DAY or tonumber(meta[2] or 0) -- paused: until an operator resumes it
   local is_held = hold_until > q.now
   local is_probe = not is_held and hold_until > 0 and meta[3] == '1'
   if is_held then room = 0 elseif is_probe then room = math.min(room, 1) end
-  room, permit_due = limits.allowed(q, 'dispatch', limit.dispatch, limit.burst, room)
+  room, permit_due = limits.allowed(q, 'submission', limit.submissions, limit.burst, room)
   room, due = limits.allowed(q, 'request', limit.requests_per_second, limit.burst, room)
   return room, math.max(is_held and hold_until or 0, permit_due, due), is_probe
 end
 
--- The route (`via`) of this attempt's webhook, see webhooks.lua; `before` is that of the attempt before.
-local function set_via(q, claim, id, before, stored)
-  local via = webhooks.has_url(stored) and (claim.receives and 'relay' or 'watch') or claim.receives and 'push'
-  if via == before then return end
-  if via then redis.call('HSET', job_key(q, id), 'via', via) else redis.call('HDEL', job_key(q, id), 'via') end
+-- The route (`webhook_route`) of this attempt's webhook, see webhooks.lua; `before` is that of the attempt before.
+local function set_webhook_route(q, claim, id, before, stored)
+  local route = webhooks.has_url(stored) and (claim.receives and 'relay' or 'watch') or claim.receives and 'push'
+  if route == before then return end
+  if route then
+    redis.call('HSET', job_key(q, id), 'webhook_route', route)
+  else
+    redis.call('HDEL', job_key(q, id), 'webhook_route')
+  end
 end
 
-local function adopt_stray(q, claim, id, job, known, via)
-  local run_id, attempt = own_strays.find(q, id, known)
+local function adopt_orphan(q, claim, id, job, known, route)
+  local run_id, attempt = own_orphans.find(q, id, known)
   if not run_id then return false end
   local stored = bodies_of(q, { id })[1] or ''
   redis.call('HSET', job_record.runs_key(q, run_id), run_id, id)
   redis.call('ZADD', q.prefix .. 'poll', int(q.now), id)
   counters.count_state(q, job, 'running')
-  set_via(q, claim, id, via, stored)
+  set_webhook_route(q, claim, id, route, stored)
   redis.call('HSET', job_key(q, id), 'state', 'running', 'attempt', int(attempt), 'run_id', run_id, 'run_status',
     'created', 'started', int(q.now))
   -- Most have their slot already; a run that was seen to be over takes one again, until the job's own poll.
-  if claim.limit.concurrent_runs > 0 and not redis.call('ZSCORE', q.prefix .. 'stray_looks', run_id) then
+  if claim.limit.concurrent_runs > 0 and not redis.call('ZSCORE', q.prefix .. 'orphan_polls', run_id) then
     claim.room = claim.room - 1
   end
-  strays.forget(q, run_id, id)
+  orphans.forget(q, run_id, id)
   counters.bump(q.totals, 'adopted', 1)
   return true
 end
@@ -118,8 +122,8 @@ local function begin(q, claim, job, f)
   local attempt = job.attempt == 0 and '1' or int(job.attempt + 1)
   redis.call('HSET', job_key(q, job.id), 'state', 'submitting', 'attempt', attempt, 'process', claim.process,
     'taken', int(q.now), unpack(claim.fields))
-  if claim.marked and f[10] then redis.call('HDEL', job_key(q, job.id), 'unmarked') end
-  claim.attempts[job.id], claim.vias[job.id] = attempt, f[11]
+  if claim.marked and f[10] then redis.call('HDEL', job_key(q, job.id), 'no_marker') end
+  claim.attempts[job.id], claim.routes[job.id] = attempt, f[11]
   claim.taken[#claim.taken + 1] = job.id
 end
 
@@ -133,9 +137,9 @@ local function take(q, claim, id, priority, group, lane, goes_first)
     return
   end
   local job = { id = id, state = 'ready', priority = priority, group = group, batch = f[3] or NO_BATCH,
-    attempt = tonumber(f[2] or 0), charged = f[9], keys = f[13], deadline = f[4], canary = lanes.is_canary(lane),
+    attempt = tonumber(f[2] or 0), quota_owner = f[9], keys = f[13], deadline = f[4], canary = lanes.is_canary(lane),
     goes_first = goes_first }
-  if strays.are_any(q) and adopt_stray(q, claim, id, job, job.attempt, f[11]) then
+  if orphans.are_any(q) and adopt_orphan(q, claim, id, job, job.attempt, f[11]) then
     claim.skips = claim.skips + 1
     return true
   end
@@ -153,9 +157,9 @@ local function take(q, claim, id, priority, group, lane, goes_first)
   if is_alone and #claim.taken > 0 then return 'alone' end
   local lack, budget, what
   if claim.has_budgets then lack, budget, what = budgets.lacks(q, job) end
-  if lack == 'aside' then
-    claim.skips = claim.skips + COSTS_ASIDE
-    budgets.put_aside(q, job, budget, what)
+  if lack == 'deferred' then
+    claim.skips = claim.skips + COSTS_DEFERRAL
+    budgets.defer(q, job, budget, what)
     return
   end
   local full = key_limits.first_full(q, job)
@@ -176,13 +180,13 @@ end
 local function room_in(q, claim, group)
   local f = claim.groups[group]
   if not f then
-    local g = redis.call('HMGET', lanes.group_key(q, group), 'cap', 'live', 'paused')
-    f = { cap = tonumber(g[1] or 0), live = tonumber(g[2] or 0), paused = g[3] }
+    local g = redis.call('HMGET', lanes.group_key(q, group), 'max_concurrent', 'live', 'paused')
+    f = { max_concurrent = tonumber(g[1] or 0), live = tonumber(g[2] or 0), paused = g[3] }
     claim.groups[group] = f
   end
   if f.paused then return 0 end
-  if f.cap == 0 then return claim.room end
-  return math.max(0, f.cap - f.live - (q.group_live[group] or 0))
+  if f.max_concurrent == 0 then return claim.room end
+  return math.max(0, f.max_concurrent - f.live - (q.group_live[group] or 0))
 end
 
 local function has_done_enough(q, claim)
@@ -313,10 +317,10 @@ local function make_ready(q, job)
   redis.call('HSET', job_key(q, job.id), 'state', 'ready')
 end
 
--- A job that was put aside is ready again, at the head of its lane, or of that of its keys if one has no room. In a new
+-- A job that was deferred is ready again, at the head of its lane, or of that of its keys if one has no room. In a new
 -- window of its budget, the largest is claimed before all others, which might leave it too few steps again.
 local function come_back(q, claim, id, is_largest)
-  local job, ends = job_record.read(q, id), string.match(redis.call('HGET', job_key(q, id), 'aside') or '', '(%d+)$')
+  local job, ends = job_record.read(q, id), string.match(redis.call('HGET', job_key(q, id), 'deferred') or '', '(%d+)$')
   if not ends or job.state ~= 'scheduled' then return end
   redis.call('ZREM', q.prefix .. 'due', id)
   local lane, is_new = lanes.of(job), tonumber(ends) > 0 and tonumber(ends) <= q.now
@@ -347,7 +351,7 @@ local function record_claims(q, claim)
   local taken, scored = claim.taken, {}
   claim.bodies = bodies_of(q, taken)
   for i, id in ipairs(taken) do
-    set_via(q, claim, id, claim.vias[id], claim.bodies[i] or '')
+    set_webhook_route(q, claim, id, claim.routes[id], claim.bodies[i] or '')
     scored[#scored + 1] = int(q.now)
     scored[#scored + 1] = id
   end
@@ -355,8 +359,8 @@ local function record_claims(q, claim)
   redis.call('SET', claim.key, table.concat(taken, ' '), 'PX', 120000)
   claim.sequence = redis.call('HINCRBY', q.meta, 'sequence', #taken)
   counters.bump(q.totals, 'claims', #taken)
-  limits.count_dispatches(q, #taken)
-  limits.take(q, 'dispatch', claim.limit.dispatch, #taken)
+  limits.count_submissions(q, #taken)
+  limits.take(q, 'submission', claim.limit.submissions, #taken)
   limits.take(q, 'request', claim.limit.requests_per_second, #taken)
   if claim.is_probe then
     local until_us = int(q.now + PROBE_EVERY)
@@ -388,7 +392,7 @@ local function body(q)
   local before = redis.call('GET', key)
   if before then return repeated(q, process, before) end
   if not server.is_trusted(q) then return { 'moved', int(q.now) } end
-  local refused = board.enter(q, 'submit', process, tonumber(q.args[5]))
+  local refused = active_consumers.enter(q, 'submit', process, tonumber(q.args[5]))
   if refused then return refused end
 
   local meta = redis.call('HMGET', q.meta, 'sequence', 'hold_until', 'hold_probe', 'paused', 'date_ahead', 'receives')
@@ -396,14 +400,15 @@ local function body(q)
   local limit = limits.read(q)
   if limit.pace_is_over then redis.call('HDEL', q.meta, 'pace_top', 'pace_at', 'pace_named', 'pace_cut') end
   -- `out` = what this claim took out and did not put back yet: a group of a ring, a lane of its list (`turn`, `name`), and
-  -- ids of that lane, from `first` on. `groups` = what was read of them; `vias` = those of the jobs' earlier attempts.
+  -- ids of that lane, from `first` on. `groups` = what was read of them; `routes` = those of the jobs' earlier
+  -- attempts.
   local claim = { process = process, key = key, marked = q.args[7] == '1', receives = q.args[8] == '1', fields = {},
     limit = limit, sequence = tonumber(meta[1] or 0), has_budgets = budgets.are_any(q), taken = {}, attempts = {},
-    vias = {}, groups = {}, bodies = {}, out = { ids = {} }, skips = 0, passed = 0 }
+    routes = {}, groups = {}, bodies = {}, out = { ids = {} }, skips = 0, passed = 0 }
   if date == '' and meta[5] then date = int(q.now + tonumber(meta[5])) end
-  if date ~= '' then claim.fields = { 'claim_date', date } end
+  if date ~= '' then claim.fields = { 'claimed_server_time', date } end
   if not claim.marked then
-    claim.fields[#claim.fields + 1] = 'unmarked'
+    claim.fields[#claim.fields + 1] = 'no_marker'
     claim.fields[#claim.fields + 1] = '1'
   end
   local next_us
@@ -416,7 +421,7 @@ local function body(q)
   changes.save(q)
   local left = 0
   if want > 0 and #claim.taken == 0 and q.args[6] ~= '1' and not lanes.anything_ready(q) then
-    board.leave(q, 'submit', process)
+    active_consumers.leave(q, 'submit', process)
     left = 1
   end
   local reply = { 'ok', int(q.now), int(claim.sequence), int(next_us), left }

@@ -1,12 +1,13 @@
--- use: board limits job_record deliveries endpoints packed
+-- use: active_consumers limits job_record deliveries endpoints packed
 -- Takes webhooks whose delivery is due: relays, which we send, and watches, whose delivery by Skyvern we check.
 -- Each is due again after `lease_us` unless it is recorded.
--- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), linger (0 | 1), lease_us,
+-- ARGV  now_us, process, want (0 = only refresh), tick_us (0 = not the first), stay_idle (0 | 1), lease_us,
 --       span_us (how long after its end, or after an operator's request, a webhook is tried), allowed_bytes (of
 --       bodies and envelopes in one reply; the last may go beyond), then 2 a receiver that the process is busy
 --       with: endpoint, webhooks being sent
 -- Reply { 'stale' | 'fenced', now_us } or
---       { 'ok', now_us, next_us, left (0 | 1), per webhook: id, attempt, run_id, run_status, via, tries (made),
+--       { 'ok', now_us, next_us, left (0 | 1), per webhook: id, attempt, run_id, run_status, webhook_route, tries
+--       (made),
 --         looks (made), forced (0 | 1: requested by an operator), ended_us, signed ('' = not by Skyvern),
 --         url ('' = the request's own), state (the job's), envelope, body ('' for a watch; it may be packed, see
 --         compression.py) }
@@ -14,13 +15,13 @@
 -- A receiver that does not answer has its circuit breaker open (endpoints.lua): its webhooks wait untried, and are
 -- given up when their time is over. A slow receiver gets a quarter of the free capacity: its other webhooks wait for
 -- a second, without a permit, so that it exhausts neither capacity nor rate.
-local process, want, tick_us, linger = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), q.args[5] == '1'
+local process, want, tick_us, stay_idle = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), q.args[5] == '1'
 local lease, span, bytes_left = tonumber(q.args[6]), tonumber(q.args[7]), tonumber(q.args[8])
 local RELAYS, WATCHES = q.prefix .. 'relays', q.prefix .. 'watches'
 local STAYS_FOR, RELAY_BURST, MAX_BLOCKED = 1000000, 10, 500
 local SHARE, FULL_WAITS = 4, 1000000
 local ATTEMPT, TRIES, LOOKS, FORCED, ENDED_AT, URL, DELIVERY = 2, 6, 7, 8, 9, 11, 12 -- places in job_record.DELIVERED
-local refused = board.enter(q, 'webhooks', process, tick_us)
+local refused = active_consumers.enter(q, 'webhooks', process, tick_us)
 if refused then return refused end
 
 local limit = limits.read(q)
@@ -89,7 +90,7 @@ local function take_relays(room)
     if known[endpoint] > q.now then
       blocked = blocked + 1
       if q.now > math.max(tonumber(f[FORCED] or 0), tonumber(f[ENDED_AT] or 0)) + span then
-        deliveries.end_delivery(q, id, 'gave_up', nil, 'the receiver did not answer for too long')
+        deliveries.end_delivery(q, id, 'abandoned', nil, 'the receiver did not answer for too long')
       else
         redis.call('ZADD', RELAYS, int(known[endpoint]), id)
       end
@@ -150,8 +151,8 @@ if next_us == 0 and asked > 0 then
     local first = tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2] or 0)
     if first > 0 and (next_us == 0 or first < next_us) then next_us = first end
   end
-  if taken == 0 and not linger and (next_us == 0 or next_us > q.now + STAYS_FOR) then
-    board.leave(q, 'webhooks', process)
+  if taken == 0 and not stay_idle and (next_us == 0 or next_us > q.now + STAYS_FOR) then
+    active_consumers.leave(q, 'webhooks', process)
     left = 1
   elseif next_us > q.now + STAYS_FOR then
     next_us = 0 -- it stays active for wake-ups

@@ -1,18 +1,18 @@
--- use: board quotas
+-- use: active_consumers quotas
 -- flags: refused-when-full
 -- Takes lines of the inbox, each under its own number: inbox → inbox:taken. A line that its process did not settle in
 -- time (inbox_done.lua) is returned again, under its number.
--- ARGV  now_us, process, want (lines; 0 = only refresh), tick_us (0 = not the first), linger (0 | 1),
+-- ARGV  now_us, process, want (lines; 0 = only refresh), tick_us (0 = not the first), stay_idle (0 | 1),
 --       lease_us, allowed_bytes (the last line may go beyond)
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us (0 = there is none), left (0 | 1), per line: number, line }
 --       left = 1: there is nothing to do, the consumer is not active any more.
 -- A full server refuses it, and the lines stay in the inbox; so do lines beyond the account's quotas.
-local process, want, tick_us, linger = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), q.args[5] == '1'
+local process, want, tick_us, stay_idle = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), q.args[5] == '1'
 local lease, bytes_left = tonumber(q.args[6]), tonumber(q.args[7])
 local INBOX, TAKEN, LEASES = q.prefix .. 'inbox', q.prefix .. 'inbox:taken', q.prefix .. 'inbox:leases'
 local last = tonumber(redis.call('HGET', q.meta, 'inbox_number') or 0)
-local refused = board.enter(q, 'inbox', process, tick_us)
+local refused = active_consumers.enter(q, 'inbox', process, tick_us)
 if refused then return refused end
 
 -- While the quotas are used up, the inbox is checked once a second.
@@ -22,7 +22,7 @@ if want > 0 then
   local most_jobs, most_bytes = quotas.read(q)
   if most_jobs > 0 then want = math.max(0, math.min(want, most_jobs - quotas.jobs_waiting(q))) end
   if most_bytes > 0 then
-    bytes_left = math.min(bytes_left, most_bytes - tonumber(redis.call('HGET', q.prefix .. 'charged', 'bytes') or 0))
+    bytes_left = math.min(bytes_left, most_bytes - tonumber(redis.call('HGET', q.prefix .. 'quota_use', 'bytes') or 0))
   end
   is_full = want == 0 or bytes_left <= 0
 end
@@ -69,8 +69,8 @@ if #leased > 0 then
   end
 elseif is_full then
   reply[3] = int(q.now + AGAIN)
-elseif want > 0 and not linger then
-  board.leave(q, 'inbox', process)
+elseif want > 0 and not stay_idle then
+  active_consumers.leave(q, 'inbox', process)
   reply[4] = 1
 end
 return reply

@@ -1,4 +1,4 @@
--- use: counters board limits job_record strays run_lists run_limits
+-- use: counters active_consumers limits job_record orphans run_lists run_limits
 -- Takes running jobs whose poll is due, and orphan runs; each is due again after `lease_us` unless it is recorded (an
 -- orphan run after a tenth of its age, if that is longer).
 -- With many live runs, list calls follow them: due jobs are left to the lists, and only those that a list does not
@@ -38,7 +38,7 @@ end
 -- Takes orphan runs, which get the permits that jobs leave, at least a quarter; of very few permits, one if it waited for
 -- long. Returns how many.
 local function take_orphans(q, claim, room)
-  local due = redis.call('ZRANGEBYSCORE', q.prefix .. 'stray_looks', '-inf', int(q.now), 'WITHSCORES', 'LIMIT', 0,
+  local due = redis.call('ZRANGEBYSCORE', q.prefix .. 'orphan_polls', '-inf', int(q.now), 'WITHSCORES', 'LIMIT', 0,
     math.max(room, MAX_OVER))
   if #due == 0 then return 0 end
   local due_jobs, looked, reply = redis.call('ZCOUNT', claim.polls, '-inf', int(q.now)), 0, claim.reply
@@ -46,18 +46,18 @@ local function take_orphans(q, claim, room)
   if share < 1 and room > 0 and tonumber(due[2]) < q.now - claim.lease then share = 1 end
   for i = 1, math.min(#due, 2 * math.max(share, MAX_OVER)), 2 do
     local run_id = due[i]
-    local told = redis.call('HGET', q.prefix .. 'strays', run_id)
+    local told = redis.call('HGET', q.prefix .. 'orphans', run_id)
     local job_id, attempt, since = string.match(told or '', '^(%S+) (%d+) (%d+)')
     local last = 0
-    if since then last = strays.ends_at(q, run_id, job_id, tonumber(since), claim.max_run, claim.max_workflow) end
+    if since then last = orphans.ends_at(q, run_id, job_id, tonumber(since), claim.max_run, claim.max_workflow) end
     if last > q.now then
       if looked >= share then break end
       local next_look = q.now + math.max(claim.lease, math.floor((q.now - tonumber(since)) / 10))
-      redis.call('ZADD', q.prefix .. 'stray_looks', int(math.min(next_look, last)), run_id)
+      redis.call('ZADD', q.prefix .. 'orphan_polls', int(math.min(next_look, last)), run_id)
       for _, field in ipairs({ '', attempt, run_id, '', since, '', '', '', '', '', '' }) do reply[#reply + 1] = field end
       looked = looked + 1
     else
-      strays.is_over(q, run_id)
+      orphans.is_over(q, run_id)
     end
   end
   return looked
@@ -155,13 +155,13 @@ end
 -- When the next poll is due; math.huge = there is none.
 local function soonest(q, claim)
   local first = redis.call('ZRANGE', claim.polls, 0, 0, 'WITHSCORES')[2]
-  local orphan = redis.call('ZRANGE', q.prefix .. 'stray_looks', 0, 0, 'WITHSCORES')[2]
+  local orphan = redis.call('ZRANGE', q.prefix .. 'orphan_polls', 0, 0, 'WITHSCORES')[2]
   return math.min(tonumber(first or math.huge), tonumber(orphan or math.huge))
 end
 
 local function body(q)
   local process, want, tick_us = q.args[2], tonumber(q.args[3]), tonumber(q.args[4])
-  local refused = board.enter(q, 'poll', process, tick_us)
+  local refused = active_consumers.enter(q, 'poll', process, tick_us)
   if refused then return refused end
   local claim = { polls = q.prefix .. 'poll', lease = tonumber(q.args[5]), max_run = tonumber(q.args[6]),
     max_workflow = tonumber(q.args[7]), reply = { 'ok', int(q.now), '0', 0 }, leased = {}, gets = 0, passed = 0 }
@@ -188,7 +188,7 @@ local function body(q)
     local due = soonest(q, claim)
     next_us = due < math.huge and due or 0
     if due > q.now + STAYS_FOR then
-      board.leave(q, 'poll', process)
+      active_consumers.leave(q, 'poll', process)
       claim.reply[4] = 1
     end
   end

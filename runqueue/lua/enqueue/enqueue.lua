@@ -40,11 +40,11 @@ local function refused_by_quota(q, found)
   for _, job in pairs(found.old) do -- taken over: they count as waiting already
     local stored = redis.call('STRLEN', q.prefix .. 'body:' .. job.id)
     new_jobs = new_jobs - 1
-    if job.charged then bytes = bytes - stored end
-    if name and job.charged == name then own_new, own_bytes_new = own_new - 1, own_bytes_new - stored end
+    if job.quota_owner then bytes = bytes - stored end
+    if name and job.quota_owner == name then own_new, own_bytes_new = own_new - 1, own_bytes_new - stored end
   end
   local sums = { 'bytes', 'jobs:' .. (name or ''), 'bytes:' .. (name or '') }
-  local f = redis.call('HMGET', q.prefix .. 'charged', unpack(sums))
+  local f = redis.call('HMGET', q.prefix .. 'quota_use', unpack(sums))
   local refusal = over(q, '-', 'jobs', most_jobs, waiting, new_jobs)
     or over(q, '-', 'bytes', most_bytes, tonumber(f[1] or 0), bytes)
     or (name and over(q, name, 'jobs', tonumber(own_jobs), tonumber(f[2] or 0), own_new))
@@ -67,7 +67,7 @@ local function take_over(q, job)
   if job.deadline then redis.call('ZREM', q.prefix .. 'deadlines', job.id) end
   counters.discharge(q, job)
   redis.call('DEL', job_key(q, job.id), q.prefix .. 'result:' .. job.id)
-  for _, field in ipairs({ 'attempt', 'lost_claim', 'earlier', 'ran' }) do -- every attempt's marker is used once
+  for _, field in ipairs({ 'attempt', 'maybe_claimed_at', 'earlier', 'ran' }) do -- every attempt's marker is used once
     if job[field] then redis.call('HSET', job_key(q, job.id), field, job[field]) end
   end
 end
@@ -127,7 +127,8 @@ local function fields_of(written, options)
       fields[#fields + 1] = value
     end
   end
-  for name, value in pairs({ batch = written.batch ~= NO_BATCH and written.batch or nil, charged = written.payer }) do
+  for name, value in pairs({ batch = written.batch ~= NO_BATCH and written.batch or nil,
+    quota_owner = written.payer }) do
     fields[#fields + 1] = name
     fields[#fields + 1] = value
   end
@@ -198,7 +199,7 @@ local function body(q)
     redis.call('HINCRBY', q.prefix .. 'counters', 'refused_by_quota', #found.fresh)
     return redis.error_reply(refusal)
   end
-  for _, id in ipairs(found.again) do redis.call('HDEL', job_key(q, id), 'given_up') end
+  for _, id in ipairs(found.again) do redis.call('HDEL', job_key(q, id), 'upload_abandoned') end
   if #found.fresh == 0 then return reply end
 
   local written = { batch = batch, payer = payer, canary_left = canary_left, canary_jobs = 0, lanes = {}, names = {},

@@ -41,9 +41,9 @@ local function miss(id, run_id, joined, due)
   return 1
 end
 
-local function miss_stray(run_id)
-  local since = string.match(redis.call('HGET', q.prefix .. 'strays', run_id) or '', '^%S+ %d+ (%d+)')
-  local due = redis.call('ZSCORE', q.prefix .. 'stray_looks', run_id)
+local function miss_orphan(run_id)
+  local since = string.match(redis.call('HGET', q.prefix .. 'orphans', run_id) or '', '^%S+ %d+ (%d+)')
+  local due = redis.call('ZSCORE', q.prefix .. 'orphan_polls', run_id)
   if not since or not due then return 0 end
   if tonumber(since) > before then return 2 end
   look_now(orphans, due, run_id)
@@ -52,8 +52,8 @@ end
 
 for i = 5, #q.args, 2 do
   local id, run_id = q.args[i], q.args[i + 1]
-  reply[#reply + 1] = id == '' and miss_stray(run_id) or miss(id, run_id, joined_at[i], due_at[i])
+  reply[#reply + 1] = id == '' and miss_orphan(run_id) or miss(id, run_id, joined_at[i], due_at[i])
 end
 in_parts('ZADD', POLL, listed)
-in_parts('ZADD', q.prefix .. 'stray_looks', orphans)
+in_parts('ZADD', q.prefix .. 'orphan_polls', orphans)
 return reply

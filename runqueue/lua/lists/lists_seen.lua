@@ -1,6 +1,7 @@
--- use: strays
+-- use: orphans
 -- Records what a list of live runs showed: changed statuses, and orphan runs that are still live.
--- ARGV  now_us, stray_after_us (orphan runs: no sooner poll), max_run_us, max_workflow_us (that of workflow runs), then 3 a
+-- ARGV  now_us, orphan_after_us (orphan runs: no sooner poll), max_run_us, max_workflow_us (that of workflow runs),
+-- then 3 a
 --       run: id ('' = an orphan run), run_id, run_status
 -- Reply: how many were written
 local after, max_run, max_workflow, written, looks = tonumber(q.args[2]), tonumber(q.args[3]), tonumber(q.args[4]), 0,
@@ -14,10 +15,10 @@ local function see(i)
       written = written + 1
     end
   else
-    local job_id, since = string.match(redis.call('HGET', q.prefix .. 'strays', run_id) or '', '^(%S+) %d+ (%d+)')
-    if since and redis.call('ZSCORE', q.prefix .. 'stray_looks', run_id) then
+    local job_id, since = string.match(redis.call('HGET', q.prefix .. 'orphans', run_id) or '', '^(%S+) %d+ (%d+)')
+    if since and redis.call('ZSCORE', q.prefix .. 'orphan_polls', run_id) then
       -- Its last poll comes when no run is that old: poll_claim.lua frees its slot then.
-      local last = strays.ends_at(q, run_id, job_id, tonumber(since), max_run, max_workflow)
+      local last = orphans.ends_at(q, run_id, job_id, tonumber(since), max_run, max_workflow)
       looks[#looks + 1] = int(math.min(q.now + after, last))
       looks[#looks + 1] = run_id
       written = written + 1
@@ -25,5 +26,5 @@ local function see(i)
   end
 end
 for i = 5, #q.args, 3 do see(i) end
-in_parts('ZADD', q.prefix .. 'stray_looks', looks)
+in_parts('ZADD', q.prefix .. 'orphan_polls', looks)
 return written

@@ -11,13 +11,13 @@ if not budgets.are_any(q) then return reply end
 local function next_check(what)
   local key = string.match(what, '^key:(.*)$')
   return redis.call('ZSCORE', q.prefix .. (key and 'held_keys' or 'held_budgets'), key or what)
-    or redis.call('ZSCORE', q.prefix .. 'asides', what)
+    or redis.call('ZSCORE', q.prefix .. 'deferred_for', what)
 end
 
 local function add(scope, what, text)
   local state = budgets.read(q, scope, what)
   local record = state.record
-  for _, value in ipairs({ scope, what, text, int(record.ends or 0), int(state.spent), int(state.guessed),
+  for _, value in ipairs({ scope, what, text, int(record.ends or 0), int(state.spent), int(state.estimated),
     int(state.live), string.format('%.3f', state.committed),
     record.runs > 0 and string.format('%.3f', record.taken / record.runs) or '',
       int(tonumber(next_check(what) or 0)) }) do

@@ -5,7 +5,8 @@
 --       under way, the stages of its active consumers (with a space between them) }
 local boards, reply = {}, { int(q.now) }
 for kind in string.gmatch(q.args[3], '%S+') do
-  for _, name in ipairs(redis.call('ZRANGEBYSCORE', q.prefix .. 'board:' .. kind, '(' .. int(q.now), '+inf')) do
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', q.prefix .. 'active_consumers:' .. kind, '(' .. int(q.now),
+    '+inf')) do
     boards[name] = (boards[name] and boards[name] .. ' ' or '') .. kind
   end
 end

@@ -3,7 +3,7 @@
 -- Reads the groups with the longest lines of ready jobs, paused ones first.
 -- ARGV  now_us, groups to check, at most, lanes to check of each, at most, how many of them to return
 -- Reply { how many groups have a line or settings (of those checked), per group: name, jobs in line, live,
---         cap (0 = none), paused (0 | 1) }
+--         max_concurrent (0 = none), paused (0 | 1) }
 -- A line is the jobs in the lanes that claims take from: those of held batches do not count, and canceled jobs that no
 -- claim has skipped yet do not make it longer than the group's ready jobs.
 local most, lanes_each, count = tonumber(q.args[2]), tonumber(q.args[3]), tonumber(q.args[4])
@@ -25,8 +25,8 @@ local function is_before(a, b)
 end
 
 local function measure(line)
-  local f = redis.call('HMGET', lanes.group_key(q, line.group), 'live', 'cap', 'paused')
-  line.live, line.cap, line.paused = tonumber(f[1] or 0), tonumber(f[2] or 0), f[3] and 1 or 0
+  local f = redis.call('HMGET', lanes.group_key(q, line.group), 'live', 'max_concurrent', 'paused')
+  line.live, line.max_concurrent, line.paused = tonumber(f[1] or 0), tonumber(f[2] or 0), f[3] and 1 or 0
   local ready, standing = math.max(0, line.length - line.live), 0
   if ready > 0 then
     groups.each_running_lane(q, line.group, lanes_each, function(lane)
@@ -56,7 +56,7 @@ table.sort(measured, is_before)
 local reply = { #lines }
 for i = 1, math.min(count, #measured) do
   local line = measured[i]
-  for _, value in ipairs({ line.group, line.length, line.live, line.cap, line.paused }) do
+  for _, value in ipairs({ line.group, line.length, line.live, line.max_concurrent, line.paused }) do
     reply[#reply + 1] = value
   end
 end

@@ -2,12 +2,12 @@
 -- flags: no-writes
 -- The account's statistics. ARGV  now_us
 -- Reply names and values: now; counters, limits and meta (each as HGETALL); oldest_ready (us, 0 none); processes (alive);
---       strays (orphan runs) and strays_live (those that take a slot); pace (submissions a second while a 429 slows them
---       down, '' else) and full_pace (by the limits alone, 0 no limit); permitted (submissions and calls permitted now, -1
---       no limit); capacity; in_line (jobs by priority, 0 to 3); claimable (those that a claim might take now);
+--       orphans (orphan runs) and orphans_live (those that take a slot); pace (submissions a second while a 429 slows
+--       them down, '' else) and full_pace (by the limits alone, 0 no limit); permitted (submissions and calls permitted
+--       now, -1 no limit); capacity; in_line (jobs by priority, 0 to 3); claimable (those that a claim might take now);
 --       refused_lines; quarantined (how many, changes.lua, and the first ten); waits_for (why nothing is submitted,
 --       waits.lua); waited_for (keys, groups and batches at whose limits or budgets jobs wait); jobs_wait_for (what jobs
---       wait for where none is in line: ready ones, and those put aside for a budget)
+--       wait for where none is in line: ready ones, and those deferred for a budget)
 -- The line is walked in at most 128 lanes: the cost does not grow with the number of jobs, groups or batches.
 local LANES = 128
 local limit = limits.read(q)
@@ -64,10 +64,10 @@ return {
   'now', int(q.now), 'counters', redis.call('HGETALL', q.prefix .. 'counters'),
   'limits', redis.call('HGETALL', q.prefix .. 'limits'), 'meta', redis.call('HGETALL', q.meta),
   'oldest_ready', int(oldest), 'processes', redis.call('ZCOUNT', q.prefix .. 'processes', '(' .. int(q.now), '+inf'),
-  'strays', redis.call('HLEN', q.prefix .. 'strays'), 'strays_live', redis.call('ZCARD', q.prefix .. 'stray_looks'),
-  'pace', limit.dispatch ~= limit.full_dispatch and string.format('%.3f', limit.dispatch) or '',
-  'full_pace', string.format('%.6f', limit.full_dispatch),
-  'permitted', { permitted('dispatch', limit.dispatch), permitted('request', limit.requests_per_second) },
+  'orphans', redis.call('HLEN', q.prefix .. 'orphans'), 'orphans_live', redis.call('ZCARD', q.prefix .. 'orphan_polls'),
+  'pace', limit.submissions ~= limit.full_submissions and string.format('%.3f', limit.submissions) or '',
+  'full_pace', string.format('%.6f', limit.full_submissions),
+  'permitted', { permitted('submission', limit.submissions), permitted('request', limit.requests_per_second) },
   'capacity', capacity.read(q), 'in_line', in_line, 'claimable', claimable,
   'refused_lines', type(refused) == 'number' and refused or 0,
   'quarantined', { redis.call('ZCARD', q.prefix .. 'quarantined'),

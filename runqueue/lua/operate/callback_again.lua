@@ -1,7 +1,7 @@
 -- use: batches
--- Makes given up callbacks of a batch due again, as if never tried, under their former ids.
+-- Makes abandoned callbacks of a batch due again, as if never tried, under their former ids.
 -- ARGV  now_us, batch, url ('' = the former one), asked (unique for each request: a repeated call must not resend
---       what was given up since)
+--       what was abandoned since)
 -- Reply how many are due (in a repeated call: were), or nil = no such batch
 local batch, url, asked = q.args[2], q.args[3], q.args[4]
 local key = batches.key(q, batch)
@@ -11,7 +11,7 @@ local before, done = string.match(f[3] or '', '^(%S+) (%d+)$')
 if before == asked then return tonumber(done) end
 local again = 0
 for _, field in ipairs(redis.call('HKEYS', key)) do
-  local event = string.match(field, '^gave_up:(%S+)$')
+  local event = string.match(field, '^abandoned:(%S+)$')
   if event then
     redis.call('HSET', key, 'callback:' .. event, '0 ' .. redis.call('HGET', key, field))
     redis.call('HDEL', key, field)
@@ -23,6 +23,8 @@ redis.call('HSET', key, 'callbacks:asked', asked .. ' ' .. int(again))
 if again > 0 then
   if url ~= '' then redis.call('HSET', key, 'callback_url', url) end
   redis.call('HINCRBY', key, 'callbacks:pending', again)
-  if redis.call('HINCRBY', key, 'callbacks:gave_up', -again) <= 0 then redis.call('HDEL', key, 'callbacks:gave_up') end
+  if redis.call('HINCRBY', key, 'callbacks:abandoned', -again) <= 0 then
+    redis.call('HDEL', key, 'callbacks:abandoned')
+  end
 end
 return again

@@ -16,9 +16,9 @@ local function is_of(what, group, batch, keys)
 end
 
 local function has_it(what, member)
-  local run_id = string.match(member, '^stray (.*)$')
+  local run_id = string.match(member, '^orphan (.*)$')
   if run_id then
-    local takes = redis.call('HGET', q.prefix .. 'stray_takes', run_id)
+    local takes = redis.call('HGET', q.prefix .. 'orphan_takes', run_id)
     local group, batch, keys = string.match(takes or '', '^(%S+) (%S+) %S+ ?(.*)$')
     return group and is_of(what, group, batch, keys)
   end

@@ -1,5 +1,5 @@
 -- use: counters job_record deliveries
--- Receivers confirm that they have a job's result: pending | gave_up | unknown → delivered.
+-- Receivers confirm that they have a job's result: pending | abandoned | unknown → delivered.
 -- ARGV  now_us, then ids
 -- Reply per job: 1 = it is delivered (now or before), 0 = the job has not ended, or has no webhook, -1 = no
 --       such job

@@ -1,5 +1,5 @@
 -- use: changes job_record webhooks
--- Sends webhooks again, or for the first time to another address: delivered | gave_up | unknown | pending →
+-- Sends webhooks again, or for the first time to another address: delivered | abandoned | unknown | pending →
 -- pending, due at once, as if never tried. The outcome of a try from before does not count.
 -- ARGV  now_us, url ('' = the former one), asked (unique for each request: a repeated call must not resend what was
 --       sent since), then ids
@@ -19,14 +19,14 @@ local function record(i)
     local before = webhooks.delivery_index(job)
     if before then redis.call('ZREM', q.prefix .. before, id) end
     -- A webhook for our receiver only, or for none, goes to the given address.
-    if job.via ~= 'watch' then
-      job.via = 'relay'
-      redis.call('HSET', job_key(q, id), 'via', 'relay')
+    if job.webhook_route ~= 'watch' then
+      job.webhook_route = 'relay'
+      redis.call('HSET', job_key(q, id), 'webhook_route', 'relay')
     end
     webhooks.count_delivery(q, job, 'pending')
     redis.call('HSET', job_key(q, id), 'delivery', 'pending', 'forced', int(q.now), 'asked', asked)
-    redis.call('HDEL', job_key(q, id), 'tries', 'told', 'told_error', 'told_at', 'sending')
-    if job.via == 'relay' then
+    redis.call('HDEL', job_key(q, id), 'tries', 'delivery_status', 'delivery_error', 'delivery_at', 'sending')
+    if job.webhook_route == 'relay' then
       redis.call('HINCRBY', job_key(q, id), 'looks', 1) -- which identifies a try from before
     else
       redis.call('HDEL', job_key(q, id), 'looks')

@@ -1,4 +1,4 @@
--- use: counters lanes changes job_record webhooks files jobs trail
+-- use: counters lanes changes job_record webhooks files jobs history
 -- Submits ended jobs again: dead | failed | canceled → ready. The attempt number keeps growing, since every attempt's
 -- marker is used once; the runs that max_attempts bounds are counted from 0 (the former ones: `past_runs`).
 -- ARGV  now_us, then 3 a job: id, attempt, ended_us (as they were seen: repeated later, it must not submit
@@ -8,7 +8,8 @@
 --       4 = its request was dropped: it ended before it was submitted (counters.lua)
 local AGAIN = { dead = true, failed = true, canceled = true }
 local FORGET = { 'reason', 'ended', 'cancel', 'cancel_since', 'deadline', 'runs', 'deaths', 'run_id',
-  'run_status', 'started', 'slot', 'via', 'delivery', 'tries', 'told', 'told_error', 'told_at', 'looks', 'signed',
+  'run_status', 'started', 'slot', 'webhook_route', 'delivery', 'tries', 'delivery_status', 'delivery_error',
+    'delivery_at', 'looks', 'signed',
   'url', 'forced', 'sending', 'asked', 'missed',
   'put_off', 'occupied' }
 local reply = {}
@@ -43,7 +44,7 @@ local function record(i)
     if job.batch ~= NO_BATCH then
       redis.call('SADD', q.prefix .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)
     end
-    trail.add(q, job, 'replayed', 'it was ' .. job.state .. (job.run_id and ', its run ' .. job.run_id or ''))
+    history.add(q, job, 'replayed', 'it was ' .. job.state .. (job.run_id and ', its run ' .. job.run_id or ''))
     -- Its last run's entry and result are removed; its orphan runs stay.
     job_record.keep_earlier(q, job)
     webhooks.drop_delivery(q, job)
@@ -51,7 +52,7 @@ local function record(i)
     redis.call('DEL', q.prefix .. 'result:' .. id)
     redis.call('HDEL', job_key(q, id), unpack(FORGET))
     if past > 0 then redis.call('HSET', job_key(q, id), 'past_runs', int(past)) end
-    if job.run_id then redis.call('HDEL', job_key(q, id), 'lost_claim') end -- its possible further run
+    if job.run_id then redis.call('HDEL', job_key(q, id), 'maybe_claimed_at') end -- its possible extra run
     counters.count_state(q, job, 'ready')
     redis.call('HSET', job_key(q, id), 'state', 'ready', 'ready_at', int(q.now))
     lanes.push(q, job.priority, job.group, lanes.of(job), { id }, false)

@@ -5,14 +5,14 @@
 -- Reply: the budget before ('' = none)
 -- Error MANY budgets <most>: so many scopes have budgets already.
 local MOST = 1000
-local BUDGETS, HELD, ASIDES = q.prefix .. 'budgets', q.prefix .. 'held_budgets', q.prefix .. 'asides'
+local BUDGETS, HELD, DEFERRED_FOR = q.prefix .. 'budgets', q.prefix .. 'held_budgets', q.prefix .. 'deferred_for'
 local scope, budget = q.args[2], q.args[3]
 local before = redis.call('HGET', BUDGETS, scope)
 if not before and budget ~= '' and redis.call('HLEN', BUDGETS) >= MOST then
   return redis.error_reply('MANY budgets ' .. MOST)
 end
 
-local commits = {} -- by what the scope is for: { live job or 'stray <run>', its max_steps, … }
+local commits = {} -- by what the scope is for: { live job or 'orphan <run>', its max_steps, … }
 local function commit(member, group, batch, keys, max_steps)
   if not max_steps then return end
   local function add(what)
@@ -39,10 +39,10 @@ local function commit_live()
   for _, process in ipairs(redis.call('ZRANGE', q.prefix .. 'processes', 0, -1)) do
     commit_jobs('claims:' .. process)
   end
-  local takes = redis.call('HGETALL', q.prefix .. 'stray_takes')
+  local takes = redis.call('HGETALL', q.prefix .. 'orphan_takes')
   for i = 1, #takes, 2 do
     local group, batch, max_steps, keys = string.match(takes[i + 1], '^(%S+) (%S+) (%S+) ?(.*)$')
-    if group then commit('stray ' .. takes[i], group, batch, keys, tonumber(max_steps) and max_steps) end
+    if group then commit('orphan ' .. takes[i], group, batch, keys, tonumber(max_steps) and max_steps) end
   end
   for what, members in pairs(commits) do
     local key, sum = q.prefix .. 'max_steps:' .. what, 0
@@ -69,6 +69,6 @@ if string.sub(scope, 1, 4) == 'key:' then
 else
   redis.call('ZADD', HELD, 'XX', int(q.now), scope)
 end
-redis.call('ZADD', ASIDES, 'XX', int(q.now), scope) -- of a pattern's keys: when they are due
+redis.call('ZADD', DEFERRED_FOR, 'XX', int(q.now), scope) -- of a pattern's keys: when they are due
 lanes.wake(q)
 return before or ''

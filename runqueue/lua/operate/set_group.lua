@@ -1,16 +1,18 @@
 -- use: lanes groups paused_groups
 -- Sets a group's share of the account, from now on: how many jobs of it may have a slot, and whether it is paused.
--- ARGV  now_us, group, cap ('' = as it is, 0 = none), paused ('' = as it is, 0 | 1)
--- Reply { cap (0 = none), paused (0 | 1), live, whether ready jobs wait (0 | 1) }
-local group, cap, paused = q.args[2], q.args[3], q.args[4]
+-- ARGV  now_us, group, max_concurrent ('' = as it is, 0 = none), paused ('' = as it is, 0 | 1)
+-- Reply { max_concurrent (0 = none), paused (0 | 1), live, whether ready jobs wait (0 | 1) }
+local group, most, paused = q.args[2], q.args[3], q.args[4]
 local key = lanes.group_key(q, group)
-if cap == '0' then redis.call('HDEL', key, 'cap') elseif cap ~= '' then redis.call('HSET', key, 'cap', cap) end
+if most == '0' then redis.call('HDEL', key, 'max_concurrent') elseif most ~= '' then
+  redis.call('HSET', key, 'max_concurrent', most)
+end
 if paused == '0' then
   redis.call('HDEL', key, 'paused')
 elseif paused == '1' then
   redis.call('HSET', key, 'paused', '1')
 end
-local f = redis.call('HMGET', key, 'cap', 'paused', 'live')
+local f = redis.call('HMGET', key, 'max_concurrent', 'paused', 'live')
 paused_groups.list(q, group, f[2])
 if f[1] or f[2] then
   redis.call('SADD', q.prefix .. 'groups', group)

@@ -1,4 +1,4 @@
--- use: lanes changes job_record jobs trail key_limits
+-- use: lanes changes job_record jobs history key_limits
 -- A person decides on unconfirmed jobs: → ready (there is no run) or dead (the search ends).
 -- ARGV  now_us, 'resubmit' | 'fail', reason (shown on the dead ones), then 2 a job: id, attempt (whose answer
 --       was lost: repeated later, it must not decide on another one)
@@ -18,9 +18,9 @@ local function record(i)
     jobs.no_longer_unconfirmed(q, job)
     if what == 'resubmit' then
       key_limits.give_back_rate(q, job)
-      trail.add(q, job, 'resubmitted', 'a person said that it has no run')
+      history.add(q, job, 'resubmitted', 'a person said that it has no run')
       if job.deaths > 0 then redis.call('HDEL', job_key(q, job.id), 'deaths') end
-      job.deaths, job.given_up = 0, nil
+      job.deaths, job.upload_abandoned = 0, nil
       jobs.ready_again(q, job, true)
     else
       jobs.end_without_run(q, job, reason)

@@ -13,8 +13,8 @@ local PROCESSES, process = q.prefix .. 'processes', q.args[2]
 local from = q.now
 if q.may_be_set then
   clock.set_clock(q, process, tonumber(q.args[6]))
-  local is_doubtful = q.args[4] ~= '1' or redis.call('HEXISTS', q.meta, 'clock_doubt') == 1
-  if clock_is_stale(q) and is_doubtful then from = q.believed end
+  local is_uncertain = q.args[4] ~= '1' or redis.call('HEXISTS', q.meta, 'clock_ahead') == 1
+  if clock_is_stale(q) and is_uncertain then from = q.believed end
 end
 
 local is_safe = server.is_trusted(q)

@@ -1,4 +1,4 @@
--- use: lanes server clock strays
+-- use: lanes server clock orphans
 -- The leaderless ticker: the process that takes the slot sends the due messages.
 -- ARGV  now_us, process, woken (1 = a wake-up was taken: bypasses the slot, submit only), interval_us,
 --       passed_us (the process's monotonic clock: only differences count)
@@ -12,14 +12,14 @@ local LINES_A_JOB = 100 -- lines of the inbox cost no call to Skyvern: so many g
 local SEND_AGAIN = 50000
 local SWEEP_EVERY, TIDY_EVERY = 1000000, 30000000
 -- What there is of an account that is not idle.
-local RINGS = { 'ring:0', 'ring:1', 'ring:2', 'ring:3', 'listing', 'held_keys', 'held_budgets', 'asides' }
-local INDEXES = { 'poll', 'stray_looks', 'cancels', 'relays', 'watches', 'callbacks', 'inbox', 'inbox:leases',
-  'reconcile', 'due', 'deadlines', 'expiring', 'canceling', 'dropping', 'unwanted' }
+local RINGS = { 'ring:0', 'ring:1', 'ring:2', 'ring:3', 'listing', 'held_keys', 'held_budgets', 'deferred_for' }
+local INDEXES = { 'poll', 'orphan_polls', 'cancels', 'relays', 'watches', 'callbacks', 'inbox', 'inbox:leases',
+  'reconcile', 'due', 'deadlines', 'expiring', 'canceling', 'dropping', 'ends_after_recovery' }
 
 local function active_consumers(q, kind)
-  local board = q.prefix .. 'board:' .. kind
-  redis.call('ZREMRANGEBYSCORE', board, '-inf', int(q.now))
-  return redis.call('ZCARD', board)
+  local consumers = q.prefix .. 'active_consumers:' .. kind
+  redis.call('ZREMRANGEBYSCORE', consumers, '-inf', int(q.now))
+  return redis.call('ZCARD', consumers)
 end
 
 -- How many members of an index are due.
@@ -42,7 +42,7 @@ end
 -- Ready jobs that a claim could take, counted no further than `enough`: lanes of the ring, none held. If the first
 -- lanes do not decide it, any ready job may be one: a claim checks, and takes out lanes that it cannot take from.
 local function claimable(q, enough)
-  local found, visited = due_in(q, 'held_keys') + due_in(q, 'held_budgets') + due_in(q, 'asides'), 0
+  local found, visited = due_in(q, 'held_keys') + due_in(q, 'held_budgets') + due_in(q, 'deferred_for'), 0
   for priority = 0, 3 do
     for _, group in ipairs(redis.call('ZRANGE', q.prefix .. 'ring:' .. priority, 0, MAX_LANES - 1)) do
       local names = redis.call('LRANGE', lanes.list_key(q, priority, group), 0, MAX_LANES - 1)
@@ -62,9 +62,9 @@ end
 
 local function may_submit(q, paused, hold_until)
   if paused or tonumber(hold_until or 0) > q.now then return false end
-  local cap = redis.call('HMGET', q.prefix .. 'limits', 'live:concurrent_runs', 'env:concurrent_runs')
-  cap = tonumber(cap[1] or cap[2] or 0)
-  return cap == 0 or strays.slots_taken(q) < cap
+  local limit = redis.call('HMGET', q.prefix .. 'limits', 'live:concurrent_runs', 'env:concurrent_runs')
+  limit = tonumber(limit[1] or limit[2] or 0)
+  return limit == 0 or orphans.slots_taken(q) < limit
 end
 
 local function send(q, reply, kind, n)
@@ -82,7 +82,7 @@ end
 
 -- Acts on a wake-up. The clock is left to the ticks.
 local function wake(q, process)
-  local owner = redis.call('ZREVRANGE', q.prefix .. 'board:submit', 0, 0, 'WITHSCORES')
+  local owner = redis.call('ZREVRANGE', q.prefix .. 'active_consumers:submit', 0, 0, 'WITHSCORES')
   if owner[1] and tonumber(owner[2]) > q.now then
     if owner[1] == process then return { 'wake', int(q.now) } end
     local own = q.prefix .. 'wake:' .. owner[1]
@@ -106,7 +106,7 @@ local function send_stages(q, reply, meta)
   if are_any(q, RINGS) and may_submit(q, meta[4], meta[2]) then
     send_for(q, reply, 'submit', claimable(q, alive * JOBS_A_CONSUMER), alive)
   end
-  send_for(q, reply, 'poll', due_in(q, 'poll') + due_in(q, 'stray_looks'), alive)
+  send_for(q, reply, 'poll', due_in(q, 'poll') + due_in(q, 'orphan_polls'), alive)
   if meta[5] == '1' and math.max(tonumber(meta[6] or 0), tonumber(meta[7] or 0)) <= q.now then
     send(q, reply, 'list', 1 - active_consumers(q, 'list'))
   end
@@ -125,7 +125,7 @@ local function needs_sweep(q, meta, is_idle)
   if since <= SWEEP_EVERY then return false end
   return due_in(q, 'processes') > 0 or (not is_idle and (meta[8] or meta[9]
     or due_in(q, 'due') > 0 or due_in(q, 'deadlines') > 0 or due_in(q, 'expiring') > 0
-    or are_any(q, { 'canceling', 'listing', 'dropping', 'unwanted' })))
+    or are_any(q, { 'canceling', 'listing', 'dropping', 'ends_after_recovery' })))
 end
 
 local function body(q)

@@ -9,26 +9,27 @@ local reply = { int(q.now) }
 local function read(id)
   local record = redis.call('HGETALL', job_key(q, id))
   if #record == 0 then return false end
-  local via = redis.call('HMGET', job_key(q, id), 'delivery', 'via')
-  if via[1] == 'pending' then
-    local due = redis.call('ZSCORE', q.prefix .. (via[2] == 'relay' and 'relays' or 'watches'), id)
+  local route = redis.call('HMGET', job_key(q, id), 'delivery', 'webhook_route')
+  if route[1] == 'pending' then
+    local due = redis.call('ZSCORE', q.prefix .. (route[2] == 'relay' and 'relays' or 'watches'), id)
     record[#record + 1] = 'next_try'
     record[#record + 1] = due or int(q.now)
   end
   local body = redis.call('GET', q.prefix .. 'body:' .. id) or ''
   local f = redis.call('HMGET', job_key(q, id), 'batch', 'state', 'keys', 'priority', 'group', 'canary', 'run_at',
-    'on_unconfirmed', 'aside', 'max_steps')
+    'on_unconfirmed', 'deferred', 'max_steps')
   local batch = f[1]
   local why = waits.of_job(q, { id = id, batch = batch or NO_BATCH, state = f[2], keys = f[3] or nil,
-    priority = f[4] or '2', group = f[5] or 'default', canary = f[6], run_at = f[7], on_unconfirmed = f[8] or nil, is_aside = f[9],
+    priority = f[4] or '2', group = f[5] or 'default', canary = f[6], run_at = f[7], on_unconfirmed = f[8] or nil,
+      is_deferred = f[9],
     max_steps = tonumber(f[10] or nil) or false })
   local held = batch and redis.call('HGET', q.prefix .. 'batch:' .. batch, 'held') or ''
   local result = q.args[2] == '1' and packed.stored_result(q, id) or ''
   return { record, string.match(body, '^[^\n]*'), held or '', result, why }
 end
 for i = 3, #q.args do
-  local is_sound, found = pcall(read, q.args[i])
-  if not is_sound then found = words_of(found) .. ' (job ' .. q.args[i] .. ')' end
+  local is_valid, found = pcall(read, q.args[i])
+  if not is_valid then found = words_of(found) .. ' (job ' .. q.args[i] .. ')' end
   reply[#reply + 1] = found
 end
 return reply

@@ -11,13 +11,13 @@ local start = score and redis.call('ZCARD', BATCHES) - paging.entries_before(BAT
 local found = redis.call('ZREVRANGE', BATCHES, start, start + count, 'WITHSCORES')
 local reply = { '', int(q.now) }
 for i = 1, math.min(#found, 2 * count), 2 do
-  local is_sound, read = pcall(function()
+  local is_valid, read = pcall(function()
     return { redis.call('HGETALL', batches.key(q, found[i])), batches.size(q, found[i]), waits.of_batch(q, found[i]) }
   end)
   reply[#reply + 1] = found[i]
-  reply[#reply + 1] = is_sound and read[1] or words_of(read) .. ' (batch ' .. found[i] .. ')'
-  reply[#reply + 1] = is_sound and read[2] or 0
-  reply[#reply + 1] = is_sound and read[3] or {}
+  reply[#reply + 1] = is_valid and read[1] or words_of(read) .. ' (batch ' .. found[i] .. ')'
+  reply[#reply + 1] = is_valid and read[2] or 0
+  reply[#reply + 1] = is_valid and read[3] or {}
 end
 if #found > 2 * count then reply[1] = found[2 * count] .. ' ' .. found[2 * count - 1] end
 return reply

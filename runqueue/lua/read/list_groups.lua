@@ -2,11 +2,11 @@
 -- flags: no-writes
 -- Reads the present state of groups.
 -- ARGV  now_us, then the names
--- Reply per group: name, cap (0 = none), paused (0 | 1), live, whether ready jobs wait
+-- Reply per group: name, max_concurrent (0 = none), paused (0 | 1), live, whether ready jobs wait
 local names = { unpack(q.args, 2) }
 local loads, reply = groups.loads_of(q, names), {}
 for _, group in ipairs(names) do
-  local f = redis.call('HMGET', lanes.group_key(q, group), 'cap', 'paused', 'live')
+  local f = redis.call('HMGET', lanes.group_key(q, group), 'max_concurrent', 'paused', 'live')
   local live = tonumber(f[3] or 0)
   for _, value in ipairs({ group, tonumber(f[1] or 0), f[2] and 1 or 0, live,
     groups.group_waits(q, group, loads[group] - live) and 1 or 0 }) do

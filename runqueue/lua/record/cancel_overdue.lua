@@ -1,4 +1,4 @@
--- use: job_record trail
+-- use: job_record history
 -- Cancels runs that took longer than allowed, if each is still its job's: a late call ends no later run, and no waiting
 -- job.
 -- ARGV  now_us, then 4 a job: id, attempt, run_id, why (what the job fails with)
@@ -10,7 +10,7 @@ local function record(i)
     and job.run_id == q.args[i + 2]) then
     return
   end
-  if redis.call('HSETNX', job_key(q, job.id), 'cancel', why) == 1 then trail.add(q, job, 'cancel_asked', why) end
+  if redis.call('HSETNX', job_key(q, job.id), 'cancel', why) == 1 then history.add(q, job, 'cancel_asked', why) end
   redis.call('ZADD', q.prefix .. 'cancels', 'NX', int(q.now), job.id)
   known = known + 1
 end

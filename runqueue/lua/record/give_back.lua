@@ -1,4 +1,4 @@
--- use: counters limits holds job_record jobs trail key_limits
+-- use: counters limits holds job_record jobs history key_limits
 -- A job whose submission surely created no run goes back to the head of its lane, at no cost (nor of its keys' rates):
 -- submitting | unconfirmed → ready (canceled if that was asked for, dead if its time was up meanwhile).
 -- Also from unconfirmed: the only process that had this attempt reports late, but for certain, that no run came of it.
@@ -22,7 +22,7 @@ local function try_later(job)
   local wait = not job.cancel and jobs.put_off(q, job, MOST_TRIES)
   if not wait then return jobs.end_without_run(q, job, reason) end
   local start = q.now + math.max(wait_us, wait)
-  redis.call('HDEL', job_key(q, job.id), 'process', 'claim_date')
+  redis.call('HDEL', job_key(q, job.id), 'process', 'claimed_server_time')
   counters.count_state(q, job, 'scheduled')
   redis.call('HSET', job_key(q, job.id), 'state', 'scheduled', 'run_at', int(start), 'reason', reason)
   redis.call('ZADD', q.prefix .. 'due', int(start), job.id)
@@ -59,10 +59,10 @@ local function slow_down()
   local limit = limits.read(q)
   local top = named
   if not top then
-    top = limit.dispatch
+    top = limit.submissions
     if top == 0 then top = math.max(tonumber(f[2] or 0), tonumber(f[3] or 0), 1) end
   end
-  if limit.full_dispatch > 0 then top = math.min(top, limit.full_dispatch) end
+  if limit.full_submissions > 0 then top = math.min(top, limit.full_submissions) end
   redis.call('HSET', q.meta, 'pace_top', string.format('%.4f', math.max(top, limits.SLOWEST)), 'pace_at', int(q.now),
     'pace_named', named and '1' or '0', 'pace_cut',
     string.format('%.2f', f[1] and limits.FURTHER_CUT or limits.FIRST_CUT))
@@ -79,8 +79,8 @@ local function record(i)
       redis.call('HDEL', job_key(q, job.id), 'died')
     end
     key_limits.give_back_rate(q, job)
-    if why ~= 'void' then trail.add(q, job, 'given_back', why .. (reason ~= '' and ': ' .. reason or '')) end
-    if why == 'later' and not job.given_up then try_later(job) else jobs.ready_again(q, job, true) end
+    if why ~= 'void' then history.add(q, job, 'given_back', why .. (reason ~= '' and ': ' .. reason or '')) end
+    if why == 'later' and not job.upload_abandoned then try_later(job) else jobs.ready_again(q, job, true) end
     probe_is_back = probe_is_back or holds.is_probe(q, job.id)
     given = given + 1
     reply[at] = 1

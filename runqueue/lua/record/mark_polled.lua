@@ -11,7 +11,7 @@ local function record(i)
   if f and f[1] == 'running' and f[2] == q.args[i + 1] then
     local after, begun = tonumber(q.args[i + 3]), tonumber(q.args[i + 4])
     if begun > 0 then redis.call('HSET', job_key(q, q.args[i]), 'begun', int(begun)) end
-    if webhooks.comes_to_us({ via = f[3] }) and trust.grace(q) > 0 then
+    if webhooks.comes_to_us({ webhook_route = f[3] }) and trust.grace(q) > 0 then
       local since = math.max(tonumber(f[4]), tonumber(f[6] or 0), begun)
       local left = f[5] and since + tonumber(f[5]) - q.now or math.huge
       after = math.max(after, math.min(math.floor((q.now - tonumber(f[4])) / 4), left))

@@ -1,7 +1,7 @@
 -- use: counters batches
--- Records the outcomes of callbacks: delivered, given up, or another try.
+-- Records the outcomes of callbacks: delivered, abandoned, or another try.
 -- ARGV  now_us, then 7 a callback: batch, event, tries (as they were when it was taken), verdict ('again' | 'delivered'
---       | 'gave_up'), was_tried (0 | 1), error, wait_us (until the next try, counts with 'again')
+--       | 'abandoned'), was_tried (0 | 1), error, wait_us (until the next try, counts with 'again')
 -- Reply per callback: 1 = recorded, 0 = it does not wait any more, or was recorded before
 local CALLBACKS = q.prefix .. 'callbacks'
 local reply = {}
@@ -11,7 +11,7 @@ local function end_callback(batch, event, verdict, happened_at)
   redis.call('HDEL', key, 'callback:' .. event)
   redis.call('ZREM', CALLBACKS, batch .. ' ' .. event)
   -- An operator may send it again (callback_again.lua): when it happened stays.
-  if verdict == 'gave_up' then redis.call('HSET', key, 'gave_up:' .. event, happened_at) end
+  if verdict == 'abandoned' then redis.call('HSET', key, 'abandoned:' .. event, happened_at) end
   redis.call('HINCRBY', key, 'callbacks:' .. verdict, 1)
   redis.call('HINCRBY', key, 'callbacks:pending', -1)
   counters.bump(q.totals, 'callbacks:' .. verdict, 1)
@@ -32,7 +32,7 @@ local function record(i)
       redis.call('ZADD', CALLBACKS, int(q.now + tonumber(q.args[i + 6])), batch .. ' ' .. event)
     else
       -- The error is removed once all have arrived.
-      if verdict == 'delivered' and not redis.call('HGET', key, 'callbacks:gave_up') then
+      if verdict == 'delivered' and not redis.call('HGET', key, 'callbacks:abandoned') then
         redis.call('HDEL', key, 'callback_error')
       end
       end_callback(batch, event, verdict, at)

@@ -1,7 +1,8 @@
 -- use: job_record webhooks deliveries endpoints
--- Records the outcomes of webhooks that delivery_claim.lua took: pending → delivered | gave_up | unknown, or another
+-- Records the outcomes of webhooks that delivery_claim.lua took: pending → delivered | abandoned | unknown, or another
 -- try.
--- ARGV  now_us, then 13 a webhook: id, attempt, verdict ('again' | 'delivered' | 'gave_up' | 'unknown'), was_tried (0 |
+-- ARGV  now_us, then 13 a webhook: id, attempt, verdict ('again' | 'delivered' | 'abandoned' | 'unknown'), was_tried (0
+-- |
 --       1: else it was only checked), status (the receiver's answer, '' none), error, wait_us (until the next try,
 --       counts with 'again'), endpoint ('' none), answered (0 | 1: the endpoint did), signed ('' = as before) and
 --       body (as Skyvern signed it, by its API), tries and looks (as they were when it was taken)
@@ -29,9 +30,9 @@ local function record(i)
     if is_news and job.delivery == 'pending' then
       if verdict == 'again' then
         redis.call('ZADD', q.prefix .. webhooks.delivery_index(job), int(q.now + tonumber(q.args[i + 6])), id)
-        redis.call('HDEL', job_key(q, id), 'sending', 'told', 'told_error')
-        if status ~= '' then redis.call('HSET', job_key(q, id), 'told', status) end
-        if words ~= '' then redis.call('HSET', job_key(q, id), 'told_error', words) end
+        redis.call('HDEL', job_key(q, id), 'sending', 'delivery_status', 'delivery_error')
+        if status ~= '' then redis.call('HSET', job_key(q, id), 'delivery_status', status) end
+        if words ~= '' then redis.call('HSET', job_key(q, id), 'delivery_error', words) end
       else
         deliveries.end_delivery(q, id, verdict, status ~= '' and status, words)
       end

@@ -1,4 +1,4 @@
--- use: counters job_record times webhooks strays trust runs trail guesses
+-- use: counters job_record times webhooks orphans trust runs history request_matches
 -- Records webhooks of Skyvern's, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
 -- ARGV  now_us, then 11 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run is live), signed
@@ -13,9 +13,9 @@
 --       policy    followed by the policy's JSON ('' = none), the number of runs and the browser session ('' = none): a
 --                 bad end of a job that may be run again, by its policy or since its session was occupied. The end is
 --                 not recorded; call with final = 1, or retry_run.lua. Otherwise it is polled
---       stray     the job has moved on, or the attempt's claim is not known: the run is an orphan run
---       other     the run is another job's, or of an earlier life of its key: nothing was recorded. A guess
---                 (lib/runs/guesses.lua) of either of the two jobs is corrected
+--       orphan     the job has moved on, or the attempt's claim is not known: the run is an orphan run
+--       other     the run is another job's, or of an earlier life of its key: nothing was recorded. A match by request
+--                 (lib/runs/request_matches.lua) of either of the two jobs is corrected
 --       unknown   no such job: a run that is live, or too new for its job to be removed, is an orphan run, and the
 --                 job's once that is submitted again; an older one is not recorded
 local PER_WEBHOOK = 11
@@ -23,12 +23,13 @@ local POLICY_LEASE = 15000000
 local KEPT = 6 * DAY -- a job's record stays for a day longer: one whose run is newer than this was lost
 local reply = {}
 
--- It came to us, whatever `via` is in the record (or missing, after a lost claim): only we deliver it to the user.
+-- It came to us, whatever `webhook_route` is in the record (or missing, after a lost claim): only we deliver it to the
+-- user.
 local function came_to_us(job)
   if webhooks.comes_to_us(job) then return end
   local is_awaited = job.delivery or webhooks.has_url(redis.call('GET', q.prefix .. 'body:' .. job.id) or '')
-  job.via = is_awaited and 'relay' or 'push'
-  redis.call('HSET', job_key(q, job.id), 'via', job.via)
+  job.webhook_route = is_awaited and 'relay' or 'push'
+  redis.call('HSET', job_key(q, job.id), 'webhook_route', job.webhook_route)
   if job.delivery == 'pending' then
     redis.call('ZREM', q.prefix .. 'watches', job.id)
     redis.call('ZADD', q.prefix .. 'relays', int(q.now), job.id)
@@ -43,8 +44,8 @@ local function keep_body(job, run_id, signed, body)
   if job.run_id ~= run_id then return end
   trust.webhook_came_late(q, job)
   came_to_us(job)
-  if job.via ~= 'relay' or signed == '' then return end
-  if not job.delivery then -- the run was given up, or its record has no webhook
+  if job.webhook_route ~= 'relay' or signed == '' then return end
+  if not job.delivery then -- the run was abandoned, or its record has no webhook
     webhooks.count_delivery(q, job, 'pending')
     redis.call('HSET', job_key(q, job.id), 'delivery', 'pending')
   end
@@ -71,10 +72,10 @@ end
 
 -- A webhook cannot tell whether Redis lost the claim of an attempt that the record does not know, or nobody made it. It is
 -- believed while lost claims are searched for, and of a job that may have had one. Else the run is an orphan: the job's
--- next claim takes it (own_strays.lua), and a poll shows its end.
+-- next claim takes it (own_orphans.lua), and a poll shows its end.
 local function may_be_claimed(job, attempt)
   return attempt <= job.attempt or job.state == 'unconfirmed' or redis.call('HEXISTS', q.meta, 'recover_from') == 1
-    or redis.call('HEXISTS', job_key(q, job.id), 'lost_claim') == 1
+    or redis.call('HEXISTS', job_key(q, job.id), 'maybe_claimed_at') == 1
 end
 
 local function told_of_own(job, run_status, state, signed, final, body, run_times, reason)
@@ -106,9 +107,9 @@ local function record(i)
   local may_adopt = job and runs.adopts(q, job, attempt) and may_be_claimed(job, attempt)
   local is_known = job and (owner == id or job.run_id == run_id)
   local is_older = job and not is_known and is_from_before(id, created)
-  local taker, its_run, guess, verdict
+  local taker, its_run, matched, verdict
   if not is_known and not is_older then
-    taker, its_run, guess = guesses.correct_guess(q, job, attempt, run_id, owner, may_adopt, false)
+    taker, its_run, matched = request_matches.correct_request_match(q, job, attempt, run_id, owner, may_adopt, false)
   end
   if taker and (taker ~= job or its_run ~= run_id) then
     -- Each of two equal jobs has the other's run. The end reported here is found by polling the job that has it.
@@ -123,8 +124,8 @@ local function record(i)
     else
       if state ~= '' then
         keep_body(job, run_id, signed, body)
-        if redis.call('ZSCORE', q.prefix .. 'stray_looks', run_id) then
-          strays.is_over(q, run_id, times.steps_of(q.args[i + 9]))
+        if redis.call('ZSCORE', q.prefix .. 'orphan_polls', run_id) then
+          orphans.is_over(q, run_id, times.steps_of(q.args[i + 9]))
         end
       end
       verdict = 'duplicate'
@@ -132,7 +133,7 @@ local function record(i)
   elseif not job and state ~= '' and created < q.now - KEPT then
     verdict = 'unknown'
   elseif may_adopt or taker then
-    if job.state == 'unconfirmed' then trail.add(q, job, 'found', run_id .. ', by its webhook') end
+    if job.state == 'unconfirmed' then history.add(q, job, 'found', run_id .. ', by its webhook') end
     runs.adopt(q, job, attempt, run_id, run_status)
     came_to_us(job)
     verdict = told_of_own(job, run_status, state, signed, final, body, q.args[i + 9], q.args[i + 10])
@@ -140,15 +141,15 @@ local function record(i)
       local left_alone = verdict == 'noted' and math.max(POLICY_LEASE, trust.grace(q)) or POLICY_LEASE
       redis.call('ZADD', q.prefix .. 'poll', int(q.now + left_alone), id)
     end
-    if guess then guesses.leave_spare(q, job, attempt, guess, POLICY_LEASE) end
+    if matched then request_matches.leave_late_run(q, job, attempt, matched, POLICY_LEASE) end
   else
-    local fresh = strays.add(q, run_id, id, int(attempt), job and ('job was ' .. job.state) or 'job is gone')
+    local fresh = orphans.add(q, run_id, id, int(attempt), job and ('job was ' .. job.state) or 'job is gone')
     if state == '' and fresh then
-      redis.call('ZADD', q.prefix .. 'stray_looks', int(q.now + POLICY_LEASE), run_id)
-    elseif state ~= '' and (fresh or redis.call('ZSCORE', q.prefix .. 'stray_looks', run_id)) then
-      strays.is_over(q, run_id, times.steps_of(q.args[i + 9]))
+      redis.call('ZADD', q.prefix .. 'orphan_polls', int(q.now + POLICY_LEASE), run_id)
+    elseif state ~= '' and (fresh or redis.call('ZSCORE', q.prefix .. 'orphan_polls', run_id)) then
+      orphans.is_over(q, run_id, times.steps_of(q.args[i + 9]))
     end
-    verdict = job and 'stray' or 'unknown'
+    verdict = job and 'orphan' or 'unknown'
   end
   reply[#reply + 1] = verdict
 end

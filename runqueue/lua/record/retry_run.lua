@@ -1,6 +1,6 @@
--- use: counters job_record times jobs trust runs trail further key_limits
+-- use: counters job_record times jobs trust runs history extra_run key_limits
 -- A run ended badly, and the job's policy retries it: running → scheduled (failed or canceled if the
--- job is to end, unconfirmed if its further run may have been made: suspect_lost.lua).
+-- job is to end, unconfirmed if its extra run may have been made: mark_maybe_claimed.lua).
 -- ARGV  now_us, then 9 a job: id, attempt, run_id, run_status, reason, backoff_us, result, times (see times.lua), occupied
 --       (1: the run found its browser session occupied, and did nothing: it does not count, and the job waits as in
 --       give_back.lua. Its sixth such run ends it)
@@ -11,11 +11,11 @@ local MOST_OCCUPIED = 6
 local reply = {}
 
 local function note_again(job, status, reason)
-  trail.add(q, job, 'runs_again', job.run_id .. ' ended ' .. status .. (reason ~= '' and ': ' .. reason or ''))
+  history.add(q, job, 'runs_again', job.run_id .. ' ended ' .. status .. (reason ~= '' and ': ' .. reason or ''))
   counters.bump(q.totals, 'retried', 1)
 end
 
--- Without a further run it waits for its time, unless it is to end: a deadline that is still to come flags it then, as
+-- Without an extra run it waits for its time, unless it is to end: a deadline that is still to come flags it then, as
 -- any other job.
 local function look_on(job, status, start)
   if job.deadline and tonumber(job.deadline) <= q.now then
@@ -53,7 +53,7 @@ local function record(i)
     or (not is_occupied and tonumber(q.args[i + 5]))
   local start, code, started = wait and q.now + wait, 1, job.started
   if is_occupied then key_limits.pause_session(q, job) end
-  if further.has_further(q, job, result) then
+  if extra_run.has_extra_run(q, job, result) then
     if job.state == 'unconfirmed' then look_on(job, status, start or q.now) end
   elseif not start or job.cancel or (job.deadline and tonumber(job.deadline) <= start) then
     runs.leave_running(q, job, result)

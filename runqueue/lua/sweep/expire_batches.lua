@@ -10,7 +10,7 @@ if upload and clock_is_stale(q) then return 0 end
 -- An earlier server may have accepted the batch, and claimed the job: its run is searched; without one it is removed.
 local function look_for_run(job, lost)
   redis.call('HDEL', job_key(q, job.id), 'batch')
-  redis.call('HSET', job_key(q, job.id), 'given_up', '1')
+  redis.call('HSET', job_key(q, job.id), 'upload_abandoned', '1')
   job.batch = NO_BATCH
   jobs.look_for_lost(q, job, lost)
 end
@@ -24,7 +24,7 @@ local function take_out(batch, id)
     return
   end
   redis.call('ZREM', q.prefix .. 'due', id)
-  local f = redis.call('HMGET', job_key(q, id), 'earlier', 'files', 'lost_claim')
+  local f = redis.call('HMGET', job_key(q, id), 'earlier', 'files', 'maybe_claimed_at')
   if f[3] then return look_for_run(job, f[3]) end
   counters.bump(q.totals, job.state .. ':' .. job.priority, -1)
   if job.state == 'ready' then counters.bump(q.group_load, job.group, -1) end
@@ -73,11 +73,11 @@ local function remove(batch)
 end
 
 -- Its time is over: the outcome depends on how it ended.
-local function expire(batch, is_given_up)
+local function expire(batch, is_abandoned)
   local f = redis.call('HMGET', batches.key(q, batch), 'sealed', 'held', 'emptied')
   if f[1] ~= '0' or f[3] then
     remove(batch)
-  elseif is_given_up then
+  elseif is_abandoned then
     counters.bump(q.totals, 'batches_expired', 1)
     redis.call('HDEL', batches.key(q, batch), 'callbacks:pending') -- no callback is sent
     remove(batch)

@@ -1,4 +1,4 @@
--- use: counters board job_record jobs trail
+-- use: counters active_consumers job_record jobs history
 -- Takes over claims whose process died, or that are older than any submission can be: submitting → unconfirmed.
 -- ARGV  now_us, max_claim_age_us, limit.   Reply: how many claims were taken over
 -- A death is counted on each job that the process was submitting: one that kills its workers ends (jobs.lua). A
@@ -12,7 +12,7 @@ local function take_over(process, id, reason, died)
   local job = job_record.read(q, id)
   if not job or job.state ~= 'submitting' or job.process ~= process then return end
   jobs.to_unconfirmed(q, job, reason)
-  trail.add(q, job, 'unconfirmed', reason)
+  history.add(q, job, 'unconfirmed', reason)
   if died then
     redis.call('HINCRBY', job_key(q, id), 'deaths', 1)
     redis.call('HSET', job_key(q, id), 'died', int(job.attempt))
@@ -39,7 +39,7 @@ local function take_over_from_gone(process, died)
   end
   if redis.call('EXISTS', claims) == 0 then
     redis.call('ZREM', PROCESSES, process)
-    board.forget_process(q, process)
+    active_consumers.forget_process(q, process)
     counters.bump(q.totals, 'lease_takeovers', 1)
   end
 end

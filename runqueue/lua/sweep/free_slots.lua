@@ -15,7 +15,7 @@ local function free(id, since)
   local longest = run_limits.of(q, id, nil, tonumber(since), max_run, max_workflow)
   if tonumber(since) + math.max(longest, job and job.max_run or 0) <= q.now then
     if job and job.state == 'unconfirmed' then
-      jobs.park(q, job, since)
+      jobs.give_slot_back(q, job, since)
     else
       redis.call('ZREM', q.prefix .. 'unconfirmed', id)
     end

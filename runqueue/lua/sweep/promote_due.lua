@@ -1,5 +1,5 @@
 -- use: counters lanes changes job_record
--- Moves scheduled jobs whose time has come: scheduled → ready (canceled if its batch was). One that was put aside for a
+-- Moves scheduled jobs whose time has come: scheduled → ready (canceled if its batch was). One that was deferred for a
 -- budget (budgets.lua) has waited in its lane before: it goes to the head.
 -- ARGV  now_us, limit.   Reply: how many were due (as many as the limit = call again)
 local DUE = q.prefix .. 'due'
@@ -14,9 +14,9 @@ local function promote(id)
     redis.call('SADD', q.prefix .. 'batch_lanes:' .. job.batch, job.priority .. ':' .. job.group)
   end
   counters.count_state(q, job, 'ready')
-  redis.call('HSET', job_key(q, id), 'state', 'ready', unpack(job.was_aside and {} or { 'ready_at', int(q.now) }))
+  redis.call('HSET', job_key(q, id), 'state', 'ready', unpack(job.was_deferred and {} or { 'ready_at', int(q.now) }))
   redis.call('HDEL', job_key(q, id), 'run_at', 'reason')
-  lanes.push(q, job.priority, job.group, lanes.of(job), { id }, job.was_aside)
+  lanes.push(q, job.priority, job.group, lanes.of(job), { id }, job.was_deferred)
   ready = ready + 1
 end
 for _, id in ipairs(ids) do

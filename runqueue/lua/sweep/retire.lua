@@ -1,4 +1,4 @@
--- use: job_record strays jobs
+-- use: job_record orphans jobs
 -- Removes records whose retention is over: the record, its body, its result, its run's entry; and orphan runs.
 -- ARGV  now_us, keep_us, limit.   Reply: how many list entries were read (the limit = call again)
 -- While more than the limit is due, `retire_left` of meta has the tick ask for the next pass at once: a queue whose
@@ -16,19 +16,20 @@ end
 
 -- The job or run of an entry, and when it ended; 0 = it is not over.
 local function read_entry(id)
-  local stray = string.match(id, '^stray (.*)$')
-  local owner, since = string.match(stray and redis.call('HGET', q.prefix .. 'strays', stray) or '', '^(%S+) %d+ (%d+)')
-  if owner then return { stray = stray, owner = owner, at = tonumber(since) } end
+  local orphan = string.match(id, '^orphan (.*)$')
+  local owner, since = string.match(orphan and redis.call('HGET', q.prefix .. 'orphans', orphan) or '',
+    '^(%S+) %d+ (%d+)')
+  if owner then return { orphan = orphan, owner = owner, at = tonumber(since) } end
   local f = job_record.read_fields(q, id, job_record.RETIRED) or {}
-  return { id = id, stray = stray, state = f[1], at = ENDED[f[1]] and tonumber(f[2]) or 0,
+  return { id = id, orphan = orphan, state = f[1], at = ENDED[f[1]] and tonumber(f[2]) or 0,
     run_id = f[3],
-    batch = f[4] or NO_BATCH, priority = f[5] or '2', via = f[6], delivery = f[7] }
+    batch = f[4] or NO_BATCH, priority = f[5] or '2', webhook_route = f[6], delivery = f[7] }
 end
 local function remove(entry)
   if entry.owner then
-    strays.forget(q, entry.stray, entry.owner)
-  elseif entry.stray and is_left(entry.stray) then
-    redis.call('HDEL', job_record.runs_key(q, entry.stray), entry.stray)
+    orphans.forget(q, entry.orphan, entry.owner)
+  elseif entry.orphan and is_left(entry.orphan) then
+    redis.call('HDEL', job_record.runs_key(q, entry.orphan), entry.orphan)
   elseif entry.at > 0 then
     jobs.remove_record(q, entry, true)
   end

@@ -1,8 +1,9 @@
--- use: counters lanes job_record jobs losses unwanted
+-- use: counters lanes job_record jobs losses ends_after_recovery
 -- Walks the jobs of batches that were canceled, or expired long ago: scheduled | ready → canceled; live jobs are
--- flagged, and so are jobs whose claim was, or may be, lost (lib/jobs/unwanted.lua). During a recovery waiting jobs stay
--- in their lanes, since the recovery reads there which jobs may have lost a claim; they are walked once it is over.
--- ARGV  now_us, limit.   Reply: how many jobs, and batches without any, were walked (as many as the limit = call again)
+-- flagged, and so are jobs whose claim was, or may be, lost (lib/jobs/ends_after_recovery.lua). During a recovery
+-- waiting jobs stay in their lanes, since the recovery reads there which jobs may have lost a claim; they are walked
+-- once it is over. ARGV  now_us, limit.   Reply: how many jobs, and batches without any, were walked (as many as the
+-- limit = call again)
 local CANCELING, limit, walked = q.prefix .. 'canceling', tonumber(q.args[2]), 0
 local WALKED = -1 -- in place of how many were walked: all were, during a recovery
 local flat = redis.call('HRANDFIELD', CANCELING, q.args[2], 'WITHVALUES')
@@ -11,7 +12,7 @@ local function end_one(batch, id, is_canceled)
   local job = job_record.read(q, id)
   if job and job.batch == batch and (job.state == 'ready' or job.state == 'scheduled') then
     if losses.is_recovering(q) then return end
-    if unwanted.may_have_run(q, job, 'asked') then return end
+    if ends_after_recovery.may_have_run(q, job, 'asked') then return end
     counters.remove_later(q, 'due', id)
     jobs.end_job(q, job, 'canceled', { 'reason', is_canceled and 'its batch was canceled' or 'its batch expired' })
   elseif job and job.batch == batch and LIVE[job.state] then

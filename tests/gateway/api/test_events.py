@@ -219,12 +219,12 @@ async def test_who_was_away_for_long_hears_of_the_last_days(
     assert listener.names == ["today"]
 
 
-async def test_strays_are_no_jobs(queue: RunQueue, client: redis.Redis, redis_url: str) -> None:
+async def test_orphans_are_no_jobs(queue: RunQueue, client: redis.Redis, redis_url: str) -> None:
     async with gating(redis_url) as door, listening(door) as listener:
         await end(door, queue, "a")
         await eventually(lambda: listener.heard)
         (key,) = client.keys(f"{Keys('default').prefix}ended:*")
-        client.rpush(key, "stray tsk_1")
+        client.rpush(key, "orphan tsk_1")
         await end(door, queue, "b")
         await eventually(lambda: len(listener.heard) == 2)
 

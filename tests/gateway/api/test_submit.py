@@ -44,7 +44,7 @@ async def test_a_line_becomes_a_job(queue: RunQueue, redis_url: str) -> None:
     assert job.state is JobState.READY
 
 
-async def test_a_line_handed_in_again_is_known(queue: RunQueue, redis_url: str) -> None:
+async def test_a_line_submitted_again_is_known(queue: RunQueue, redis_url: str) -> None:
     async with gating(redis_url) as door:
         answers = [await door.ask("POST", "/v1/jobs", LINE) for _ in range(2)]
 

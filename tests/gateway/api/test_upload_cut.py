@@ -24,7 +24,7 @@ MEBIBYTE = 1024 * 1024
 
 
 def swept(client: redis.Redis) -> None:
-    """Have what was given up removed, as a worker does."""
+    """Have what was abandoned removed, as a worker does."""
     while run(client, worker_calls.sweep("default", "expire_batches", 1_000, 1_000)):
         pass
 
@@ -44,18 +44,18 @@ async def test_an_upload_that_breaks_off_leaves_nothing(
     assert queue.stats()["default"].states[JobState.READY] == 0
 
 
-async def test_an_upload_that_stands_still_is_given_up(
+async def test_an_upload_that_stands_still_is_abandoned(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_body, "BODY_SECONDS", 0.2)
 
     async with gating(redis_url) as door:
         writer = await begin(door.url, text(lines(2_500)))
-        await eventually(lambda: desk.given_up() == 1)
+        await eventually(lambda: desk.abandoned() == 1)
         writer.close()
 
 
-async def test_an_upload_is_given_up_when_redis_is_full(
+async def test_an_upload_is_abandoned_when_redis_is_full(
     queue: RunQueue, desk: Desk, client: redis.Redis, redis_url: str
 ) -> None:
     async with gating(redis_url) as door:
@@ -131,7 +131,7 @@ async def test_an_upload_of_bytes_one_by_one_is_read_too(queue: RunQueue, redis_
     assert accepted(queue, told["batch_id"]) == 5
 
 
-async def test_an_upload_is_given_up_when_redis_stays_away(
+async def test_an_upload_is_abandoned_when_redis_stays_away(
     queue: RunQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send_it = AsyncRunQueue.send

@@ -12,7 +12,7 @@ import redis
 
 from runqueue import AsyncRunQueue, RunQueue
 from runqueue.producer import dedup
-from runqueue.producer.dedup import NoRoom, Repeats
+from runqueue.producer.dedup import NoSpace, Repeats
 from runqueue.store import job_calls
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, T
@@ -103,7 +103,7 @@ async def test_a_disk_without_room_is_told(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> None:
-        raise NoRoom("disk I/O error")
+        raise NoSpace("disk I/O error")
 
     monkeypatch.setattr(Repeats, "note", full)
 

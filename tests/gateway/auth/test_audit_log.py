@@ -52,7 +52,7 @@ async def test_what_is_done_through_the_api_is_logged_as_it_is_noted(
         body = {"reason": "a deployment"}
         headers = bearer("operate-secret")
         await door.ask("POST", "/v1/accounts/default/pause", body, headers)
-        (note,) = (await door.ask("GET", "/v1/audit", headers=headers)).body["notes"]
+        (note,) = (await door.ask("GET", "/v1/audit", headers=headers)).body["entries"]
 
     names = ("id", "account", "who", "what", "target", "detail")
     assert log.lines(*names) == [tuple(note[name] for name in names)]

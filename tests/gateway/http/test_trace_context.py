@@ -15,7 +15,7 @@ _PARENT = f"00-{_TRACE}-b7ad6b7169203331-01"
 _LINE = {"kind": "task", "body": {"prompt": "Read it."}}
 
 
-async def test_jobs_handed_in_one_by_one_in_bulk_and_as_files_go_on_with_the_callers_trace(
+async def test_jobs_submitted_one_by_one_in_bulk_and_as_files_go_on_with_the_callers_trace(
     redis_url: str, queue: RunQueue
 ) -> None:
     headers = {"traceparent": _PARENT}
@@ -57,7 +57,7 @@ async def test_where_spans_are_told_the_gateway_adds_its_own_and_the_end_that_a_
         assert f"{enqueue.context.trace_id:032x}" == _TRACE
         assert f"{enqueue.parent.span_id:016x}" == "b7ad6b7169203331"
         assert run.parent.span_id == enqueue.context.span_id
-        assert run.attributes["runqueue.told_by"] == "webhook"
+        assert run.attributes["runqueue.reported_by"] == "webhook"
         assert run.attributes["messaging.message.id"] == answer.body["job_id"]
         # No span of a request: its path may hold a token.
         assert {span.name for span in spans.get_finished_spans()} == {"enqueue", "run default"}

@@ -76,9 +76,9 @@ async def test_a_group_is_paused_resumed_and_capped(desk: Desk, redis_url: str) 
         shown = await browser.do("/groups", "resume_group", group="shop-a")
         assert shown.url.path == "/groups"
         noted(desk, "resume_group", "shop-a")
-        await browser.do("/groups", "cap_group", group="shop-a", cap="3")
-        noted(desk, "cap_group", "shop-a", "at most 3 at once")
-        refused = await browser.do("/groups", "cap_group", group="shop-a", cap="some")
+        await browser.do("/groups", "limit_group", group="shop-a", max_concurrent="3")
+        noted(desk, "limit_group", "shop-a", "at most 3 at once")
+        refused = await browser.do("/groups", "limit_group", group="shop-a", max_concurrent="some")
         assert refused.status == 422
 
     (group,) = desk.queue.groups()
@@ -134,7 +134,7 @@ async def test_a_key_is_limited_shown_and_cleared(desk: Desk, redis_url: str) ->
         assert len(desk.claim()) == 1
 
 
-async def test_callbacks_of_a_batch_that_were_given_up_are_shown_and_sent_again(
+async def test_callbacks_of_a_batch_that_were_abandoned_are_shown_and_sent_again(
     desk: Desk, redis_url: str
 ) -> None:
     batch = desk.queue.open_batch(
@@ -142,10 +142,10 @@ async def test_callbacks_of_a_batch_that_were_given_up_are_shown_and_sent_again(
     )
     desk.queue.seal_batch(batch)
     desk.claim()  # which gives the process its lease
-    claim = callback_claim("default", "test", 10, 0, linger=False, lease_us=1)
+    claim = callback_claim("default", "test", 10, 0, stay_idle=False, lease_us=1)
     (due,) = desk.queue.send(claim).items
     told = CallbackOutcome(
-        batch, due.event, due.tries, "gave_up", error="the receiver answered 410"
+        batch, due.event, due.tries, "abandoned", error="the receiver answered 410"
     )
     desk.queue.send(record_callback("default", [told]))
     page = f"/batches/{batch}"
@@ -156,9 +156,9 @@ async def test_callbacks_of_a_batch_that_were_given_up_are_shown_and_sent_again(
         noted(desk, "retry_callbacks", batch, "1 callbacks are due again")
         after = await browser.open(page)
 
-    assert "1 given up the receiver answered 410" in shown.words
+    assert "1 abandoned the receiver answered 410" in shown.words
     assert "secret" not in shown.text
-    assert "1 pending , 0 given up" in after.words
+    assert "1 pending , 0 abandoned" in after.words
     assert after.forms("/do/retry_callbacks") == []
 
 
@@ -312,10 +312,14 @@ async def test_what_was_done_is_told_although_it_cannot_be_noted(
     desk: Desk, redis_url: str, logged: list[dict[str, str]]
 ) -> None:
     async with browsing(redis_url, OPS) as browser:
-        (form,) = (await browser.open("/groups")).forms("/do/cap_group")
+        (form,) = (await browser.open("/groups")).forms("/do/limit_group")
         desk.client.set(f"{Keys('default').prefix}audit", "no stream")
-        shown = await browser.send("/do/cap_group", {**form, "group": "shop", "cap": "2"})
+        shown = await browser.send(
+            "/do/limit_group", {**form, "group": "shop", "max_concurrent": "2"}
+        )
 
     assert shown.status == 200
-    assert [event["event"] for event in logged if event["event"] == "not_noted"] == ["not_noted"]
+    assert [event["event"] for event in logged if event["event"] == "change_not_recorded"] == [
+        "change_not_recorded"
+    ]
     assert [group.max_concurrent for group in desk.queue.groups()] == [2]

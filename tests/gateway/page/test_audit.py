@@ -63,7 +63,7 @@ async def test_what_is_done_through_the_api_is_noted_with_the_token_s_name(
     async with gating(redis_url, api_tokens=TOKENS) as door:
         for call in calls:
             assert (await door.ask(*call, OPS)).status == 200, call
-        notes = (await door.ask("GET", "/v1/audit", headers=OPS)).body["notes"]
+        notes = (await door.ask("GET", "/v1/audit", headers=OPS)).body["entries"]
 
     assert [(note["what"], note["target"], note["detail"]) for note in reversed(notes)] == [
         ("pause_account", "", "why"),
@@ -77,7 +77,7 @@ async def test_what_is_done_through_the_api_is_noted_with_the_token_s_name(
     assert {note["who"] for note in notes} == {"ops"}
 
 
-async def test_what_was_refused_read_or_handed_in_is_not_noted(desk: Desk, redis_url: str) -> None:
+async def test_what_was_refused_read_or_submitted_is_not_noted(desk: Desk, redis_url: str) -> None:
     async with gating(redis_url, api_tokens=TOKENS) as door:
         await door.ask("POST", "/v1/jobs", LINE, bearer("enqueue-secret"))
         await door.ask("GET", "/v1/jobs", headers=bearer("read-secret"))
@@ -96,7 +96,7 @@ async def test_without_tokens_notes_name_this_machine(desk: Desk, redis_url: str
 
 async def test_notes_are_read_page_by_page(desk: Desk, redis_url: str) -> None:
     for n in range(5):
-        desk.queue.send(audit.note("default", "ops", "pause_group", f"g{n}"))
+        desk.queue.send(audit.add_entry("default", "ops", "pause_group", f"g{n}"))
 
     async with gating(redis_url, api_tokens=TOKENS) as door:
         first = (await door.ask("GET", "/v1/audit?limit=3", headers=OPS)).body
@@ -106,7 +106,7 @@ async def test_notes_are_read_page_by_page(desk: Desk, redis_url: str) -> None:
             wrong = await door.ask("GET", f"/v1/audit?before={before}", headers=OPS)
             assert (wrong.status, wrong.body["errors"][0]["field"]) == (422, "before")
 
-    assert [note["target"] for note in first["notes"] + rest["notes"]] == [
+    assert [note["target"] for note in first["entries"] + rest["entries"]] == [
         *("g4", "g3", "g2", "g1", "g0")
     ]
     assert rest["before"] is None

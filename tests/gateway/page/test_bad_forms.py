@@ -51,8 +51,8 @@ async def test_an_output_is_shown_as_far_as_it_can_be_nested(
 @pytest.mark.parametrize(
     ("page", "action", "field"),
     [
-        ("/groups", "cap_group", {"group": "shop", "cap": "1" * 5_000}),
-        ("/groups", "cap_group", {"group": "shop", "cap": "\u0663"}),
+        ("/groups", "limit_group", {"group": "shop", "max_concurrent": "1" * 5_000}),
+        ("/groups", "limit_group", {"group": "shop", "max_concurrent": "\u0663"}),
         ("/select?what=cancel&count=1", "many", {"most": "9" * 5_000}),
         ("/select?what=cancel&count=1", "many", {"most": "x"}),
     ],

@@ -142,15 +142,15 @@ async def test_webhooks_are_sent_again(desk: Desk, redis_url: str) -> None:
     end = Finished(job.job_id, 1, run_of(job), "completed", "completed", "", b"{}")
     run(desk.client, worker_calls.finish("default", [end]))
     prefix = Keys("default").prefix
-    desk.client.hset(f"{prefix}job:{job.job_id}", "delivery", "gave_up")
+    desk.client.hset(f"{prefix}job:{job.job_id}", "delivery", "abandoned")
     desk.client.zrem(f"{prefix}relays", job.job_id)
-    desk.client.zadd(f"{prefix}gave_up", {job.job_id: 1})
+    desk.client.zadd(f"{prefix}abandoned", {job.job_id: 1})
 
     async with browsing(redis_url, OPS) as browser:
         assert job.job_id in (await browser.open("/webhooks")).text
-        await confirmed(browser, await counted(browser, "what=deliver&state=gave_up"))
+        await confirmed(browser, await counted(browser, "what=deliver&state=abandoned"))
 
-    noted(desk, "deliver", "gave_up: 1 done")
+    noted(desk, "deliver", "abandoned: 1 done")
 
 
 async def test_a_count_that_is_cut_short_says_so_and_acts_on_all(

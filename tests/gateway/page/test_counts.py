@@ -59,7 +59,7 @@ async def two_browsers(url: str) -> AsyncIterator[tuple[Browser, Browser]]:
 
 @pytest.mark.parametrize(
     ("what", "state"),
-    [("cancel", "open"), ("cancel", "scheduled"), ("replay", "canceled"), ("deliver", "gave_up")],
+    [("cancel", "open"), ("cancel", "scheduled"), ("replay", "canceled"), ("deliver", "abandoned")],
 )
 async def test_a_count_begins_no_page_after_its_time_although_none_held_a_job_that_is_meant(
     desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch, what: str, state: str

@@ -106,10 +106,10 @@ async def test_limits_that_were_not_changed_in_the_form_stay_as_others_set_them(
     async with browsing(redis_url, OPS) as browser:
         (form,) = (await browser.open("/")).forms("/do/set_limits")
         desk.queue.set_limits({"concurrent_runs": 5})
-        await browser.send("/do/set_limits", {**form, "dispatches_per_second": "2"})
+        await browser.send("/do/set_limits", {**form, "submissions_per_second": "2"})
 
-    assert desk.queue.set_limits({}).live == {"concurrent_runs": 5, "dispatches_per_second": 2}
-    assert desk.queue.audit()[0].detail == "dispatches_per_second 2"
+    assert desk.queue.set_limits({}).live == {"concurrent_runs": 5, "submissions_per_second": 2}
+    assert desk.queue.audit()[0].detail == "submissions_per_second 2"
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ async def test_hostile_text_is_text_everywhere(desk: Desk, redis_url: str) -> No
     desk.queue.enqueue_many([{**line(7), "custom_id": HOSTILE}], batch=batch)
     desk.queue.seal_batch(batch)
     desk.queue.pause(reason=HOSTILE)
-    desk.queue.send(audit.note("default", HOSTILE, HOSTILE, HOSTILE, HOSTILE))
+    desk.queue.send(audit.add_entry("default", HOSTILE, HOSTILE, HOSTILE, HOSTILE))
 
     async with browsing(redis_url, OPS) as browser:
         for path in (
@@ -98,7 +98,7 @@ async def test_signs_that_turn_the_direction_of_text_are_shown_as_what_they_are(
 ) -> None:
     turned = "\u202egnp.exe\u2066"
     desk.queue.pause(reason=turned)
-    desk.queue.send(audit.note("default", "ops", "pause_account", "", turned))
+    desk.queue.send(audit.add_entry("default", "ops", "pause_account", "", turned))
 
     async with browsing(redis_url, OPS) as browser:
         shown = [await browser.open(path) for path in ("/", "/audit")]
@@ -259,7 +259,7 @@ async def test_lists_go_on_page_by_page(desk: Desk, redis_url: str) -> None:
     desk.queue.enqueue_many([line(n) for n in range(130)], batch=batch)
     desk.queue.seal_batch(batch)
     for n in range(110):
-        desk.queue.send(audit.note("default", "ops", "x", f"target-{n}"))
+        desk.queue.send(audit.add_entry("default", "ops", "x", f"target-{n}"))
 
     async with browsing(redis_url, OPS) as browser:
         for path, first, last in (
@@ -357,7 +357,7 @@ async def test_unconfirmed_jobs_are_shown_although_they_gave_their_slots_back(
     job = desk.unconfirmed()
     prefix = Keys("default").prefix
     desk.client.zrem(f"{prefix}unconfirmed", job.job_id)
-    desk.client.zadd(f"{prefix}parked", {job.job_id: 1})
+    desk.client.zadd(f"{prefix}unconfirmed_no_slot", {job.job_id: 1})
 
     async with browsing(redis_url, OPS) as browser:
         for path in ("/", "/jobs?state=unconfirmed"):

@@ -85,7 +85,7 @@ async def test_all_gateways_count_together_and_each_token_for_itself(redis_url: 
         assert (await one(second, OTHER)).status == 202
 
 
-async def test_every_answer_to_who_may_hand_in_says_what_is_left(redis_url: str) -> None:
+async def test_every_answer_to_who_may_submit_says_what_is_left(redis_url: str) -> None:
     settings = {**ONE, "gateway_max_jobs_per_second": 100_000}
 
     async with gating(redis_url, **settings) as door:

@@ -19,7 +19,7 @@ TOKENS = (
 )
 
 
-async def hand_in(door: Door, secret: str, count: int = 1) -> Any:
+async def enqueue_jobs(door: Door, secret: str, count: int = 1) -> Any:
     return await door.ask("POST", "/v1/jobs:bulk", [JOB] * count, bearer(secret))
 
 
@@ -27,27 +27,27 @@ async def test_a_token_hands_in_no_more_than_may_wait_of_it_and_others_go_on(
     redis_url: str,
 ) -> None:
     async with gating(redis_url, api_tokens=TOKENS, gateway_max_waiting_jobs=5) as door:
-        assert (await hand_in(door, "sesame-a", 4)).status == 202
-        refused = await hand_in(door, "sesame-a", 2)
+        assert (await enqueue_jobs(door, "sesame-a", 4)).status == 202
+        refused = await enqueue_jobs(door, "sesame-a", 2)
 
         assert (refused.status, refused.headers["retry-after"]) == (429, "30")
         said = "quota: acme in account 'default' may have 5 jobs waiting, and this would be more"
         assert refused.body["detail"] == said
-        assert (await hand_in(door, "sesame-a")).status == 202
-        assert (await hand_in(door, "sesame-b", 5)).status == 202
+        assert (await enqueue_jobs(door, "sesame-a")).status == 202
+        assert (await enqueue_jobs(door, "sesame-b", 5)).status == 202
         one = await door.ask("POST", "/v1/jobs", JOB, bearer("sesame-a"))
         assert (one.status, one.body["detail"]) == (429, said)
 
 
 async def test_what_is_submitted_leaves_its_token_room(desk: Desk, redis_url: str) -> None:
     async with gating(redis_url, api_tokens=TOKENS, gateway_max_waiting_bytes=60) as door:
-        assert (await hand_in(door, "sesame-a")).status == 202
-        assert (await hand_in(door, "sesame-a")).status == 429
+        assert (await enqueue_jobs(door, "sesame-a")).status == 202
+        assert (await enqueue_jobs(door, "sesame-a")).status == 429
         (job,) = desk.claim()
         assert desk.accept(job) == [1]
 
-        assert (await hand_in(door, "sesame-a")).status == 202
-        assert (await hand_in(door, "sesame-a")).status == 429
+        assert (await enqueue_jobs(door, "sesame-a")).status == 202
+        assert (await enqueue_jobs(door, "sesame-a")).status == 429
         # An end is no new job, whatever waits.
         assert (await door.webhook(job, told(job))).verdict == "ended"
         assert desk.job(job).run_id == run_of(job)
@@ -60,7 +60,7 @@ async def test_an_upload_beyond_what_may_wait_is_refused_and_leaves_nothing(
         refused = await send(door, lines(300), **bearer("sesame-a"))
         assert (refused.status, refused.headers["retry-after"]) == (429, "30")
 
-        await eventually(lambda: desk.given_up() == 1)
+        await eventually(lambda: desk.abandoned() == 1)
         assert (await send(door, lines(200), **bearer("sesame-a"))).status == 201
 
 

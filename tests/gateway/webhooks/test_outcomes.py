@@ -158,12 +158,12 @@ async def test_a_job_that_was_never_submitted_is_not_completed_by_a_signed_webho
     job = Claimed(job_id, attempt, b"")
 
     async with gating(redis_url) as door:
-        assert (await door.webhook(job, told(job))).verdict == "stray"
+        assert (await door.webhook(job, told(job))).verdict == "orphan"
 
     assert (desk.job(job).state, desk.job(job).run_id) == (JobState.READY, None)
-    assert [one.run_id for one in queue.strays()] == [run_of(job)]
+    assert [one.run_id for one in queue.orphans()] == [run_of(job)]
     (line,) = (one for one in logged if one["event"] == "webhook")
-    assert (line["verdict"], line["job_id"]) == ("stray", job_id)
+    assert (line["verdict"], line["job_id"]) == ("orphan", job_id)
 
 
 async def test_a_run_that_is_another_job_s_is_a_conflict(desk: Desk, redis_url: str) -> None:
@@ -224,18 +224,18 @@ REASON = "Failed to run task 2.0: Failed to send webhook.    task_v2_id=tsk_v2_1
 async def test_a_failure_that_may_be_none_is_left_to_a_poll_which_is_due_now(
     desk: Desk, redis_url: str
 ) -> None:
-    doubtful, genuine = desk.running(2)
-    lie = told(doubtful, "failed", failure_reason=REASON, run_type="task_v2")
+    unconfirmed, genuine = desk.running(2)
+    lie = told(unconfirmed, "failed", failure_reason=REASON, run_type="task_v2")
 
     async with gating(redis_url) as door:
-        assert (await door.webhook(doubtful, lie)).verdict == "noted"
+        assert (await door.webhook(unconfirmed, lie)).verdict == "noted"
         assert (await door.webhook(genuine, {**lie, **told(genuine, "failed")})).verdict == "ended"
 
-    assert (desk.job(doubtful).state, desk.job(doubtful).run_status) == (
+    assert (desk.job(unconfirmed).state, desk.job(unconfirmed).run_status) == (
         JobState.RUNNING,
         "failed",
     )
-    assert is_polled_now(desk, doubtful)
+    assert is_polled_now(desk, unconfirmed)
     assert desk.job(genuine).state is JobState.FAILED
 
 

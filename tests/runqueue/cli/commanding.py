@@ -125,7 +125,7 @@ class Desk:
             self.lose(jobs)
         return ids
 
-    def stray(self, run_id: str, job_id: str) -> None:
+    def orphan(self, run_id: str, job_id: str) -> None:
         """Find a run of a job that is gone, or has moved on."""
         found = claim_items.RunAccepted(job_id, 1, run_id, "running", 0)
         assert run(self.client, worker_calls.mark_running("default", [found])) == [2]

@@ -71,9 +71,9 @@ def settle(
     return list(job_ids)
 
 
-def gave_up(desk: Desk, *rows: dict[str, Any], error: str = "gone") -> list[str]:
+def abandoned(desk: Desk, *rows: dict[str, Any], error: str = "gone") -> list[str]:
     """Jobs whose receivers said no."""
-    return settle(desk, relayed(desk, *rows), "gave_up", 410, error)
+    return settle(desk, relayed(desk, *rows), "abandoned", 410, error)
 
 
 def unknown(desk: Desk, *rows: dict[str, Any]) -> list[str]:
@@ -102,7 +102,7 @@ def everywhere(desk: Desk) -> dict[str, str]:
     made = {
         "relay": relayed(desk, told("relay")),
         "watch": watched(desk, told("watch", group="shop")),
-        "gone": gave_up(desk, told("gone", group="shop")),
+        "gone": abandoned(desk, told("gone", group="shop")),
         "hidden": unknown(desk, told("hidden")),
         "told": delivered(desk, told("told")),
         "quiet": relayed(desk, line("quiet")),

@@ -154,7 +154,7 @@ def test_a_batch_shows_its_rules_and_why_they_aborted_it(either: Desk) -> None:
     assert either.json("batch", "show", batch)["rules"]["abort_after"] == 2
 
 
-def callback_given_up(desk: Desk) -> str:
+def callback_abandoned(desk: Desk) -> str:
     """A batch that is over, and whose receiver refused to hear of it."""
     batch = desk.queue.open_batch(
         "prices", rules=BatchRules(callback_url="https://user.test/hook?token=secret")
@@ -162,29 +162,29 @@ def callback_given_up(desk: Desk) -> str:
     desk.queue.enqueue_many(lines(1), batch=batch)
     desk.queue.seal_batch(batch)
     desk.end(desk.claim())
-    claim = callback_claim("default", "test", 10, 0, linger=False, lease_us=1)
+    claim = callback_claim("default", "test", 10, 0, stay_idle=False, lease_us=1)
     (due,) = run(desk.client, claim).items
     told = CallbackOutcome(
-        batch, due.event, due.tries, "gave_up", error="the receiver answered 410"
+        batch, due.event, due.tries, "abandoned", error="the receiver answered 410"
     )
     assert run(desk.client, record_callback("default", [told])) == [1]
     return batch
 
 
-def test_callbacks_that_were_given_up_are_sent_again(either: Desk) -> None:
-    batch = callback_given_up(either)
+def test_callbacks_that_were_abandoned_are_sent_again(either: Desk) -> None:
+    batch = callback_abandoned(either)
 
     assert either.run("batch", "retry-callbacks", batch).stdout == "1 callback due again\n"
 
     found = either.queue.get_batch(batch).callback
     assert found is not None
-    assert (found.pending, found.gave_up) == (1, 0)
+    assert (found.pending, found.abandoned) == (1, 0)
     again = either.run("batch", "retry-callbacks", batch)
-    assert (again.stdout, again.exit_code) == ("none was given up\n", 0)
+    assert (again.stdout, again.exit_code) == ("none was abandoned\n", 0)
 
 
 def test_callbacks_are_sent_again_to_another_url(either: Desk) -> None:
-    batch = callback_given_up(either)
+    batch = callback_abandoned(either)
     bad = either.run("batch", "retry-callbacks", batch, "--callback-url", "ftp://me:pw@x.test")
     assert bad.exit_code == 2
     assert "expected an http:// or https:// URL" in bad.stderr

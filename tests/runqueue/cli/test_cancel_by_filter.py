@@ -123,7 +123,7 @@ def test_jobs_of_one_account_are_chosen_by_it(desk: Desk) -> None:
     assert desk.states() == {"ready": 1}
 
 
-def test_jobs_of_a_file_that_is_still_being_handed_in_are_canceled_too(desk: Desk) -> None:
+def test_jobs_of_a_file_that_is_still_being_submitted_are_canceled_too(desk: Desk) -> None:
     desk.queue.enqueue_many([line("a")], batch=desk.queue.open_batch())
 
     assert desk.json("cancel", "--all", "--yes") == counts(canceled=1)

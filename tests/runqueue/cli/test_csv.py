@@ -31,7 +31,7 @@ def write(desk: Desk, table: str | bytes, name: str = "jobs.csv") -> str:
     return str(path)
 
 
-def handed_in(desk: Desk, *arguments: str) -> list[dict[str, Any]]:
+def submitted(desk: Desk, *arguments: str) -> list[dict[str, Any]]:
     """Hand in a table; returns its jobs, as they are claimed."""
     assert desk.run("submit", *arguments).exit_code == 0
     found = []
@@ -59,7 +59,7 @@ def test_columns_with_the_names_of_fields_need_no_map(desk: Desk) -> None:
         "b,workflow,,,,,wpid_1\n",
     )
 
-    assert handed_in(desk, file) == [
+    assert submitted(desk, file) == [
         {
             "custom_id": "a",
             "kind": "task",
@@ -95,7 +95,7 @@ def test_a_template_is_filled_from_the_cells(desk: Desk) -> None:
     (desk.folder / "line.json").write_text(json.dumps(TEMPLATE))
     file = write(desk, TABLE)
 
-    found = handed_in(desk, file, "--template", str(desk.folder / "line.json"))
+    found = submitted(desk, file, "--template", str(desk.folder / "line.json"))
 
     assert [job["custom_id"] for job in found] == ["17", "18"]
     assert found[0]["body"] == {
@@ -122,7 +122,7 @@ def test_a_template_may_stand_in_the_command(desk: Desk) -> None:
     body = {"workflow_id": "w", "parameters": {"n": "{n:json}", "t": "{n}"}}
     template = json.dumps({"kind": "workflow", "body": body})
 
-    (job,) = handed_in(desk, write(desk, "n\n18\n"), "--template", template)
+    (job,) = submitted(desk, write(desk, "n\n18\n"), "--template", template)
 
     assert job["body"]["parameters"] == {"n": 18, "t": "18"}
 
@@ -143,7 +143,7 @@ def test_a_template_may_stand_in_the_command(desk: Desk) -> None:
 def test_a_cell_becomes_what_its_field_wants(
     desk: Desk, cell: str, field: str, value: object
 ) -> None:
-    (job,) = handed_in(desk, write(desk, f"body.prompt,{field}\nLook.,{cell}\n"))
+    (job,) = submitted(desk, write(desk, f"body.prompt,{field}\nLook.,{cell}\n"))
 
     assert job["body"][field.removeprefix("body.")] == value
 
@@ -158,7 +158,7 @@ def test_priorities_and_times_are_numbers_where_they_can_be(desk: Desk) -> None:
 def test_the_kind_of_rows_that_name_none_can_be_said(desk: Desk) -> None:
     file = write(desk, "body.workflow_id\nwpid_1\n")
 
-    (job,) = handed_in(desk, file, "--kind", "workflow")
+    (job,) = submitted(desk, file, "--kind", "workflow")
 
     assert job["kind"] == "workflow"
 
@@ -169,7 +169,7 @@ def test_the_kind_of_rows_that_name_none_can_be_said(desk: Desk) -> None:
 def test_a_packed_table_is_known_by_its_bytes(desk: Desk, name: str, options: list[str]) -> None:
     file = write(desk, gzip.compress(b"custom_id,body.prompt\na,TopView.\n"), name)
 
-    assert [job["custom_id"] for job in handed_in(desk, file, *options)] == ["a"]
+    assert [job["custom_id"] for job in submitted(desk, file, *options)] == ["a"]
 
 
 def test_a_table_comes_from_stdin_too(desk: Desk) -> None:
@@ -188,13 +188,13 @@ def test_cells_may_be_parted_by_something_else(
 ) -> None:
     file = write(desk, f"custom_id{between}body.prompt\na{between}TopView, please.\n", name)
 
-    assert handed_in(desk, file, *options)[0]["body"] == {"prompt": "TopView, please."}
+    assert submitted(desk, file, *options)[0]["body"] == {"prompt": "TopView, please."}
 
 
 def test_a_mark_of_utf_8_and_rows_of_empty_cells_are_no_faults(desk: Desk) -> None:
     file = write(desk, "\ufeffcustom_id,body.prompt\na,TopView.\n,\n\nb,TopView.\n")
 
-    assert [job["custom_id"] for job in handed_in(desk, file)] == ["a", "b"]
+    assert [job["custom_id"] for job in submitted(desk, file)] == ["a", "b"]
 
 
 def test_a_fault_is_named_by_the_line_on_which_its_row_begins(desk: Desk) -> None:
@@ -281,7 +281,7 @@ def test_a_number_that_is_too_long_for_json_s_readers_is_named(desk: Desk, tmp_p
     assert "2: body.parameters.n: " in refused(desk, file, "--template", template)
 
 
-def test_good_rows_are_handed_in_although_others_are_bad_if_asked_for(desk: Desk) -> None:
+def test_good_rows_are_submitted_although_others_are_bad_if_asked_for(desk: Desk) -> None:
     file = write(desk, "custom_id,body.prompt\na,TopView.\nb\nc,TopView.\n")
 
     report = desk.json("submit", file, "--skip-invalid")

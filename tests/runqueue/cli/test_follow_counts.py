@@ -113,7 +113,9 @@ def test_a_batch_that_its_rules_abort_is_not_waited_for(desk: Desk, tmp_path: Pa
     assert len(rows(out)) == desk.states()["failed"]
 
 
-def test_a_batch_with_doubts_alone_ends_the_waiting_once_they_last_too_long(desk: Desk) -> None:
+def test_a_batch_with_unconfirmed_jobs_alone_ends_the_waiting_once_they_last_too_long(
+    desk: Desk,
+) -> None:
     batch = batch_of(desk, *lines(3))
     first, *others = desk.claim()
     desk.end([first])
@@ -122,8 +124,8 @@ def test_a_batch_with_doubts_alone_ends_the_waiting_once_they_last_too_long(desk
         following.poll()
         assert following.done == 1
         since = int((time.time() - 100) * 1e6)
-        doubts = {job.job_id: since for job in others}
-        desk.client.zadd("runqueue:{default}:unconfirmed", doubts)
+        unconfirmed_jobs = {job.job_id: since for job in others}
+        desk.client.zadd("runqueue:{default}:unconfirmed", unconfirmed_jobs)
         following.poll()
 
         assert (following.done, following.stuck) == (3, 2)

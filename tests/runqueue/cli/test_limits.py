@@ -43,7 +43,7 @@ def test_a_limit_is_set_and_reset(desk: Desk) -> None:
         ("concurrent_runs", 2, "expected NAME=VALUE, such as concurrent_runs=20"),
         ("concurrent_runs=many", 2, "expected NAME=VALUE"),
         ("concurrent_runs=-1", 3, "concurrent_runs: expected 0 (none) to 1,000,000, got -1"),
-        ("runs=1", 3, "runs: expected one of dispatches_per_second"),
+        ("runs=1", 3, "runs: expected one of submissions_per_second"),
     ],
 )
 def test_a_limit_that_is_none_is_refused(either: Desk, given: str, code: int, said: str) -> None:

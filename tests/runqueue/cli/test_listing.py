@@ -55,7 +55,7 @@ def test_json_lines_name_the_account_and_the_batch(desk: Desk) -> None:
 
 
 def test_unconfirmed_jobs_are_listed_with_their_age_and_what_becomes_of_them(desk: Desk) -> None:
-    first, second = desk.unconfirmed([line("a"), line("b", on_unconfirmed="park")])
+    first, second = desk.unconfirmed([line("a"), line("b", on_unconfirmed="hold")])
     since = datetime.now(UTC) - timedelta(minutes=5, seconds=3)
     scores = dict.fromkeys([first, second], int(since.timestamp() * 1e6))
     desk.client.zadd("runqueue:{default}:unconfirmed", scores)
@@ -67,9 +67,9 @@ def test_unconfirmed_jobs_are_listed_with_their_age_and_what_becomes_of_them(des
 
     assert abs(datetime.fromisoformat(by_id[first]["since"]) - since) < timedelta(seconds=2)
     assert by_id[first]["on_unconfirmed"] == "auto"
-    assert by_id[second]["on_unconfirmed"] == "park"
+    assert by_id[second]["on_unconfirmed"] == "hold"
     cells = {row.split()[0]: row.split()[1:] for row in rows_of(desk, "unconfirmed")}
-    assert cells[second] == ["b", "default", "5", "min", "park", "no", "answer"]
+    assert cells[second] == ["b", "default", "5", "min", "hold", "no", "answer"]
 
 
 def test_of_an_unconfirmed_job_json_says_whether_its_cancel_was_asked_for(desk: Desk) -> None:
@@ -86,7 +86,7 @@ def test_stats_fit_in_80_columns(desk: Desk) -> None:
         mapping={
             f"env:{name}": "12345"
             for name in (
-                "dispatches_per_second",
+                "submissions_per_second",
                 "burst_size",
                 "concurrent_runs",
                 "requests_per_second",

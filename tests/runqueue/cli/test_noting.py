@@ -42,8 +42,8 @@ def waiting(desk: Desk) -> list[str]:
     return ready(desk, *lines(3))
 
 
-def gave_up(desk: Desk) -> list[str]:
-    return delivering.gave_up(desk, told("a"), told("b", group="shop"))
+def abandoned(desk: Desk) -> list[str]:
+    return delivering.abandoned(desk, told("a"), told("b", group="shop"))
 
 
 def refused(desk: Desk) -> list[str]:
@@ -55,8 +55,8 @@ def refused(desk: Desk) -> list[str]:
     return []
 
 
-def strays(desk: Desk) -> list[str]:
-    desk.stray("tsk_1", new_id("default"))
+def orphans(desk: Desk) -> list[str]:
+    desk.orphan("tsk_1", new_id("default"))
     return []
 
 
@@ -81,12 +81,12 @@ def strays(desk: Desk) -> list[str]:
             f"group shop: 2 jobs: {CANCELED.format(0, 2, 0)}",
         ),
         (
-            gave_up,
-            "webhooks retry --gave-up --yes",
+            abandoned,
+            "webhooks retry --abandoned --yes",
             "deliver",
-            "gave_up: 2 jobs: will be sent",
+            "abandoned: 2 jobs: will be sent",
         ),
-        (gave_up, "webhooks confirm {0} {1}", "confirm_delivery", "2 jobs: delivered"),
+        (abandoned, "webhooks confirm {0} {1}", "confirm_delivery", "2 jobs: delivered"),
         (refused, "inbox discard --all --yes", "inbox_discard", "3 lines: 3 of 3: thrown away"),
         (
             refused,
@@ -94,7 +94,7 @@ def strays(desk: Desk) -> list[str]:
             "inbox_retry",
             "reason with “unknown”: 3 lines: 3 of 3: back in the inbox",
         ),
-        (strays, "strays cancel --all --yes", "cancel_strays", "1 run: 1 will be canceled"),
+        (orphans, "orphans cancel --all --yes", "cancel_orphans", "1 run: 1 will be canceled"),
     ],
 )
 def test_a_command_for_many_is_noted_with_how_many(
@@ -115,7 +115,7 @@ def test_a_command_for_many_is_noted_with_how_many(
         (unconfirmed, "unconfirmed fail {} --why looked", "fail", "settled: looked"),
         (waiting, "cancel {}", "cancel_job", CANCELED.format(1, 0, 0)),
         (
-            gave_up,
+            abandoned,
             "webhooks retry {} --webhook-url https://ann:pw@shop.test/in?t=x",
             "deliver",
             "will be sent: to https://shop.test/in",
@@ -264,7 +264,7 @@ def test_what_is_done_is_done_although_it_cannot_be_noted(
     result = desk.run("dead", "replay", *ids)
 
     assert (result.exit_code, result.stdout) == (0, "3 of 3: ready again\n")
-    assert "it is done, but could not be noted" in result.stderr
+    assert "it is done, but could not be recorded" in result.stderr
     assert len(system_log) == 1
 
 

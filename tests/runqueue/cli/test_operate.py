@@ -20,7 +20,7 @@ def listed(desk: Desk, *options: str) -> list[dict[str, Any]]:
 
 
 def times(desk: Desk, job_id: str) -> dict[str, str]:
-    """When a dead job was handed in, and when it ended."""
+    """When a dead job was submitted, and when it ended."""
     job = desk.queue.get(job_id)
     assert job.ended_at is not None
     return {"created_at": job.created_at.isoformat(), "ended_at": job.ended_at.isoformat()}
@@ -350,7 +350,7 @@ def test_a_job_s_id_is_shown_whole_however_long_its_custom_id_is(either: Desk) -
     assert job_id in either.run("dead", "list").stdout
 
 
-@pytest.mark.parametrize("group", ["dead", "unconfirmed", "strays"])
+@pytest.mark.parametrize("group", ["dead", "unconfirmed", "orphans"])
 def test_a_queue_that_cannot_be_reached_ends_a_list_with_4(desk: Desk, group: str) -> None:
     desk.environ["RUNQUEUE_REDIS_URL"] = "redis://127.0.0.1:1/0"
 

@@ -29,7 +29,7 @@ def test_the_batch_is_named_on_stdout_for_people_too(desk: Desk) -> None:
     assert "2 jobs submitted" in result.stdout
 
 
-def test_a_bad_line_is_named_with_its_field_and_nothing_is_handed_in(desk: Desk) -> None:
+def test_a_bad_line_is_named_with_its_field_and_nothing_is_submitted(desk: Desk) -> None:
     bad = line("b", prompt="x") | {"body": {"prompt": "x", "max_step": 3}}
     file = desk.file([line("a"), bad])
 
@@ -91,7 +91,7 @@ def test_lines_without_a_key_are_jobs_of_their_own(desk: Desk) -> None:
     assert desk.json("submit", desk.file([line(None), line(None)]))["new"] == 2
 
 
-def test_a_file_handed_in_again_makes_no_job_and_leaves_no_batch(desk: Desk) -> None:
+def test_a_file_submitted_again_makes_no_job_and_leaves_no_batch(desk: Desk) -> None:
     file = desk.file(lines(3))
     first = desk.json("submit", file)
 
@@ -103,7 +103,7 @@ def test_a_file_handed_in_again_makes_no_job_and_leaves_no_batch(desk: Desk) -> 
     assert desk.client.zcard("runqueue:{default}:batches") == 1
 
 
-def test_a_long_file_handed_in_again_leaves_no_batch_either(desk: Desk) -> None:
+def test_a_long_file_submitted_again_leaves_no_batch_either(desk: Desk) -> None:
     file = desk.file(lines(2500))
     desk.run("submit", file)
 
@@ -122,7 +122,7 @@ def test_only_what_is_new_in_a_longer_file_joins_the_new_batch(desk: Desk) -> No
     assert desk.queue.get_batch(report["batches"]["default"]).total == 2
 
 
-def test_an_upload_killed_half_way_is_made_whole_by_handing_the_file_in_again(desk: Desk) -> None:
+def test_an_upload_killed_half_way_is_made_whole_by_submitting_the_file_again(desk: Desk) -> None:
     file = desk.file(lines(4))
     killed = desk.queue.open_batch(file)
     desk.queue.enqueue_many(lines(4)[:2], batch=killed)
@@ -224,7 +224,7 @@ def test_wrong_usage_is_named_and_hands_in_nothing(
     assert desk.states() == {}
 
 
-def test_a_file_of_more_lines_than_one_step_takes_is_handed_in_whole(desk: Desk) -> None:
+def test_a_file_of_more_lines_than_one_step_takes_is_submitted_whole(desk: Desk) -> None:
     report = desk.json("submit", desk.file(lines(2500)))
 
     assert report["new"] == 2500

@@ -18,7 +18,7 @@ from lab.proxy import Network, Proxy
 from runqueue import RunQueue
 from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.submit.input_lines import Row, Source
-from runqueue.cli.submit.submit_file import UploadGivenUp, UploadOptions, submit_file
+from runqueue.cli.submit.submit_file import UploadAbandoned, UploadOptions, submit_file
 from runqueue.producer import batch_upload
 from runqueue.records.batch import NO_RULES
 from runqueue.store.scripts import ScriptCall, T
@@ -81,7 +81,7 @@ def test_an_upload_killed_in_the_middle_and_given_again_has_a_job_a_line(
     assert len(desk.claim()) == 500
 
 
-def test_an_interrupted_upload_is_given_up_and_says_that_nothing_was_handed_in(
+def test_an_interrupted_upload_is_abandoned_and_says_that_nothing_was_submitted(
     desk: Desk, proxy: Proxy, file: str
 ) -> None:
     middle = proxy.trap("up", MIDDLE)
@@ -238,7 +238,7 @@ def test_an_upload_whose_jobs_are_taken_over_at_its_end_does_not_say_that_it_has
     with (
         _Overtaken(desk.url) as queue,
         JobList() as jobs,
-        pytest.raises(UploadGivenUp, match="a concurrent upload of the same jobs"),
+        pytest.raises(UploadAbandoned, match="a concurrent upload of the same jobs"),
     ):
         submit_file(queue, source(numbered(lines(3))), OPTIONS, jobs, keep_all=False)
 

@@ -1,4 +1,4 @@
-"""`runqueue submit --url`: a file that is handed in, and waited for, through a gateway."""
+"""`runqueue submit --url`: a file that is submitted, and waited for, through a gateway."""
 
 import hashlib
 from collections.abc import Iterator

@@ -211,7 +211,7 @@ _PAUSED = (Wait("group_paused", "a", needs_person=True, words="a is paused"),)
         ({"states": {}, "live": 0}, HealthLevel.GOOD, "no job is ready"),
         ({"states": {JobState.SCHEDULED: 2}, "live": 0}, HealthLevel.GOOD, "2 are scheduled"),
         ({"states": {JobState.RUNNING: 2}, "live": 2}, HealthLevel.GOOD, "2 are in flight"),
-        ({"live": 8, "strays_live": 2}, HealthLevel.GOOD, "all 10 slots"),
+        ({"live": 8, "orphans_live": 2}, HealthLevel.GOOD, "all 10 slots"),
         (
             {"live": 10, "states": {JobState.READY: 1, JobState.UNCONFIRMED: 5}},
             HealthLevel.BUSY,
@@ -241,7 +241,7 @@ _PAUSED = (Wait("group_paused", "a", needs_person=True, words="a is paused"),)
         ({"in_line": {}, "waited_for": 1}, HealthLevel.BUSY, "wait for 1 key or budget, or"),
         ({"in_line": {}, "jobs_wait_for": _PAUSED}, HealthLevel.STOPPED, "not submitting: a is"),
         ({"pace": 0.5}, HealthLevel.BUSY, "429: 0.5 submissions"),
-        ({"permits": {"dispatch": 0}}, HealthLevel.GOOD, "at its limit of 2 a second"),
+        ({"permits": {"submission": 0}}, HealthLevel.GOOD, "at its limit of 2 a second"),
         ({"full_pace": 1.4}, HealthLevel.GOOD, "up to 1.4 a second (70 % of 10 calls)"),
         ({"limits": {}, "full_pace": 0.0}, HealthLevel.GOOD, "without a limit"),
         ({"permits": {"request": 0}}, HealthLevel.BUSY, "calls are at their limit of 10"),
@@ -315,7 +315,7 @@ def test_the_limits_show_the_rate_that_submissions_may_go_at() -> None:
 
 
 def test_every_state_rate_and_limit_is_shown_whole_at_80_columns_however_large_it_is() -> None:
-    many = stats(states=dict.fromkeys(JobState, 123_456), pace=1.25, strays=1234)
+    many = stats(states=dict.fromkeys(JobState, 123_456), pace=1.25, orphans=1234)
     look = TopView(1.0, {"default": many})
 
     shown = picture(None, look, where="x", trouble="", width=80, height=24).plain
@@ -363,8 +363,8 @@ def test_a_reason_that_has_no_end_leaves_room_for_the_figures() -> None:
 
 
 def test_limits_that_were_set_live_are_shown_with_their_values_at_80_columns() -> None:
-    names = ("dispatches_per_second", "requests_per_second", "concurrent_runs", "burst_size")
-    changed = stats(overridden=dict.fromkeys(names, 40.0), strays=7, oldest_ready_seconds=9.0)
+    names = ("submissions_per_second", "requests_per_second", "concurrent_runs", "burst_size")
+    changed = stats(overridden=dict.fromkeys(names, 40.0), orphans=7, oldest_ready_seconds=9.0)
 
     shown = picture(None, TopView(1.0, {"default": changed}), **_PLACE, width=80, height=24)
 
@@ -388,7 +388,7 @@ def test_what_keeps_it_from_looking_is_shown_whole_at_80_columns() -> None:
 
 def test_a_picture_fits_80_by_24_whatever_there_is_to_show() -> None:
     groups = [Group(f"group-{n}", "default", None, False, n, True) for n in range(500)]
-    many = {f"account-{n}": stats(account=f"account-{n}", strays=3) for n in range(3)}
+    many = {f"account-{n}": stats(account=f"account-{n}", orphans=3) for n in range(3)}
     seen = TopView(0.0, many, groups)
 
     for width, height in ((80, 24), (40, 10), (200, 60)):

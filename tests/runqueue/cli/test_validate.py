@@ -38,7 +38,7 @@ def test_people_are_told_the_same(desk: Desk) -> None:
 
 
 def test_a_queue_that_is_there_is_asked_for_its_accounts_and_limits(desk: Desk) -> None:
-    desk.client.hset("runqueue:{default}:limits", "env:dispatches_per_second", 2)
+    desk.client.hset("runqueue:{default}:limits", "env:submissions_per_second", 2)
     file = desk.file([*lines(600), line("x", account="nobody")])
 
     result = desk.run("validate", file)
@@ -103,7 +103,7 @@ def test_packed_lines_come_from_stdin_too(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("cut", [20, 4_000, -4])
-def test_a_packed_file_that_was_cut_is_named_and_nothing_is_handed_in(desk: Desk, cut: int) -> None:
+def test_a_packed_file_that_was_cut_is_named_and_nothing_is_submitted(desk: Desk, cut: int) -> None:
     path = desk.folder / "jobs.jsonl.gz"
     path.write_bytes(gzip.compress(text(lines(3_000)))[:cut])
 
@@ -168,7 +168,7 @@ def test_a_folder_is_no_file(desk: Desk) -> None:
 
 def test_steps_and_money_are_forecast_by_the_runs_before(desk: Desk) -> None:
     seen: Any = {"steps:runs": 4, "steps:sum": 40, "steps:squares": 440}
-    desk.client.hset("runqueue:{default}:limits", "env:dispatches_per_second", 2)
+    desk.client.hset("runqueue:{default}:limits", "env:submissions_per_second", 2)
     desk.client.hset("runqueue:{default}:counters", mapping=seen)
     file = desk.file(lines(10))
     assert "about 100 steps (58 to 142), if they are" in desk.run("validate", file).stdout
@@ -187,7 +187,7 @@ def test_steps_and_money_are_forecast_by_the_runs_before(desk: Desk) -> None:
 
 @pytest.mark.parametrize("price", ["cheap", "-1", "inf", "nan"])
 def test_a_price_that_is_none_is_named(desk: Desk, price: str) -> None:
-    desk.client.hset("runqueue:{default}:limits", "env:dispatches_per_second", 2)
+    desk.client.hset("runqueue:{default}:limits", "env:submissions_per_second", 2)
     seen: Any = {"steps:runs": 4, "steps:sum": 40, "steps:squares": 440}
     desk.client.hset("runqueue:{default}:counters", mapping=seen)
     desk.environ["RUNQUEUE_PRICE_PER_STEP"] = price

@@ -164,7 +164,7 @@ def test_an_interrupt_leaves_the_jobs_and_says_how_to_go_on(desk: Desk) -> None:
     assert desk.states() == {"ready": 2}
 
 
-def test_an_interrupt_never_advises_to_hand_in_again_what_has_no_custom_id(desk: Desk) -> None:
+def test_an_interrupt_never_advises_to_submit_again_what_has_no_custom_id(desk: Desk) -> None:
     with desk.working(Desk.end):
         result = desk.run("submit", desk.file([line(None)]), "--results", "/dev/full")
     (batch,) = cast("list[bytes]", desk.client.zrange("runqueue:{default}:batches", 0, -1))

@@ -14,10 +14,10 @@ from runqueue.records.batch import JobPage
 from tests.runqueue.cli.commanding import Desk, batch_of, line
 from tests.runqueue.cli.delivering import (
     a_moment_ago,
+    abandoned,
     delivered,
     ended_at,
     everywhere,
-    gave_up,
     relayed,
     settle,
     taken,
@@ -41,7 +41,7 @@ def keys(desk: Desk, *options: str) -> set[str]:
 
 
 def test_a_program_is_shown_all_that_is_known_of_a_webhook(either: Desk) -> None:
-    (job_id,) = gave_up(either, told("a", group="shop"))
+    (job_id,) = abandoned(either, told("a", group="shop"))
     job = either.queue.get(job_id)
     assert job.ended_at is not None
     assert job.webhook.settled_at is not None
@@ -62,7 +62,7 @@ def test_a_program_is_shown_all_that_is_known_of_a_webhook(either: Desk) -> None
             "state": "completed",
             "run_id": f"r-{job_id}",
             "run_status": "completed",
-            "webhook": "gave_up",
+            "webhook": "abandoned",
             "webhook_attempts": 1,
             "webhook_status": 410,
             "webhook_error": "gone",
@@ -74,14 +74,14 @@ def test_a_program_is_shown_all_that_is_known_of_a_webhook(either: Desk) -> None
 
 
 def test_a_person_is_shown_a_row_a_webhook(either: Desk) -> None:
-    (job_id,) = gave_up(either, told("a"), error="HTTP 410: gone")
+    (job_id,) = abandoned(either, told("a"), error="HTTP 410: gone")
     ended_at(either, [job_id], a_moment_ago(3 * 3600 + 5))
 
     head, row, *rest = either.run("webhooks", "list").stdout.splitlines()
 
     titles = ["job_id", "custom_id", "webhook", "tries", "status", "ended", "error"]
     assert head.split() == titles
-    cells = [job_id, "a", "gave_up", "1", "410", "3", "h", "HTTP", "410:", "gone"]
+    cells = [job_id, "a", "abandoned", "1", "410", "3", "h", "HTTP", "410:", "gone"]
     assert row.split() == cells
     assert rest == []
 
@@ -99,9 +99,9 @@ def test_what_is_not_known_of_a_webhook_takes_no_room(either: Desk) -> None:
     [
         ([], "relay watch gone hidden"),
         (["--pending"], "relay watch"),
-        (["--gave-up"], "gone"),
+        (["--abandoned"], "gone"),
         (["--unknown"], "hidden"),
-        (["--gave-up", "--unknown"], "gone hidden"),
+        (["--abandoned", "--unknown"], "gone hidden"),
         (["--group", "shop"], "watch gone"),
         (["--group", "shop", "--pending"], "watch"),
         (["--account", "default"], "relay watch gone hidden"),
@@ -139,8 +139,8 @@ AN_HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
     ids=["utc", "z", "elsewhere", "ago"],
 )
 def test_since_chooses_by_the_end_of_the_run(either: Desk, since: str) -> None:
-    ended_at(either, gave_up(either, told("before"), told("long before")), a_moment_ago(2 * 3600))
-    ended_at(either, gave_up(either, told("after")), a_moment_ago(1800))
+    ended_at(either, abandoned(either, told("before"), told("long before")), a_moment_ago(2 * 3600))
+    ended_at(either, abandoned(either, told("after")), a_moment_ago(1800))
     relayed(either, told("now"))
 
     assert keys(either, "--since", since) == {"after", "now"}
@@ -148,7 +148,7 @@ def test_since_chooses_by_the_end_of_the_run(either: Desk, since: str) -> None:
 
 def test_a_run_that_ended_at_that_very_moment_is_meant(either: Desk) -> None:
     moment = datetime.now(UTC).replace(microsecond=123_000) - timedelta(hours=1)
-    ended_at(either, gave_up(either, told("a")), moment)
+    ended_at(either, abandoned(either, told("a")), moment)
 
     assert keys(either, "--since", moment.isoformat()) == {"a"}
     assert keys(either, "--since", (moment + timedelta(microseconds=1)).isoformat()) == set()
@@ -162,7 +162,7 @@ def test_a_run_that_ended_at_that_very_moment_is_meant(either: Desk) -> None:
 def test_what_is_no_time_is_refused_with_what_was_expected(
     either: Desk, command: list[str], since: str
 ) -> None:
-    gave_up(either, told("a"))
+    abandoned(either, told("a"))
 
     result = either.run("webhooks", *command, "--since", since)
 
@@ -181,7 +181,7 @@ def test_an_empty_list_says_so(either: Desk) -> None:
 
 
 def test_a_list_is_cut_at_its_limit_and_says_how_much_is_left(either: Desk) -> None:
-    gave_up(either, *[told(f"a{number}") for number in range(40)])
+    abandoned(either, *[told(f"a{number}") for number in range(40)])
     relayed(either, *[told(f"b{number}") for number in range(20)])
 
     assert len(listed(either)) == 50
@@ -189,16 +189,16 @@ def test_a_list_is_cut_at_its_limit_and_says_how_much_is_left(either: Desk) -> N
     result = either.run("webhooks", "list", "--limit", "7", "--json")
     assert len(result.stdout.splitlines()) == 7
     assert result.stderr == "… and more; --limit shows more than 7\n"
-    result = either.run("webhooks", "list", "--limit", "7", "--gave-up")
+    result = either.run("webhooks", "list", "--limit", "7", "--abandoned")
     assert result.stderr == "… and more; --limit shows more than 7\n"
 
 
-def test_given_up_ones_are_listed_in_the_order_in_which_that_was_decided(either: Desk) -> None:
+def test_abandoned_ones_are_listed_in_the_order_in_which_that_was_decided(either: Desk) -> None:
     first, second = relayed(either, told("a"), told("b"))
-    settle(either, [second], "gave_up", 500)
-    settle(either, [first], "gave_up", 500)
+    settle(either, [second], "abandoned", 500)
+    settle(either, [first], "abandoned", 500)
 
-    assert [row["job_id"] for row in listed(either, "--gave-up")] == [second, first]
+    assert [row["job_id"] for row in listed(either, "--abandoned")] == [second, first]
 
 
 @pytest.mark.parametrize("option", ["--group", "--batch", "--account"])
@@ -230,7 +230,7 @@ def test_a_queue_that_cannot_be_reached_ends_a_command_with_4(
 
 
 def test_words_of_the_receiver_never_steer_the_terminal(either: Desk) -> None:
-    (job_id,) = gave_up(either, told("a"), error=HOSTILE)
+    (job_id,) = abandoned(either, told("a"), error=HOSTILE)
     either.environ["COLUMNS"] = "200"
 
     for command in (["webhooks", "list"], ["status", job_id]):
@@ -244,7 +244,7 @@ def test_words_of_the_receiver_never_steer_the_terminal(either: Desk) -> None:
 def test_a_job_that_is_done_again_is_listed_no_more(either: Desk) -> None:
     jobs = taken(either, told("a"))
     either.end(jobs, "failed")
-    settle(either, [jobs[0].job_id], "gave_up", 410)
+    settle(either, [jobs[0].job_id], "abandoned", 410)
     assert keys(either) == {"a"}
 
     either.run("dead", "replay", "a")
@@ -254,10 +254,10 @@ def test_a_job_that_is_done_again_is_listed_no_more(either: Desk) -> None:
 
 def test_what_an_index_names_is_shown_as_its_record_says(either: Desk) -> None:
     (job_id,) = unknown(either, told("a"))
-    either.client.zadd("runqueue:{default}:gave_up", {job_id: 1})
+    either.client.zadd("runqueue:{default}:abandoned", {job_id: 1})
 
     assert [row["webhook"] for row in listed(either)] == ["unknown"]
-    assert listed(either, "--gave-up") == []
+    assert listed(either, "--abandoned") == []
 
 
 def test_a_webhook_that_is_tried_meanwhile_is_listed_once(

@@ -9,10 +9,10 @@ import pytest
 from tests.runqueue.cli.commanding import Desk, line, ready
 from tests.runqueue.cli.delivering import (
     a_moment_ago,
+    abandoned,
     delivered,
     ended_at,
     everywhere,
-    gave_up,
     relayed,
     stands,
     told,
@@ -20,7 +20,9 @@ from tests.runqueue.cli.delivering import (
     watched,
 )
 
-FILTERS = "--gave-up, --pending, --unknown, --group, --batch, --account, --since, --until or --all"
+FILTERS = (
+    "--abandoned, --pending, --unknown, --group, --batch, --account, --since, --until or --all"
+)
 Bring = Callable[..., list[str]]
 NOT_TO_BE_TOLD = "its run has not ended, or it has no webhook"
 
@@ -32,17 +34,17 @@ def still(desk: Desk, made: dict[str, str]) -> dict[str, str]:
 
 
 def test_named_webhooks_are_sent_again_without_a_question(either: Desk) -> None:
-    first, second, third = gave_up(either, told("a"), told("b"), told("c"))
+    first, second, third = abandoned(either, told("a"), told("b"), told("c"))
 
     result = either.run("webhooks", "retry", first, "b")
 
     assert (result.exit_code, result.stdout) == (0, "2 of 2: will be sent\n")
     found = either.queue.get(first).webhook
     assert (found.state, found.attempts, found.status, found.error) == ("pending", 0, None, None)
-    assert (stands(either, second), stands(either, third)) == ("pending", "gave_up")
+    assert (stands(either, second), stands(either, third)) == ("pending", "abandoned")
 
 
-@pytest.mark.parametrize("bring", [relayed, watched, gave_up, unknown, delivered])
+@pytest.mark.parametrize("bring", [relayed, watched, abandoned, unknown, delivered])
 def test_a_named_webhook_is_sent_again_wherever_it_stands(either: Desk, bring: Bring) -> None:
     (job_id,) = bring(either, told("a"))
 
@@ -52,27 +54,27 @@ def test_a_named_webhook_is_sent_again_wherever_it_stands(either: Desk, bring: B
 
 
 def test_names_are_looked_up_in_their_namespace(either: Desk) -> None:
-    mine, others = gave_up(either, told("a"), told("a", namespace="shop"))
+    mine, others = abandoned(either, told("a"), told("a", namespace="shop"))
 
     either.run("webhooks", "retry", "a", "--namespace", "shop")
 
-    assert (stands(either, mine), stands(either, others)) == ("gave_up", "pending")
+    assert (stands(either, mine), stands(either, others)) == ("abandoned", "pending")
 
 
 def test_if_a_name_is_not_on_record_nothing_is_done(either: Desk) -> None:
-    (job_id,) = gave_up(either, told("a"))
+    (job_id,) = abandoned(either, told("a"))
 
     result = either.run("webhooks", "retry", job_id, "nonsense")
 
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr == "runqueue: no job, batch or custom_id 'nonsense' on record\n"
-    assert stands(either, job_id) == "gave_up"
+    assert stands(either, job_id) == "abandoned"
 
 
 def test_jobs_that_have_nothing_to_send_are_named(either: Desk) -> None:
     (quiet,) = relayed(either, line("quiet"))
     (waiting,) = ready(either, told("waiting"))
-    (gone,) = gave_up(either, told("gone"))
+    (gone,) = abandoned(either, told("gone"))
 
     result = either.run("webhooks", "retry", quiet, waiting, gone)
 
@@ -86,9 +88,9 @@ def test_jobs_that_have_nothing_to_send_are_named(either: Desk) -> None:
     ("options", "left"),
     [
         (["--all"], "told quiet"),
-        (["--gave-up"], "told quiet hidden"),
+        (["--abandoned"], "told quiet hidden"),
         (["--unknown"], "told quiet gone"),
-        (["--gave-up", "--unknown"], "told quiet"),
+        (["--abandoned", "--unknown"], "told quiet"),
         (["--pending"], "told quiet gone hidden"),
         (["--group", "shop"], "told quiet hidden"),
         (["--group", "shop", "--unknown"], "told quiet gone hidden"),
@@ -108,14 +110,14 @@ def test_what_filters_leave_is_sent_again(either: Desk, options: list[str], left
 
 
 def test_since_is_when_the_run_ended(either: Desk) -> None:
-    before, after = gave_up(either, told("before"), told("after"))
+    before, after = abandoned(either, told("before"), told("after"))
     ended_at(either, [before], a_moment_ago(7200))
     ended_at(either, [after], a_moment_ago(1800))
 
     result = either.run("webhooks", "retry", "--since", a_moment_ago(3600).isoformat(), "--yes")
 
     assert result.stdout == "1 of 1: will be sent\n"
-    assert (stands(either, before), stands(either, after)) == ("gave_up", "pending")
+    assert (stands(either, before), stands(either, after)) == ("abandoned", "pending")
 
 
 def test_pending_ones_are_due_at_once(either: Desk) -> None:
@@ -131,7 +133,7 @@ def test_pending_ones_are_due_at_once(either: Desk) -> None:
 @pytest.mark.parametrize(
     ("options", "question"),
     [
-        (["--gave-up"], "send 3 webhooks again? [y/N]"),
+        (["--abandoned"], "send 3 webhooks again? [y/N]"),
         (
             ["--all", "--webhook-url", "https://me:pa55@other.test/h?token=t0ken"],
             "send 3 webhooks again to https://other.test/h? [y/N]",
@@ -142,17 +144,17 @@ def test_pending_ones_are_due_at_once(either: Desk) -> None:
 def test_a_filter_is_counted_before_anything_is_done(
     either: Desk, options: list[str], question: str
 ) -> None:
-    ids = gave_up(either, told("a"), told("b"), told("c"))
+    ids = abandoned(either, told("a"), told("b"), told("c"))
 
     result = either.run("webhooks", "retry", *options, stdin=b"n\n")
 
     assert question in result.stderr
     assert result.exit_code == 2
-    assert [stands(either, job_id) for job_id in ids] == ["gave_up"] * 3
+    assert [stands(either, job_id) for job_id in ids] == ["abandoned"] * 3
 
 
 def test_it_is_done_once_that_is_agreed(either: Desk) -> None:
-    (job_id,) = gave_up(either, told("a"))
+    (job_id,) = abandoned(either, told("a"))
 
     result = either.run("webhooks", "retry", "--all", stdin=b"y\n")
 
@@ -161,13 +163,13 @@ def test_it_is_done_once_that_is_agreed(either: Desk) -> None:
 
 
 def test_a_question_that_nobody_can_answer_does_nothing_and_says_what_to_give(either: Desk) -> None:
-    (job_id,) = gave_up(either, told("a"))
+    (job_id,) = abandoned(either, told("a"))
 
     result = either.run("webhooks", "retry", "--all")
 
     assert result.exit_code == 2
     assert "--yes" in result.stderr
-    assert stands(either, job_id) == "gave_up"
+    assert stands(either, job_id) == "abandoned"
 
 
 def test_a_filter_that_leaves_nothing_asks_nothing(either: Desk) -> None:
@@ -185,7 +187,7 @@ def test_a_filter_that_leaves_nothing_asks_nothing(either: Desk) -> None:
         (["--yes"], f"name jobs, or choose some by {FILTERS}"),
         (["--webhook-url", "https://other.test"], f"name jobs, or choose some by {FILTERS}"),
         (["a", "--all"], f"by name or by {FILTERS}, not by both"),
-        (["a", "--gave-up"], f"by name or by {FILTERS}, not by both"),
+        (["a", "--abandoned"], f"by name or by {FILTERS}, not by both"),
         (["a", "--since", "60s"], f"by name or by {FILTERS}, not by both"),
         (["--all", "--namespace", "shop"], "--namespace"),
     ],
@@ -194,19 +196,19 @@ def test_a_filter_that_leaves_nothing_asks_nothing(either: Desk) -> None:
 def test_without_names_or_a_filter_or_with_both_nothing_is_done(
     either: Desk, chosen: list[str], words: str
 ) -> None:
-    (job_id,) = gave_up(either, told("a"))
+    (job_id,) = abandoned(either, told("a"))
 
     result = either.run("webhooks", "retry", *chosen)
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert words in result.stderr
-    assert stands(either, job_id) == "gave_up"
+    assert stands(either, job_id) == "abandoned"
 
 
 def test_more_than_a_page_is_sent_again_by_one_command(either: Desk) -> None:
-    gave_up(either, *[told(f"a{number}") for number in range(1_100)])
+    abandoned(either, *[told(f"a{number}") for number in range(1_100)])
 
-    result = either.run("webhooks", "retry", "--gave-up", "--yes")
+    result = either.run("webhooks", "retry", "--abandoned", "--yes")
 
     assert result.stdout == "1,100 of 1,100: will be sent\n"
     assert either.json("stats")["default"]["deliveries"]["pending"] == 1_100
@@ -214,7 +216,7 @@ def test_more_than_a_page_is_sent_again_by_one_command(either: Desk) -> None:
 
 def test_webhooks_are_sent_elsewhere_even_those_that_nobody_was_to_get(either: Desk) -> None:
     (quiet,) = relayed(either, line("quiet"))
-    (gone,) = gave_up(either, told("gone"))
+    (gone,) = abandoned(either, told("gone"))
 
     result = either.run(
         "webhooks", "retry", quiet, gone, "--webhook-url", "https://other.test/h?a=1"
@@ -233,9 +235,9 @@ WITHOUT = "unless RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS=true"
     ("error", "to"), [(PRIVATE, []), ("", ["--webhook-url", "http://10.0.0.5/hook"])]
 )
 def test_private_targets_are_warned_of(either: Desk, error: str, to: list[str]) -> None:
-    gave_up(either, told("a"), told("b"), error=error)
+    abandoned(either, told("a"), told("b"), error=error)
 
-    result = either.run("webhooks", "retry", "--gave-up", "--yes", *to)
+    result = either.run("webhooks", "retry", "--abandoned", "--yes", *to)
 
     assert (result.exit_code, result.stdout) == (0, "2 of 2: will be sent\n")
     words = f"go to private addresses, which workers refuse {WITHOUT}"
@@ -243,7 +245,7 @@ def test_private_targets_are_warned_of(either: Desk, error: str, to: list[str]) 
 
 
 def test_a_public_url_instead_of_a_private_one_is_not_warned_of(either: Desk) -> None:
-    (job_id,) = gave_up(either, told("a"), error=PRIVATE)
+    (job_id,) = abandoned(either, told("a"), error=PRIVATE)
 
     result = either.run("webhooks", "retry", job_id, "--webhook-url", "https://other.test/hook")
 
@@ -273,7 +275,7 @@ def test_where_no_run_ended_there_is_nothing_to_send_anywhere(either: Desk) -> N
     ],
 )
 def test_a_wrong_url_is_refused_before_anything_is_done(either: Desk, url: str) -> None:
-    (job_id,) = gave_up(either, told("a"))
+    (job_id,) = abandoned(either, told("a"))
 
     result = either.run("webhooks", "retry", job_id, "--webhook-url", url)
 
@@ -281,7 +283,7 @@ def test_a_wrong_url_is_refused_before_anything_is_done(either: Desk, url: str) 
     words = " ".join(result.stderr.split())
     expected = "expected an http:// or https:// URL with a host and without spaces"
     assert f"'--webhook-url': {expected}, got {url!r}" in words
-    assert stands(either, job_id) == "gave_up"
+    assert stands(either, job_id) == "abandoned"
 
 
 @pytest.mark.parametrize(
@@ -294,7 +296,7 @@ def test_a_wrong_url_is_refused_before_anything_is_done(either: Desk, url: str) 
     ],
 )
 def test_a_wrong_url_s_password_is_not_shown(either: Desk, url: str) -> None:
-    (job_id,) = gave_up(either, told("a"))
+    (job_id,) = abandoned(either, told("a"))
 
     result = either.run("webhooks", "retry", job_id, "--webhook-url", url)
 
@@ -303,7 +305,7 @@ def test_a_wrong_url_s_password_is_not_shown(either: Desk, url: str) -> None:
     assert "pa55" not in result.output
 
 
-@pytest.mark.parametrize("bring", [relayed, watched, gave_up, unknown, delivered])
+@pytest.mark.parametrize("bring", [relayed, watched, abandoned, unknown, delivered])
 def test_who_has_a_result_needs_no_webhook(either: Desk, bring: Bring) -> None:
     (job_id,) = bring(either, told("a"))
 
@@ -315,7 +317,7 @@ def test_who_has_a_result_needs_no_webhook(either: Desk, bring: Bring) -> None:
 
 def test_what_cannot_be_confirmed_is_named(either: Desk) -> None:
     (quiet,) = relayed(either, line("quiet"))
-    (gone,) = gave_up(either, told("gone"))
+    (gone,) = abandoned(either, told("gone"))
 
     result = either.run("webhooks", "confirm", quiet, gone)
 

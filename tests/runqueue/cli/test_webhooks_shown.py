@@ -6,9 +6,9 @@ import re
 
 from tests.runqueue.cli.commanding import Desk
 from tests.runqueue.cli.delivering import (
+    abandoned,
     delivered,
     everywhere,
-    gave_up,
     relayed,
     settle,
     taken,
@@ -31,7 +31,7 @@ def test_status_says_in_one_line_what_became_of_the_webhook(either: Desk) -> Non
     assert shown == {
         "relay": "webhook: pending after 1 attempt, last answer 503: HTTP 503, due now",
         "watch": "webhook: pending, again in a moment",
-        "gone": "webhook: gave up after 1 attempt, last answer 410: gone",
+        "gone": "webhook: abandoned after 1 attempt, last answer 410: gone",
         "hidden": "webhook: unknown after 1 attempt",
         "told": "webhook: delivered after 1 attempt, last answer 200",
         "quiet": "",
@@ -45,7 +45,7 @@ def test_status_says_nothing_of_a_webhook_before_the_end(either: Desk) -> None:
 
 
 def test_a_program_is_shown_the_webhook_value_by_value(either: Desk) -> None:
-    (job_id,) = gave_up(either, told("a"))
+    (job_id,) = abandoned(either, told("a"))
 
     shown = either.json("status", job_id)
 
@@ -71,19 +71,19 @@ def test_stats_count_the_webhooks_that_were_not_delivered(either: Desk) -> None:
 
     shown = either.run("stats").stdout
 
-    assert "webhooks: 2 pending, 1 gave up, 1 unknown (`runqueue webhooks list`)\n" in shown
+    assert "webhooks: 2 pending, 1 abandoned, 1 unknown (`runqueue webhooks list`)\n" in shown
 
 
 def test_stats_say_nothing_of_webhooks_that_arrived(either: Desk) -> None:
     delivered(either, told("a"))
 
     assert "webhooks:" not in either.run("stats").stdout
-    deliveries = {"pending": 0, "delivered": 1, "gave_up": 0, "unknown": 0}
+    deliveries = {"pending": 0, "delivered": 1, "abandoned": 0, "unknown": 0}
     assert either.json("stats")["default"]["deliveries"] == deliveries
 
 
 def test_a_job_s_id_is_shown_whole_however_long_the_error_is(either: Desk) -> None:
     either.environ["COLUMNS"] = "80"
-    (job_id,) = gave_up(either, told("b" * 200), error="The receiver said: " + "no " * 100)
+    (job_id,) = abandoned(either, told("b" * 200), error="The receiver said: " + "no " * 100)
 
     assert job_id in either.run("webhooks", "list").stdout

@@ -87,14 +87,14 @@ def test_the_accounts_of_these_tests_are_on_three_nodes(nodes: Cluster) -> None:
     assert len({nodes.owner(shop).port for shop in SHOPS}) == 3
 
 
-async def test_a_job_of_each_node_is_handed_in_finished_and_waited_for(
+async def test_a_job_of_each_node_is_submitted_finished_and_waited_for(
     ask: Ask, client: redis.Redis
 ) -> None:
-    handed_in = await ask("enqueue_many", lines(1))
+    submitted = await ask("enqueue_many", lines(1))
     for shop in SHOPS:
         finish_all(client, shop)
 
-    ended = [await ask("wait", answer.job_id, timeout=5) for answer in handed_in]
+    ended = [await ask("wait", answer.job_id, timeout=5) for answer in submitted]
 
     assert [(job.account, job.state, job.output) for job in ended] == [
         (shop, JobState.COMPLETED, 42) for shop in SHOPS
@@ -125,9 +125,9 @@ async def test_who_waits_is_told_of_an_end_at_any_node(
 
 
 async def test_jobs_of_several_accounts_travel_as_a_batch_of_each(ask: Ask) -> None:
-    handed_in = await ask("enqueue_many", lines(400))
+    submitted = await ask("enqueue_many", lines(400))
 
-    assert len({answer.job_id for answer in handed_in}) == 1200
+    assert len({answer.job_id for answer in submitted}) == 1200
     for shop in SHOPS:
         (batch,) = (await ask("list_batches", shop)).batches
         assert (batch.total, batch.account) == (400, shop)
@@ -136,11 +136,11 @@ async def test_jobs_of_several_accounts_travel_as_a_batch_of_each(ask: Ask) -> N
 
 
 async def test_jobs_of_each_node_are_listed_and_canceled(ask: Ask) -> None:
-    handed_in = await ask("enqueue_many", lines(3))
+    submitted = await ask("enqueue_many", lines(3))
 
     for shop in SHOPS:
         assert len((await ask("list_jobs", account=shop)).jobs) == 3
-    states = [await ask("cancel", answer.job_id) for answer in handed_in]
+    states = [await ask("cancel", answer.job_id) for answer in submitted]
 
     assert states == [JobState.CANCELED] * 9
 
@@ -163,7 +163,7 @@ def test_a_line_that_is_pushed_to_an_inbox_is_taken_at_its_accounts_node(
     for shop in SHOPS:
         client.rpush(f"{Keys(shop).prefix}inbox", f"a line of {shop}")
         run(client, worker_calls.heartbeat(shop, "test", 60_000_000, -1, 0, first=True))
-        call = inbox_take(shop, "test", 10, 0, linger=False, lease_us=60_000_000)
+        call = inbox_take(shop, "test", 10, 0, stay_idle=False, lease_us=60_000_000)
 
         taken = run(client, call).items
 

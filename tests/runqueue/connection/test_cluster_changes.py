@@ -157,12 +157,12 @@ def forget(client: Any) -> None:
 
 def test_a_forked_process_has_connections_of_its_own(nodes: Cluster) -> None:
     with RunQueue(nodes.url) as queue:
-        (handed_in,) = queue.enqueue_many([line(SHOP, "order-18")])
+        (submitted,) = queue.enqueue_many([line(SHOP, "order-18")])
         waiting = multiprocessing.get_context("fork").Process(
-            target=queue.wait, args=(handed_in.job_id, 20)
+            target=queue.wait, args=(submitted.job_id, 20)
         )
         waiting.start()
-        assert queue.cancel(handed_in.job_id) is JobState.CANCELED
+        assert queue.cancel(submitted.job_id) is JobState.CANCELED
         waiting.join(20)
 
     assert waiting.exitcode == 0

@@ -55,10 +55,10 @@ async def go_on_after_a_failover(kind: str, servers: Watched) -> None:
 
 def test_who_waits_hears_of_an_end_at_the_primary(servers: Watched) -> None:
     with RunQueue(servers.url) as queue:
-        (handed_in,) = queue.enqueue_many([line("default", "order-17")])
-        queue.cancel(handed_in.job_id)
+        (submitted,) = queue.enqueue_many([line("default", "order-17")])
+        queue.cancel(submitted.job_id)
 
-        assert queue.wait(handed_in.job_id, 10).state is JobState.CANCELED
+        assert queue.wait(submitted.job_id, 10).state is JobState.CANCELED
     assert servers.primary.ask("EXISTS", ACCOUNTS) == 0
 
 

@@ -163,15 +163,17 @@ class Clockwork:
         if not names:
             names = [f"job{self._made + i}" for i in range(n)]
             self._made += n
-        answers = self.hand_in([spec(i, account=self.account, **options) for i in names], batch)
+        answers = self.enqueue_specs(
+            [spec(i, account=self.account, **options) for i in names], batch
+        )
         assert all(answer.status is EnqueueStatus.NEW for answer in answers)
         return [answer.job_id for answer in answers]
 
-    def hand_in(self, jobs: Sequence[JobSpec], batch: str | None = None) -> list[Enqueued]:
+    def enqueue_specs(self, jobs: Sequence[JobSpec], batch: str | None = None) -> list[Enqueued]:
         """Hand in jobs and return the answers."""
-        return self.run(self.handing_in(jobs, batch))
+        return self.run(self.enqueue_call(jobs, batch))
 
-    def handing_in(
+    def enqueue_call(
         self, jobs: Sequence[JobSpec], batch: str | None = None
     ) -> ScriptCall[list[Enqueued]]:
         """The call that hands in jobs."""
@@ -218,7 +220,7 @@ class Clockwork:
         """Take the callbacks that are due; the process has a lease afterwards."""
         self.heartbeat(process, first=True)
         call = delivery_calls.callback_claim(
-            self.account, process, want, 0, linger=False, lease_us=CALLBACK_LEASE
+            self.account, process, want, 0, stay_idle=False, lease_us=CALLBACK_LEASE
         )
         return list(self.run(call).items)
 
@@ -263,13 +265,13 @@ class Clockwork:
         *,
         claim_id: str = "",
         tick_us: int = 0,
-        linger: bool = False,
+        stay_idle: bool = False,
         receives: bool = False,
     ) -> Taken[Any]:
         """Claim under a claim id of its own."""
         self._made += 1
         claim_id = claim_id or f"claim{self._made}"
-        options = {"linger": linger, "receives": receives}
+        options = {"stay_idle": stay_idle, "receives": receives}
         return self.run(
             worker_calls.claim(self.account, process, claim_id, want, tick_us, **options)
         )
@@ -325,7 +327,7 @@ class Clockwork:
         item = Lost(job_id, attempt, "cut off", trouble)
         return self.run(worker_calls.mark_unconfirmed(self.account, [item]))[0]
 
-    def doubtful(self, n: int = 1, **options: Any) -> list[str]:
+    def unconfirmed(self, n: int = 1, **options: Any) -> list[str]:
         """Hand in n jobs, claim them, and lose the answers."""
         job_ids = self.enqueue(n, **options)
         assert sorted(self.claimed(n)) == sorted(job_ids)
@@ -333,7 +335,7 @@ class Clockwork:
         return job_ids
 
     def search(
-        self, job_id: str, verdict: str = "negative", attempt: int = 1, again: float = 600
+        self, job_id: str, verdict: str = "not_found", attempt: int = 1, again: float = 600
     ) -> int:
         """Record a search that found no run."""
         item = Searched(job_id, attempt, verdict, round(again * SECOND), GRACE)

@@ -211,18 +211,18 @@ def test_a_page_of_batches_costs_as_many_commands_however_many_were_made_at_one_
     assert clock.commands(page) < 50
 
 
-@pytest.mark.parametrize("other", ["goes on", "is given up"])
+@pytest.mark.parametrize("other", ["goes on", "is abandoned"])
 def test_a_job_that_another_upload_took_and_that_came_back_stands_in_its_batch_once(
     clock: Clockwork, other: str
 ) -> None:
     first, second = clock.open_batch(), clock.open_batch()
     jobs = [spec(name) for name in "abc"]
-    clock.hand_in(jobs, first)
-    clock.hand_in(jobs[1:], second)
-    if other == "is given up":
+    clock.enqueue_specs(jobs, first)
+    clock.enqueue_specs(jobs[1:], second)
+    if other == "is abandoned":
         clock.run(job_calls.discard_batch(clock.account, second))
         clock.sweep("expire_batches", UPLOAD)
-    answers = clock.hand_in(jobs, first)  # the same packet, since its answer was lost
+    answers = clock.enqueue_specs(jobs, first)  # the same packet, since its answer was lost
     assert clock.run(job_calls.list_batch(clock.account, first, 0, 100)) == [
         a.job_id for a in answers
     ]
@@ -235,8 +235,8 @@ def test_an_upload_without_what_another_took_over_is_not_accepted_in_part(
     clock: Clockwork,
 ) -> None:
     first, second = clock.open_batch(), clock.open_batch()
-    clock.hand_in([spec("a"), spec("b")], first)
-    clock.hand_in([spec("b")], second)
+    clock.enqueue_specs([spec("a"), spec("b")], first)
+    clock.enqueue_specs([spec("b")], second)
     before = clock.dump()
     assert clock.run(job_calls.seal_batch(clock.account, first, 2)) == job_calls.MISMATCH
     assert clock.dump() == before

@@ -8,7 +8,7 @@ import pytest
 from runqueue.observe.collector import families
 from runqueue.observe.family import AccountSample
 from runqueue.observe.statistics import read_figures
-from runqueue.records.claim_items import EndedStray, RunAgain
+from runqueue.records.claim_items import EndedOrphan, RunAgain
 from runqueue.records.job import EnqueueStatus
 from runqueue.records.times import packed
 from runqueue.store import budgets, job_calls, worker_calls
@@ -160,7 +160,7 @@ def test_an_orphan_run_counts_as_live_in_each_budget_of_its_job(clock: Clockwork
     assert {
         scope: (shown[scope].live, shown[scope].committed) for scope in scopes
     } == dict.fromkeys(scopes, (1, 6))
-    clock.run(worker_calls.strays_over(clock.account, [EndedStray("r2", 5)]))
+    clock.run(worker_calls.orphans_over(clock.account, [EndedOrphan("r2", 5)]))
     shown = {one.scope: one for one in clock.queue.list_budgets(clock.account)}
     assert {scope: (shown[scope].live, shown[scope].spent) for scope in scopes} == dict.fromkeys(
         scopes, (0, 11)
@@ -179,16 +179,16 @@ def test_a_strict_budget_commits_the_max_steps_of_runs_that_were_live_when_it_wa
     options: dict[str, Any] = {"batch": batch, "group": "acme", "keys": ["login:a"]}
     running, lost, over = clock.enqueue(3, max_steps=100, **options)
     clock.seal(batch)
-    (parked,) = clock.enqueue(1, max_steps=100, group="acme", keys=["login:a"])
+    (held,) = clock.enqueue(1, max_steps=100, group="acme", keys=["login:a"])
     others = clock.enqueue(1, max_steps=70, group="other") if scope != "account" else []
-    assert set(clock.claimed()) == {running, lost, parked, over, *others}
+    assert set(clock.claimed()) == {running, lost, held, over, *others}
     clock.found(running, 1, "r1")
     assert clock.lose(lost) == 1
-    assert clock.lose(parked) == 1
+    assert clock.lose(held) == 1
     for _ in range(2):
         clock.wait(30)
-        clock.search(parked, "absent")
-    assert clock.members("parked") == [parked]
+        clock.search(held, "not_seen")
+    assert clock.members("unconfirmed_no_slot") == [held]
     end(clock, over, 5)
     assert clock.found(over, 1, "orphan") == 2
     (submitting,) = clock.enqueue(1, max_steps=60, group="acme", keys=["login:a"])
@@ -207,7 +207,7 @@ def test_a_strict_budget_commits_the_max_steps_of_runs_that_were_live_when_it_wa
         if clock.state(job) in {"submitting", "unconfirmed"}:
             clock.found(job, 1, f"r-{job}")
         clock.finish(job, run_id="r1" if job == running else f"r-{job}", steps=1)
-    clock.run(worker_calls.strays_over(clock.account, [EndedStray("orphan", 5)]))
+    clock.run(worker_calls.orphans_over(clock.account, [EndedOrphan("orphan", 5)]))
     if others:
         end(clock, others[0], 1)
     assert use(clock, scope).committed == 0
@@ -235,14 +235,14 @@ def test_a_job_without_max_steps_is_refused_under_a_strict_budget(clock: Clockwo
         spec("few", group="acme", max_steps=50),
         spec("other"),
     ]
-    answers = clock.hand_in(jobs)
+    answers = clock.enqueue_specs(jobs)
     assert [answer.status for answer in answers] == [
         *[EnqueueStatus.REFUSED] * 2,
         *[EnqueueStatus.NEW] * 2,
     ]
     assert "got none: the budget of group:acme is strict" in str(answers[0].fault)
     assert "got 51: the budget of group:acme is strict" in str(answers[1].fault)
-    assert [answer.state for answer in clock.hand_in(jobs)] == ["ready"] * 4
+    assert [answer.state for answer in clock.enqueue_specs(jobs)] == ["ready"] * 4
 
 
 def test_an_unconfirmed_job_keeps_what_it_may_take(clock: Clockwork) -> None:
@@ -264,7 +264,7 @@ def test_a_job_whose_claim_may_be_lost_commits_nothing_while_it_holds_no_slot(
     (job,) = clock.enqueue(1, max_steps=15)
     for field in ("recover_from", "recover_since"):
         clock.client.hset(clock.key("meta"), field, clock.now)
-    call = worker_calls.suspect_lost(clock.account, [job], clock.now, clock.now, marked=True)
+    call = worker_calls.mark_maybe_claimed(clock.account, [job], clock.now, clock.now, marked=True)
     assert clock.run(call) == [1]
     assert (clock.state(job), clock.field(job, "slot")) == ("unconfirmed", "0")
     assert use(clock, "account").committed == 0

@@ -160,7 +160,7 @@ def test_a_delivery_that_was_recorded_late_counts_once(clock: Clockwork) -> None
     assert clock.tell(first) == clock.tell(second) == 0
     found = clock.read(batch).callback
     assert found is not None
-    assert (found.pending, found.delivered, found.gave_up, found.error) == (0, 1, 0, None)
+    assert (found.pending, found.delivered, found.abandoned, found.error) == (0, 1, 0, None)
 
 
 def test_no_more_are_taken_than_asked_for_and_none_without_a_lease(clock: Clockwork) -> None:
@@ -169,7 +169,7 @@ def test_no_more_are_taken_than_asked_for_and_none_without_a_lease(clock: Clockw
     end(clock, *["completed"] * 3)
     assert len(clock.callbacks(2)) == 2
     assert len(clock.callbacks(2)) == 1
-    call = callback_claim(clock.account, "px", 2, 0, linger=False, lease_us=CALLBACK_LEASE)
+    call = callback_claim(clock.account, "px", 2, 0, stay_idle=False, lease_us=CALLBACK_LEASE)
     assert clock.run(call).answer is ClaimAnswer.FENCED
 
 
@@ -198,37 +198,37 @@ def test_a_callback_outlives_the_jobs_of_its_batch(clock: Clockwork) -> None:
     assert clock.members("batches") == clock.members("callbacks") == []
 
 
-def gave_up(clock: Clockwork, rules: BatchRules = TOLD, jobs: int = 1) -> str:
+def abandoned(clock: Clockwork, rules: BatchRules = TOLD, jobs: int = 1) -> str:
     """A batch whose callbacks were all given up."""
     batch, _ = clock.batch_of(jobs, rules)
     end(clock, *["completed"] * jobs)
     for due in clock.callbacks():
-        assert clock.tell(due, "gave_up", error="the receiver answered 410") == 1
+        assert clock.tell(due, "abandoned", error="the receiver answered 410") == 1
     return batch
 
 
-def test_callbacks_that_were_given_up_are_sent_again_as_what_they_were(clock: Clockwork) -> None:
-    batch = gave_up(clock, shares(0.5), jobs=2)
+def test_callbacks_that_were_abandoned_are_sent_again_as_what_they_were(clock: Clockwork) -> None:
+    batch = abandoned(clock, shares(0.5), jobs=2)
     happened = clock.now
     clock.wait(3_600)
 
     assert clock.queue.retry_callbacks(batch) == 2
 
     assert (found := clock.read(batch).callback) is not None
-    assert (found.pending, found.gave_up) == (2, 0)
+    assert (found.pending, found.abandoned) == (2, 0)
     first, second = clock.callbacks()
     assert (first.name, second.name) == (f"msg_{batch}_1_progress", f"msg_{batch}_2_completed")
     assert (first.share, first.tries, first.at_us, first.url) == (0.5, 0, happened, URL)
     assert [clock.tell(due) for due in (first, second)] == [1, 1]
     assert (found := clock.read(batch).callback) is not None
-    assert (found.pending, found.delivered, found.gave_up, found.error) == (0, 2, 0, None)
+    assert (found.pending, found.delivered, found.abandoned, found.error) == (0, 2, 0, None)
     assert clock.queue.retry_callbacks(batch) == 0
 
 
 def test_callbacks_are_sent_again_to_another_url_which_is_the_batch_s_from_then_on(
     clock: Clockwork,
 ) -> None:
-    batch = gave_up(clock)
+    batch = abandoned(clock)
     other = "https://other.test/hook"
 
     assert clock.queue.retry_callbacks(batch, other) == 1
@@ -242,11 +242,11 @@ def test_callbacks_are_sent_again_to_another_url_which_is_the_batch_s_from_then_
 
 
 def test_a_retry_of_callbacks_whose_answer_was_lost_sends_nothing_twice(clock: Clockwork) -> None:
-    batch = gave_up(clock)
+    batch = abandoned(clock)
     call = callback_again(clock.account, batch)
     assert clock.run(call) == 1
     (due,) = clock.callbacks()
-    clock.tell(due, "gave_up")
+    clock.tell(due, "abandoned")
 
     assert clock.run(call) == 1, "said again, it tells what it came to"
 
@@ -264,7 +264,7 @@ def test_a_batch_that_nobody_was_to_be_told_of_has_no_callback_to_send_again(
         clock.queue.retry_callbacks(new_id(clock.account))
 
 
-@pytest.mark.parametrize("verdict", ["delivered", "gave_up"])
+@pytest.mark.parametrize("verdict", ["delivered", "abandoned"])
 def test_a_batch_whose_callbacks_are_settled_goes_with_its_jobs(
     clock: Clockwork, verdict: str
 ) -> None:

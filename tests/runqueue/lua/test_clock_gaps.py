@@ -75,11 +75,11 @@ def host(client: redis.Redis) -> HostClock:
     return host
 
 
-def claim_date(host: HostClock, process: str) -> int:
+def claimed_server_time(host: HostClock, process: str) -> int:
     """Claim a job, as a process that has had no answer yet; return its date."""
     (job_id,) = host.enqueue(1)
     assert [job.job_id for job in host.claim(1, process).items] == [job_id]
-    return int(host.field(job_id, "claim_date") or 0)
+    return int(host.field(job_id, "claimed_server_time") or 0)
 
 
 @pytest.mark.parametrize("step", [0, *STEPS])
@@ -88,12 +88,12 @@ def test_a_claim_after_a_gap_is_dated_no_later_than_skyvern_s_clock(
 ) -> None:
     before = host.skyvern() - SECOND
     host.gap(step)
-    assert before <= claim_date(host, "p2") <= host.skyvern()
+    assert before <= claimed_server_time(host, "p2") <= host.skyvern()
 
     host.beat("p2", host.skyvern())
     host.wait(0.5)
     host.tick("p2")
-    assert claim_date(host, "p2") == host.skyvern()
+    assert claimed_server_time(host, "p2") == host.skyvern()
 
 
 @pytest.mark.parametrize("step", STEPS)

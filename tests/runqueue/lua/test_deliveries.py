@@ -45,18 +45,21 @@ def test_a_delivery_that_nobody_records_comes_again_after_its_lease(clock: Clock
     assert len(due(clock)) == 1
 
 
-@pytest.mark.parametrize("verdict", ["gave_up", "unknown"])
+@pytest.mark.parametrize("verdict", ["abandoned", "unknown"])
 def test_what_was_not_delivered_stands_where_people_find_it(clock: Clockwork, verdict: str) -> None:
     (job,) = ended(clock)
     record(clock, *[outcome(item, verdict, status=410, error="gone") for item in due(clock)])
     assert (stands(clock, job), counts(clock)) == ([verdict], {verdict: 1})
-    assert (clock.field(job, "told"), clock.field(job, "told_error")) == ("410", "gone")
+    assert (clock.field(job, "delivery_status"), clock.field(job, "delivery_error")) == (
+        "410",
+        "gone",
+    )
 
 
-@pytest.mark.parametrize("verdict", ["again", "delivered", "gave_up", "unknown"])
-@pytest.mark.parametrize("via", ["relay", "watch"])
-def test_an_outcome_said_twice_is_counted_once(clock: Clockwork, via: str, verdict: str) -> None:
-    jobs = ended(clock, 2) if via == "relay" else watched(clock, 2)
+@pytest.mark.parametrize("verdict", ["again", "delivered", "abandoned", "unknown"])
+@pytest.mark.parametrize("route", ["relay", "watch"])
+def test_an_outcome_said_twice_is_counted_once(clock: Clockwork, route: str, verdict: str) -> None:
+    jobs = ended(clock, 2) if route == "relay" else watched(clock, 2)
     clock.wait(10)
     first, second = due(clock)
     outcomes = [outcome(first), outcome(second, verdict)]
@@ -64,7 +67,7 @@ def test_an_outcome_said_twice_is_counted_once(clock: Clockwork, via: str, verdi
     before = clock.dump()
     assert record(clock, *outcomes) == [0, 0]
     assert clock.dump() == before
-    assert {clock.field(job, "tries" if via == "relay" else "looks") for job in jobs} == {"1"}
+    assert {clock.field(job, "tries" if route == "relay" else "looks") for job in jobs} == {"1"}
 
 
 def test_an_outcome_said_again_while_the_next_try_is_under_way_is_not_taken_for_its_own(
@@ -76,7 +79,7 @@ def test_an_outcome_said_again_while_the_next_try_is_under_way_is_not_taken_for_
     (next_,) = due(clock)
     assert record(clock, outcome(item, "again", wait_us=0)) == [0]
     assert (due(clock), clock.field(job, "tries")) == ([], "1")
-    assert record(clock, outcome(next_, "gave_up")) == [1]
+    assert record(clock, outcome(next_, "abandoned")) == [1]
 
 
 def test_what_is_sent_after_a_poll_saw_the_end_is_what_skyvern_signed_once_that_is_known(
@@ -105,7 +108,7 @@ def test_a_consumer_is_told_when_the_next_permit_or_the_next_delivery_is_due(
     assert len(taken.items) == 2
     clock.wait(1)
     taken = take(clock, 12)
-    assert (taken.items, taken.left) == ([], True), "nothing within a second: off the board"
+    assert (taken.items, taken.left) == ([], True), "nothing within a second: not active"
     clock.wait(17.9)
     assert not take(clock, 12).left
 
@@ -115,7 +118,9 @@ def test_looks_at_what_skyvern_sends_are_calls_within_the_account_s_limit(clock:
     clock.limit(requests_per_second=1, burst_size=3)
     clock.wait(10)
     taken = take(clock)
-    assert [item.via for item in taken.items if isinstance(item, DueDelivery)] == ["watch"] * 3
+    assert [item.webhook_route for item in taken.items if isinstance(item, DueDelivery)] == [
+        "watch"
+    ] * 3
     assert taken.next_us == clock.now + SECOND
     assert set(clock.members("watches")) == set(jobs)
 

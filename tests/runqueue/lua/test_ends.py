@@ -157,7 +157,7 @@ def test_a_run_canceled_by_its_deadline_has_failed(clock: Clockwork) -> None:
 
 
 @pytest.mark.parametrize("is_claimed", [True, False])
-def test_a_run_that_is_said_too_late_to_take_too_long_ends_no_further_run_and_no_waiting_job(
+def test_a_run_that_is_said_too_late_to_take_too_long_ends_no_extra_run_and_no_waiting_job(
     clock: Clockwork, is_claimed: bool
 ) -> None:
     (job,) = clock.running(retry=Retry(max_attempts=3))
@@ -176,11 +176,11 @@ def test_a_run_that_is_said_too_late_to_take_too_long_ends_no_further_run_and_no
 
 def give_up(clock: Clockwork, job: str, run_id: str = "", *, is_over: bool = False) -> int:
     """Give a canceled run up, by default the job's own."""
-    item = claim_items.RunGivenUp(job, run_id or f"r-{job}", is_over)
-    return clock.run(worker_calls.give_up(clock.account, [item]))[0]
+    item = claim_items.RunAbandoned(job, run_id or f"r-{job}", is_over)
+    return clock.run(worker_calls.abandon_run(clock.account, [item]))[0]
 
 
-def test_a_run_whose_cancel_is_given_up_is_shown_and_takes_a_slot(clock: Clockwork) -> None:
+def test_a_run_whose_cancel_is_abandoned_is_shown_and_takes_a_slot(clock: Clockwork) -> None:
     clock.limit(concurrent_runs=1)
     (job,) = clock.running()
     assert give_up(clock, job) == 0, "not canceled"
@@ -188,11 +188,11 @@ def test_a_run_whose_cancel_is_given_up_is_shown_and_takes_a_slot(clock: Clockwo
     assert give_up(clock, job, "another") == 0
     assert give_up(clock, job) == 1
     assert clock.state(job) == "failed"
-    assert clock.client.hkeys(clock.key("strays")) == [f"r-{job}".encode()]
+    assert clock.client.hkeys(clock.key("orphans")) == [f"r-{job}".encode()]
     assert clock.finish(job) == 0
     (second,) = clock.enqueue(1)
     assert clock.claimed() == []
-    clock.run(worker_calls.strays_over(clock.account, [claim_items.EndedStray(f"r-{job}")]))
+    clock.run(worker_calls.orphans_over(clock.account, [claim_items.EndedOrphan(f"r-{job}")]))
     assert clock.claimed() == [second]
 
 
@@ -209,7 +209,7 @@ def test_a_canceled_run_that_is_over_but_cannot_be_read_ends_its_job(
     assert give_up(clock, job, is_over=True) == 0
     assert clock.state(job) == state
     assert clock.field(job, "reason") == f"{why} (the run is over, but cannot be read)"
-    assert clock.run(job_calls.stats(clock.account)).strays == 0
+    assert clock.run(job_calls.stats(clock.account)).orphans == 0
     (second,) = clock.enqueue(1)
     assert clock.claimed() == [second]
 
@@ -269,14 +269,14 @@ def test_a_poll_that_nobody_records_comes_again(clock: Clockwork) -> None:
 
 def test_the_same_key_and_body_is_the_same_job_at_every_stage(clock: Clockwork) -> None:
     job = spec("k")
-    first = clock.hand_in([job])[0]
+    first = clock.enqueue_specs([job])[0]
 
     def again() -> None:
         before = clock.dump()
-        answer = clock.hand_in([job])[0]
+        answer = clock.enqueue_specs([job])[0]
         assert (answer.status, answer.job_id) == (EnqueueStatus.KNOWN, first.job_id)
         assert answer.state == clock.state(first.job_id)
-        assert clock.hand_in([spec("k", body="b")])[0].status is EnqueueStatus.CONFLICT
+        assert clock.enqueue_specs([spec("k", body="b")])[0].status is EnqueueStatus.CONFLICT
         assert clock.dump() == before
 
     again()
@@ -289,7 +289,7 @@ def test_the_same_key_and_body_is_the_same_job_at_every_stage(clock: Clockwork) 
 
 
 def test_twins_in_one_call_are_one_job(clock: Clockwork) -> None:
-    answers = clock.hand_in([spec("k"), spec("k"), spec("k", body="b")])
+    answers = clock.enqueue_specs([spec("k"), spec("k"), spec("k", body="b")])
     assert [a.status for a in answers] == [
         EnqueueStatus.NEW,
         EnqueueStatus.KNOWN,
@@ -410,7 +410,7 @@ def test_an_upload_that_is_being_removed_can_be_neither_sealed_nor_added_to(
     assert clock.claimed() == jobs
 
 
-def test_an_upload_given_up_is_removed_by_the_next_sweep(clock: Clockwork) -> None:
+def test_an_upload_abandoned_is_removed_by_the_next_sweep(clock: Clockwork) -> None:
     batch, sealed = clock.open_batch(), clock.open_batch()
     gone = clock.enqueue(3, batch=batch)
     kept = clock.enqueue(3, batch=sealed)

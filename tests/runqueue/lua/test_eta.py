@@ -9,7 +9,7 @@ from runqueue.records.forecast import Capacity, seconds_for
 from runqueue.store import job_calls, worker_calls
 from tests.runqueue.lua.clockwork import ACCOUNT, SECOND, Clockwork
 
-TEN_RUNS = {"concurrent_runs": 10, "dispatches_per_second": 2, "burst_size": 20}
+TEN_RUNS = {"concurrent_runs": 10, "submissions_per_second": 2, "burst_size": 20}
 
 
 @pytest.fixture

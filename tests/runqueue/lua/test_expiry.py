@@ -251,7 +251,7 @@ def expire_for_a_week(clock: Clockwork) -> None:
 
 
 @pytest.mark.parametrize("n", [50, 300])
-def test_uploads_that_were_given_up_keep_nobody_waiting(clock: Clockwork, n: int) -> None:
+def test_uploads_that_were_abandoned_keep_nobody_waiting(clock: Clockwork, n: int) -> None:
     late = clock.open_batch()
     clock.enqueue(1, batch=late)
     clock.now += UPLOAD

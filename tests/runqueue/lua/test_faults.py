@@ -59,13 +59,13 @@ def test_a_full_server_refuses_jobs_with_nothing_half_written(clock: Clockwork) 
     fill_up(clock)
     for target in (None, batch):
         with pytest.raises(redis.exceptions.OutOfMemoryError):
-            clock.hand_in([_spec(n) for n in range(50)], target)
+            clock.enqueue_specs([_spec(n) for n in range(50)], target)
     with pytest.raises(redis.exceptions.OutOfMemoryError):
         clock.open_batch()
     assert clock.dump() == before
 
 
-def test_an_upload_that_filled_the_server_is_given_up(clock: Clockwork) -> None:
+def test_an_upload_that_filled_the_server_is_abandoned(clock: Clockwork) -> None:
     batch = clock.open_batch()
     clock.enqueue(3, batch=batch)
     fill_up(clock)
@@ -75,7 +75,7 @@ def test_an_upload_that_filled_the_server_is_given_up(clock: Clockwork) -> None:
 
 
 def test_a_full_server_refuses_claims_with_nothing_half_written(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=10, concurrent_runs=5)
+    clock.limit(submissions_per_second=10, concurrent_runs=5)
     clock.enqueue(10)
     clock.heartbeat(first=True)
     before = clock.dump()
@@ -117,8 +117,8 @@ def test_a_full_server_records_a_lost_answer(clock: Clockwork) -> None:
     assert clock.lose(job) == 1
 
 
-def test_a_full_server_settles_doubts(clock: Clockwork) -> None:
-    searched, denied, failed, again = clock.doubtful(4)
+def test_a_full_server_settles_unconfirmed_jobs(clock: Clockwork) -> None:
+    searched, denied, failed, again = clock.unconfirmed(4)
     clock.wait(30)
     fill_up(clock)
     taken = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
@@ -156,10 +156,10 @@ def test_a_full_server_lets_a_recovery_end_and_permits_be_taken(clock: Clockwork
     assert clock.run(done)
 
 
-def test_a_full_server_records_a_stray(clock: Clockwork) -> None:
+def test_a_full_server_records_an_orphan(clock: Clockwork) -> None:
     fill_up(clock)
     assert clock.found("nobody", 1, "run1") == 2
-    assert clock.client.hlen(clock.key("strays")) == 1
+    assert clock.client.hlen(clock.key("orphans")) == 1
 
 
 def test_a_full_server_records_the_end_of_a_run(clock: Clockwork) -> None:
@@ -188,7 +188,7 @@ def test_a_full_server_keeps_leases_polls_cancels_and_ticks_going(clock: Clockwo
     taken = clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, LEASE))
     assert [item.job_id for item in taken.items] == [first]
     assert clock.run(
-        worker_calls.give_up(clock.account, [claim_items.RunGivenUp(first, f"r-{first}")])
+        worker_calls.abandon_run(clock.account, [claim_items.RunAbandoned(first, f"r-{first}")])
     ) == [1]
 
 
@@ -263,7 +263,9 @@ def test_what_people_and_searches_do_is_done_to_a_thousand_jobs(clock: Clockwork
     due = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 500, 0, LEASE))
     assert len(due.items) == 500
     for code in (1, 2):
-        found_none = [claim_items.Searched(job, 1, "negative", SECOND, 30 * SECOND) for job in jobs]
+        found_none = [
+            claim_items.Searched(job, 1, "not_found", SECOND, 30 * SECOND) for job in jobs
+        ]
         call = worker_calls.record_search(clock.account, found_none, clock.now, 30 * SECOND)
         assert clock.run(call) == [code] * 1_000
         clock.wait(30)
@@ -291,7 +293,7 @@ def test_what_people_and_searches_do_is_done_to_a_thousand_jobs(clock: Clockwork
 
 
 def test_no_number_is_ever_stored_or_told_in_scientific_notation(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=100, burst_size=50, requests_per_second=1_000)
+    clock.limit(submissions_per_second=100, burst_size=50, requests_per_second=1_000)
     jobs = clock.enqueue(20, deadline=clock.now + 3_600 * SECOND)
     clock.enqueue(5, run_at=clock.now + 60 * SECOND)
     clock.heartbeat(first=True)

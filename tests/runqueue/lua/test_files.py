@@ -16,12 +16,12 @@ def with_files(name: str, *files: str, body: str = "a") -> JobSpec:
     return replace(made, body=fields, canonical=orjson.dumps(fields), files=files)
 
 
-def hand_in(clock: Clockwork, *jobs: JobSpec, batch: str | None = None) -> list[Enqueued]:
-    return clock.hand_in(list(jobs), batch)
+def enqueue_jobs(clock: Clockwork, *jobs: JobSpec, batch: str | None = None) -> list[Enqueued]:
+    return clock.enqueue_specs(list(jobs), batch)
 
 
 def one(clock: Clockwork, job: JobSpec) -> Enqueued:
-    return hand_in(clock, job)[0]
+    return enqueue_jobs(clock, job)[0]
 
 
 def held(clock: Clockwork) -> dict[bytes, bytes]:
@@ -49,7 +49,9 @@ def test_a_second_job_with_a_file_is_refused_and_told_whose_it_is(clock: Clockwo
 def test_of_two_in_one_call_the_first_gets_the_file_and_others_are_accepted(
     clock: Clockwork,
 ) -> None:
-    a, b, c = hand_in(clock, with_files("a", "f1"), with_files("b", "f1"), with_files("c", "f2"))
+    a, b, c = enqueue_jobs(
+        clock, with_files("a", "f1"), with_files("b", "f1"), with_files("c", "f2")
+    )
     assert [one.status.value for one in (a, b, c)] == ["new", "refused", "new"]
     assert b.fault is not None
     assert a.job_id in b.fault.message
@@ -61,7 +63,7 @@ def test_a_file_of_a_job_that_ended_without_any_run_is_free(clock: Clockwork) ->
     clock.refuse(refused)
     canceled = one(clock, with_files("b", "f2")).job_id
     clock.cancel(canceled)
-    again = hand_in(clock, with_files("c", "f1"), with_files("d", "f2"))
+    again = enqueue_jobs(clock, with_files("c", "f1"), with_files("d", "f2"))
     assert [job.status for job in again] == [EnqueueStatus.NEW] * 2
     assert replay(clock, refused, canceled) == [3, 3], "the files are others' now"
 
@@ -108,8 +110,8 @@ def test_a_discarded_job_gives_back_only_what_is_its_own(clock: Clockwork) -> No
 def test_a_job_that_another_upload_takes_over_keeps_its_files(clock: Clockwork) -> None:
     batch, later = clock.open_batch(), clock.open_batch()
     job = with_files("a", "f1")
-    (first,) = hand_in(clock, job, batch=batch)
-    (taken,) = hand_in(clock, job, batch=later)
+    (first,) = enqueue_jobs(clock, job, batch=batch)
+    (taken,) = enqueue_jobs(clock, job, batch=later)
     assert (taken.job_id, taken.status, taken.batch) == (first.job_id, EnqueueStatus.NEW, later)
     assert held(clock) == {b"f1": first.job_id.encode()}
     clock.now += UPLOAD + DAY

@@ -12,10 +12,10 @@ def set_group(
     clock: Clockwork,
     name: str = "shop",
     *,
-    cap: int | Keep | None = KEEP,
+    max_concurrent: int | Keep | None = KEEP,
     paused: bool | None = None,
 ) -> Group:
-    return clock.run(groups.set_group(clock.account, name, cap, paused))
+    return clock.run(groups.set_group(clock.account, name, max_concurrent, paused))
 
 
 def ttl(clock: Clockwork, group: str = "shop") -> int:
@@ -24,22 +24,22 @@ def ttl(clock: Clockwork, group: str = "shop") -> int:
 
 def test_a_cap_that_is_raised_lets_a_group_go_on_at_once(clock: Clockwork) -> None:
     clock.enqueue(10, group="shop")
-    set_group(clock, cap=2)
+    set_group(clock, max_concurrent=2)
     assert len(clock.claimed(10)) == 2
     assert clock.claimed(10) == []
     clock.client.delete(clock.key("wake"))
-    assert set_group(clock, cap=5).live == 2
+    assert set_group(clock, max_concurrent=5).live == 2
     assert clock.client.exists(clock.key("wake")) == 1
     assert len(clock.claimed(10)) == 3
     assert clock.claimed(10) == []
-    set_group(clock, cap=None)
+    set_group(clock, max_concurrent=None)
     assert len(clock.claimed(10)) == 5
 
 
 def test_a_cap_below_what_is_live_waits_for_the_ends(clock: Clockwork) -> None:
     jobs = clock.running(3, group="shop")
     waiting = clock.enqueue(3, group="shop")
-    set_group(clock, cap=1)
+    set_group(clock, max_concurrent=1)
     for job in jobs[:2]:
         clock.finish(job)
         assert clock.claimed() == []
@@ -61,7 +61,7 @@ def test_nothing_of_a_paused_group_is_claimed_until_it_goes_on(clock: Clockwork)
     assert clock.claimed() == jobs
 
 
-@pytest.mark.parametrize("settings", [{"cap": 2}, {"paused": True}])
+@pytest.mark.parametrize("settings", [{"max_concurrent": 2}, {"paused": True}])
 def test_a_group_with_settings_is_not_forgotten(
     clock: Clockwork, settings: dict[str, bool]
 ) -> None:
@@ -70,12 +70,12 @@ def test_a_group_with_settings_is_not_forgotten(
     assert ttl(clock) > 0, "nobody gave it settings"
     set_group(clock, **settings)  # type: ignore[arg-type]
     assert ttl(clock) == -1
-    set_group(clock, cap=None, paused=False)
+    set_group(clock, max_concurrent=None, paused=False)
     (job,) = clock.running(group="shop")
     set_group(clock, **settings)  # type: ignore[arg-type]
     clock.finish(job)
     assert ttl(clock) == -1
-    set_group(clock, cap=None, paused=False)
+    set_group(clock, max_concurrent=None, paused=False)
     assert ttl(clock) > 0
     assert clock.client.exists(clock.key("groups")) == 0
 
@@ -114,7 +114,7 @@ def test_groups_with_settings_or_ready_jobs_are_listed(clock: Clockwork) -> None
     clock.enqueue(1, group="waits")
     batch = clock.open_batch()
     clock.enqueue(1, group="held", batch=batch)
-    set_group(clock, "shop", cap=2)
+    set_group(clock, "shop", max_concurrent=2)
     set_group(clock, "off", paused=True)
     clock.enqueue(1, group="off")
     found = clock.queue.groups(clock.account)
@@ -129,9 +129,9 @@ def test_groups_with_settings_or_ready_jobs_are_listed(clock: Clockwork) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "cap", "field"),
+    ("name", "max_concurrent", "field"),
     [("Shop", None, "group"), ("", None, "group"), ("a", 0, "max_concurrent"), ("a", -1, "max_")],
 )
-def test_bad_settings_are_named(name: str, cap: int | None, field: str) -> None:
+def test_bad_settings_are_named(name: str, max_concurrent: int | None, field: str) -> None:
     with pytest.raises(InvalidGroup, match=field):
-        groups.set_group("default", name, cap)
+        groups.set_group("default", name, max_concurrent)

@@ -24,10 +24,12 @@ def push(clock: Clockwork, *lines: str) -> None:
 
 
 def take(
-    clock: Clockwork, want: int = 100, process: str = "p1", *, linger: bool = False
+    clock: Clockwork, want: int = 100, process: str = "p1", *, stay_idle: bool = False
 ) -> claim_items.Taken[Any]:
     alive(clock, process)
-    call = inbox_calls.inbox_take("default", process, want, 0, linger=linger, lease_us=TAKE_LEASE)
+    call = inbox_calls.inbox_take(
+        "default", process, want, 0, stay_idle=stay_idle, lease_us=TAKE_LEASE
+    )
     return clock.run(call)
 
 
@@ -59,7 +61,7 @@ def test_lines_are_taken_in_the_order_they_came_each_with_a_number(clock: Clockw
 
 def test_nobody_without_a_lease_takes_lines(clock: Clockwork) -> None:
     push(clock, "a")
-    call = inbox_calls.inbox_take("default", "ghost", 1, 0, linger=False, lease_us=1)
+    call = inbox_calls.inbox_take("default", "ghost", 1, 0, stay_idle=False, lease_us=1)
     assert clock.run(call).answer is ClaimAnswer.FENCED
     assert look(clock) == (1, 0, [])
 
@@ -122,7 +124,7 @@ def test_a_full_server_keeps_the_lines_where_they_are_and_still_settles_some(
     try:
         with pytest.raises(redis.exceptions.OutOfMemoryError):
             clock.run(
-                inbox_calls.inbox_take("default", "p1", 9, 0, linger=False, lease_us=TAKE_LEASE)
+                inbox_calls.inbox_take("default", "p1", 9, 0, stay_idle=False, lease_us=TAKE_LEASE)
             )
         assert done(clock, ("1", b"wrong")) == 1
     finally:

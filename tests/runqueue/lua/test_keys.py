@@ -31,7 +31,7 @@ def left_over(clock: Clockwork) -> list[str]:
     """The keys about keys that are there although no job waits or lives."""
     found = [raw.decode() for raw in cast("list[bytes]", clock.client.keys("*"))]
     names = [name.partition("}:")[2] for name in found]
-    own = ("key:", "key_waits:", "key_offers:", "key_rivals:", "held_", "stray_takes")
+    own = ("key:", "key_waits:", "key_offers:", "key_elsewhere:", "held_", "orphan_takes")
     return [name for name in names if name.startswith(own)]
 
 
@@ -127,7 +127,7 @@ def test_a_claim_asks_to_be_repeated_later_while_a_key_whose_rate_has_room_is_fu
     until, claims = clock.now + 10 * SECOND, 0
     while clock.now < until and claims < 100:
         clock.heartbeat(first=True)
-        taken = clock.claim(linger=True)
+        taken = clock.claim(stay_idle=True)
         assert taken.items == []
         clock.now = max(clock.now, taken.next_us)
         claims += 1
@@ -156,7 +156,7 @@ def test_a_rate_is_used_to_the_full_however_many_keys_jobs_wait_for(
     began, until = 0, clock.now + 12.5 * SECOND
     while clock.now < until:
         clock.heartbeat(first=True)
-        taken = clock.claim(100, linger=True)
+        taken = clock.claim(100, stay_idle=True)
         began += sum(one.job_id in rated for one in taken.items)
         clock.now = max(clock.now, taken.next_us)
     assert began == (5 if is_behind else 4)
@@ -458,14 +458,14 @@ def test_a_job_whose_id_another_has_now_holds_up_no_lane(clock: Clockwork) -> No
     at_a, at_b = (clock.enqueue(1, keys=[key])[0] for key in ("site:a", "site:b"))
     assert clock.claimed() == [at_a, at_b]
     deadline = clock.now + 5 * SECOND
-    (first,) = clock.hand_in([spec("X", keys=["site:a"], deadline=deadline)])
+    (first,) = clock.enqueue_specs([spec("X", keys=["site:a"], deadline=deadline)])
     more = clock.enqueue(3, keys=["site:a"])
     assert clock.claimed() == []
     clock.wait(6)
     clock.heartbeat(first=True)
     clock.sweep("expire_deadlines")
     clock.run(operator_calls.discard(clock.account, [first.job_id]))
-    assert clock.hand_in([spec("X", keys=["site:b"], body="b")])[0].job_id == first.job_id
+    assert clock.enqueue_specs([spec("X", keys=["site:b"], body="b")])[0].job_id == first.job_id
     end(clock, at_a)
 
     assert begun(clock, 10) == more
@@ -476,7 +476,7 @@ def test_a_lane_with_jobs_that_wait_and_jobs_for_later_says_which_are_which(
 ) -> None:
     batch, other = clock.open_batch(), clock.open_batch()
     clock.enqueue(names=["A", "B"], batch=batch)
-    clock.hand_in([spec("A")], other)
+    clock.enqueue_specs([spec("A")], other)
     clock.seal(other)
     ((count, jobs),) = clock.run(
         worker_calls.read_lanes(clock.account, [f"lane:2:default:{batch}"], 0, 10)
@@ -623,8 +623,8 @@ def test_what_has_ended_and_holds_keys_and_budgets_is_found_and_dropped(clock: C
     clock.client.delete(clock.key(f"job:{one}"))
     clock.client.hset(clock.key(f"job:{two}"), "state", "completed")
     clock.client.hset(clock.key(f"job:{three}"), "slot", "0")
-    clock.client.hdel(clock.key("stray_takes"), "orphan")
-    ended = {(of, who) for of in HELD for who in (one, two, three, "stray orphan")}
+    clock.client.hdel(clock.key("orphan_takes"), "orphan")
+    ended = {(of, who) for of in HELD for who in (one, two, three, "orphan orphan")}
 
     assert ended_holders(clock) == ended
     assert holders(clock, "site:a") == 4, "looking drops nothing"

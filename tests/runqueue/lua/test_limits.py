@@ -31,7 +31,7 @@ def most_in_a_second(granted: list[tuple[int, int]]) -> int:
 def test_no_second_grants_more_than_limit_and_burst_and_the_rate_is_used(
     clock: Clockwork, rate: float, burst: int
 ) -> None:
-    clock.limit(dispatches_per_second=rate, burst_size=burst)
+    clock.limit(submissions_per_second=rate, burst_size=burst)
     for _ in range(5):
         clock.enqueue(1_000)
     seconds = min(60.0, 4_000 / rate)
@@ -63,7 +63,7 @@ def test_reads_find_permits_while_submissions_take_theirs(clock: Clockwork) -> N
 
 
 def test_a_clock_that_went_back_closes_the_gate_no_longer_than_a_burst(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=10, burst_size=5)
+    clock.limit(submissions_per_second=10, burst_size=5)
     clock.enqueue(100)
     assert len(clock.claimed(10)) == 5
     clock.wait(-3_600)
@@ -205,27 +205,27 @@ def test_dead_ids_at_the_head_of_a_lane_cost_no_pause(clock: Clockwork) -> None:
     assert clock.state(jobs[-1]) == "submitting"
 
 
-def test_a_parked_job_gives_its_slot_back_after_the_longest_run_and_is_still_adopted(
+def test_a_held_job_gives_its_slot_back_after_the_longest_run_and_is_still_adopted(
     clock: Clockwork,
 ) -> None:
     clock.limit(concurrent_runs=1)
-    parked, waiting = clock.enqueue(2)
-    assert clock.claimed() == [parked]
-    clock.run(worker_calls.mark_unconfirmed(clock.account, [Lost(parked, 1, "who knows")]))
+    held, waiting = clock.enqueue(2)
+    assert clock.claimed() == [held]
+    clock.run(worker_calls.mark_unconfirmed(clock.account, [Lost(held, 1, "who knows")]))
     clock.wait(7_199)
     assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN) == 0
     assert clock.claimed() == []
     clock.wait(1)
     assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN) == 1
     assert clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN) == 0
-    assert clock.state(parked) == "unconfirmed"
+    assert clock.state(held) == "unconfirmed"
     assert clock.claimed() == [waiting]
 
-    assert clock.found(parked, 1, "run1") == 1
+    assert clock.found(held, 1, "run1") == 1
     assert clock.run(job_calls.stats(clock.account)).live == 2
-    clock.finish(parked, run_id="run1")
+    clock.finish(held, run_id="run1")
     assert clock.run(job_calls.stats(clock.account)).live == 1
-    assert not clock.client.exists(clock.key("parked"))
+    assert not clock.client.exists(clock.key("unconfirmed_no_slot"))
 
 
 def test_looking_jobs_up_stores_and_takes_over_nothing(clock: Clockwork) -> None:
@@ -242,13 +242,13 @@ def test_looking_jobs_up_stores_and_takes_over_nothing(clock: Clockwork) -> None
 def test_a_worker_that_only_lost_its_lease_does_not_bring_its_limits_back(clock: Clockwork) -> None:
     clock.limit(concurrent_runs=100)
     clock.limit(concurrent_runs=10)
-    old = {"concurrent_runs": 100.0, "dispatches_per_second": 5.0}
+    old = {"concurrent_runs": 100.0, "submissions_per_second": 5.0}
     assert clock.run(worker_calls.seed_limits(clock.account, old, first=False)) == {}
     limits = clock.run(job_calls.stats(clock.account)).limits
-    assert (limits["concurrent_runs"], limits["dispatches_per_second"]) == (10, 5)
+    assert (limits["concurrent_runs"], limits["submissions_per_second"]) == (10, 5)
 
 
 def test_a_worker_that_starts_is_told_which_limits_it_changes(clock: Clockwork) -> None:
-    clock.limit(concurrent_runs=100, dispatches_per_second=2)
-    new = {"concurrent_runs": 10.0, "dispatches_per_second": 2.0}
+    clock.limit(concurrent_runs=100, submissions_per_second=2)
+    new = {"concurrent_runs": 10.0, "submissions_per_second": 2.0}
     assert clock.run(worker_calls.seed_limits(clock.account, new)) == {"concurrent_runs": 100}

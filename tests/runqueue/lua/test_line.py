@@ -74,7 +74,7 @@ def test_what_a_paused_or_full_group_or_a_held_batch_keeps_back_counts_as_no_wai
 
 
 def test_the_pace_is_what_the_limit_of_all_calls_leaves(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=10, requests_per_second=2)
+    clock.limit(submissions_per_second=10, requests_per_second=2)
     clock.enqueue(60)
     clock.heartbeat(first=True)
     taken = 0

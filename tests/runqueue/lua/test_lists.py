@@ -245,26 +245,26 @@ def test_a_list_writes_a_new_status_of_a_run_that_is_still_the_job_s(clock: Cloc
     assert clock.client.exists(clock.key("job:nobody")) == 0
 
 
-def test_strays_are_told_to_who_reads_and_looked_at_when_they_are_missing(
+def test_orphans_are_told_to_who_reads_and_looked_at_when_they_are_missing(
     clock: Clockwork,
 ) -> None:
     listed(clock)
-    item = RunAccepted("nobody", 1, "r-stray", "created", 3_600 * SECOND)
+    item = RunAccepted("nobody", 1, "r-orphan", "created", 3_600 * SECOND)
     assert clock.run(worker_calls.mark_running(ACCOUNT, [item])) == [2]
     clock.wait(10)
     [reading] = take(clock).items
-    assert reading.orphans == ["r-stray"]
+    assert reading.orphans == ["r-orphan"]
 
-    shown = [Shown("", "r-stray", "running")]
+    shown = [Shown("", "r-orphan", "running")]
     assert clock.run(live_run_calls.lists_seen(ACCOUNT, shown, 300 * SECOND, *LIMITS)) == 1
-    assert clock.client.zscore(clock.key("stray_looks"), "r-stray") == clock.now + 300 * SECOND
+    assert clock.client.zscore(clock.key("orphan_polls"), "r-orphan") == clock.now + 300 * SECOND
 
-    asked = [("", "r-stray"), ("", "unknown")]
+    asked = [("", "r-orphan"), ("", "unknown")]
     assert clock.run(live_run_calls.lists_missing(ACCOUNT, asked, clock.now, SETTLE, LEASE)) == [
         1,
         0,
     ]
-    assert poll(clock) == ["r-stray"]
+    assert poll(clock) == ["r-orphan"]
 
 
 def test_when_lists_end_all_runs_are_looked_at_and_none_joins_until_it_is_time(

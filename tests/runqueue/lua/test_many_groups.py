@@ -31,7 +31,7 @@ def jobs_in_groups(clock: Clockwork, n: int, batch: str | None = None) -> None:
     """Hand in one job of each of n groups."""
     for start in range(0, n, 1_000):
         ahead = range(start, min(start + 1_000, n))
-        clock.hand_in([spec(f"{batch}-{i}", group=f"g{i}") for i in ahead], batch)
+        clock.enqueue_specs([spec(f"{batch}-{i}", group=f"g{i}") for i in ahead], batch)
 
 
 def batch_in_groups(clock: Clockwork, n: int, rules: BatchRules = NO_RULES) -> str:
@@ -146,7 +146,7 @@ def to_claim_from_paused_groups(clock: Clockwork, n: int) -> ScriptCall[Any]:
 
 def to_claim_from_full_groups(clock: Clockwork, n: int) -> ScriptCall[Any]:
     for i in range(n):
-        clock.client.hset(clock.key(f"group:g{i}"), mapping={"cap": 1, "live": 1})
+        clock.client.hset(clock.key(f"group:g{i}"), mapping={"max_concurrent": 1, "live": 1})
     jobs_in_groups(clock, n)
     return claim(clock)
 

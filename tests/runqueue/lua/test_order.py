@@ -104,7 +104,7 @@ def test_a_held_batch_costs_others_no_turn(clock: Clockwork) -> None:
 def test_a_group_returns_when_a_place_is_freed_and_somebody_is_woken(
     clock: Clockwork, end: str
 ) -> None:
-    clock.client.hset(clock.key("group:shop"), "cap", 1)
+    clock.client.hset(clock.key("group:shop"), "max_concurrent", 1)
     first, *others = clock.enqueue(3, group="shop")
     clock.heartbeat(first=True)
     taken = clock.claim(10)

@@ -15,7 +15,7 @@ from tests.runqueue.lua.packs import (
 from tests.runqueue.lua.webhooks import URL, due, receive, told
 
 
-def test_a_packed_job_that_is_done_again_sends_the_request_as_it_was_handed_in(
+def test_a_packed_job_that_is_done_again_sends_the_request_as_it_was_submitted(
     clock: Clockwork,
 ) -> None:
     (job,) = over(clock, state="failed", url=URL)
@@ -28,7 +28,7 @@ def test_a_packed_job_that_is_done_again_sends_the_request_as_it_was_handed_in(
 
     assert compression.is_packed(claimed.stored.partition(b"\n")[2])
     assert codec.submission(claimed.stored, job, 2) == codec.submission(stored, job, 2)
-    assert clock.field(job, "via") == "watch", "the script finds the URL in its envelope"
+    assert clock.field(job, "webhook_route") == "watch", "the script finds the URL in its envelope"
 
 
 def test_a_job_that_ended_again_has_its_last_result_packed_or_not(clock: Clockwork) -> None:
@@ -48,12 +48,12 @@ def test_a_webhook_that_comes_late_finds_the_address_of_a_packed_job(clock: Cloc
     (job,) = over(clock, url=URL)
     pack(clock)
     assert receive(clock, told(job, body=b'{"signed": 1}')) == ["duplicate"]
-    assert clock.field(job, "via") == "relay"
+    assert clock.field(job, "webhook_route") == "relay"
     assert due(clock)[0].body == b'{"signed": 1}'
 
 
 def test_a_key_that_is_used_again_finds_its_packed_job(clock: Clockwork) -> None:
     (job,) = over(clock, names=["order-1"])
     pack(clock)
-    (known,) = clock.hand_in([spec("order-1", body=PROMPT)])
+    (known,) = clock.enqueue_specs([spec("order-1", body=PROMPT)])
     assert (known.job_id, known.status) == (job, "known")

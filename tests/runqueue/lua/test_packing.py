@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from runqueue.store import codec, compression
-from runqueue.store.history import read_trail
+from runqueue.store.history import read_history
 from tests.runqueue.lua.clockwork import DAY, SECOND, Clockwork
 from tests.runqueue.lua.packs import (
     PROMPT,
@@ -29,7 +29,7 @@ def test_a_packed_job_is_one_string_that_reads_as_before(clock: Clockwork) -> No
     (job,) = over(clock, url=URL)
     plain, stored = job_of(clock, job), body(clock, job)
     request = codec.parts(stored)
-    seen = clock.run(read_trail(clock.account, job))
+    seen = clock.run(read_history(clock.account, job))
 
     assert pack(clock) == 1
 
@@ -39,7 +39,7 @@ def test_a_packed_job_is_one_string_that_reads_as_before(clock: Clockwork) -> No
     assert job_of(clock, job) == plain
     assert plain.result == orjson.loads(RESULT)
     assert codec.parts(body(clock, job)) == request
-    assert clock.run(read_trail(clock.account, job)) == seen
+    assert clock.run(read_history(clock.account, job)) == seen
 
 
 def test_a_job_lies_as_it_came_for_a_while(clock: Clockwork) -> None:
@@ -79,8 +79,8 @@ def test_the_tick_has_the_sweep_go_on_while_there_is_more(clock: Clockwork) -> N
 def test_what_is_not_over_is_left_alone(clock: Clockwork) -> None:
     (again,) = over(clock, state="failed")
     assert replay(clock, again) == [1]
-    clock.client.hset(clock.key("strays"), "r9", f"{again} 1 {clock.now} late")
-    clock.client.rpush(clock.key(f"ended:{clock.now // DAY}"), "stray r9", clock.new_id("gone"))
+    clock.client.hset(clock.key("orphans"), "r9", f"{again} 1 {clock.now} late")
+    clock.client.rpush(clock.key(f"ended:{clock.now // DAY}"), "orphan r9", clock.new_id("gone"))
     assert look(clock).jobs == []
     assert pack(clock) == 0
 

@@ -82,7 +82,7 @@ def test_a_limit_that_is_set_live_wins_until_it_is_reset(clock: Clockwork) -> No
         ("concurrent_runs", -1, "expected 0 (none) to 1,000,000, got -1"),
         ("concurrent_runs", 1.5, "expected a whole number, got 1.5"),
         ("requests_per_second", float("nan"), "expected 0 (none) to 100,000, got nan"),
-        ("runs", 1, "expected one of dispatches_per_second"),
+        ("runs", 1, "expected one of submissions_per_second"),
     ],
 )
 def test_a_limit_that_is_none_changes_nothing(

@@ -1,4 +1,4 @@
-"""What people do: decide on doubts, replay, discard, cancel strays, page; and runs tried again."""
+"""What people do: settle unconfirmed jobs, replay, discard, cancel orphans; pages, retries."""
 
 import orjson
 import pytest
@@ -30,7 +30,7 @@ def discard(clock: Clockwork, *jobs: str) -> list[int]:
 
 
 def test_a_decision_said_again_does_not_decide_on_a_later_attempt(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
+    (job,) = clock.unconfirmed()
     call = operator_calls.settle(clock.account, clock.seen(job), "resubmit")
     assert clock.run(call) == [1]
     assert clock.claimed() == [job]
@@ -70,11 +70,11 @@ def cancels(clock: Clockwork) -> list[ToCancel]:
     return list(clock.run(worker_calls.cancel_claim(clock.account, "p1", 100, 0, LEASE)).items)
 
 
-# Deciding on doubts.
+# Deciding on unconfirmed jobs.
 
 
 def test_a_person_has_an_unconfirmed_job_submitted_again_at_once(clock: Clockwork) -> None:
-    (job,) = clock.doubtful(on_unconfirmed="park")
+    (job,) = clock.unconfirmed(on_unconfirmed="hold")
     assert settle(clock, "resubmit", job, "nobody") == [1, -1]
     assert settle(clock, "resubmit", job) == [0]
     assert clock.members("reconcile") == clock.members("unconfirmed") == []
@@ -84,7 +84,7 @@ def test_a_person_has_an_unconfirmed_job_submitted_again_at_once(clock: Clockwor
 def test_a_person_cannot_have_a_job_submitted_again_that_is_to_be_canceled(
     clock: Clockwork,
 ) -> None:
-    (job,) = clock.doubtful()
+    (job,) = clock.unconfirmed()
     clock.cancel(job)
     assert settle(clock, "resubmit", job) == [2]
     assert clock.state(job) == "unconfirmed"
@@ -92,8 +92,8 @@ def test_a_person_cannot_have_a_job_submitted_again_that_is_to_be_canceled(
     assert clock.state(job) == "canceled"
 
 
-def test_a_person_ends_a_doubt_with_words_that_are_shown(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
+def test_a_person_ends_an_unconfirmed_job_with_words_that_are_shown(clock: Clockwork) -> None:
+    (job,) = clock.unconfirmed()
     assert settle(clock, "fail", job, reason="looked for it myself") == [1]
     assert settle(clock, "fail", job) == [0]
     assert (clock.state(job), clock.field(job, "reason")) == ("dead", "looked for it myself")
@@ -102,7 +102,7 @@ def test_a_person_ends_a_doubt_with_words_that_are_shown(clock: Clockwork) -> No
 
 
 def test_a_person_gives_a_job_its_run_and_it_is_looked_at_at_once(clock: Clockwork) -> None:
-    first, second = clock.doubtful(2)
+    first, second = clock.unconfirmed(2)
     assert clock.run(operator_calls.adopt(clock.account, first, 1, "run1")) == 1
     assert clock.run(operator_calls.adopt(clock.account, first, 1, "run1")) == 0
     assert clock.run(operator_calls.adopt(clock.account, second, 1, "run1")) == 3
@@ -231,7 +231,7 @@ def test_a_discarded_job_leaves_its_attempts_alone_and_its_key_is_free(clock: Cl
     assert {name for name in names if job in name or batch in name} == {f"attempts:{job}"}
     assert not names & {"dead", "deadlines", "batches"}
     assert clock.run(job_calls.stats(clock.account)).states[JobState.DEAD] == 0
-    assert clock.hand_in([spec("k", body="b")])[0].status is EnqueueStatus.NEW
+    assert clock.enqueue_specs([spec("k", body="b")])[0].status is EnqueueStatus.NEW
     clock.wait(8 * DAY / SECOND)
     clock.sweep("retire", KEEP)
     assert clock.state(job) == "ready", "the end of its namesake is none of its own"
@@ -241,11 +241,11 @@ def test_a_discarded_job_leaves_its_attempts_alone_and_its_key_is_free(clock: Cl
 def test_another_request_with_a_discarded_job_s_key_counts_on_from_its_attempts(
     clock: Clockwork, body: str, kept: str | None, attempt: str
 ) -> None:
-    clock.hand_in([spec("k", body="")])
+    clock.enqueue_specs([spec("k", body="")])
     (job,) = clock.claimed()
     clock.refuse(job)
     discard(clock, job)
-    clock.hand_in([spec("k", body=body)])
+    clock.enqueue_specs([spec("k", body=body)])
     assert (clock.field(job, "attempt"), clock.claimed()) == (kept, [job])
     assert clock.field(job, "attempt") == attempt
     assert clock.client.pttl(clock.key(f"attempts:{job}")) > 0
@@ -256,7 +256,7 @@ def test_the_attempts_of_discarded_jobs_with_one_key_are_never_those_of_another_
 ) -> None:
     seen: dict[str, set[int]] = {"a": set(), "b": set()}
     for body, attempts in [("a", 3), ("a", 1), ("b", 2), ("b", 1), ("a", 4), ("b", 4), ("a", 1)]:
-        job = clock.hand_in([spec("k", body=body)])[0].job_id
+        job = clock.enqueue_specs([spec("k", body=body)])[0].job_id
         for _ in range(attempts):
             replay(clock, job)
             clock.wait(60)  # so few refusals hold nothing up
@@ -277,13 +277,13 @@ def test_the_webhook_of_a_discarded_job_s_run_is_not_taken_for_the_next_one_s(
     clock.lose(job)
     settle(clock, "fail", job)
     discard(clock, job)
-    clock.hand_in([spec("k", body="b")])
+    clock.enqueue_specs([spec("k", body="b")])
     if is_claimed:
         clock.claimed()
         clock.lose(job, 3)
     receive(clock, told(job, run_id="r-1"))
     assert clock.state(job) == ("unconfirmed" if is_claimed else "ready")
-    assert clock.run(job_calls.stats(clock.account)).strays == 1
+    assert clock.run(job_calls.stats(clock.account)).orphans == 1
 
 
 @pytest.mark.parametrize("attempt", [2, 3])
@@ -298,14 +298,14 @@ def test_an_orphan_run_of_a_discarded_job_is_not_taken_for_the_next_one_s(
     settle(clock, "fail", job)
     assert clock.found(job, attempt, "r-lost") == 2
     discard(clock, job)
-    clock.hand_in([spec("k", body="b")])
+    clock.enqueue_specs([spec("k", body="b")])
     if is_claimed:
         clock.claimed()
         clock.lose(job, int(clock.field(job, "attempt") or 0))
     receive(clock, told(job, run_id="r-lost", attempt=attempt))
     assert clock.found(job, attempt, "r-lost") == 2
     assert clock.state(job) == ("unconfirmed" if is_claimed else "ready")
-    assert clock.run(job_calls.stats(clock.account)).strays == 1
+    assert clock.run(job_calls.stats(clock.account)).orphans == 1
 
 
 # Cancels that are tried.
@@ -323,29 +323,29 @@ def test_of_the_time_between_two_tries_of_a_cancel_a_minute_counts_at_most(
     assert cancels(clock) == [ToCancel(job, 1, f"r-{job}", 90 * SECOND)]
 
 
-# Strays.
+# Orphans.
 
 
-def test_a_stray_is_canceled_again_and_again_until_it_is_dropped(clock: Clockwork) -> None:
+def test_an_orphan_is_canceled_again_and_again_until_it_is_dropped(clock: Clockwork) -> None:
     clock.found("nobody", 1, "run1")
-    ask = operator_calls.cancel_strays(clock.account, ["run1", "run2"])
+    ask = operator_calls.cancel_orphans(clock.account, ["run1", "run2"])
     assert clock.run(ask) == [1, -1]
     assert clock.run(ask) == [1, -1]
     assert cancels(clock) == [ToCancel("", 0, "run1")]
     assert cancels(clock) == []
     clock.wait(15)
     assert [item.run_id for item in cancels(clock)] == ["run1"]
-    assert clock.run(worker_calls.drop_strays(clock.account, ["run1", "run2"])) == 1
-    assert clock.run(worker_calls.drop_strays(clock.account, ["run1"])) == 0
+    assert clock.run(worker_calls.drop_orphans(clock.account, ["run1", "run2"])) == 1
+    assert clock.run(worker_calls.drop_orphans(clock.account, ["run1"])) == 0
     clock.wait(15)
     assert cancels(clock) == []
-    assert clock.client.exists(*map(clock.key, ("strays", "stray_jobs", "cancels"))) == 0
+    assert clock.client.exists(*map(clock.key, ("orphans", "orphan_jobs", "cancels"))) == 0
 
 
-def test_a_stray_that_a_job_takes_up_is_canceled_no_more(clock: Clockwork) -> None:
+def test_an_orphan_that_a_job_takes_up_is_canceled_no_more(clock: Clockwork) -> None:
     job = clock.new_id("k")
     clock.found(job, 1, "run1")
-    clock.run(operator_calls.cancel_strays(clock.account, ["run1"]))
+    clock.run(operator_calls.cancel_orphans(clock.account, ["run1"]))
     clock.enqueue(names=["k"])
     assert clock.claimed() == []
     assert clock.state(job) == "running"
@@ -434,7 +434,7 @@ def test_a_job_taken_over_by_another_upload_uses_no_marker_twice(clock: Clockwor
     (job,) = clock.enqueue(names=["k"], batch=dead)
     assert clock.found(job, 3, "run3") == 1
     assert run_again(clock, job, 3, run_id="run3", backoff=0) == 1
-    assert clock.hand_in([spec("k")], whole)[0].status is EnqueueStatus.NEW
+    assert clock.enqueue_specs([spec("k")], whole)[0].status is EnqueueStatus.NEW
     clock.seal(whole)
     assert clock.claimed() == [job]
     assert clock.field(job, "attempt") == "4"
@@ -457,7 +457,7 @@ def pages(clock: Clockwork, index: str, count: int) -> list[list[str]]:
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_pages_neither_skip_nor_repeat_while_jobs_come_and_go(clock: Clockwork, count: int) -> None:
     """What was shown is removed, and new ones come at the end, between any two pages."""
-    jobs = clock.doubtful(9)
+    jobs = clock.unconfirmed(9)
     first = sorted(jobs)
     shown: list[str] = []
     cursor = ""
@@ -470,7 +470,7 @@ def test_pages_neither_skip_nor_repeat_while_jobs_come_and_go(clock: Clockwork, 
             settle(clock, "fail", *ids[-2:])
         if len(shown) < 6:
             clock.wait(1)
-            jobs += clock.doubtful(1)
+            jobs += clock.unconfirmed(1)
         if not cursor:
             break
     assert shown == first + jobs[9:]

@@ -1,4 +1,4 @@
-"""Processes: leases, fences, claims asked again, the board, ticks, wake-ups, another server."""
+"""Processes: leases, fences, repeated claims, active consumers, ticks, wake-ups, another server."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
@@ -23,8 +23,10 @@ def cancel_claim(
     return clock.run(worker_calls.cancel_claim(clock.account, process, want, tick_us, LEASE))
 
 
-def board(clock: Clockwork, kind: str = "submit") -> set[str]:
-    members = clock.client.zrangebyscore(clock.key(f"board:{kind}"), clock.now + 1, "+inf")
+def active_consumers(clock: Clockwork, kind: str = "submit") -> set[str]:
+    members = clock.client.zrangebyscore(
+        clock.key(f"active_consumers:{kind}"), clock.now + 1, "+inf"
+    )
     return {name.decode() for name in cast("list[bytes]", members)}
 
 
@@ -38,7 +40,7 @@ def test_a_process_whose_lease_was_lost_claims_nothing(clock: Clockwork) -> None
     for taken in (clock.claim(), poll_claim(clock), cancel_claim(clock)):
         assert taken.answer is ClaimAnswer.FENCED
     assert clock.states(jobs) == {"ready"}
-    assert board(clock) == set()
+    assert active_consumers(clock) == set()
 
 
 def test_a_heartbeat_renews_the_lease_for_15_seconds(clock: Clockwork) -> None:
@@ -110,7 +112,7 @@ def test_a_submission_without_end_is_taken_over_although_its_process_lives(
 
 
 @pytest.mark.parametrize("answer", ["refuse", "give_back", "lose"])
-def test_a_stale_negative_answer_is_refused_by_its_fence(clock: Clockwork, answer: str) -> None:
+def test_a_stale_not_found_answer_is_refused_by_its_fence(clock: Clockwork, answer: str) -> None:
     (job,) = clock.enqueue(1)
     clock.claimed()
     clock.give_back(job)
@@ -150,13 +152,13 @@ def test_a_run_of_a_higher_attempt_is_adopted_and_the_attempt_rises(
     assert clock.claimed() == []
 
 
-def test_a_second_run_of_one_attempt_is_a_stray_and_counted_once(clock: Clockwork) -> None:
+def test_a_second_run_of_one_attempt_is_an_orphan_and_counted_once(clock: Clockwork) -> None:
     (job,) = clock.running()
     for _ in range(3):
         assert clock.found(job, 1, "second") == 2
         clock.wait(1)
     assert clock.field(job, "run_id") == f"r-{job}"
-    assert clock.client.hget(clock.key("counters"), "strays") == b"1"
+    assert clock.client.hget(clock.key("counters"), "orphans") == b"1"
 
 
 # A claim asked again.
@@ -165,7 +167,7 @@ def test_a_second_run_of_one_attempt_is_a_stray_and_counted_once(clock: Clockwor
 def test_a_claim_asked_again_gives_the_same_jobs_and_takes_no_new_permits(
     clock: Clockwork,
 ) -> None:
-    clock.limit(dispatches_per_second=1, burst_size=5)
+    clock.limit(submissions_per_second=1, burst_size=5)
     clock.enqueue(10)
     clock.heartbeat(first=True)
     first = clock.claim(3, claim_id="lost")
@@ -207,7 +209,7 @@ def test_processes_that_claim_at_the_same_time_never_share_a_job(
     assert set(taken) <= set(jobs)
 
 
-# The board and the tick.
+# The active consumers and the tick.
 
 
 def test_a_message_older_than_5_seconds_is_refused(clock: Clockwork) -> None:
@@ -224,24 +226,24 @@ def test_a_message_older_than_5_seconds_is_refused(clock: Clockwork) -> None:
     assert clock.claim(tick_us=sent + 1_000).answer is ClaimAnswer.OK
 
 
-def test_the_last_empty_claim_takes_the_consumer_off_the_board(clock: Clockwork) -> None:
+def test_the_last_empty_claim_makes_the_consumer_inactive(clock: Clockwork) -> None:
     clock.enqueue(1)
     clock.heartbeat(first=True)
     assert not clock.claim(0).left
-    assert board(clock) == {"p1"}
+    assert active_consumers(clock) == {"p1"}
     taken = clock.claim()
     assert taken.items
     assert not taken.left, "more may come while it is at work"
     assert clock.claim().left
-    assert board(clock) == set()
+    assert active_consumers(clock) == set()
 
 
-def test_a_consumer_with_jobs_it_may_not_take_yet_stays_on_the_board(clock: Clockwork) -> None:
+def test_a_consumer_with_jobs_it_may_not_take_yet_stays_active(clock: Clockwork) -> None:
     clock.limit(concurrent_runs=1)
     clock.running()
     clock.enqueue(1)
     assert not clock.claim().left
-    assert board(clock) == {"p1"}
+    assert active_consumers(clock) == {"p1"}
 
 
 @pytest.mark.parametrize(
@@ -254,7 +256,7 @@ def test_the_tick_sends_a_consumer_per_100_claimable_jobs_and_live_process(
     for n in range(processes):
         clock.heartbeat(f"p{n}", first=True)
         if n < live:
-            clock.claim(0, f"p{n}", linger=True)
+            clock.claim(0, f"p{n}", stay_idle=True)
     clock.enqueue(jobs)
     assert clock.tick("p0").messages.get("submit", 0) == messages
 
@@ -314,7 +316,7 @@ def test_a_wake_up_sends_no_second_message_while_one_is_on_its_way(clock: Clockw
 def test_a_wake_up_passes_to_the_process_with_the_consumer(clock: Clockwork) -> None:
     for process in ("p1", "p2"):
         clock.heartbeat(process, first=True)
-    clock.claim(0, "p2", linger=True)
+    clock.claim(0, "p2", stay_idle=True)
     clock.enqueue(1)
     for _ in range(3):
         assert clock.tick("p1", woken=True).answer == "passed"
@@ -325,7 +327,7 @@ def test_a_wake_up_passes_to_the_process_with_the_consumer(clock: Clockwork) -> 
 def test_a_killed_consumer_is_missed_after_a_second_and_a_half(clock: Clockwork) -> None:
     for process in ("p1", "p2"):
         clock.heartbeat(process, first=True)
-    clock.claim(0, "p1", linger=True)
+    clock.claim(0, "p1", stay_idle=True)
     clock.enqueue(1)
     clock.wait(1.4)
     assert "submit" not in clock.tick("p2").messages
@@ -467,7 +469,7 @@ def test_without_a_clock_the_server_s_own_is_used(clock: Clockwork) -> None:
     item = RunAccepted("nobody", 1, "run1", "created", SECOND)
     assert sending.run(clock.client, worker_calls.mark_running(clock.account, [item])) == [2]
     seconds, _ = clock.client.time()
-    told = clock.client.hget(clock.key("strays"), "run1")
+    told = clock.client.hget(clock.key("orphans"), "run1")
     assert told is not None
     assert abs(int(told.split()[2]) / SECOND - seconds) < 60
 

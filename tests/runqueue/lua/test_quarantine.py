@@ -192,8 +192,8 @@ def mark_polled(clock: Clockwork, jobs: list[str]) -> None:
 
 
 def give_up(clock: Clockwork, jobs: list[str]) -> None:
-    over = [claim_items.RunGivenUp(job, f"r-{job}") for job in jobs]
-    clock.run(worker_calls.give_up(clock.account, over))
+    over = [claim_items.RunAbandoned(job, f"r-{job}") for job in jobs]
+    clock.run(worker_calls.abandon_run(clock.account, over))
 
 
 def cancel_overdue(clock: Clockwork, jobs: list[str]) -> None:
@@ -207,7 +207,7 @@ def cancel(clock: Clockwork, jobs: list[str]) -> None:
 
 def search(clock: Clockwork, jobs: list[str]) -> None:
     clock.wait(30)
-    found_none = [claim_items.Searched(job, 1, "negative", SECOND, GRACE) for job in jobs]
+    found_none = [claim_items.Searched(job, 1, "not_found", SECOND, GRACE) for job in jobs]
     clock.run(worker_calls.record_search(clock.account, found_none, clock.now, SPACING))
 
 
@@ -302,7 +302,7 @@ def test_the_run_of_a_job_that_cannot_be_read_is_kept_as_an_orphan(clock: Clockw
 
     mark_running(clock, jobs)
 
-    assert clock.members("stray_looks") == [f"r-{jobs[1]}"]
+    assert clock.members("orphan_polls") == [f"r-{jobs[1]}"]
 
 
 def test_runs_are_recorded_although_the_index_of_one_of_them_has_a_wrong_type(
@@ -429,7 +429,7 @@ def test_a_sweep_made_again_does_what_is_due_of_all_jobs_that_can_be_read(
     assert quarantined(clock) == [jobs[0]]
     assert clock.states(jobs[1:]) == {becomes}
     if sweep is free_slots:
-        assert sorted(clock.members("parked")) == sorted(jobs[1:])
+        assert sorted(clock.members("unconfirmed_no_slot")) == sorted(jobs[1:])
 
 
 @pytest.mark.parametrize("stage", ["poll", "cancel", "reconcile"])
@@ -492,7 +492,7 @@ def test_a_known_job_that_cannot_be_read_keeps_no_other_of_its_call_out(clock: C
     (bad,) = clock.enqueue(names=["b"])
     damage(clock, bad)
 
-    answers = clock.hand_in([spec(name) for name in ("a", "b", "c")])
+    answers = clock.enqueue_specs([spec(name) for name in ("a", "b", "c")])
 
     assert [answer.status for answer in answers] == ["new", "conflict", "new"]
 
@@ -505,10 +505,10 @@ def test_a_call_that_fails_half_way_has_its_jobs_claimed_when_it_is_made_again(
     jobs = [spec("a"), spec("b", run_at=later), spec("c")]
     clock.client.set(clock.key("due"), "foreign")
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        clock.hand_in(jobs, batch)
+        clock.enqueue_specs(jobs, batch)
     clock.client.delete(clock.key("due"))
 
-    answers = clock.hand_in(jobs, batch)
+    answers = clock.enqueue_specs(jobs, batch)
 
     assert [answer.status for answer in answers] == ["known", "new", "new"]
     assert clock.seal(batch) == 3

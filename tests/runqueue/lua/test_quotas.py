@@ -29,9 +29,9 @@ def refused(clock: Clockwork, n: int = 1, **options: Any) -> str:
     return str(told.value)
 
 
-def charged(clock: Clockwork) -> dict[str, int]:
+def quota_use(clock: Clockwork) -> dict[str, int]:
     """What is counted as waiting, by what and by whom."""
-    found: Any = clock.client.hgetall(clock.key("charged"))
+    found: Any = clock.client.hgetall(clock.key("quota_use"))
     return {name.decode(): int(n) for name, n in found.items() if int(n)}
 
 
@@ -50,7 +50,7 @@ def test_a_job_that_is_known_is_no_further_one(clock: Clockwork) -> None:
     clock.limit(waiting_jobs=1)
     (first,) = clock.enqueue(1, names=["order-17"])
 
-    (again,) = clock.hand_in([spec("order-17")])
+    (again,) = clock.enqueue_specs([spec("order-17")])
 
     assert again.job_id == first
 
@@ -104,7 +104,7 @@ def test_however_a_job_stops_waiting_its_place_is_free(clock: Clockwork, how: st
     batch = clock.open_batch() if how in {"batch", "upload"} else None
     deadline = clock.now + 60 * SECOND if how == "deadline" else None
     jobs = clock.enqueue(3, batch=batch, deadline=deadline)
-    assert charged(clock)["jobs:shop"] == 3
+    assert quota_use(clock)["jobs:shop"] == 3
 
     if how == "claim":
         assert len(clock.claimed()) == 3
@@ -124,8 +124,8 @@ def test_however_a_job_stops_waiting_its_place_is_free(clock: Clockwork, how: st
         clock.heartbeat(first=True)
         clock.sweep("retire", KEEP)
 
-    assert "jobs:shop" not in charged(clock)
-    assert "bytes" not in charged(clock)
+    assert "jobs:shop" not in quota_use(clock)
+    assert "bytes" not in quota_use(clock)
     clock.enqueue(3)
 
 
@@ -166,7 +166,7 @@ def test_the_request_of_a_job_that_is_counted_goes_if_it_ends_unsubmitted(
 
     assert [is_whole(clock, job) for job in jobs] == [False, False]
     assert clock.states(jobs) == {"dead" if how == "deadline" else "canceled"}
-    assert charged(clock) == {}
+    assert quota_use(clock) == {}
 
 
 def test_a_job_whose_request_is_gone_is_read_by_its_name_and_not_replayed(clock: Clockwork) -> None:
@@ -188,9 +188,9 @@ def test_a_job_that_another_upload_takes_over_is_charged_once(clock: Clockwork) 
     clock.enqueue(batch=clock.open_batch(), names=names)
     clock.quota = Quota("lab", 2, 2 * SIZE)
 
-    clock.hand_in([spec(name) for name in names], clock.open_batch())
+    clock.enqueue_specs([spec(name) for name in names], clock.open_batch())
 
-    assert charged(clock) == {"bytes": 2 * SIZE, "jobs:lab": 2, "bytes:lab": 2 * SIZE}
+    assert quota_use(clock) == {"bytes": 2 * SIZE, "jobs:lab": 2, "bytes:lab": 2 * SIZE}
 
 
 def taken(clock: Clockwork, want: int = 100) -> claim_items.Taken[Any]:
@@ -198,7 +198,7 @@ def taken(clock: Clockwork, want: int = 100) -> claim_items.Taken[Any]:
     call = worker_calls.heartbeat("default", "p1", LEASE, -1, 0, first=True)
     clock.run(call)
     return clock.run(
-        inbox_calls.inbox_take("default", "p1", want, 0, linger=False, lease_us=30 * SECOND)
+        inbox_calls.inbox_take("default", "p1", want, 0, stay_idle=False, lease_us=30 * SECOND)
     )
 
 

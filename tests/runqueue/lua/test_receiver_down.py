@@ -56,7 +56,7 @@ class World:
         """Record what came of tries, and begin others; returns when there is more to do."""
         answers = self.answers()
         assert record(self.clock, *answers) == [1] * len(answers)
-        taken = take(self.clock, PLACES - len(self.sending), linger=True)
+        taken = take(self.clock, PLACES - len(self.sending), stay_idle=True)
         for item in taken.items:
             assert isinstance(item, DueDelivery)
             self.send(item)

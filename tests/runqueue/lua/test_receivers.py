@@ -50,7 +50,7 @@ def test_the_first_answer_of_a_receiver_lets_all_go(clock: Clockwork) -> None:
     fail(clock, due(clock, 5))
     clock.wait(10)
     (probe,) = due(clock, 20)
-    assert record(clock, outcome(probe, "gave_up", status=400)) == [1]
+    assert record(clock, outcome(probe, "abandoned", status=400)) == [1]
     assert breaker(clock) == {}
     clock.wait(20)
     assert len(due(clock, 20)) == 14
@@ -99,7 +99,7 @@ def test_a_receiver_is_known_by_its_scheme_host_and_port(clock: Clockwork, url: 
     assert due(clock) == []
 
 
-def test_what_a_dead_receiver_kept_waiting_too_long_is_given_up(clock: Clockwork) -> None:
+def test_what_a_dead_receiver_kept_waiting_too_long_is_abandoned(clock: Clockwork) -> None:
     jobs = ended(clock, 6)
     fail(clock, due(clock, 5), wait=KEEP / SECOND)
     clock.wait(SPAN / SECOND - 1)
@@ -112,6 +112,6 @@ def test_what_a_dead_receiver_kept_waiting_too_long_is_given_up(clock: Clockwork
     fail(clock, due(clock, 1), wait=1)
     clock.wait(2)
     assert due(clock) == []
-    assert clock.members("gave_up") == [late]
-    assert counts(clock) == {"pending": 6, "gave_up": 1}
+    assert clock.members("abandoned") == [late]
+    assert counts(clock) == {"pending": 6, "abandoned": 1}
     assert len(jobs) == 6

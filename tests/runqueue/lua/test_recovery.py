@@ -216,11 +216,11 @@ def test_a_user_s_run_at_and_deadline_stay_as_they_are_across_a_step_ahead(
     assert clock.client.zscore(clock.key("deadlines"), job) == deadline
 
 
-def hand_in_now(clock: Clockwork, name: str, *, run_at: int, deadline: int) -> str:
+def enqueue_now(clock: Clockwork, name: str, *, run_at: int, deadline: int) -> str:
     """Hand in a job by the server's clock, with times from now on (seconds)."""
     times = [When(seconds * SECOND, relative=True) for seconds in (run_at, deadline)]
     job = dataclasses.replace(spec(name), run_at=times[0], deadline=times[1])
-    call = clock.handing_in([job])
+    call = clock.enqueue_call([job])
     (answer,) = sending.run(clock.client, call)
     return answer.job_id
 
@@ -229,7 +229,7 @@ def test_a_delay_that_was_given_before_a_step_ahead_stays_as_it_is(clock: Clockw
     then = server_time(clock) - HOUR
     stands = meta(clock, "clock_lost")
     clock.client.hset(clock.key("meta"), mapping={"clock": then - HOUR, "clock_lost": -HOUR})
-    job = hand_in_now(clock, "late", run_at=7_200, deadline=7_300)  # no process lives to tell
+    job = enqueue_now(clock, "late", run_at=7_200, deadline=7_300)  # no process lives to tell
     clock.client.hset(clock.key("meta"), "clock_lost", stands)
     before = clock.field(job, "run_at"), clock.field(job, "deadline")
     stepped(clock)
@@ -267,7 +267,7 @@ def test_what_is_written_between_two_steps_of_the_clock_is_set_right(
         set_clock(clock, step)
         a_second_later(clock)
         real_tick(clock, passed=passed * SECOND)
-        jobs.append(hand_in_now(clock, f"soon{passed}", run_at=60, deadline=7 * 86_400))
+        jobs.append(enqueue_now(clock, f"soon{passed}", run_at=60, deadline=7 * 86_400))
     run = claim_items.RunAccepted(accepted, 1, f"r-{accepted}", "created", SECOND)
     assert sending.run(clock.client, worker_calls.mark_running(clock.account, [run])) == [1]
     cut = [claim_items.Lost(lost, 1, "cut off")]
@@ -299,7 +299,7 @@ def test_a_delay_given_between_two_steps_that_no_report_told_apart_is_no_longer_
 
     for n, step in enumerate(steps[:-1]):
         set_clock(clock, step)
-        jobs.append(hand_in_now(clock, f"soon{n}", run_at=60, deadline=7 * 86_400))
+        jobs.append(enqueue_now(clock, f"soon{n}", run_at=60, deadline=7 * 86_400))
     run = claim_items.RunAccepted(accepted, 1, f"r-{accepted}", "created", SECOND)
     assert sending.run(clock.client, worker_calls.mark_running(clock.account, [run])) == [1]
     set_clock(clock, steps[-1])
@@ -316,7 +316,7 @@ def test_the_start_of_a_job_is_not_over_because_the_clock_was_set_ahead_of_it(
     set_clock(clock, 2 * HOUR)
     later = dataclasses.replace(spec("later"), run_at=When(then + HOUR, relative=False))
     over = dataclasses.replace(spec("over"), run_at=When(then - HOUR, relative=False))
-    answers = sending.run(clock.client, clock.handing_in([later, over]))
+    answers = sending.run(clock.client, clock.enqueue_call([later, over]))
     ticked(clock, 1)
     sending.run(clock.client, worker_calls.sweep(clock.account, "promote_due", 10))
 
@@ -349,7 +349,7 @@ def ticked(clock: Clockwork, passed: int) -> int:
 
 
 def assert_delays(clock: Clockwork, jobs: Sequence[str], since: int, now: int) -> None:
-    """Assert that the times of jobs of `hand_in_now` count from a moment between two times."""
+    """Assert that the times of jobs of `enqueue_now` count from a moment between two times."""
     for job in jobs:
         for zset, field, seconds in (("due", "run_at", 60), ("deadlines", "deadline", 7 * 86_400)):
             at = clock.client.zscore(clock.key(zset), job) or 0
@@ -363,8 +363,8 @@ def test_a_thousand_delays_that_end_at_the_same_moment_are_all_set_right(clock: 
         dataclasses.replace(spec(f"job{n}"), run_at=When(60 * SECOND, relative=True))
         for n in range(1_000)
     ]
-    sending.run(clock.client, clock.handing_in(jobs))
-    sending.run(clock.client, clock.handing_in([dataclasses.replace(jobs[0], custom_id="last")]))
+    sending.run(clock.client, clock.enqueue_call(jobs))
+    sending.run(clock.client, clock.enqueue_call([dataclasses.replace(jobs[0], custom_id="last")]))
     first, *_, last = clock.members("due")
     score = clock.client.zscore(clock.key("due"), first)
     assert score is not None
@@ -731,7 +731,7 @@ def suspected(
 ) -> scripts.ScriptCall[list[int]]:
     """The call that has jobs looked for."""
     since, noticed = taken.recover_from_us, taken.recover_since_us
-    return worker_calls.suspect_lost(account, jobs, since, noticed, marked=True)
+    return worker_calls.mark_maybe_claimed(account, jobs, since, noticed, marked=True)
 
 
 def test_a_recovery_that_is_over_makes_no_waiting_job_unconfirmed(clock: Clockwork) -> None:
@@ -775,13 +775,13 @@ def test_a_worker_that_knows_of_a_lost_claim_has_its_job_looked_for_under_that_a
     assert clock.state(job) == "running"
 
 
-def test_a_lost_claim_of_a_further_run_is_looked_for_once_the_run_before_it_has_failed(
+def test_a_lost_claim_of_an_extra_run_is_looked_for_once_the_run_before_it_has_failed(
     clock: Clockwork,
 ) -> None:
     (job,) = clock.running(1, retry=Retry(max_attempts=3))
     assert clock.lose(job, 2) == 2
     assert clock.state(job) == "running"
-    assert clock.field(job, "lost_claim")
+    assert clock.field(job, "maybe_claimed_at")
 
 
 def test_a_job_whose_time_was_still_to_come_can_have_been_in_no_lost_claim(
@@ -798,7 +798,7 @@ def test_a_job_whose_time_was_still_to_come_can_have_been_in_no_lost_claim(
     assert clock.client.zscore(clock.key("due"), job) == tomorrow
 
 
-def test_a_job_that_is_handed_in_anew_may_have_been_due_and_keeps_its_time_all_the_same(
+def test_a_job_that_is_submitted_anew_may_have_been_due_and_keeps_its_time_all_the_same(
     clock: Clockwork,
 ) -> None:
     """It asks for a delay: its first handing in, which is lost, was due as much sooner."""
@@ -837,7 +837,7 @@ def test_a_job_that_was_to_run_again_may_have_and_keeps_its_pause(clock: Clockwo
     assert clock.client.zscore(clock.key("due"), job) == due
 
 
-def test_a_job_whose_further_run_may_be_lost_is_looked_for_before_it_runs_again(
+def test_a_job_whose_extra_run_may_be_lost_is_looked_for_before_it_runs_again(
     clock: Clockwork,
 ) -> None:
     (job,) = clock.running(1)
@@ -861,7 +861,7 @@ def test_a_job_whose_further_run_may_be_lost_is_looked_for_before_it_runs_again(
 
 
 def running_on(clock: Clockwork, **options: Any) -> str:
-    """A job whose run the server remembers, and whose further run may be lost."""
+    """A job whose run the server remembers, and whose extra run may be lost."""
     (job,) = clock.running(1, retry=Retry(max_attempts=3), **options)
     restored(clock)
     ask(clock)
@@ -884,13 +884,15 @@ def cancel_and_fail(clock: Clockwork, job: str) -> None:
 def cancel_and_never_read(clock: Clockwork, job: str) -> None:
     clock.cancel(job)
     clock.run(
-        worker_calls.give_up(clock.account, [claim_items.RunGivenUp(job, f"r-{job}", is_over=True)])
+        worker_calls.abandon_run(
+            clock.account, [claim_items.RunAbandoned(job, f"r-{job}", is_over=True)]
+        )
     )
 
 
 def cancel_and_never_confirm(clock: Clockwork, job: str) -> None:
     clock.cancel(job)
-    clock.run(worker_calls.give_up(clock.account, [claim_items.RunGivenUp(job, f"r-{job}")]))
+    clock.run(worker_calls.abandon_run(clock.account, [claim_items.RunAbandoned(job, f"r-{job}")]))
 
 
 def fail_after_the_deadline(clock: Clockwork, job: str) -> None:
@@ -906,7 +908,7 @@ def fail_before_the_deadline(clock: Clockwork, job: str) -> None:
     clock.sweep("expire_deadlines")
 
 
-END_WITH_A_FURTHER_RUN = pytest.mark.parametrize(
+END_WITH_AN_EXTRA_RUN = pytest.mark.parametrize(
     ("end", "why", "state"),
     [
         (cancel_and_fail, "asked", "canceled"),
@@ -918,8 +920,8 @@ END_WITH_A_FURTHER_RUN = pytest.mark.parametrize(
 )
 
 
-@END_WITH_A_FURTHER_RUN
-def test_a_further_run_that_may_be_lost_is_looked_for_and_canceled_although_it_is_not_wanted(
+@END_WITH_AN_EXTRA_RUN
+def test_an_extra_run_that_may_be_lost_is_looked_for_and_canceled_although_it_is_not_wanted(
     clock: Clockwork, end: Callable[[Clockwork, str], None], why: str, state: str
 ) -> None:
     job = running_on(clock, deadline=clock.now + DEADLINE * SECOND)
@@ -935,8 +937,8 @@ def test_a_further_run_that_may_be_lost_is_looked_for_and_canceled_although_it_i
     assert clock.state(job) == ("canceled" if why == "asked" else "failed")
 
 
-@END_WITH_A_FURTHER_RUN
-def test_a_job_that_is_not_wanted_and_has_no_further_run_ends_and_says_that_it_had_one(
+@END_WITH_AN_EXTRA_RUN
+def test_a_job_that_is_not_wanted_and_has_no_extra_run_ends_and_says_that_it_had_one(
     clock: Clockwork, end: Callable[[Clockwork, str], None], why: str, state: str
 ) -> None:
     job = running_on(clock, deadline=clock.now + DEADLINE * SECOND)
@@ -947,12 +949,17 @@ def test_a_job_that_is_not_wanted_and_has_no_further_run_ends_and_says_that_it_h
     reason = "canceled before it was submitted again" if why == "asked" else "deadline"
     assert (clock.state(job), clock.field(job, "reason")) == (state, reason)
     assert clock.field(job, "runs") == "1"
-    assert clock.run(worker_calls.bound_runs(clock.account, [f"r-{job}"])) == [job]
+    assert clock.run(worker_calls.owned_runs(clock.account, [f"r-{job}"])) == [job]
     assert clock.run(job_calls.stats(clock.account)).live == 0
-    assert clock.members("parked") == clock.members("reconcile") == clock.members("due") == []
+    assert (
+        clock.members("unconfirmed_no_slot")
+        == clock.members("reconcile")
+        == clock.members("due")
+        == []
+    )
 
 
-def test_a_job_whose_time_ends_before_it_runs_again_has_a_further_run_canceled_no_sooner(
+def test_a_job_whose_time_ends_before_it_runs_again_has_an_extra_run_canceled_no_sooner(
     clock: Clockwork,
 ) -> None:
     job = running_on(clock, deadline=clock.now + DEADLINE * SECOND)
@@ -979,8 +986,8 @@ def uploading(clock: Clockwork, **options: Any) -> tuple[str, str]:
     return batch, job
 
 
-def given_up(clock: Clockwork, **options: Any) -> str:
-    """A job that a lost claim may have been of, and whose upload was given up since."""
+def abandoned(clock: Clockwork, **options: Any) -> str:
+    """A job that a lost claim may have been of, and whose upload was abandoned since."""
     batch, job = uploading(clock, **options)
     assert clock.run(job_calls.discard_batch(clock.account, batch))
     clock.sweep("expire_batches", UPLOAD)
@@ -989,29 +996,29 @@ def given_up(clock: Clockwork, **options: Any) -> str:
 
 
 @pytest.mark.parametrize("seconds", [None, 5])
-def test_a_job_of_an_upload_that_is_given_up_is_never_submitted_and_goes_once_it_has_no_run(
+def test_a_job_of_an_upload_that_is_abandoned_is_never_submitted_and_goes_once_it_has_no_run(
     clock: Clockwork, seconds: int | None
 ) -> None:
     due = None if seconds is None else clock.now + seconds * SECOND
-    job = given_up(clock, run_at=due)
+    job = abandoned(clock, run_at=due)
     assert clock.state(job) == "unconfirmed"
     assert job not in clock.claimed()
 
     assert clock.deny(job) == 2
 
     assert [key for key in clock.dump() if job in key] == [clock.key(f"attempts:{job}")]
-    for index in ("reconcile", "parked", "due"):
+    for index in ("reconcile", "unconfirmed_no_slot", "due"):
         assert clock.members(index) == []
     stats = clock.run(job_calls.stats(clock.account))
     assert stats.states[JobState.UNCONFIRMED] == 0
     assert stats.live == stats.states[JobState.SUBMITTING] == 3, "others"
 
 
-def test_a_job_that_is_handed_in_again_is_wanted_although_its_upload_was_given_up(
+def test_a_job_that_is_submitted_again_is_wanted_although_its_upload_was_given_up(
     clock: Clockwork,
 ) -> None:
-    job = given_up(clock, names=["k"])
-    (answer,) = clock.hand_in([spec("k")])
+    job = abandoned(clock, names=["k"])
+    (answer,) = clock.enqueue_specs([spec("k")])
     assert answer.status is EnqueueStatus.KNOWN
 
     assert clock.deny(job) == 2
@@ -1023,7 +1030,7 @@ def test_a_job_that_is_handed_in_again_is_wanted_although_its_upload_was_given_u
 def test_a_job_whose_upload_was_given_up_goes_as_well_when_its_process_says_that_no_run_came_of_it(
     clock: Clockwork, why: str
 ) -> None:
-    job = given_up(clock)
+    job = abandoned(clock)
 
     assert clock.give_back(job, why) == 1
 
@@ -1098,7 +1105,7 @@ def test_a_job_of_a_lost_claim_that_is_no_longer_wanted_ends_once_it_has_no_run(
 
     assert clock.state(job) == ("canceled" if why == "asked" else "dead")
     assert job not in clock.claimed()
-    assert clock.members("parked") == clock.members("reconcile") == []
+    assert clock.members("unconfirmed_no_slot") == clock.members("reconcile") == []
 
 
 # Jobs that are no longer wanted while a recovery looks for what was lost.
@@ -1179,9 +1186,9 @@ def test_a_job_that_is_no_longer_wanted_ends_once_its_run_is_looked_for_no_more(
         assert job not in clock.claimed()
     look_again(clock)
 
-    assert clock.client.exists(clock.key("canceling"), clock.key("unwanted")) == 0
+    assert clock.client.exists(clock.key("canceling"), clock.key("ends_after_recovery")) == 0
     assert clock.state(job) == ("canceled" if why == "asked" else "dead")
-    assert clock.members("unwanted") == clock.members("deadlines") == []
+    assert clock.members("ends_after_recovery") == clock.members("deadlines") == []
 
 
 def test_a_job_that_was_canceled_during_a_recovery_and_again_after_it_is_canceled_at_once(
@@ -1210,7 +1217,7 @@ def test_a_batch_that_is_canceled_during_a_recovery_is_walked_once_then_and_once
     walk = worker_calls.sweep(clock.account, "sweep_canceled", 3)
 
     assert [clock.run(walk) for _ in range(4)] == [3, 2, 0, 0]
-    assert (clock.states(jobs), clock.members("unwanted")) == ({"ready"}, [])
+    assert (clock.states(jobs), clock.members("ends_after_recovery")) == ({"ready"}, [])
     clock.run(recovered(clock))
 
     assert [clock.run(walk) for _ in range(3)] == [3, 2, 0]
@@ -1230,7 +1237,7 @@ def test_a_job_of_an_upload_is_looked_for_before_it_is_submitted_once_it_is_acce
     clock: Clockwork,
 ) -> None:
     batch, job = uploading(clock)
-    since = clock.field(job, "lost_claim")
+    since = clock.field(job, "maybe_claimed_at")
     assert clock.state(job) == "ready"
 
     clock.seal(batch)
@@ -1247,7 +1254,7 @@ def test_a_job_of_an_upload_is_looked_for_before_it_is_submitted_once_it_is_acce
 def test_a_job_that_another_upload_takes_over_is_looked_for_all_the_same(clock: Clockwork) -> None:
     _, job = uploading(clock, names=["k"])
     other = clock.open_batch()
-    (answer,) = clock.hand_in([spec("k")], other)
+    (answer,) = clock.enqueue_specs([spec("k")], other)
     assert answer.status is EnqueueStatus.NEW
     clock.seal(other)
 

@@ -36,7 +36,7 @@ def settled(clock: Clockwork, verdict: str = "delivered") -> str:
     return job
 
 
-@pytest.mark.parametrize("verdict", ["delivered", "gave_up", "unknown"])
+@pytest.mark.parametrize("verdict", ["delivered", "abandoned", "unknown"])
 def test_a_webhook_is_sent_again_as_if_never_tried(clock: Clockwork, verdict: str) -> None:
     job = settled(clock, verdict)
     assert ask(clock, job) == [1]
@@ -45,7 +45,7 @@ def test_a_webhook_is_sent_again_as_if_never_tried(clock: Clockwork, verdict: st
     assert (item.tries, item.forced, item.signed, item.body) == (0, True, SIGNED, BODY)
 
 
-@pytest.mark.parametrize("verdict", ["delivered", "gave_up"])
+@pytest.mark.parametrize("verdict", ["delivered", "abandoned"])
 def test_asking_said_twice_sends_once(clock: Clockwork, verdict: str) -> None:
     job = settled(clock, verdict)
     call = deliver_again(clock.account, [job, "nobody"])
@@ -68,8 +68,8 @@ def test_a_try_from_before_says_nothing_of_what_a_person_asked_for_since(clock: 
     (item,) = due(clock)
     assert item.url == ELSEWHERE
     assert record(clock, outcome(before)) == [0], "that was to the old address"
-    assert record(clock, outcome(item, "gave_up")) == [1]
-    assert stands(clock, job) == ["gave_up"]
+    assert record(clock, outcome(item, "abandoned")) == [1]
+    assert stands(clock, job) == ["abandoned"]
 
 
 def test_a_webhook_that_skyvern_sends_is_asked_for_there(clock: Clockwork) -> None:
@@ -78,7 +78,7 @@ def test_a_webhook_that_skyvern_sends_is_asked_for_there(clock: Clockwork) -> No
     record(clock, *[outcome(item, "unknown") for item in due(clock)])
     assert (stands(clock, job), ask(clock, job)) == (["unknown"], [1])
     (item,) = due(clock)
-    assert (item.via, item.forced, item.looks, item.body) == ("watch", True, 0, b"")
+    assert (item.webhook_route, item.forced, item.looks, item.body) == ("watch", True, 0, b"")
 
 
 def test_no_webhook_is_sent_of_a_job_that_has_no_run(clock: Clockwork) -> None:
@@ -104,25 +104,25 @@ def test_what_a_person_asked_for_has_its_time_from_then_on(clock: Clockwork) -> 
         return stands(clock, job)
 
     assert later(SPAN / SECOND) == ["relays"]
-    assert later(61) == ["gave_up"]
+    assert later(61) == ["abandoned"]
     ask(clock, job)
     assert later(1) == ["relays"]
     assert later(SPAN / SECOND - 1) == ["relays"]
-    assert later(61) == ["gave_up"]
+    assert later(61) == ["abandoned"]
 
 
 def test_a_confirmed_result_needs_no_webhook(clock: Clockwork) -> None:
-    pending, gave_up = ended(clock, 2)
+    pending, abandoned = ended(clock, 2)
     first, second = due(clock)
     sent = first if first.job_id == pending else second
-    record(clock, outcome(second if sent is first else first, "gave_up"))
-    assert confirm(clock, pending, gave_up, "nobody") == [1, 1, -1]
+    record(clock, outcome(second if sent is first else first, "abandoned"))
+    assert confirm(clock, pending, abandoned, "nobody") == [1, 1, -1]
     before = clock.dump()
-    assert confirm(clock, pending, gave_up, "nobody") == [1, 1, -1]
+    assert confirm(clock, pending, abandoned, "nobody") == [1, 1, -1]
     assert clock.dump() == before
     assert counts(clock) == {"delivered": 2}
-    assert record(clock, outcome(sent, "gave_up")) == [0], "it was on its way"
-    assert stands(clock, pending) == stands(clock, gave_up) == []
+    assert record(clock, outcome(sent, "abandoned")) == [0], "it was on its way"
+    assert stands(clock, pending) == stands(clock, abandoned) == []
 
 
 def test_nothing_is_confirmed_before_the_end_or_where_nobody_is_told(clock: Clockwork) -> None:
@@ -144,11 +144,11 @@ def test_what_skyvern_signed_is_sent_again_with_its_own_body_only(clock: Clockwo
 
 
 @pytest.mark.parametrize("sending", [False, True])
-@pytest.mark.parametrize("via", ["relay", "watch"])
+@pytest.mark.parametrize("route", ["relay", "watch"])
 def test_a_replayed_job_s_webhook_is_that_of_its_last_run(
-    clock: Clockwork, via: str, sending: bool
+    clock: Clockwork, route: str, sending: bool
 ) -> None:
-    relayed = via == "relay"
+    relayed = route == "relay"
     (job,) = awaited(clock) if relayed else clock.running(url="https://user.test/hook")
     done = Finished(job, 1, f"r-{job}", "failed", "failed", "", b"{}")
     clock.run(worker_calls.finish(clock.account, [done]))
@@ -168,7 +168,7 @@ def test_a_replayed_job_s_webhook_is_that_of_its_last_run(
     assert (item.attempt, item.run_id, item.tries, item.signed) == (2, "second", 0, "")
 
 
-@pytest.mark.parametrize("verdict", ["", "delivered", "gave_up", "unknown"])
+@pytest.mark.parametrize("verdict", ["", "delivered", "abandoned", "unknown"])
 def test_nothing_is_left_of_a_webhook_when_its_job_is_retired(
     clock: Clockwork, verdict: str
 ) -> None:
@@ -191,7 +191,7 @@ Act = Callable[[Clockwork, str], object]
 
 
 def test_people_read_how_a_webhook_stands(clock: Clockwork) -> None:
-    job = settled(clock, "gave_up")
+    job = settled(clock, "abandoned")
     ask(clock, job, url=ELSEWHERE)
     record(clock, *[outcome(i, "again", status=503, error="busy") for i in due(clock)])
     (found,) = clock.run(job_calls.get_jobs(clock.account, [job]))

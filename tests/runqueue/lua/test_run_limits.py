@@ -118,9 +118,9 @@ def test_an_unconfirmed_workflow_keeps_its_slot_as_long_as_it_may_run(clock: Clo
     clock.run(worker_calls.mark_unconfirmed(clock.account, lost))
     clock.wait(7_200)
     assert clock.sweep("free_slots", ACCOUNT_LIMIT, WORKFLOW_RUN) == 1
-    assert clock.members("parked") == [task]
+    assert clock.members("unconfirmed_no_slot") == [task]
     clock.wait((WORKFLOW_RUN - ACCOUNT_LIMIT) // SECOND)
     assert clock.sweep("free_slots", ACCOUNT_LIMIT, WORKFLOW_RUN) == 1
-    assert sorted(clock.members("parked")) == sorted([task, workflow])
+    assert sorted(clock.members("unconfirmed_no_slot")) == sorted([task, workflow])
     clock.wait(WORKFLOW_RUN // SECOND)
     assert clock.sweep("free_slots", ACCOUNT_LIMIT, WORKFLOW_RUN) == 1

@@ -42,7 +42,7 @@ def pace_top(clock: Clockwork) -> float:
 def test_after_a_429_the_rate_is_halved_and_back_at_97_percent_after_a_second_and_a_half(
     clock: Clockwork,
 ) -> None:
-    clock.limit(dispatches_per_second=100)
+    clock.limit(submissions_per_second=100)
     clock.enqueue(1_000)
     limited(clock)
     said = clock.now
@@ -52,7 +52,7 @@ def test_after_a_429_the_rate_is_halved_and_back_at_97_percent_after_a_second_an
 
 
 def test_the_pace_is_forgotten_when_it_binds_no_longer(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=100)
+    clock.limit(submissions_per_second=100)
     clock.enqueue(100)
     limited(clock)
     clock.wait(7.4)
@@ -85,7 +85,7 @@ def test_without_a_limit_the_pace_begins_at_what_went_in_the_last_second_and_end
 
 
 def test_a_burst_of_429s_within_a_second_counts_once(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=100, burst_size=20)
+    clock.limit(submissions_per_second=100, burst_size=20)
     jobs = clock.enqueue(20)
     clock.claimed(20)
     for job in jobs[:10]:
@@ -98,7 +98,7 @@ def test_a_burst_of_429s_within_a_second_counts_once(clock: Clockwork) -> None:
 
 
 def test_a_429_at_a_lower_pace_cuts_that_to_70_percent(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=100)
+    clock.limit(submissions_per_second=100)
     clock.enqueue(100)
     limited(clock)
     clock.wait(3)
@@ -107,7 +107,7 @@ def test_a_429_at_a_lower_pace_cuts_that_to_70_percent(clock: Clockwork) -> None
 
 
 def test_a_rate_that_the_server_names_is_believed_and_crept_up_to(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=100)
+    clock.limit(submissions_per_second=100)
     clock.enqueue(100)
     limited(clock, named=10)
     said = clock.now
@@ -117,7 +117,7 @@ def test_a_rate_that_the_server_names_is_believed_and_crept_up_to(clock: Clockwo
 
 
 def test_a_named_rate_above_the_limit_changes_little_and_never_raises_it(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=10)
+    clock.limit(submissions_per_second=10)
     clock.enqueue(100)
     limited(clock, named=50)
     assert rate(clock) == pytest.approx(9.5, rel=0.02)
@@ -126,7 +126,7 @@ def test_a_named_rate_above_the_limit_changes_little_and_never_raises_it(clock: 
 
 
 def test_the_pace_never_falls_below_one_job_in_ten_seconds(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=100)
+    clock.limit(submissions_per_second=100)
     clock.enqueue(1)
     for _ in range(20):
         limited(clock, named=0.001)
@@ -145,7 +145,7 @@ def test_a_429_holds_nothing_by_itself_and_no_job_s_attempts_count(clock: Clockw
 
 
 def test_retry_after_holds_in_addition_to_the_slower_pace(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=100)
+    clock.limit(submissions_per_second=100)
     clock.enqueue(10)
     limited(clock, wait=30)
     assert clock.run(job_calls.stats(clock.account)).hold_seconds == 30
@@ -157,7 +157,7 @@ def test_retry_after_holds_in_addition_to_the_slower_pace(clock: Clockwork) -> N
 
 
 def test_a_429_sent_again_slows_nothing_down_again(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=100)
+    clock.limit(submissions_per_second=100)
     (job,) = clock.enqueue(1)
     clock.claimed()
     clock.give_back(job, "limited")
@@ -441,7 +441,7 @@ def test_a_run_clears_its_job_of_the_deaths(clock: Clockwork) -> None:
 
 
 def test_a_run_that_was_found_later_says_nothing_about_the_account(clock: Clockwork) -> None:
-    (old,) = clock.doubtful()
+    (old,) = clock.unconfirmed()
     clock.enqueue(20)
     for job in clock.claimed(20):
         clock.refuse(job)

@@ -24,7 +24,7 @@ def durations(clock: Clockwork, *seconds: float) -> None:
         receive(clock, told(job))
 
 
-def patience(clock: Clockwork) -> float:
+def webhook_grace(clock: Clockwork) -> float:
     """How many seconds a new run is left to its webhook."""
     clock.heartbeat("p1", first=True)
     (job,) = awaited(clock)
@@ -36,18 +36,20 @@ def patience(clock: Clockwork) -> float:
 def test_a_run_is_left_to_its_webhook_for_a_minute_until_it_is_known_what_runs_take(
     clock: Clockwork,
 ) -> None:
-    assert patience(clock) == 60
+    assert webhook_grace(clock) == 60
     (job,) = clock.running()
     assert polled_in(clock, job) == 1, "its webhook does not come to us"
 
 
-def test_patience_is_what_nearly_every_run_takes_within_its_bounds(clock: Clockwork) -> None:
+def test_the_webhook_grace_is_what_nearly_every_run_takes_within_its_bounds(
+    clock: Clockwork,
+) -> None:
     durations(clock, *[100] * 60)
-    assert 100 <= patience(clock) <= 110
+    assert 100 <= webhook_grace(clock) <= 110
     durations(clock, *[1] * 100)
-    assert patience(clock) == 30
+    assert webhook_grace(clock) == 30
     durations(clock, *[3_600] * 20)
-    assert patience(clock) == 900
+    assert webhook_grace(clock) == 900
 
 
 def test_a_run_that_was_adopted_by_the_webhook_of_its_end_says_nothing_of_what_runs_take(
@@ -64,11 +66,11 @@ def test_each_webhook_that_did_not_come_costs_trust_and_each_that_came_gives_som
 ) -> None:
     jobs = awaited(clock, 7)
     miss(clock, jobs[:1])
-    assert (trust(clock), patience(clock)) == (14, 60)
+    assert (trust(clock), webhook_grace(clock)) == (14, 60)
     miss(clock, jobs[1:2])
-    assert (trust(clock), patience(clock)) == (8, 1)
+    assert (trust(clock), webhook_grace(clock)) == (8, 1)
     receive(clock, *map(told, jobs[2:4]))
-    assert (trust(clock), patience(clock)) == (10, 60)
+    assert (trust(clock), webhook_grace(clock)) == (10, 60)
     clock.cancel(jobs[4])
     miss(clock, jobs[4:5])
     assert trust(clock) == 10, "what we canceled tells nothing"

@@ -1,11 +1,11 @@
-"""Unconfirmed jobs: when they are looked for, what two searches that find nothing mean, strays."""
+"""Unconfirmed jobs: when they are looked for, what two searches that find nothing mean, orphans."""
 
 from typing import Any
 
 import pytest
 
 from runqueue.records import claim_items
-from runqueue.records.claim_items import Doubtful, Searched, Taken
+from runqueue.records.claim_items import Searched, Taken, Unconfirmed
 from runqueue.store import job_calls, operator_calls, worker_calls
 from runqueue.store.scripts import ScriptCall
 from tests.runqueue.lua.clockwork import (
@@ -39,30 +39,30 @@ def next_look(clock: Clockwork, job: str) -> float:
 
 
 def test_a_lost_answer_is_looked_for_after_two_seconds(clock: Clockwork) -> None:
-    (job,) = clock.doubtful(deadline=clock.now + 3_600 * SECOND, on_unconfirmed="park")
+    (job,) = clock.unconfirmed(deadline=clock.now + 3_600 * SECOND, on_unconfirmed="hold")
     since = clock.now
     taken = reconcile(clock)
     assert (taken.items, taken.left, taken.next_us) == ([], True, since + 2 * SECOND)
     clock.wait(2)
-    (doubt,) = reconcile(clock).items
-    assert isinstance(doubt, Doubtful)
-    assert (doubt.job_id, doubt.attempt, doubt.since_us) == (job, 1, since)
-    assert (doubt.on_unconfirmed, doubt.cancel) == ("park", "")
-    assert b'"prompt":"a"' in doubt.stored
+    (unconfirmed,) = reconcile(clock).items
+    assert isinstance(unconfirmed, Unconfirmed)
+    assert (unconfirmed.job_id, unconfirmed.attempt, unconfirmed.since_us) == (job, 1, since)
+    assert (unconfirmed.on_unconfirmed, unconfirmed.cancel) == ("hold", "")
+    assert b'"prompt":"a"' in unconfirmed.stored
 
 
 def test_a_look_that_nobody_records_comes_again_after_its_lease(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
+    (job,) = clock.unconfirmed()
     clock.wait(2)
-    assert [doubt.job_id for doubt in reconcile(clock).items] == [job]
+    assert [unconfirmed.job_id for unconfirmed in reconcile(clock).items] == [job]
     clock.wait(14.999)
     assert reconcile(clock).items == []
     clock.wait(0.001)
-    assert [doubt.job_id for doubt in reconcile(clock).items] == [job]
+    assert [unconfirmed.job_id for unconfirmed in reconcile(clock).items] == [job]
 
 
 def test_the_tick_sends_one_search_at_a_time(clock: Clockwork) -> None:
-    clock.doubtful(3)
+    clock.unconfirmed(3)
     assert "reconcile" not in clock.tick().messages
     clock.wait(2)
     assert clock.tick().messages["reconcile"] == 1
@@ -71,32 +71,32 @@ def test_the_tick_sends_one_search_at_a_time(clock: Clockwork) -> None:
     assert "reconcile" not in clock.tick().messages, "it has a consumer"
 
 
-# Two negatives.
+# Two searches that find nothing.
 
 
-def test_two_negatives_count_from_the_grace_on_and_a_spacing_apart_to_the_microsecond(
+def test_two_not_found_count_from_the_grace_on_and_a_spacing_apart_to_the_microsecond(
     clock: Clockwork,
 ) -> None:
-    (job,) = clock.doubtful()
+    (job,) = clock.unconfirmed()
     clock.wait(30 - MICROSECOND)
     assert clock.search(job) == 1
-    assert clock.field(job, "negatives") is None
+    assert clock.field(job, "not_found_count") is None
     clock.wait(MICROSECOND)
     assert clock.search(job) == 1
-    assert clock.field(job, "negatives") == "1"
+    assert clock.field(job, "not_found_count") == "1"
     clock.wait(30 - MICROSECOND)
     assert clock.search(job) == 1
-    assert clock.field(job, "negatives") == "1"
+    assert clock.field(job, "not_found_count") == "1"
     clock.wait(MICROSECOND)
     assert clock.search(job) == 2
     assert clock.state(job) == "ready"
     assert clock.claimed() == [job]
     assert clock.field(job, "attempt") == "2"
-    assert clock.field(job, "negatives") is None
+    assert clock.field(job, "not_found_count") is None
 
 
 def test_the_next_look_is_when_it_would_count(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
+    (job,) = clock.unconfirmed()
     clock.wait(10)
     clock.search(job)
     assert next_look(clock, job) == 20
@@ -110,8 +110,8 @@ def test_the_next_look_is_when_it_would_count(clock: Clockwork) -> None:
     assert next_look(clock, job) == 600
 
 
-def test_searches_that_say_nothing_never_make_a_negative(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
+def test_searches_that_say_nothing_never_make_a_not_found(clock: Clockwork) -> None:
+    (job,) = clock.unconfirmed()
     for _ in range(10):
         clock.wait(60)
         assert clock.search(job, "unknown") == 1
@@ -123,7 +123,7 @@ def test_searches_that_say_nothing_never_make_a_negative(clock: Clockwork) -> No
 
 
 def test_a_search_recorded_twice_counts_once(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
+    (job,) = clock.unconfirmed()
     clock.wait(60)
     assert clock.search(job) == 1
     before = clock.dump()
@@ -132,17 +132,17 @@ def test_a_search_recorded_twice_counts_once(clock: Clockwork) -> None:
 
 
 def test_a_search_for_an_earlier_attempt_says_nothing_of_this_one(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
+    (job,) = clock.unconfirmed()
     clock.give_back(job)
     clock.claimed()
     clock.lose(job, 2)
     clock.wait(60)
     assert clock.search(job, attempt=1) == 0
-    assert clock.field(job, "negatives") is None
+    assert clock.field(job, "not_found_count") is None
 
 
-def test_doubt_begins_anew_with_each_attempt(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
+def test_the_time_as_unconfirmed_begins_anew_with_each_attempt(clock: Clockwork) -> None:
+    (job,) = clock.unconfirmed()
     clock.wait(30)
     clock.search(job)
     assert clock.give_back(job) == 1
@@ -152,26 +152,26 @@ def test_doubt_begins_anew_with_each_attempt(clock: Clockwork) -> None:
     assert clock.search(job, attempt=2) == 1, "the first negative of this attempt"
 
 
-def test_a_run_found_after_one_negative_is_adopted(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
+def test_a_run_found_after_one_not_found_is_adopted(clock: Clockwork) -> None:
+    (job,) = clock.unconfirmed()
     clock.wait(30)
     clock.search(job)
     assert clock.found(job, 1, "run1") == 1
     clock.wait(30)
     assert clock.search(job) == 0
-    assert (clock.state(job), clock.field(job, "negatives")) == ("running", None)
+    assert (clock.state(job), clock.field(job, "not_found_count")) == ("running", None)
     assert clock.members("reconcile") == clock.members("unconfirmed") == []
 
 
 def test_jobs_settled_by_searches_go_to_the_heads_of_their_lanes_and_wake_the_claimers(
     clock: Clockwork,
 ) -> None:
-    jobs = clock.doubtful(2)
+    jobs = clock.unconfirmed(2)
     clock.enqueue(1)
     clock.client.delete(clock.key("wake"))
     for _ in range(2):
         clock.wait(30)
-        items = [Searched(job, 1, "negative", SECOND, GRACE) for job in jobs]
+        items = [Searched(job, 1, "not_found", SECOND, GRACE) for job in jobs]
         clock.run(worker_calls.record_search(clock.account, items, clock.now, SPACING))
     assert clock.client.llen(clock.key("wake")) == 1
     assert set(clock.claimed(2)) == set(jobs)
@@ -181,9 +181,9 @@ def test_jobs_settled_by_searches_go_to_the_heads_of_their_lanes_and_wake_the_cl
 # What the job asked for.
 
 
-@pytest.mark.parametrize("policy", ["", "auto", "park", "resubmit"])
+@pytest.mark.parametrize("policy", ["", "auto", "hold", "resubmit"])
 def test_a_cancel_forbids_that_a_job_is_submitted_again(clock: Clockwork, policy: str) -> None:
-    (job,) = clock.doubtful(on_unconfirmed=policy)
+    (job,) = clock.unconfirmed(on_unconfirmed=policy)
     clock.cancel(job)
     clock.wait(30)
     assert clock.search(job, "unknown") == 1
@@ -195,7 +195,7 @@ def test_a_cancel_forbids_that_a_job_is_submitted_again(clock: Clockwork, policy
 
 
 def test_a_job_whose_time_was_up_without_a_run_is_dead(clock: Clockwork) -> None:
-    (job,) = clock.doubtful(deadline=clock.now + SECOND)
+    (job,) = clock.unconfirmed(deadline=clock.now + SECOND)
     clock.wait(1)
     clock.sweep("expire_deadlines")
     assert clock.deny(job) == 2
@@ -203,12 +203,12 @@ def test_a_job_whose_time_was_up_without_a_run_is_dead(clock: Clockwork) -> None
     assert clock.members("dead") == [job]
 
 
-def test_a_job_that_asked_to_be_parked_stays_for_people(clock: Clockwork) -> None:
-    (job,) = clock.doubtful(on_unconfirmed="park")
+def test_a_job_that_asked_to_be_held_stays_for_people(clock: Clockwork) -> None:
+    (job,) = clock.unconfirmed(on_unconfirmed="hold")
     for _ in range(5):
         clock.wait(60)
         assert clock.search(job) == 1
-    assert clock.members("reconcile") == clock.members("parked") == [job]
+    assert clock.members("reconcile") == clock.members("unconfirmed_no_slot") == [job]
     clock.cancel(job)
     assert clock.search(job) == 2, "it was denied often enough"
     assert clock.state(job) == "canceled"
@@ -218,7 +218,7 @@ def test_a_job_that_stays_for_people_gives_its_slot_back_once_it_surely_has_no_r
     clock: Clockwork,
 ) -> None:
     clock.limit(concurrent_runs=1)
-    (job,) = clock.doubtful(on_unconfirmed="park")
+    (job,) = clock.unconfirmed(on_unconfirmed="hold")
     since = clock.now
     (waiting,) = clock.enqueue(1)
     clock.wait(30)
@@ -227,7 +227,7 @@ def test_a_job_that_stays_for_people_gives_its_slot_back_once_it_surely_has_no_r
     clock.search(job, "unknown")
     assert clock.claimed() == []
     clock.search(job)
-    assert clock.client.zscore(clock.key("parked"), job) == since
+    assert clock.client.zscore(clock.key("unconfirmed_no_slot"), job) == since
     before = clock.dump()
     assert clock.search(job) == 1
     assert clock.dump() == before
@@ -236,11 +236,11 @@ def test_a_job_that_stays_for_people_gives_its_slot_back_once_it_surely_has_no_r
     assert clock.run(job_calls.stats(clock.account)).live == 2
 
 
-@pytest.mark.parametrize("verdict", ["unknown", "negative"])
+@pytest.mark.parametrize("verdict", ["unknown", "not_found"])
 def test_a_job_that_asked_for_it_is_submitted_again_after_the_grace(
     clock: Clockwork, verdict: str
 ) -> None:
-    (job,) = clock.doubtful(on_unconfirmed="resubmit")
+    (job,) = clock.unconfirmed(on_unconfirmed="resubmit")
     clock.wait(30 - MICROSECOND)
     assert clock.search(job, verdict) == 1
     clock.wait(MICROSECOND)
@@ -248,13 +248,13 @@ def test_a_job_that_asked_for_it_is_submitted_again_after_the_grace(
     assert clock.claimed() == [job]
 
 
-def test_a_parked_job_that_surely_has_no_run_gives_no_second_slot_back(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
+def test_a_held_job_that_surely_has_no_run_gives_no_second_slot_back(clock: Clockwork) -> None:
+    (job,) = clock.unconfirmed()
     clock.wait(7_200)
     clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN)
     assert clock.deny(job) == 2
     assert clock.run(job_calls.stats(clock.account)).live == 0
-    assert clock.members("parked") == []
+    assert clock.members("unconfirmed_no_slot") == []
     assert clock.claimed() == [job]
     assert clock.run(job_calls.stats(clock.account)).live == 1
 
@@ -263,17 +263,17 @@ def test_a_parked_job_that_surely_has_no_run_gives_no_second_slot_back(clock: Cl
 
 
 def test_a_run_that_is_another_job_s_stays_with_it(clock: Clockwork) -> None:
-    first, second = clock.doubtful(2)
+    first, second = clock.unconfirmed(2)
     assert clock.found(first, 1, "run1") == 1
     assert clock.found(second, 1, "run1") == 3
     assert clock.state(second) == "unconfirmed"
-    assert clock.client.exists(clock.key("strays")) == 0
+    assert clock.client.exists(clock.key("orphans")) == 0
     owners = clock.run(bound(clock, "run1", "nobody's"))
     assert owners == [first, ""]
 
 
 def bound(clock: Clockwork, *run_ids: str) -> ScriptCall[list[str]]:
-    return worker_calls.bound_runs(clock.account, run_ids)
+    return worker_calls.owned_runs(clock.account, run_ids)
 
 
 def test_when_a_run_was_submitted_is_told_until_its_job_has_another(clock: Clockwork) -> None:
@@ -302,11 +302,11 @@ def test_a_new_record_gets_the_run_that_redis_forgot_instead_of_a_second_one(
     assert (clock.state(job), clock.field(job, "run_id")) == ("running", "run3")
     assert clock.field(job, "attempt") == "3"
     assert clock.run(bound(clock, "run3")) == [job]
-    assert clock.client.exists(clock.key("strays"), clock.key("stray_jobs")) == 0
+    assert clock.client.exists(clock.key("orphans"), clock.key("orphan_jobs")) == 0
     assert clock.finish(job, attempt=3, run_id="run3") == 1
 
 
-def test_a_job_that_was_claimed_once_is_not_given_a_stray(clock: Clockwork) -> None:
+def test_a_job_that_was_claimed_once_is_not_given_an_orphan(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     clock.claimed()
     clock.give_back(job)
@@ -317,7 +317,7 @@ def test_a_job_that_was_claimed_once_is_not_given_a_stray(clock: Clockwork) -> N
     assert clock.field(job, "attempt") == "3"
 
 
-def test_a_discarded_job_handed_in_again_gets_its_stray_not_a_second_run(clock: Clockwork) -> None:
+def test_a_discarded_job_submitted_again_gets_its_orphan_not_a_second_run(clock: Clockwork) -> None:
     (job,) = clock.enqueue(names=["k"])
     clock.claimed()
     clock.refuse(job)
@@ -328,11 +328,11 @@ def test_a_discarded_job_handed_in_again_gets_its_stray_not_a_second_run(clock: 
     assert clock.field(job, "run_id") == "run1"
 
 
-def test_a_new_record_gets_the_second_stray_when_the_first_is_over(clock: Clockwork) -> None:
+def test_a_new_record_gets_the_second_orphan_when_the_first_is_over(clock: Clockwork) -> None:
     job = clock.new_id("k")
     for attempt in (1, 2):
         assert clock.found(job, attempt, f"run{attempt}") == 2
-    assert clock.run(worker_calls.drop_strays(clock.account, ["run1"])) == 1
+    assert clock.run(worker_calls.drop_orphans(clock.account, ["run1"])) == 1
     clock.enqueue(names=["k"])
     assert clock.claimed() == []
     assert clock.field(job, "run_id") == "run2"
@@ -365,37 +365,39 @@ def test_a_run_of_a_later_attempt_that_redis_forgot_is_not_made_again(clock: Clo
 def test_a_search_counts_from_when_it_began_not_from_when_it_was_recorded(
     clock: Clockwork,
 ) -> None:
-    (job,) = clock.doubtful()
+    (job,) = clock.unconfirmed()
     began = clock.now
     clock.wait(50)
-    found_none = [Searched(job, 1, "negative", SECOND, GRACE)]
+    found_none = [Searched(job, 1, "not_found", SECOND, GRACE)]
     clock.run(worker_calls.record_search(clock.account, found_none, began, SPACING))
-    assert clock.field(job, "negatives") is None
+    assert clock.field(job, "not_found_count") is None
 
 
-def test_a_doubt_tells_when_its_submission_was_claimed_and_whether_it_was_marked(
+def test_an_unconfirmed_job_tells_when_its_submission_was_claimed_and_whether_it_was_marked(
     clock: Clockwork,
 ) -> None:
-    marked, unmarked = clock.enqueue(2)
+    marked, no_marker = clock.enqueue(2)
     clock.heartbeat("p1", first=True)
     claimed = clock.now
     clock.claim(1)
-    clock.run(worker_calls.claim(clock.account, "p1", "unmarked", 1, 0, marked=False))
+    clock.run(worker_calls.claim(clock.account, "p1", "no_marker", 1, 0, marked=False))
     clock.wait(600)
     clock.sweep("expire_leases", CLAIM_AGE)
     clock.wait(2)
-    doubts = {doubt.job_id: doubt for doubt in reconcile(clock).items}
-    assert {doubt.claimed_us for doubt in doubts.values()} == {claimed}
-    assert (doubts[marked].marked, doubts[unmarked].marked) == (True, False)
+    unconfirmed_jobs = {unconfirmed.job_id: unconfirmed for unconfirmed in reconcile(clock).items}
+    assert {unconfirmed.claimed_us for unconfirmed in unconfirmed_jobs.values()} == {claimed}
+    assert (unconfirmed_jobs[marked].marked, unconfirmed_jobs[no_marker].marked) == (True, False)
 
 
-def test_a_doubt_tells_what_the_server_s_clock_showed_at_its_last_claim(clock: Clockwork) -> None:
+def test_an_unconfirmed_job_tells_what_the_server_s_clock_showed_at_its_last_claim(
+    clock: Clockwork,
+) -> None:
     (job,) = clock.enqueue(1)
     clock.heartbeat("p1", first=True)
     clock.run(worker_calls.claim(clock.account, "p1", "first", 1, 0, date_us=7 * SECOND))
     clock.lose(job)
     clock.wait(2)
-    assert [doubt.date_us for doubt in reconcile(clock).items] == [7 * SECOND]
+    assert [unconfirmed.date_us for unconfirmed in reconcile(clock).items] == [7 * SECOND]
 
     clock.deny(job)
     clock.heartbeat("p1", first=True)
@@ -403,7 +405,7 @@ def test_a_doubt_tells_what_the_server_s_clock_showed_at_its_last_claim(clock: C
     clock.lose(job, 2)
     clock.wait(2)
 
-    assert [doubt.date_us for doubt in reconcile(clock).items] == [None]
+    assert [unconfirmed.date_us for unconfirmed in reconcile(clock).items] == [None]
 
 
 def test_a_process_that_knows_no_date_claims_by_what_another_one_told_last(
@@ -415,29 +417,29 @@ def test_a_process_that_knows_no_date_claims_by_what_another_one_told_last(
     )
     clock.run(beat)
     clock.wait(5)
-    (job,) = clock.doubtful()
+    (job,) = clock.unconfirmed()
     claimed = clock.now
     clock.wait(2)
 
-    assert [doubt.date_us for doubt in reconcile(clock).items] == [claimed + ahead]
+    assert [unconfirmed.date_us for unconfirmed in reconcile(clock).items] == [claimed + ahead]
     assert clock.state(job) == "unconfirmed"
 
 
 def test_a_job_that_is_marked_again_is_searched_again(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     clock.heartbeat("p1", first=True)
-    clock.run(worker_calls.claim(clock.account, "p1", "unmarked", 1, 0, marked=False))
+    clock.run(worker_calls.claim(clock.account, "p1", "no_marker", 1, 0, marked=False))
     clock.give_back(job)
     assert clock.claimed() == [job]
     clock.lose(job, 2)
     clock.wait(2)
-    assert [doubt.marked for doubt in reconcile(clock).items] == [True]
+    assert [unconfirmed.marked for unconfirmed in reconcile(clock).items] == [True]
 
 
 def test_a_run_that_is_another_job_s_leaves_the_submission_that_brought_it_in_doubt(
     clock: Clockwork,
 ) -> None:
-    (first,) = clock.doubtful()
+    (first,) = clock.unconfirmed()
     (second,) = clock.enqueue(1)
     assert clock.claimed(1) == [second]
     assert clock.found(first, 1, "run1") == 1, "found by comparing, but it is the second's"

@@ -11,7 +11,7 @@ from runqueue.records.health import AccountHealth, HealthLevel, health_of
 from runqueue.records.job import Job, JobState
 from runqueue.records.waits import Wait
 from runqueue.store import groups, job_calls, key_limits
-from runqueue.store.history import read_trail
+from runqueue.store.history import read_history
 from runqueue.store.key_limits import KeyLimit
 from tests.runqueue.lua.clockwork import SECOND, START, Clockwork
 from tests.runqueue.lua.test_budgets import end, set_budget
@@ -223,7 +223,7 @@ def test_full_slots_are_named(clock: Clockwork) -> None:
 
 
 def test_the_rate_is_named(clock: Clockwork) -> None:
-    clock.limit(dispatches_per_second=0.1, burst_size=1)
+    clock.limit(submissions_per_second=0.1, burst_size=1)
     jobs = clock.enqueue(2)
     assert clock.claimed() == jobs[:1]
 
@@ -233,7 +233,7 @@ def test_the_rate_is_named(clock: Clockwork) -> None:
     assert found.words == "account default is at its rate of 0.1 submissions a second"
 
 
-@pytest.mark.parametrize("policy", ["auto", "park"])
+@pytest.mark.parametrize("policy", ["auto", "hold"])
 def test_an_unconfirmed_job_waits_for_the_search_for_its_run(clock: Clockwork, policy: str) -> None:
     (lost,) = clock.enqueue(on_unconfirmed=policy)
     clock.heartbeat(first=True)
@@ -242,7 +242,7 @@ def test_an_unconfirmed_job_waits_for_the_search_for_its_run(clock: Clockwork, p
 
     (found,) = waits(clock, lost)
 
-    assert (found.kind, found.needs_person) == ("search", policy == "park")
+    assert (found.kind, found.needs_person) == ("search", policy == "hold")
     assert found.words.startswith("its answer was lost: its run is searched for")
 
 
@@ -352,10 +352,10 @@ def test_more_keys_than_are_looked_at_are_counted(clock: Clockwork) -> None:
     assert health(clock).reason.endswith("; 6 keys or budgets have jobs that wait")
 
 
-# What a paused account and a job that was put aside do not show.
+# What a paused account and a job that was deferred do not show.
 
 
-def test_a_job_that_was_put_aside_shows_no_time_of_its_own(clock: Clockwork) -> None:
+def test_a_job_that_was_deferred_shows_no_time_of_its_own(clock: Clockwork) -> None:
     set_budget(clock, "group:acme", 10, "day", is_strict=True)
     first, second = clock.enqueue(2, group="acme", max_steps=8)
     clock.client.hset(clock.key(f"job:{second}"), "reason", "HTTP 503")
@@ -366,7 +366,7 @@ def test_a_job_that_was_put_aside_shows_no_time_of_its_own(clock: Clockwork) -> 
     assert (job(clock, second).state, job(clock, second).run_at) == (JobState.SCHEDULED, None)
     assert job(clock, second).failure_reason is None
     assert "the budget of group acme has no room for 8 steps until" in words(clock, second)[0]
-    history = clock.run(read_trail(clock.account, second))
+    history = clock.run(read_history(clock.account, second))
     assert history is not None
     assert [step.what for step in history.steps if step.ahead] == []
 
@@ -378,7 +378,7 @@ def test_a_job_that_was_put_aside_shows_no_time_of_its_own(clock: Clockwork) -> 
         (9, "the strict budget of group gs can never fit it: max_steps of 2 at most"),
     ],
 )
-def test_a_budget_is_named_for_which_all_jobs_were_put_aside(
+def test_a_budget_is_named_for_which_all_jobs_were_deferred(
     clock: Clockwork, max_steps: int, words: str
 ) -> None:
     clock.enqueue(1, group="gs", max_steps=1)

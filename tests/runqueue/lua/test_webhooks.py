@@ -30,10 +30,10 @@ def live(clock: Clockwork) -> int:
     return clock.run(job_calls.stats(clock.account)).live
 
 
-def strays(clock: Clockwork) -> tuple[int, int]:
-    """Strays, and those of them that take a slot."""
+def orphans(clock: Clockwork) -> tuple[int, int]:
+    """Orphans, and those of them that take a slot."""
     stats = clock.run(job_calls.stats(clock.account))
-    return stats.strays, stats.strays_live
+    return stats.orphans, stats.orphans_live
 
 
 def again(job: str, attempt: int = 1, *, wait: float = 0) -> claim_items.RunAgain:
@@ -48,7 +48,7 @@ def test_a_webhook_ends_a_job_at_once_with_its_body_as_the_result(clock: Clockwo
     assert clock.client.get(clock.key(f"result:{job}")) == BODY
     assert (live(clock), clock.members("poll"), stands(clock, job)) == (0, [], ["relays"])
     (item,) = due(clock)
-    assert (item.body, item.signed, item.via) == (BODY, SIGNED, "relay")
+    assert (item.body, item.signed, item.webhook_route) == (BODY, SIGNED, "relay")
 
 
 @pytest.mark.parametrize("state", ["completed", "failed", "canceled", ""])
@@ -73,7 +73,7 @@ def test_a_webhook_that_comes_before_the_answer_of_the_submission_ends_the_job(
 
 @pytest.mark.parametrize("state", ["completed", ""])
 def test_a_webhook_finds_the_run_of_an_unconfirmed_job(clock: Clockwork, state: str) -> None:
-    (job,) = clock.doubtful(1, url=URL)
+    (job,) = clock.unconfirmed(1, url=URL)
     receive(clock, told(job, state=state))
     assert clock.state(job) == (state or "running")
     assert (clock.members("unconfirmed"), clock.members("reconcile")) == ([], [])
@@ -81,14 +81,14 @@ def test_a_webhook_finds_the_run_of_an_unconfirmed_job(clock: Clockwork, state: 
 
 
 @pytest.mark.parametrize("state", ["completed", ""])
-def test_a_parked_job_whose_run_a_webhook_tells_takes_its_slot_as_long_as_it_runs(
+def test_a_held_job_whose_run_a_webhook_tells_takes_its_slot_as_long_as_it_runs(
     clock: Clockwork, state: str
 ) -> None:
-    (job,) = clock.doubtful(1, on_unconfirmed="park")
+    (job,) = clock.unconfirmed(1, on_unconfirmed="hold")
     assert clock.deny(job) == 1
-    assert (clock.members("parked"), live(clock)) == ([job], 0)
+    assert (clock.members("unconfirmed_no_slot"), live(clock)) == ([job], 0)
     receive(clock, told(job, state=state))
-    assert (clock.members("parked"), live(clock)) == ([], 0 if state else 1)
+    assert (clock.members("unconfirmed_no_slot"), live(clock)) == ([], 0 if state else 1)
     assert clock.client.hget(clock.key("group:default"), "live") == (b"0" if state else b"1")
 
 
@@ -113,8 +113,8 @@ def test_a_webhook_ends_no_job_by_an_attempt_that_nobody_is_known_to_have_claime
     clock: Clockwork, state: str
 ) -> None:
     (job,) = clock.enqueue(1)
-    assert receive(clock, told(job, state=state)) == ["stray"]
-    assert (clock.state(job), strays(clock)) == ("ready", (1, 0 if state else 1))
+    assert receive(clock, told(job, state=state)) == ["orphan"]
+    assert (clock.state(job), orphans(clock)) == ("ready", (1, 0 if state else 1))
     assert clock.claimed() == [], "Redis may have lost that claim"
     assert (clock.state(job), clock.field(job, "run_id")) == ("running", f"r-{job}")
     assert clock.members("poll") == [job], "Skyvern says how it ended"
@@ -138,7 +138,7 @@ def test_a_webhook_that_comes_to_us_is_passed_on_although_skyvern_was_to_be_watc
     assert receive(clock, told(job)) == ["duplicate"]
     assert stands(clock, job) == ["relays"]
     assert record(clock, outcome(look)) == [0], "to us it was delivered, not to the user"
-    assert [item.via for item in due(clock)] == ["relay"]
+    assert [item.webhook_route for item in due(clock)] == ["relay"]
 
 
 def test_a_late_webhook_of_an_earlier_attempt_ends_no_later_one(clock: Clockwork) -> None:
@@ -149,12 +149,12 @@ def test_a_late_webhook_of_an_earlier_attempt_ends_no_later_one(clock: Clockwork
     clock.sweep("promote_due")
     clock.claim(receives=True)
     assert clock.found(job, 2, "second") == 1
-    assert receive(clock, told(job), told(job, run_id="third")) == ["duplicate", "stray"]
+    assert receive(clock, told(job), told(job, run_id="third")) == ["duplicate", "orphan"]
     assert (clock.state(job), clock.field(job, "run_id")) == ("running", "second")
 
 
 @pytest.mark.parametrize("end", ["dead", "canceled"])
-def test_a_run_of_a_job_that_ended_without_it_is_a_stray(clock: Clockwork, end: str) -> None:
+def test_a_run_of_a_job_that_ended_without_it_is_an_orphan(clock: Clockwork, end: str) -> None:
     (job,) = clock.enqueue(1)
     clock.claimed()
     if end == "dead":
@@ -162,10 +162,10 @@ def test_a_run_of_a_job_that_ended_without_it_is_a_stray(clock: Clockwork, end: 
     else:
         clock.give_back(job)
         clock.cancel(job)
-    assert receive(clock, told(job, state="")) == ["stray"]
-    assert strays(clock) == (1, 1), "it takes a slot"
-    assert receive(clock, told(job)) == ["stray"]
-    assert (clock.state(job), strays(clock)) == (end, (1, 0)), "it is over, and shown"
+    assert receive(clock, told(job, state="")) == ["orphan"]
+    assert orphans(clock) == (1, 1), "it takes a slot"
+    assert receive(clock, told(job)) == ["orphan"]
+    assert (clock.state(job), orphans(clock)) == (end, (1, 0)), "it is over, and shown"
 
 
 def test_nothing_is_kept_of_a_run_that_is_over_and_whose_job_nobody_knows(clock: Clockwork) -> None:
@@ -191,7 +191,7 @@ def test_a_run_from_before_a_key_was_used_again_is_none_of_the_job_s(
 
 def test_a_run_of_another_job_is_left_alone(clock: Clockwork) -> None:
     (first,) = awaited(clock)
-    (second,) = clock.doubtful(1)
+    (second,) = clock.unconfirmed(1)
     before = clock.dump()
     wrong = [told(second, run_id=f"r-{first}"), told("nobody", run_id=f"r-{first}")]
     assert receive(clock, *wrong) == ["other", "other"]
@@ -259,7 +259,7 @@ def test_a_webhook_of_a_run_that_was_given_up_is_passed_on(clock: Clockwork) -> 
     (job,) = awaited(clock)
     clock.cancel(job)
     assert clock.run(
-        worker_calls.give_up(clock.account, [claim_items.RunGivenUp(job, f"r-{job}")])
+        worker_calls.abandon_run(clock.account, [claim_items.RunAbandoned(job, f"r-{job}")])
     ) == [1]
     assert receive(clock, told(job)) == ["duplicate"]
     assert (clock.state(job), clock.client.exists(clock.key(f"result:{job}"))) == ("failed", 0)

@@ -68,7 +68,7 @@ def take(
     clock: Clockwork,
     want: int = 10,
     *,
-    linger: bool = False,
+    stay_idle: bool = False,
     tick_us: int = 0,
     busy: Mapping[str, int] | None = None,
 ) -> Taken[Any]:
@@ -80,7 +80,7 @@ def take(
         "p1",
         4 * want,  # one receiver gets a quarter
         tick_us,
-        linger=linger,
+        stay_idle=stay_idle,
         lease_us=DELIVERY_LEASE,
         span_us=SPAN,
         busy=busy or {},
@@ -98,9 +98,13 @@ def outcome(item: DueDelivery, verdict: str = "delivered", **fields: Any) -> Del
     answers: dict[str, Any] = {"status": 200, "endpoint": ENDPOINT, "answered": True}
     if verdict == "again":
         answers = {"error": "no answer", "wait_us": 5 * SECOND, "endpoint": ENDPOINT}
-    elif item.via == "watch":
+    elif item.webhook_route == "watch":
         answers = {}
-    answers |= {"was_tried": item.via == "relay", "tries": item.tries, "looks": item.looks}
+    answers |= {
+        "was_tried": item.webhook_route == "relay",
+        "tries": item.tries,
+        "looks": item.looks,
+    }
     return Delivered(item.job_id, item.attempt, verdict, **(answers | fields))
 
 
@@ -123,7 +127,7 @@ def stands(clock: Clockwork, job_id: str) -> list[str]:
     """Where a job's webhook stands: the indices that have it."""
     return [
         name
-        for name in ("relays", "watches", "gave_up", "unknown")
+        for name in ("relays", "watches", "abandoned", "unknown")
         if clock.client.zscore(clock.key(name), job_id) is not None
     ]
 

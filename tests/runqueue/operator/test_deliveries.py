@@ -18,21 +18,21 @@ from runqueue.store.scripts import ScriptCall
 from tests.runqueue.cli.commanding import Desk, done, line, ready
 from tests.runqueue.cli.delivering import (
     PREFIX,
+    abandoned,
     delivered,
-    gave_up,
     relayed,
     told,
     unknown,
     watched,
 )
 
-PENDING, GAVE_UP = DeliveryState.PENDING, DeliveryState.GAVE_UP
+PENDING, ABANDONED = DeliveryState.PENDING, DeliveryState.ABANDONED
 #: Several pages, and no whole number of them.
 MANY = 2 * PAGE + 234
 
 
 def found(
-    desk: Desk, state: DeliveryState = GAVE_UP, account: str | None = None, **wanted: Any
+    desk: Desk, state: DeliveryState = ABANDONED, account: str | None = None, **wanted: Any
 ) -> list[str]:
     return [job.id for job in find(desk.queue, Filter(webhook=state, **wanted), account)]
 
@@ -42,29 +42,29 @@ def many(count: int) -> list[dict[str, Any]]:
 
 
 def test_every_webhook_is_found_once_over_many_pages(desk: Desk) -> None:
-    ids = gave_up(desk, *many(MANY))
+    ids = abandoned(desk, *many(MANY))
 
     assert sorted(found(desk)) == sorted(ids)
 
 
 @pytest.mark.parametrize("count", [PAGE - 1, PAGE, PAGE + 1, 2 * PAGE])
 def test_webhooks_of_the_same_instant_are_found_once_each(desk: Desk, count: int) -> None:
-    ids = gave_up(desk, *many(count))
-    desk.client.zadd(f"{PREFIX}gave_up", dict.fromkeys(ids, 1_800_000_000_000_000))
+    ids = abandoned(desk, *many(count))
+    desk.client.zadd(f"{PREFIX}abandoned", dict.fromkeys(ids, 1_800_000_000_000_000))
 
     assert sorted(found(desk)) == sorted(ids)
 
 
 def test_pending_are_those_that_we_send_and_those_that_skyvern_does(desk: Desk) -> None:
     ours, skyvern_s = relayed(desk, told("a")), watched(desk, told("b"))
-    gave_up(desk, told("c"))
+    abandoned(desk, told("c"))
     relayed(desk, line("d"))
 
     assert set(found(desk, PENDING)) == {*ours, *skyvern_s}
 
 
 def test_webhooks_are_found_by_filter(desk: Desk) -> None:
-    _, shop = gave_up(desk, told("a"), told("b", group="shop"))
+    _, shop = abandoned(desk, told("a"), told("b", group="shop"))
 
     assert found(desk, group="shop") == [shop]
     assert found(desk, batch="nonsense") == []
@@ -72,11 +72,11 @@ def test_webhooks_are_found_by_filter(desk: Desk) -> None:
 
 
 def test_webhooks_that_leave_while_they_are_gone_through_hide_no_others(desk: Desk) -> None:
-    gave_up(desk, *many(MANY))
+    abandoned(desk, *many(MANY))
 
     sent = sum(
         done(desk.queue.deliver_again([job.id]))
-        for job in find(desk.queue, Filter(webhook=GAVE_UP))
+        for job in find(desk.queue, Filter(webhook=ABANDONED))
     )
 
     assert sent == MANY
@@ -84,9 +84,13 @@ def test_webhooks_that_leave_while_they_are_gone_through_hide_no_others(desk: De
 
 @pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.NONE])
 def test_a_state_without_an_index_is_refused_at_once(desk: Desk, state: DeliveryState) -> None:
-    with pytest.raises(InvalidRequest, match="webhook: expected one of pending, gave_up, unknown"):
+    with pytest.raises(
+        InvalidRequest, match="webhook: expected one of pending, abandoned, unknown"
+    ):
         desk.queue.list_jobs(Filter(webhook=state))
-    with pytest.raises(InvalidRequest, match="webhook: expected one of pending, gave_up, unknown"):
+    with pytest.raises(
+        InvalidRequest, match="webhook: expected one of pending, abandoned, unknown"
+    ):
         found(desk, state)
 
 
@@ -96,7 +100,7 @@ def test_an_account_that_nobody_knows_is_told(desk: Desk) -> None:
 
 
 def test_each_job_is_told_what_came_of_it(desk: Desk) -> None:
-    (gone,), (hidden,) = gave_up(desk, told("gone")), unknown(desk, told("hidden"))
+    (gone,), (hidden,) = abandoned(desk, told("gone")), unknown(desk, told("hidden"))
     (quiet,), (waiting,) = relayed(desk, line("quiet")), ready(desk, told("waiting"))
     ids = [gone, hidden, quiet, waiting, new_id("default"), "nonsense"]
 
@@ -119,7 +123,7 @@ def test_each_job_is_told_what_came_of_it(desk: Desk) -> None:
 
 
 def test_a_wrong_url_is_refused_before_anything_is_asked_or_told(desk: Desk) -> None:
-    (job_id,) = gave_up(desk, told("a"))
+    (job_id,) = abandoned(desk, told("a"))
     before = desk.client.info("stats")["total_commands_processed"]
 
     with pytest.raises(ValueError, match=r"^url: expected an http") as refusal:
@@ -134,7 +138,7 @@ def test_a_wrong_url_is_refused_before_anything_is_asked_or_told(desk: Desk) -> 
 def test_thousands_of_webhooks_are_settled_in_pages(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    ids = gave_up(desk, *many(MANY))
+    ids = abandoned(desk, *many(MANY))
     sizes: list[int] = []
     call = getattr(delivery_calls, name)
 
@@ -151,7 +155,7 @@ def test_thousands_of_webhooks_are_settled_in_pages(
 
 
 def test_confirmed_is_what_somebody_was_to_be_told(desk: Desk) -> None:
-    (gone,), (told_already,) = gave_up(desk, told("gone")), delivered(desk, told("told"))
+    (gone,), (told_already,) = abandoned(desk, told("gone")), delivered(desk, told("told"))
     (quiet,), unheard_of = relayed(desk, line("quiet")), new_id("default")
 
     settled = desk.queue.confirm_delivery([gone, told_already, quiet, unheard_of])

@@ -152,7 +152,7 @@ def test_what_stands_in_an_index_without_being_there_is_passed_over(desk: Desk) 
 
 
 @pytest.mark.parametrize(("what", "state"), [("resubmit", JobState.READY), ("fail", JobState.DEAD)])
-def test_thousands_of_doubtful_jobs_are_settled_at_once(
+def test_thousands_of_unconfirmed_jobs_are_settled_at_once(
     desk: Desk, what: str, state: JobState
 ) -> None:
     ids = desk.unconfirmed(lines(MANY))
@@ -186,10 +186,10 @@ def test_an_adopted_run_frees_no_slot_and_takes_no_second(desk: Desk) -> None:
 
 def test_a_cancel_is_asked_of_what_has_not_ended(desk: Desk) -> None:
     (gone,) = desk.dead([line("a")])
-    (doubtful,) = desk.unconfirmed([line("b")])
+    (unconfirmed,) = desk.unconfirmed([line("b")])
     ready = desk.queue.enqueue_many([line("c")])[0].job_id
 
-    settled = desk.queue.cancel_jobs([gone, doubtful, ready, "nonsense"])
+    settled = desk.queue.cancel_jobs([gone, unconfirmed, ready, "nonsense"])
 
     assert list(settled.values()) == [
         Settled.OVER,
@@ -199,10 +199,10 @@ def test_a_cancel_is_asked_of_what_has_not_ended(desk: Desk) -> None:
     ]
 
     assert desk.queue.get(ready).state is JobState.CANCELED
-    assert desk.queue.get(doubtful).cancel_requested
+    assert desk.queue.get(unconfirmed).cancel_requested
 
 
-def test_strays_of_every_account_are_gone_through_and_canceled(desk: Desk) -> None:
+def test_orphans_of_every_account_are_gone_through_and_canceled(desk: Desk) -> None:
     desk.know("second")
     runs = {f"tsk_{number}" for number in range(MANY)}
     for account, names in (("default", sorted(runs)), ("second", ["tsk_x"])):
@@ -211,10 +211,13 @@ def test_strays_of_every_account_are_gone_through_and_canceled(desk: Desk) -> No
             part = made[start : start + 500]
             run(desk.client, worker_calls.mark_running(account, part))
 
-    strays = list(desk.queue.strays())
+    orphans = list(desk.queue.orphans())
 
-    assert {stray.run_id for stray in strays} == {*runs, "tsk_x"}
-    assert [stray.run_id for stray in desk.queue.strays(account="second")] == ["tsk_x"]
-    assert desk.queue.cancel_strays({stray.run_id: stray for stray in strays}.values()) == MANY + 1
+    assert {orphan.run_id for orphan in orphans} == {*runs, "tsk_x"}
+    assert [orphan.run_id for orphan in desk.queue.orphans(account="second")] == ["tsk_x"]
+    assert (
+        desk.queue.cancel_orphans({orphan.run_id: orphan for orphan in orphans}.values())
+        == MANY + 1
+    )
     assert desk.client.zcard(f"{PREFIX}cancels") == MANY
-    assert desk.queue.cancel_strays([strays[0]._replace(run_id="tsk_unknown")]) == 0
+    assert desk.queue.cancel_orphans([orphans[0]._replace(run_id="tsk_unknown")]) == 0

@@ -47,7 +47,7 @@ class Both:
     def is_quiet(self) -> bool:
         """Whether it listens, and no look is under way or due."""
         ends = self.queue._ends
-        return ends._is_heard and not ends._to_check and self.looked == len(self.looks)
+        return ends._is_listening and not ends._to_check and self.looked == len(self.looks)
 
     def as_completed(self, job_ids: Iterable[str], timeout: float | None = 30) -> Callable[[], Any]:
         """Begin; returns what gives the next job, None at the end."""
@@ -91,7 +91,7 @@ async def test_jobs_come_as_they_end(both: Both, client: redis.Redis) -> None:
     assert (await step()).id == second
     for job_id in (third, first):
         waiting = asyncio.ensure_future(step())
-        await until(lambda: both.queue._ends._is_heard)
+        await until(lambda: both.queue._ends._is_listening)
         end(client, job_id)
         assert (await waiting).id == job_id
     assert await step() is None
@@ -102,7 +102,7 @@ async def test_what_ends_while_nobody_asks_is_not_missed(both: Both, client: red
     end(client, first)
     step = both.as_completed([first, second, third])
     assert (await step()).id == first
-    await until(lambda: both.queue._ends._is_heard)
+    await until(lambda: both.queue._ends._is_listening)
     end(client, second, third)
     assert {(await step()).id, (await step()).id} == {second, third}
 
@@ -145,7 +145,7 @@ async def test_who_takes_its_time_between_two_jobs_keeps_nobody_from_being_told(
     assert (await step()).id == first  # and now it is busy
 
     waiting = asyncio.ensure_future(both.as_completed([other])())
-    await until(lambda: len(both.queue._ends._pausing) == 1 and both.queue._ends._is_heard)
+    await until(lambda: len(both.queue._ends._pausing) == 1 and both.queue._ends._is_listening)
     end(client, other)
 
     assert (await waiting).id == other
@@ -156,7 +156,7 @@ async def test_who_takes_its_time_between_two_jobs_keeps_nobody_from_being_told(
 async def test_thousands_of_jobs_cost_a_few_looks(both: Both, clock: Clockwork) -> None:
     jobs = [job_id for _ in range(5) for job_id in clock.enqueue(1_000)]
     waiting = asyncio.ensure_future(both.all(jobs))
-    await until(lambda: both.queue._ends._is_heard)
+    await until(lambda: both.queue._ends._is_listening)
     for start in range(0, 5_000, 1_000):
         run(clock.client, job_calls.cancel("default", jobs[start : start + 1_000]))
 
@@ -178,7 +178,7 @@ async def test_thousands_of_coroutines_that_wait_take_no_more_than_a_few_connect
     async with AsyncRunQueue(redis_url) as queue:
         looks = Both(queue).looks
         waiting = [asyncio.ensure_future(queue.wait(job_id, 60)) for job_id in jobs]
-        await until(lambda: queue._ends._is_heard and sum(looks) >= 10_000)
+        await until(lambda: queue._ends._is_listening and sum(looks) >= 10_000)
         before = len(looks)
         await until(lambda: len(looks) >= before + 10)
         connected = len(clock.client.client_list()) - others

@@ -167,7 +167,7 @@ async def test_an_upload_that_expired_says_what_to_do(ask: Ask, client: redis.Re
     assert (await ask("cancel_batch", batch)).jobs == 0
 
 
-async def test_a_batch_is_accepted_with_as_many_jobs_as_were_handed_in_or_not_at_all(
+async def test_a_batch_is_accepted_with_as_many_jobs_as_were_submitted_or_not_at_all(
     ask: Ask,
 ) -> None:
     batch, other = await ask("open_batch"), await ask("open_batch")

@@ -15,7 +15,7 @@ Cut = Callable[[Sequence[dict[str, Any]]], list[Packet]]
 
 
 def handed(lines: Sequence[dict[str, Any]]) -> list[Packet]:
-    """The packets of jobs that are handed in."""
+    """The packets of jobs that are submitted."""
     return list(packets(lines))
 
 

@@ -12,7 +12,7 @@ from tests.either import Ask, answer_of
 ASK = TaskRunRequest(prompt="Read the price.")
 
 
-async def test_a_job_that_was_handed_in_reads_waits_for_and_cancels_itself(ask: Ask) -> None:
+async def test_a_job_that_was_submitted_reads_waits_for_and_cancels_itself(ask: Ask) -> None:
     job = await ask("enqueue", ASK)
     assert (await answer_of(job.get)).state is JobState.READY
     with pytest.raises(TimeoutError, match=job.job_id):
@@ -23,7 +23,7 @@ async def test_a_job_that_was_handed_in_reads_waits_for_and_cancels_itself(ask: 
     assert (done.id, done.state) == (job.job_id, JobState.CANCELED)
 
 
-async def test_awaiting_a_job_that_was_handed_in_gives_its_end(redis_url: str) -> None:
+async def test_awaiting_a_job_that_was_submitted_gives_its_end(redis_url: str) -> None:
     async with AsyncRunQueue(redis_url) as queue:
         job = await queue.enqueue(ASK)
 

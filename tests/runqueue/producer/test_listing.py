@@ -112,11 +112,11 @@ def test_jobs_of_an_indexed_state_come_the_first_in_time_first(clock: Clockwork)
 
 
 def test_unconfirmed_jobs_without_a_slot_are_listed_too(clock: Clockwork) -> None:
-    jobs = clock.doubtful(5)
+    jobs = clock.unconfirmed(5)
     clock.wait(7_201)
     clock.sweep("free_slots", 7_200 * SECOND, WORKFLOW_RUN)
-    assert len(clock.members("parked")) == 5
-    jobs += clock.doubtful(2)
+    assert len(clock.members("unconfirmed_no_slot")) == 5
+    jobs += clock.unconfirmed(2)
     assert sorted(listed(clock, 2, state="unconfirmed")) == sorted(jobs)
 
 

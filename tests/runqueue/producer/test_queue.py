@@ -66,7 +66,7 @@ def finish_all(client: redis.Redis) -> None:
     run(client, worker_calls.finish("default", ends))
 
 
-async def test_a_job_is_handed_in_read_and_waited_for(ask: Ask, client: redis.Redis) -> None:
+async def test_a_job_is_submitted_read_and_waited_for(ask: Ask, client: redis.Redis) -> None:
     answer = await ask("enqueue", ASK, priority="high", group="shop-a", idempotency_key="order-17")
     assert answer.status is EnqueueStatus.NEW
 
@@ -275,7 +275,7 @@ def test_a_line_of_a_file_is_not_taken_for_a_request(queue: RunQueue) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_a_redis_that_drops_keys_is_refused_where_jobs_are_handed_in_and_may_be_looked_at(
+async def test_a_redis_that_drops_keys_is_refused_where_jobs_are_submitted_and_may_be_looked_at(
     kind: str, tmp_path: Path
 ) -> None:
     server = start_valkey(tmp_path)

@@ -51,7 +51,7 @@ class Either:
     async def waiting(self, job_id: str, timeout: float | None = 30) -> "asyncio.Future[Job]":
         """Begin to wait; returns once it was looked at by one who would be told of its end."""
         before = self.looked
-        looks = 1 if self.queue._ends._is_heard else 2
+        looks = 1 if self.queue._ends._is_listening else 2
         waiting = self.wait(job_id, timeout)
         await until(lambda: self.looked >= before + looks and self.watched == 1)
         return waiting
@@ -148,7 +148,7 @@ def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener ends as soon as it is not wanted any more."""
-    monkeypatch.setattr(waiters, "LINGER", 0.0)
+    monkeypatch.setattr(waiters, "STAY_IDLE_SECONDS", 0.0)
 
 
 def new_job(client: redis.Redis, n: int = 1) -> list[str]:
@@ -220,7 +220,7 @@ async def test_200_that_wait_use_one_connection_to_listen_and_look_together(
 ) -> None:
     jobs = new_job(client, 100)
     waiting = [either.wait(job_id) for job_id in jobs * 2]
-    await until(lambda: either.pausing == 200 and either.queue._ends._is_heard)
+    await until(lambda: either.pausing == 200 and either.queue._ends._is_listening)
     assert len(listeners(client)) == 1
 
     end(client, *jobs)
@@ -362,7 +362,7 @@ async def test_a_connection_that_answers_when_it_is_asked_is_kept(
 
 
 @pytest.mark.usefixtures("seldom", "hurried")
-async def test_a_connection_that_says_nothing_is_given_up_for_another(
+async def test_a_connection_that_says_nothing_is_abandoned_for_another(
     far: Either, proxy: Proxy, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiters, "QUIET", 0.1)
@@ -370,7 +370,7 @@ async def test_a_connection_that_says_nothing_is_given_up_for_another(
     waiting = await far.waiting(job_id)
     proxy.up.swallow = proxy.down.swallow = True
 
-    await until(lambda: not far.queue._ends._is_heard)
+    await until(lambda: not far.queue._ends._is_listening)
 
     proxy.heal()
     end(client, job_id)
@@ -425,9 +425,9 @@ def test_more_than_a_thousand_ids_are_two_messages(
     assert [len(message.split()) for message in heard()] == [1_000, 1]
 
 
-def test_a_stray_is_not_published(clock: Clockwork, heard: Callable[[], list[bytes]]) -> None:
+def test_an_orphan_is_not_published(clock: Clockwork, heard: Callable[[], list[bytes]]) -> None:
     assert clock.found(clock.new_id("k"), 1, "run1") == 2
-    assert clock.client.exists(clock.key("strays"))
+    assert clock.client.exists(clock.key("orphans"))
     assert heard() == []
 
 

@@ -82,7 +82,7 @@ def packed(count: int) -> list[bytes]:
     ]
 
 
-def test_a_job_is_handed_in_read_and_awaited(desk: Desk, remote: RemoteQueue) -> None:
+def test_a_job_is_submitted_read_and_awaited(desk: Desk, remote: RemoteQueue) -> None:
     job = remote.enqueue(TASK, idempotency_key="order-1", priority="high", group="shop-a")
     assert job == desk.queue.enqueue(
         TASK, idempotency_key="order-1", priority="high", group="shop-a"
@@ -98,7 +98,7 @@ def test_every_option_arrives_as_it_was_given(desk: Desk, remote: RemoteQueue) -
         "run_at": datetime.now(UTC) + timedelta(hours=1),
         "deadline": datetime.now(UTC) + timedelta(hours=2),
         "namespace": "web",
-        "on_unconfirmed": "park",
+        "on_unconfirmed": "hold",
         "retry": Retry(max_attempts=3, retry_on=("failed", "NO_PRICE")),
         "idempotency_key": "order-1",
     }
@@ -107,7 +107,7 @@ def test_every_option_arrives_as_it_was_given(desk: Desk, remote: RemoteQueue) -
     assert desk.queue.enqueue(request, **options).job_id == first.job_id  # type: ignore[arg-type]
     job = desk.queue.get(first.job_id)
     assert (job.run_at, job.deadline) == (options["run_at"], options["deadline"])
-    assert (job.namespace, job.on_unconfirmed) == ("web", "park")
+    assert (job.namespace, job.on_unconfirmed) == ("web", "hold")
     later = remote.enqueue(TASK, delay=60, deadline=timedelta(hours=1))
     assert later.state is JobState.SCHEDULED
 
@@ -397,7 +397,7 @@ def test_a_lost_answer_repeats_what_has_custom_ids_alone(
     assert desk.states() == {"ready": 3}
 
 
-def test_a_job_without_a_key_is_not_handed_in_twice(
+def test_a_job_without_a_key_is_not_submitted_twice(
     desk: Desk, gateway_url: str, network: Network
 ) -> None:
     proxy, url = way_to(network, gateway_url)

@@ -1,4 +1,4 @@
-"""Webhook URLs that name a private address are warned of when they are handed in."""
+"""Webhook URLs that name a private address are warned of when they are submitted."""
 
 from collections.abc import Iterator
 
@@ -55,7 +55,7 @@ def test_a_private_host_is_told_by_its_address_or_its_name(url: object, host: st
     assert private_host(url) == host
 
 
-def handed_in(*jobs: Handed) -> list[Packet]:
+def submitted(*jobs: Handed) -> list[Packet]:
     """What `enqueue_many` makes of jobs before it sends them."""
     return list(packets(jobs))
 
@@ -63,8 +63,8 @@ def handed_in(*jobs: Handed) -> list[Packet]:
 def test_a_private_webhook_url_is_accepted_with_a_warning_told_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    handed_in(*(line(f"http://me:pass@10.0.0.5/{path}?token=secret") for path in ("a", "b")))
-    handed_in(TaskRunRequest(prompt="Read it.", webhook_url="http://10.0.0.6/hook"))
+    submitted(*(line(f"http://me:pass@10.0.0.5/{path}?token=secret") for path in ("a", "b")))
+    submitted(TaskRunRequest(prompt="Read it.", webhook_url="http://10.0.0.6/hook"))
 
     said = [record.getMessage() for record in caplog.records]
 
@@ -113,10 +113,10 @@ def test_nothing_is_said_where_private_targets_are_allowed(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allow_private_targets(allowed=True)
-    handed_in(line("http://10.0.0.5/"))
+    submitted(line("http://10.0.0.5/"))
     allow_private_targets(allowed=None)
     monkeypatch.setenv(VARIABLE, "True")
-    handed_in(line("http://10.0.0.5/"))
+    submitted(line("http://10.0.0.5/"))
 
     assert not caplog.records
     monkeypatch.setenv(VARIABLE, "1")
@@ -124,6 +124,6 @@ def test_nothing_is_said_where_private_targets_are_allowed(
 
 
 def test_a_public_webhook_url_is_accepted_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
-    handed_in(line("https://shop.example/hook"))
+    submitted(line("https://shop.example/hook"))
 
     assert not caplog.records

@@ -63,11 +63,11 @@ def test_a_good_policy_is_read_with_defaults_for_what_it_leaves_out(
 
 
 def test_a_policy_stands_in_a_line_of_text_too() -> None:
-    text = json.dumps({**LINE, "retry": {"max_attempts": 3}, "on_unconfirmed": "park"})
+    text = json.dumps({**LINE, "retry": {"max_attempts": 3}, "on_unconfirmed": "hold"})
 
     spec = parse_line(text)
 
-    assert (spec.retry, spec.on_unconfirmed) == (Retry(3), "park")
+    assert (spec.retry, spec.on_unconfirmed) == (Retry(3), "hold")
 
 
 def test_no_policy_and_null_mean_never_again() -> None:
@@ -222,7 +222,7 @@ def test_a_policy_object_is_checked_like_a_line() -> None:
     assert found.keys() == {"retry.max_attempts", "retry.retry_on", "retry.max_doublings"}
 
 
-@pytest.mark.parametrize("value", ["auto", "park", "resubmit"])
+@pytest.mark.parametrize("value", ["auto", "hold", "resubmit"])
 def test_each_policy_for_unconfirmed_jobs_is_taken(value: str) -> None:
     assert parse_line({**LINE, "on_unconfirmed": value}).on_unconfirmed == value
     assert JobSpec.of(TASK, on_unconfirmed=value).on_unconfirmed == value
@@ -233,7 +233,7 @@ def test_another_policy_for_unconfirmed_jobs_is_refused(value: Any) -> None:
     (field, message), *rest = faults(on_unconfirmed=value).items()
 
     assert (field, rest) == ("on_unconfirmed", [])
-    assert message.startswith("expected auto, park or resubmit, got ")
+    assert message.startswith("expected auto, hold or resubmit, got ")
 
 
 def test_the_same_key_with_another_policy_is_the_same_job(queue: RunQueue) -> None:

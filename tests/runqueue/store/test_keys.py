@@ -29,7 +29,7 @@ def test_the_types_of_the_keys_are_those_of_the_table() -> None:
 
 def test_the_table_has_every_key_that_a_script_names() -> None:
     told = {fixed(name) for name, _ in rows()}
-    # One that names its variable part, too: `board:submit`.
+    # One that names its variable part, too: `active_consumers:submit`.
     missing = {
         name
         for name in set(re.findall(r"PREFIX \.\. '([^']+)'", scripts())) - {_NEVER}

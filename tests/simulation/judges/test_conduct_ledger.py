@@ -114,7 +114,7 @@ def test_a_run_that_is_made_after_its_client_gave_up_may_have_no_slot(
     _submit(conduct, clock, 5.0, Outcome.UNKNOWN)
     request = SimpleNamespace(request=b"Do sim-job-1.", workflow=None)
     run = SimpleNamespace(run_id="tsk_1", created=EPOCH + created, submission=request)
-    stats = SimpleNamespace(hold_kind=None, live=0, strays_live=0)
+    stats = SimpleNamespace(hold_kind=None, live=0, orphans_live=0)
     clock.now = 100.0
     conduct.judge_slots(cast(AccountStats, stats), [cast(Run, run)], seconds=0.0)
     assert bool(conduct.ledger.violations) is is_counted
@@ -157,7 +157,7 @@ def _claimed(
     conduct: ConductLedger, seen: dict[str, object] | None = None, *, attempt: int = 1
 ) -> None:
     limits = {"concurrent_runs": 2, "burst_size": 5}
-    figures = {"limits": limits, "live": 1, "permits": {"dispatch": 4}, **(seen or {})}
+    figures = {"limits": limits, "live": 1, "permits": {"submission": 4}, **(seen or {})}
     conduct.judge_claim(f"claim {attempt}", {"job": attempt}, stats(**figures))
 
 
@@ -165,7 +165,7 @@ def _claimed(
     ("seen", "words"),
     [
         ({}, ""),
-        ({"live": 2, "strays_live": 1}, "3 of 2 slots"),
+        ({"live": 2, "orphans_live": 1}, "3 of 2 slots"),
         ({"permits": {"request": 5}}, "5 request permits"),
     ],
 )
@@ -214,7 +214,7 @@ def test_a_permit_may_be_older_by_an_answer_while_these_take_long(
 def test_a_batch_reports_its_end_and_each_of_its_shares(
     conduct: ConductLedger, delivered: int, *, is_missing: bool
 ) -> None:
-    called = SimpleNamespace(pending=0, delivered=delivered, gave_up=0)
+    called = SimpleNamespace(pending=0, delivered=delivered, abandoned=0)
     status = SimpleNamespace(is_final=True)
     batch = SimpleNamespace(callback=called, status=status, states={JobState.COMPLETED: 4})
     rules = {1: {"callback_at": (0.3, 0.6)}}
@@ -250,7 +250,7 @@ def test_two_searches_of_one_attempt_prove_that_it_made_no_run(
     conduct: ConductLedger, apart: int, attempt: int, is_wrong: bool
 ) -> None:
     def search(second: int, attempt: int, code: int) -> None:
-        row = ["job", attempt, "negative", 0, 0, "", ""]
+        row = ["job", attempt, "not_found", 0, 0, "", ""]
         conduct.judge_searches([second * 1_000_000, 30_000_000, *row], [code])
 
     search(100, 1, 1)

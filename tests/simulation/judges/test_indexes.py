@@ -26,7 +26,7 @@ def all_states(clock: Clockwork) -> None:
     clock.enqueue(1, run_at=clock.now + 10**9)
     clock.enqueue(2, group="g")
     clock.enqueue(1, deadline=clock.now + 10**9)
-    clock.doubtful(1, priority=0)
+    clock.unconfirmed(1, priority=0)
     clock.running(1, priority=0)
     (dead,) = clock.enqueue(1, priority=0)
     clock.claimed(1)

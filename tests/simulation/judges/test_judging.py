@@ -62,7 +62,7 @@ def test_time_that_no_process_counted_while_the_clock_was_set_back_extends_a_dea
 
 #: A failover loses the claim of a job, whose run carries no marker and never ends. The time
 #: of the job ends while the runs are listed.
-_UNMARKED_RUN_OF_A_LOST_CLAIM = """
+_RUN_WITHOUT_A_MARKER_OF_A_LOST_CLAIM = """
 one = result(
     job(1, delay=10, deadline=40, run=NEVER_ENDS),
     job(2, delay=30),
@@ -77,7 +77,7 @@ print(one.runs, one.violations)
 
 
 def test_a_run_without_a_marker_whose_claim_is_lost_is_left_to_a_person() -> None:
-    assert _output(_UNMARKED_RUN_OF_A_LOST_CLAIM) == "2 []"
+    assert _output(_RUN_WITHOUT_A_MARKER_OF_A_LOST_CLAIM) == "2 []"
 
 
 #: Of a group with a cap of one, the first job's run ends by no call, and is canceled in vain.

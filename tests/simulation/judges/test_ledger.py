@@ -293,7 +293,7 @@ def test_only_jobs_in_doubt_that_hold_slots_keep_others_of_a_capped_group_waitin
     ledger = InvariantLedger(lambda: 60.0, lambda: 5.0, 600.0, lambda: 0.0)
     ledger.accepted |= {1: _job(1, stays_unconfirmed=True), 2: _job(2)}
     ledger.caps["a"] = 1
-    fields = {"group": "a", "keys": (), "is_over": False, "reason": "", "search_note": ""}
+    fields = {"group": "a", "keys": (), "is_over": False, "reason": "", "search_message": ""}
     fields |= {"attempts": 1, "waits_for": ()}
     jobs = {
         1: SimpleNamespace(id="job1", state=JobState.UNCONFIRMED, **fields),
@@ -302,7 +302,7 @@ def test_only_jobs_in_doubt_that_hold_slots_keep_others_of_a_capped_group_waitin
     stats = SimpleNamespace(
         states={JobState.READY: 1, JobState.SCHEDULED: 0},
         live=int(has_slot),
-        strays_live=0,
+        orphans_live=0,
         damage=None,
         quarantined=0,
         hold_reason=None,

@@ -70,7 +70,7 @@ def _job(number: int, state: JobState, **fields: Any) -> Job:
         "waits_for": (),
         "run_id": None,
         "reason": None,
-        "search_note": None,
+        "search_message": None,
     }
     return cast(Job, SimpleNamespace(**plain | fields))
 
@@ -81,7 +81,7 @@ def _run(*, created: float) -> Run:
 
 def _stats(**fields: Any) -> AccountStats:
     plain: dict[str, Any] = {
-        "strays_live": 0,
+        "orphans_live": 0,
         "hold_reason": None,
         "hold_kind": None,
         "paused": False,
@@ -141,7 +141,7 @@ def test_a_strict_budget_keeps_a_job_until_it_is_raised() -> None:
     assert world.wait(BEGIN_SECONDS + 10, **held) == 1
 
 
-def test_a_job_that_is_put_aside_for_a_budget_comes_back_once_there_is_room() -> None:
+def test_a_job_that_is_deferred_for_a_budget_comes_back_once_there_is_room() -> None:
     world = World(max_steps=40)
     in_a_day, soon = (datetime.fromtimestamp(EPOCH + wait, UTC) for wait in (86_400, 200))
     jobs = JOBS | {1: _job(1, JobState.SCHEDULED, run_at=in_a_day)}

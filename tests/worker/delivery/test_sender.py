@@ -106,7 +106,7 @@ async def test_every_try_carries_the_same_id_and_a_timestamp_of_its_own(
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 404, 408, 429, 500, 503])
-async def test_any_other_answer_is_tried_again_by_the_schedule_and_then_given_up(
+async def test_any_other_answer_is_tried_again_by_the_schedule_and_then_abandoned(
     relay: Work, status: int, logged: list[Any]
 ) -> None:
     async with receiving(status) as user, relay() as bench:
@@ -119,10 +119,10 @@ async def test_any_other_answer_is_tried_again_by_the_schedule_and_then_given_up
 
         found = await delivered(bench, job_id)
 
-        assert (found.state, found.attempts) == (DeliveryState.GAVE_UP, 2)
+        assert (found.state, found.attempts) == (DeliveryState.ABANDONED, 2)
         assert (found.status, found.error) == (status, f"the receiver answered {status}")
         warnings = [event for event in logged if event["event"] == "webhook_not_delivered"]
-        assert [event["verdict"] for event in warnings] == ["again", "gave_up"]
+        assert [event["verdict"] for event in warnings] == ["again", "abandoned"]
         assert warnings[0]["receiver"] == endpoint_of(user.url)
         for secret in ("secret-of-the-user", "/hook", "12", "noted", DEFAULT_API_KEY):
             assert secret not in str([event["why"] for event in warnings])
@@ -139,7 +139,7 @@ async def test_any_other_answer_is_tried_again_by_the_schedule_and_then_given_up
         ("http://2130706433/hook", "its address is written in no usual form"),
     ],
 )
-async def test_a_target_that_is_not_allowed_is_given_up_with_the_reason(
+async def test_a_target_that_is_not_allowed_is_abandoned_with_the_reason(
     relay: Work, target: str, reason: str
 ) -> None:
     strict = {"allow_private_webhook_targets": False}
@@ -148,7 +148,7 @@ async def test_a_target_that_is_not_allowed_is_given_up_with_the_reason(
         await bench.one_pass("webhooks")
 
         found = webhook(bench, job_id)
-        assert found.state is DeliveryState.GAVE_UP
+        assert found.state is DeliveryState.ABANDONED
         assert found.error == f"webhooks may not go there: {reason}"
         # A target that was not tried says nothing of its receiver.
         assert not bench.client.keys(f"{KEYS.prefix}endpoint:*")
@@ -302,13 +302,13 @@ async def test_a_signature_that_is_not_of_the_body_is_not_passed_on(relay: Work)
         assert verify_webhook(user.bodies[0], headers["x-skyvern-signature"], DEFAULT_API_KEY)
 
 
-async def test_a_stored_request_that_is_broken_is_given_up(relay: Work) -> None:
+async def test_a_stored_request_that_is_broken_is_abandoned(relay: Work) -> None:
     async with receiving() as user, relay() as bench:
         job_id = await told(bench, user.url)
         bench.client.delete(f"{KEYS.prefix}body:{job_id}")
         await bench.one_pass("webhooks")
 
-        found = bench.client.hget(f"{KEYS.prefix}job:{job_id}", "told_error")
+        found = bench.client.hget(f"{KEYS.prefix}job:{job_id}", "delivery_error")
         assert found == b"the stored request cannot be read"
-        assert bench.client.zscore(f"{KEYS.prefix}gave_up", job_id)
+        assert bench.client.zscore(f"{KEYS.prefix}abandoned", job_id)
         assert not user.bodies

@@ -33,7 +33,7 @@ def item(**fields: Any) -> DueDelivery:
         "attempt": 1,
         "run_id": "r",
         "run_status": "completed",
-        "via": "watch",
+        "webhook_route": "watch",
         "tries": 0,
         "looks": 0,
         "forced": False,
@@ -51,16 +51,16 @@ def item(**fields: Any) -> DueDelivery:
     [
         (0, Posted(200), "delivered", 0),
         (9, Posted(204), "delivered", 0),
-        (0, Posted(410, error="x"), "gave_up", 0),
-        (0, Posted(refused=True, error="x"), "gave_up", 0),
+        (0, Posted(410, error="x"), "abandoned", 0),
+        (0, Posted(refused=True, error="x"), "abandoned", 0),
         (0, Posted(error="x"), "again", 5),
         (0, Posted(500, error="x"), "again", 5),
         (1, Posted(500, error="x"), "again", 300),
         (2, Posted(404, error="x"), "again", 1800),
-        (3, Posted(500, error="x"), "gave_up", 0),
+        (3, Posted(500, error="x"), "abandoned", 0),
         (0, Posted(429, error="x", retry_after=60.0), "again", 60),
         (1, Posted(503, error="x", retry_after=60.0), "again", 300),
-        (3, Posted(503, error="x", retry_after=60.0), "gave_up", 0),
+        (3, Posted(503, error="x", retry_after=60.0), "abandoned", 0),
     ],
 )
 def test_what_becomes_of_a_webhook_after_a_try(
@@ -140,7 +140,7 @@ def test_nothing_that_may_be_in_a_url_keeps_its_secrets_in_words(words: str, lef
     assert without_urls(words) == left
 
 
-TOLD, MUTE = ReasonClass.TOLD, ReasonClass.NOT_SUPPORTED
+TOLD, MUTE = ReasonClass.REPORTED, ReasonClass.NOT_SUPPORTED
 LOST, TROUBLE = ReasonClass.NOT_FOUND, ReasonClass.TROUBLE
 
 
@@ -150,7 +150,7 @@ LOST, TROUBLE = ReasonClass.NOT_FOUND, ReasonClass.TROUBLE
         (Reason(TOLD, ""), 11, 0, "always", "delivered", 0),
         (Reason(TOLD, "refused"), 11, 0, "on_failure", None, 0),
         (Reason(TOLD, "refused"), 11, 0, "always", None, 0),
-        (Reason(TOLD, "refused"), 11, 0, "never", "gave_up", 0),
+        (Reason(TOLD, "refused"), 11, 0, "never", "abandoned", 0),
         (Reason(TOLD), 11, 0, "always", "again", 10),
         (Reason(TOLD), 25, 1, "on_failure", "again", 20),
         (Reason(TOLD), 50, 2, "on_failure", "again", 30),
@@ -195,16 +195,16 @@ def tried(status: int | None = None, error: str = "") -> Replay:
         (tried(500), 1, 0, "again", True, 300),
         (tried(None, "no route"), 0, 0, "again", True, 5),
         (tried(None), 0, 0, "again", True, 5),
-        (tried(410, "gone"), 0, 0, "gave_up", True, 0),
-        (tried(500, "x"), 3, 0, "gave_up", True, 0),
-        (Replay(ReplayClass.UNTOLD, status_code=200), 0, 0, "unknown", True, 0),
+        (tried(410, "gone"), 0, 0, "abandoned", True, 0),
+        (tried(500, "x"), 3, 0, "abandoned", True, 0),
+        (Replay(ReplayClass.NOT_REPORTED, status_code=200), 0, 0, "unknown", True, 0),
         (Replay(ReplayClass.PENDING, status_code=409), 0, 0, "again", False, 30),
         (Replay(ReplayClass.PENDING, status_code=409), 3, 119, "again", False, 30),
-        (Replay(ReplayClass.PENDING, status_code=409), 0, 120, "gave_up", True, 0),
-        (Replay(ReplayClass.REFUSED, status_code=400), 0, 0, "gave_up", True, 0),
+        (Replay(ReplayClass.PENDING, status_code=409), 0, 120, "abandoned", True, 0),
+        (Replay(ReplayClass.REFUSED, status_code=400), 0, 0, "abandoned", True, 0),
         (Replay(ReplayClass.TROUBLE), 0, 0, "again", True, 5),
         (Replay(ReplayClass.TROUBLE, retry_after=9.0), 0, 0, "again", True, 9),
-        (Replay(ReplayClass.TROUBLE, status_code=401), 3, 0, "gave_up", True, 0),
+        (Replay(ReplayClass.TROUBLE, status_code=401), 3, 0, "abandoned", True, 0),
     ],
 )
 def test_what_sending_again_came_to(

@@ -18,12 +18,12 @@ from tests.worker.working import Bench, Send, Work, wrap_send
 
 MINUTE = 60_000_000
 #: What Skyvern says of a task whose webhook it gave up on.
-GIVEN_UP = {"task_id": "x", "webhook_failure_reason": "The receiver answered 500"}
+ABANDONED = {"task_id": "x", "webhook_failure_reason": "The receiver answered 500"}
 
 
 async def failed(bench: Bench, url: str, *, minutes: float = 3) -> str:
     """Bring a job to the end of its run, whose webhook Skyvern has given up on for a while."""
-    await bench.api.fault({"status": 200, "body": GIVEN_UP}, match={"route": "task"})
+    await bench.api.fault({"status": 200, "body": ABANDONED}, match={"route": "task"})
     job_id = await ended(bench, url)
     aged(bench, job_id, minutes)
     return job_id
@@ -82,7 +82,7 @@ async def test_an_answer_of_200_says_only_that_skyvern_tried(deliver: Work) -> N
 
         looks = await bench.calls("task")
         found = await delivered(bench, job_id)
-        assert (found.state, found.attempts) == (DeliveryState.GAVE_UP, 2)
+        assert (found.state, found.attempts) == (DeliveryState.ABANDONED, 2)
         assert await bench.calls("task") == looks  # what it says of before is of before
 
 

@@ -170,7 +170,7 @@ async def test_a_process_that_ends_in_good_order_is_gone_from_the_queue(work: Wo
         await bench.account.stop(0)
 
         assert bench.stats().processes == 0
-        assert bench.board("submit") == 0
+        assert bench.active_consumers("submit") == 0
 
 
 async def test_a_heartbeat_that_fails_as_it_is_canceled_is_the_last_one() -> None:

@@ -38,7 +38,7 @@ async def calling(url: str) -> AsyncIterator[DirectCalls]:
 
 def bound(*run_ids: str) -> ScriptCall[list[str]]:
     """A call that tells which runs are known: none."""
-    return worker_calls.bound_runs("default", run_ids)
+    return worker_calls.owned_runs("default", run_ids)
 
 
 def polled(*job_ids: str) -> ScriptCall[int]:
@@ -187,7 +187,7 @@ async def test_what_cannot_be_written_is_the_call_s_own_fault(redis_url: str) ->
     async with calling(redis_url) as calls:
         await calls.run(bound("a"))
         for unwritable in ("\ud800", None):
-            with pytest.raises(DataError, match="bound_runs takes no such argument"):
+            with pytest.raises(DataError, match="owned_runs takes no such argument"):
                 await calls.run(bound("a", cast(str, unwritable)))
         assert await calls.run(bound("a")) == [""]
 

@@ -31,7 +31,7 @@ from tests.worker.searching import (
     task_v2,
 )
 from tests.worker.working import ENDLESS, Bench, Work
-from worker.runs.search import SearchNote
+from worker.runs.search import SearchMessage
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 __all__ = ["no_waiting"]
@@ -106,7 +106,7 @@ async def test_where_no_date_is_known_of_a_claim_a_run_with_its_marker_waits_for
         await settle(bench, task(), job_id)
 
         assert bench.job(job_id).state is JobState.UNCONFIRMED
-        assert record(bench, job_id, "search_note") == SearchNote.BEFORE_CLAIM
+        assert record(bench, job_id, "search_message") == SearchMessage.BEFORE_CLAIM
         assert set(candidates(bench, job_id)) == {run["run_id"]}
 
 

@@ -187,7 +187,7 @@ async def test_the_same_ends_sent_twice_are_recorded_once(
         assert bench.stats().live == 0
 
 
-async def test_a_stray_run_is_told_in_the_log(
+async def test_an_orphan_run_is_told_in_the_log(
     client: redis.Redis, redis_url: str, logged: list[Any]
 ) -> None:
     async with working(client, redis_url) as bench:
@@ -200,9 +200,9 @@ async def test_a_stray_run_is_told_in_the_log(
         await eventually(lambda: consumer.busy == 0)
 
         (run,) = await bench.runs()
-        told = [event for event in logged if event["event"] == "stray_run"]
+        told = [event for event in logged if event["event"] == "orphan_run"]
         assert [(event["job_id"], event["run_id"]) for event in told] == [(job_id, run["run_id"])]
-        assert bench.stats().strays == 1
+        assert bench.stats().orphans == 1
 
 
 async def test_large_items_go_out_in_groups_of_bounded_size(
@@ -472,7 +472,7 @@ async def test_run_ids_outlast_a_damaged_key_until_it_is_mended(
         ValueError("invalid literal for int()"),
     ],
 )
-async def test_only_what_cannot_be_written_is_given_up_while_the_process_lives(
+async def test_only_what_cannot_be_written_is_abandoned_while_the_process_lives(
     error: Exception, logged: list[Any]
 ) -> None:
     server, recorded = Server(), list[int]()

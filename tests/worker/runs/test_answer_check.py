@@ -23,7 +23,7 @@ from tests.worker.searching import (
     task_v2,
 )
 from tests.worker.working import KEYS, Bench, Work
-from worker.runs.search import SearchNote
+from worker.runs.search import SearchMessage
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 __all__ = ["no_waiting"]
@@ -274,4 +274,4 @@ async def test_a_job_whose_run_ended_as_an_equal_one_s_stays_unconfirmed_and_is_
         await look(bench, 3)
 
         assert bench.job(other).state is JobState.UNCONFIRMED
-        assert record(bench, other, "search_note") == SearchNote.TAKEN
+        assert record(bench, other, "search_message") == SearchMessage.TAKEN

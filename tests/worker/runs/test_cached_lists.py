@@ -32,7 +32,7 @@ from tests.worker.searching import (
     task_v2,
 )
 from tests.worker.working import ENDLESS, Bench, Work
-from worker.runs.search import SearchNote
+from worker.runs.search import SearchMessage
 from worker.stages.reconcile import ReconcileConsumer
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -94,7 +94,7 @@ async def test_a_run_that_a_cached_list_lacks_is_not_taken_for_one_that_does_not
         await control(bench, task())  # its answer comes from the server, and so does its date
         job_id = await lose(bench, task(), MADE)
 
-        await stays(bench, job_id, note=SearchNote.STORED)
+        await stays(bench, job_id, note=SearchMessage.STORED)
         if says_so:  # else its dates would lie behind the server's for some minutes yet
             cache.is_filled, cache.kept = False, None
             await look(bench)
@@ -122,7 +122,7 @@ async def test_one_page_from_a_cache_is_enough_to_deny_nothing(
         show_lists(
             monkeypatch, bench, lambda page, number: stored(page) if number == which else page
         )
-        await stays(bench, job_id, note=SearchNote.STORED)
+        await stays(bench, job_id, note=SearchMessage.STORED)
 
 
 async def test_a_cached_page_behind_a_short_one_does_not_end_the_list(
@@ -132,7 +132,7 @@ async def test_a_cached_page_behind_a_short_one_does_not_end_the_list(
         job_id = await lose(bench, task(), LOST)
         await control(bench, task())
         show_lists(monkeypatch, bench, lambda page, number: stored(page) if number == 2 else page)
-        await stays(bench, job_id, note=SearchNote.INCOMPLETE)
+        await stays(bench, job_id, note=SearchMessage.INCOMPLETE)
 
         show_lists(monkeypatch, bench, lambda page, _: dataclasses.replace(page, age=0.0))
         await denied(bench, job_id)
@@ -144,7 +144,7 @@ async def test_runs_of_a_cached_list_are_not_counted_for_equal_jobs(
     async with work(**SOON) as bench:
         jobs = await lose_many(bench, task_v2(), MADE, 2)
         show_lists(monkeypatch, bench, lambda page, _: stored(page))
-        await stays(bench, *jobs, note=SearchNote.CANDIDATES)
+        await stays(bench, *jobs, note=SearchMessage.CANDIDATES)
 
         show_lists(monkeypatch, bench, lambda page, _: dataclasses.replace(page, age=0.0))
         await look(bench)

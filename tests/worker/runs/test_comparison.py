@@ -14,15 +14,15 @@ from api_client import ListedRun
 from runqueue.request.requests import Kind
 from worker.runs.comparison import (
     Comparison,
-    Likeness,
     ShownRun,
+    Similarity,
     compare,
     normalized_url,
 )
 from worker.runs.plausible import Index
 
 _HTTP_URL = TypeAdapter(HttpUrl)
-EQUAL, DIFFERENT, UNSURE = Likeness.EQUAL, Likeness.DIFFERENT, Likeness.UNSURE
+EQUAL, DIFFERENT, UNSURE = Similarity.EQUAL, Similarity.DIFFERENT, Similarity.UNSURE
 TASK = {"prompt": "Read the price.", "url": "https://shop.test/p"}
 FLOW = {"workflow_id": "wpid_1", "parameters": {"order": "17"}}
 LOGIN = {
@@ -174,7 +174,7 @@ def test_what_a_server_shows_of_a_task_is_equal_to_it(
 ) -> None:
     found = task({**TASK, **engine, **sent}, shown, run_type)
 
-    assert (found.likeness, found.different) == (EQUAL, ())
+    assert (found.similarity, found.different) == (EQUAL, ())
 
 
 FLOWS_AS_SHOWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -227,7 +227,7 @@ def test_what_a_server_shows_of_a_workflow_run_is_equal_to_its_request(
 ) -> None:
     found = flow(sent, shown)
 
-    assert (found.likeness, found.different) == (EQUAL, ())
+    assert (found.similarity, found.different) == (EQUAL, ())
 
 
 #: A parameter's value as sent, and as a workflow shows it that declares some type.
@@ -269,7 +269,7 @@ def test_a_parameter_is_equal_to_what_it_is_cast_to(sent: Any, shown: Any) -> No
         {"workflow_id": "w", "parameters": {"a": shown}},
     )
 
-    assert (found.likeness, found.equal) == (EQUAL, ("workflow_id", "parameters.a"))
+    assert (found.similarity, found.equal) == (EQUAL, ("workflow_id", "parameters.a"))
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_another_value_of_a_parameter_is_another_request_s(sent: Any, shown: Any
         {"workflow_id": "w", "parameters": {"a": shown}},
     )
 
-    assert (found.likeness, found.different) == (DIFFERENT, ("parameters.a",))
+    assert (found.similarity, found.different) == (DIFFERENT, ("parameters.a",))
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_a_value_of_another_shape_says_nothing(sent: Any, shown: Any) -> None:
         {"workflow_id": "w", "parameters": {"a": shown}},
     )
 
-    assert found.likeness is UNSURE
+    assert found.similarity is UNSURE
 
 
 @given(
@@ -348,7 +348,7 @@ def test_no_value_is_taken_for_another_s_by_a_cast_of_its_own(value: Any) -> Non
             {"workflow_id": "w", "parameters": {"a": value}},
             {"workflow_id": "w", "parameters": {"a": shown}},
         )
-        assert found.likeness is not DIFFERENT, (value, shown)
+        assert found.similarity is not DIFFERENT, (value, shown)
 
 
 # Differences that deny, and those that do not.
@@ -391,7 +391,7 @@ def test_a_difference_in_what_is_shown_unchanged_denies(
         else flow({**FLOW, **sent}, {**FLOW, **sent, **shown})
     )
 
-    assert found.likeness is DIFFERENT
+    assert found.similarity is DIFFERENT
     assert len(found.different) == 1
 
 
@@ -423,7 +423,7 @@ def test_a_difference_in_what_a_server_may_change_leaves_it_open(
 ) -> None:
     found = task({**TASK, **sent}, shown)
 
-    assert found.likeness is UNSURE
+    assert found.similarity is UNSURE
     assert len(found.different) == 1
 
 
@@ -445,7 +445,7 @@ def test_a_field_that_is_not_shown_is_no_evidence(name: str, shown: str | None) 
 
     found = compare("task", sent, run_of(echoed))
 
-    assert (found.likeness, found.different) == (UNSURE, ())
+    assert (found.similarity, found.different) == (UNSURE, ())
     assert name not in found.equal
 
 
@@ -459,7 +459,7 @@ def test_nothing_that_a_server_adds_or_leaves_out_denies(
     echoed = {**ADDED, **TASK}
     shown = {name: None if name in nulls else echoed[name] for name in present}
 
-    assert compare("task", TASK, run_of(shown)).likeness is not DIFFERENT
+    assert compare("task", TASK, run_of(shown)).similarity is not DIFFERENT
 
 
 @pytest.mark.parametrize("kind", ["task", "workflow", "login", "download_files"])
@@ -476,8 +476,8 @@ def test_a_run_of_an_unknown_type_that_shows_nothing_is_open(
     sent = bodies[kind]
 
     if run_type is None or kind == "task":
-        assert compare(kind, sent, run_of({}, run_type)).likeness is UNSURE
-        assert compare(kind, sent, run_of(None, run_type)).likeness is UNSURE
+        assert compare(kind, sent, run_of({}, run_type)).similarity is UNSURE
+        assert compare(kind, sent, run_of(None, run_type)).similarity is UNSURE
 
 
 @pytest.mark.parametrize(
@@ -495,11 +495,11 @@ def test_a_run_whose_request_cannot_be_read_may_be_anybody_s_of_its_kind(
 ) -> None:
     found = compare(kind, sent, run_of(None, run_type))
 
-    assert (found.likeness, found.equal, found.different) == (UNSURE, (), ())
+    assert (found.similarity, found.equal, found.different) == (UNSURE, (), ())
 
 
 @pytest.mark.parametrize(
-    ("sent", "workflow_id", "likeness"),
+    ("sent", "workflow_id", "similarity"),
     [
         (FLOW, "wpid_1", UNSURE),
         (FLOW, "wpid_2", DIFFERENT),
@@ -508,26 +508,26 @@ def test_a_run_whose_request_cannot_be_read_may_be_anybody_s_of_its_kind(
     ],
 )
 def test_of_a_run_whose_request_cannot_be_read_the_list_shows_the_workflow(
-    sent: dict[str, Any], workflow_id: str, likeness: Likeness
+    sent: dict[str, Any], workflow_id: str, similarity: Similarity
 ) -> None:
     run = run_of(None, "workflow_run", workflow_id=workflow_id)
 
-    assert compare("workflow", sent, run).likeness is likeness
+    assert compare("workflow", sent, run).similarity is similarity
 
 
 def test_of_a_login_whose_request_cannot_be_read_the_workflow_is_compared() -> None:
     readable = made("login", LOGIN)
     unread = run_of(None, "workflow_run", workflow=readable.workflow)
 
-    assert compare("login", LOGIN, unread).likeness is UNSURE
-    assert compare("login", {**LOGIN, "prompt": "Other."}, unread).likeness is DIFFERENT
-    assert compare("download_files", DOWNLOAD, unread).likeness is DIFFERENT
+    assert compare("login", LOGIN, unread).similarity is UNSURE
+    assert compare("login", {**LOGIN, "prompt": "Other."}, unread).similarity is DIFFERENT
+    assert compare("download_files", DOWNLOAD, unread).similarity is DIFFERENT
 
 
 def test_a_run_of_another_kind_is_another_request_s() -> None:
-    assert compare("task", TASK, run_of({**TASK}, "workflow_run")).likeness is DIFFERENT
-    assert compare("workflow", FLOW, run_of({**FLOW}, "task_v1")).likeness is DIFFERENT
-    assert compare("login", LOGIN, run_of({**FLOW}, "task_v2")).likeness is DIFFERENT
+    assert compare("task", TASK, run_of({**TASK}, "workflow_run")).similarity is DIFFERENT
+    assert compare("workflow", FLOW, run_of({**FLOW}, "task_v1")).similarity is DIFFERENT
+    assert compare("login", LOGIN, run_of({**FLOW}, "task_v2")).similarity is DIFFERENT
 
 
 # Tasks without a URL.
@@ -546,26 +546,26 @@ def test_of_a_task_without_a_url_a_model_s_goal_url_and_schema_deny_nothing(
 
     found = compare("task", {"prompt": "Read the price."}, run_of(shown, run_type))
 
-    assert found.likeness is UNSURE
+    assert found.similarity is UNSURE
 
 
 def test_an_empty_schema_of_a_task_without_a_url_is_the_model_s_to_write() -> None:
     sent = {"prompt": "Read the price.", "data_extraction_schema": {}}
     shown = {**ADDED, "prompt": "Read the price.", "data_extraction_schema": {"price": "number"}}
 
-    assert compare("task", sent, run_of(shown)).likeness is not DIFFERENT
+    assert compare("task", sent, run_of(shown)).similarity is not DIFFERENT
 
 
 def test_a_task_without_a_url_whose_goal_was_kept_is_equal() -> None:
     shown = {**ADDED, "prompt": "Read the price.", "url": "https://chosen.test/"}
 
-    assert compare("task", {"prompt": "Read the price."}, run_of(shown)).likeness is EQUAL
+    assert compare("task", {"prompt": "Read the price."}, run_of(shown)).similarity is EQUAL
 
 
 def test_a_task_2_0_without_a_url_keeps_its_prompt_so_that_another_one_denies() -> None:
     sent = {"prompt": "Read the price.", "engine": "skyvern-2.0"}
 
-    assert task(sent, {"prompt": "Other."}, "task_v2").likeness is DIFFERENT
+    assert task(sent, {"prompt": "Other."}, "task_v2").similarity is DIFFERENT
 
 
 # Workflows.
@@ -574,11 +574,11 @@ def test_a_task_2_0_without_a_url_keeps_its_prompt_so_that_another_one_denies() 
 def test_a_template_may_be_shown_under_another_id() -> None:
     sent = {"workflow_id": "wpid_template", "template": True}
 
-    assert flow(sent, {"workflow_id": "wpid_copy", "parameters": {}}).likeness is UNSURE
+    assert flow(sent, {"workflow_id": "wpid_copy", "parameters": {}}).similarity is UNSURE
 
 
 def test_parameters_that_are_not_shown_leave_it_open() -> None:
-    assert flow(FLOW, {"workflow_id": "wpid_1", "parameters": None}).likeness is UNSURE
+    assert flow(FLOW, {"workflow_id": "wpid_1", "parameters": None}).similarity is UNSURE
 
 
 # Logins and downloads of files.
@@ -587,7 +587,7 @@ def test_parameters_that_are_not_shown_leave_it_open() -> None:
 def test_a_login_is_told_by_the_workflow_that_the_server_made_of_it() -> None:
     found = compare("login", LOGIN, made("login", LOGIN, url="https://SHOP.test/login"))
 
-    assert found.likeness is EQUAL
+    assert found.similarity is EQUAL
     assert {"url", "prompt", "onepassword_vault_id", "onepassword_item_id"} <= set(found.equal)
 
 
@@ -595,7 +595,7 @@ def test_a_download_of_files_is_told_by_the_workflow_that_the_server_made_of_it(
     sent = {**DOWNLOAD, "download_suffix": "bill.pdf", "max_steps_per_run": 4}
     run = made("file_download", sent, download_suffix="bill.pdf", max_steps_per_run=4)
 
-    assert compare("download_files", sent, run).likeness is EQUAL
+    assert compare("download_files", sent, run).similarity is EQUAL
 
 
 @pytest.mark.parametrize(
@@ -621,16 +621,16 @@ def test_a_download_of_files_is_told_by_the_workflow_that_the_server_made_of_it(
 def test_another_block_url_or_goal_is_another_request_s(
     kind: Kind, sent: dict[str, Any], block_type: str, block: dict[str, Any]
 ) -> None:
-    assert compare(kind, sent, made(block_type, sent, **block)).likeness is DIFFERENT
+    assert compare(kind, sent, made(block_type, sent, **block)).similarity is DIFFERENT
 
 
 @pytest.mark.parametrize("workflow", [None, {}, {"workflow_definition": {}}, {"title": "x"}])
 def test_a_login_whose_workflow_cannot_be_read_is_open(workflow: dict[str, Any] | None) -> None:
     request: dict[str, Any] = {**ADDED_TO_FLOW, "workflow_id": "wpid_9", "parameters": {}}
 
-    assert compare("login", LOGIN, run_of(request, "workflow_run", workflow=workflow)).likeness is (
-        UNSURE
-    )
+    assert compare(
+        "login", LOGIN, run_of(request, "workflow_run", workflow=workflow)
+    ).similarity is (UNSURE)
 
 
 def test_another_credential_leaves_a_login_open() -> None:
@@ -638,7 +638,7 @@ def test_another_credential_leaves_a_login_open() -> None:
 
     found = compare("login", {**LOGIN, "onepassword_item_id": "i2"}, run)
 
-    assert (found.likeness, found.different) == (UNSURE, ("onepassword_item_id",))
+    assert (found.similarity, found.different) == (UNSURE, ("onepassword_item_id",))
 
 
 def test_a_workflow_s_run_is_no_login_s_though_it_shows_an_equal_workflow_id() -> None:
@@ -649,7 +649,7 @@ def test_a_workflow_s_run_is_no_login_s_though_it_shows_an_equal_workflow_id() -
 
     run = run_of(many.request, "workflow_run", workflow=two)
 
-    assert compare("login", LOGIN, run).likeness is DIFFERENT
+    assert compare("login", LOGIN, run).similarity is DIFFERENT
 
 
 EQUAL_RUNS: dict[str, tuple[Kind, dict[str, Any], ShownRun]] = {
@@ -685,7 +685,7 @@ EQUAL_RUNS: dict[str, tuple[Kind, dict[str, Any], ShownRun]] = {
 def test_an_equal_run_is_among_those_that_are_compared(name: str) -> None:
     kind, sent, run = EQUAL_RUNS[name]
 
-    assert compare(kind, sent, run).likeness is EQUAL
+    assert compare(kind, sent, run).similarity is EQUAL
     assert [*Index([run]).equal(kind, sent)] == [run]
 
 
@@ -756,4 +756,4 @@ def test_control_characters_that_a_server_takes_out_of_a_prompt_are_no_differenc
     kept = re.sub(r"[\x00-\x1f\x7f]", "", prompt)
 
     sent = {**TASK, "prompt": prompt}
-    assert task(sent, {**sent, "prompt": kept}).likeness is EQUAL
+    assert task(sent, {**sent, "prompt": kept}).similarity is EQUAL

@@ -9,7 +9,7 @@ import pytest
 
 from api_client import ListedRun
 from runqueue import ids
-from runqueue.records.claim_items import Doubtful
+from runqueue.records.claim_items import Unconfirmed
 from runqueue.request.job_spec import parse_line
 from runqueue.request.requests import Kind
 from runqueue.store import codec
@@ -33,7 +33,7 @@ BODIES: dict[Kind, dict[str, Any]] = {
 def job(kind: Kind = "task", *, marked: bool = True, **fields: Any) -> LostJob:
     """An unconfirmed job."""
     _, stored = codec.pack(parse_line({"kind": kind, "body": {**BODIES[kind], **fields}}))
-    return wanted(Doubtful(JOB, 1, 5, 1, marked, "auto", "", stored), 9, 500.0)
+    return wanted(Unconfirmed(JOB, 1, 5, 1, marked, "auto", "", stored), 9, 500.0)
 
 
 def shown(

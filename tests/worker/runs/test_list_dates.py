@@ -26,7 +26,7 @@ from tests.worker.searching import (
 )
 from tests.worker.working import ENDLESS, KEYS, Bench, Work
 from worker.runs.reader import Runs, Submitted, date_ahead
-from worker.runs.search import BEHIND_PROXY, SearchNote
+from worker.runs.search import BEHIND_PROXY, SearchMessage
 
 __all__ = ["no_waiting"]
 
@@ -101,7 +101,7 @@ async def test_a_run_is_told_by_its_request_once_the_date_is_corrected(
         await control(bench, task_v2())
         date_otherwise(monkeypatch, bench, seconds)
         await look(bench, 2)
-        assert record(bench, job_id, "search_note") == SearchNote.CANDIDATES
+        assert record(bench, job_id, "search_message") == SearchMessage.CANDIDATES
         assert bench.job(job_id).state is JobState.UNCONFIRMED  # one run corrects nothing
 
         await control(bench, task())
@@ -122,7 +122,7 @@ async def test_that_there_is_no_run_is_believed_once_the_date_is_corrected(
         date_otherwise(monkeypatch, bench, seconds)
         await look(bench, 3)
         assert bench.job(job_id).state is JobState.UNCONFIRMED
-        assert record(bench, job_id, "search_note") == SearchNote.NO_DATE
+        assert record(bench, job_id, "search_message") == SearchMessage.NO_DATE
 
         async def is_ready() -> bool:
             # Dates have whole seconds: the control has to be some newer than the loss.
@@ -147,7 +147,7 @@ async def test_a_date_that_is_behind_makes_no_older_run_a_newer_one(
 
         await look(bench, 3)
         assert bench.job(job_id).state is JobState.UNCONFIRMED
-        assert record(bench, job_id, "search_note") == SearchNote.NOTHING_NEWER
+        assert record(bench, job_id, "search_message") == SearchMessage.NOTHING_NEWER
 
 
 async def test_runs_submitted_before_a_step_that_nobody_counted_correct_no_date(work: Work) -> None:
@@ -184,11 +184,11 @@ async def test_behind_a_proxy_a_job_is_submitted_again_only_when_nothing_can_arr
         await control(bench, task())
         await look(bench, 3)
         assert bench.job(job_id).state is JobState.UNCONFIRMED
-        assert record(bench, job_id, "search_note") == SearchNote.PROXIED
+        assert record(bench, job_id, "search_message") == SearchMessage.PROXIED
         assert bench.stats().live == 1  # its slot serves others meanwhile
 
         since_us = bench.now_us() - int(BEHIND_PROXY * 1e6)
-        for zset in ("unconfirmed", "parked"):
+        for zset in ("unconfirmed", "unconfirmed_no_slot"):
             bench.client.zadd(f"{KEYS.prefix}{zset}", {job_id: since_us}, xx=True)
         await look(bench, 2)
         assert bench.job(job_id).state is JobState.READY

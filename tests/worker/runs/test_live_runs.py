@@ -193,7 +193,7 @@ def test_a_new_status_is_told_once() -> None:
     assert watchlist.judge(read, NOW).shown == []
 
 
-def test_strays_are_live_or_missing_where_all_pages_were_read() -> None:
+def test_orphans_are_live_or_missing_where_all_pages_were_read() -> None:
     watchlist = watching(joined("a"))
     whole = watchlist.judge(ListPages(1, [shown("a", "s1")]), NOW, ["s1", "s2"])
     assert (whole.shown, whole.missing_orphans) == ([Shown("", "s1", "running")], ["s2"])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runqueue import ids
-from runqueue.records.claim_items import Doubtful
+from runqueue.records.claim_items import Unconfirmed
 from runqueue.request.job_spec import parse_line
 from runqueue.request.server_rules import MAX_METADATA
 from runqueue.store import codec
@@ -49,10 +49,10 @@ def job(
     _, stored = codec.pack(parse_line({"kind": kind, "body": body}))
     claimed_us = None if claimed is None else claimed * SECOND
     date_us = None if date is None else date * SECOND
-    doubt = Doubtful(
+    unconfirmed = Unconfirmed(
         *(JOB, attempt, 1_000 * SECOND, claimed_us, marked, "auto", "", stored, received, date_us)
     )
-    return wanted(doubt, 1_005 * SECOND, 500.0)
+    return wanted(unconfirmed, 1_005 * SECOND, 500.0)
 
 
 def test_a_job_is_read_with_its_times_and_all_its_fields() -> None:
@@ -88,7 +88,7 @@ def test_a_run_may_be_as_old_as_the_claim_by_either_clock_and_a_control_is_newer
 @pytest.mark.parametrize("stored", [b"", b"{}", b"nonsense", b'{"k":"t"}\nnonsense', b"{}\n{}"])
 def test_a_broken_request_is_said_to_be_one(stored: bytes) -> None:
     with pytest.raises((ValueError, KeyError)):
-        wanted(Doubtful(JOB, 1, 0, 0, True, "auto", "", stored), SECOND, 0.0)
+        wanted(Unconfirmed(JOB, 1, 0, 0, True, "auto", "", stored), SECOND, 0.0)
 
 
 FULL = {"run_metadata": {f"k{i}": "v" for i in range(MAX_METADATA)}}
@@ -137,7 +137,7 @@ def test_a_marker_is_where_its_carriers_say_and_nowhere_else(
     kind: str, body: dict[str, Any], receiver: str | None
 ) -> None:
     found = job(body, kind, received=receiver is not None)
-    post = codec.submission(found.doubt.stored, JOB, 2, tag=True, receiver=receiver)
+    post = codec.submission(found.unconfirmed.stored, JOB, 2, tag=True, receiver=receiver)
     sent = orjson.loads(post.content)
 
     by_title = ids.markers_in(sent.get("title") or "")
@@ -151,7 +151,7 @@ def test_a_marker_is_where_its_carriers_say_and_nowhere_else(
 
 @given(attempt=st.integers(1, 10_000), other=st.integers(1, 10_000))
 def test_what_is_searched_for_is_in_no_other_attempt_s_request(attempt: int, other: int) -> None:
-    stored = job({**TASK, "title": "Prices", **HOOK}).doubt.stored
+    stored = job({**TASK, "title": "Prices", **HOOK}).unconfirmed.stored
     sent = codec.submission(stored, JOB, other).content.decode()
 
     for key in (ids.title_marker(JOB, attempt), ids.url_marker(JOB, attempt)):

@@ -162,7 +162,7 @@ async def test_somebody_else_s_run_keeps_no_account_held(work: Work, ago: int) -
         assert bench.job(job_id).state is JobState.READY
 
 
-async def test_a_waiting_job_that_an_unmarked_run_may_be_of_is_looked_for_and_gets_it(
+async def test_a_waiting_job_that_a_run_without_a_marker_may_be_of_is_looked_for_and_gets_it(
     work: Work,
 ) -> None:
     async with work() as bench:
@@ -178,16 +178,16 @@ async def test_a_waiting_job_that_an_unmarked_run_may_be_of_is_looked_for_and_ge
         states = [bench.job(job_id).state for job_id in (*equal, later)]
         assert sorted(states) == ["ready", "ready", "scheduled", "unconfirmed"], "one for one run"
         assert bench.job(other).state is JobState.READY
-        doubtful = equal[states.index(JobState.UNCONFIRMED)]
-        await look(bench, 1, only=[doubtful])
-        assert (bench.job(doubtful).state, bench.job(doubtful).run_id) == ("running", run_id)
+        unconfirmed = equal[states.index(JobState.UNCONFIRMED)]
+        await look(bench, 1, only=[unconfirmed])
+        assert (bench.job(unconfirmed).state, bench.job(unconfirmed).run_id) == ("running", run_id)
         await bench.one_pass("submit")
         assert {bench.job(job_id).state for job_id in (*equal, other)} == {JobState.RUNNING}
         assert len(await bench.runs()) == 4
 
 
 @pytest.mark.parametrize("ahead", [{"keys": ["session:pbs_1"]}, {}], ids=["a session", "others"])
-async def test_a_job_gets_the_unmarked_run_of_its_lost_claim_behind_any_number_of_waiting_jobs(
+async def test_a_job_gets_the_run_without_a_marker_of_its_lost_claim_behind_any_number_of_jobs(
     work: Work, ahead: dict[str, Any]
 ) -> None:
     """The others did not fit a budget that was set after the copy was made, say."""
@@ -237,11 +237,11 @@ async def test_of_equal_jobs_one_whose_time_is_still_to_come_hides_none_that_may
 
         await bench.one_pass("reconcile")
 
-        assert record(bench, running, "lost_claim")
+        assert record(bench, running, "maybe_claimed_at")
 
 
 @pytest.mark.parametrize("when", ["before", "in between", "after"])
-async def test_a_job_whose_first_run_fails_around_the_recovery_gets_the_further_run_that_was_made(
+async def test_a_job_whose_first_run_fails_around_the_recovery_gets_the_extra_run_that_was_made(
     work: Work, when: str
 ) -> None:
     url = "https://shop.test/?sim_end=failed&sim_seconds=0"
@@ -378,7 +378,7 @@ async def test_where_a_process_died_a_task_without_a_url_is_looked_for_whatever_
 async def test_more_tasks_without_a_url_than_can_be_looked_for_wait_until_their_runs_are_listed(
     work: Work, monkeypatch: pytest.MonkeyPatch, noticed: int
 ) -> None:
-    monkeypatch.setattr("worker.runs.suspects.MOST_SUSPECTS", 1)
+    monkeypatch.setattr("worker.runs.maybe_claimed.MOST_MAYBE_CLAIMED", 1)
     async with work() as bench:
         await lost_claims(bench, noticed=noticed, remembered=False)
         bench.client.zadd(f"{KEYS.prefix}processes", {"dead": bench.now_us() - 1})
@@ -518,7 +518,7 @@ async def test_a_run_whose_marker_names_another_queue_is_nobody_s_orphan_here(
 
         await bench.one_pass("reconcile")
 
-        orphans = [stray.run_id for stray in bench.queue.strays()]
+        orphans = [orphan.run_id for orphan in bench.queue.orphans()]
         assert orphans == ([run_id] if is_ours else [])
         assert not is_held(bench)
 
@@ -544,7 +544,7 @@ async def test_a_lost_job_s_workflow_run_is_shown_as_an_orphan_by_its_tag_alone(
 
         await bench.one_pass("reconcile")
 
-        orphans = [stray.run_id for stray in bench.queue.strays()]
+        orphans = [orphan.run_id for orphan in bench.queue.orphans()]
         assert orphans == ([run_id] if is_ours else [])
         assert not is_held(bench)
 

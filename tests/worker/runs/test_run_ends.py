@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
-from runqueue.store.history import read_trail
+from runqueue.store.history import read_history
 from tests.simulator.simulating import receiving
 from tests.worker.delivering import delivered
 from tests.worker.retrying import RETRY
@@ -84,9 +84,9 @@ async def test_a_completed_run_that_1_0_40_calls_failed_is_completed_with_a_note
         assert (job.state, job.run_status, job.reason) == (JobState.COMPLETED, "failed", NOTE)
         assert job.output == {"price": 12}
         assert bench.score("due", job_id) is None, "its retry is for runs that failed"
-        trail = await bench.account.send(read_trail("default", job_id))
-        assert trail is not None
-        assert NOTE in [step.cause for step in trail.steps]
+        history = await bench.account.send(read_history("default", job_id))
+        assert history is not None
+        assert NOTE in [step.cause for step in history.steps]
         assert await bench.submissions() == 1
 
 

@@ -94,10 +94,10 @@ async def test_a_job_that_was_found_meanwhile_takes_no_equal_one_s_run(work: Wor
         await eventually(lambda: consumer.busy == 0)
 
         assert [bench.job(job_id).run_id for job_id in job_ids] == [first, second]
-        assert list(bench.queue.strays()) == []
+        assert list(bench.queue.orphans()) == []
 
 
-async def test_a_marked_run_of_a_job_that_moved_on_is_a_stray(work: Work) -> None:
+async def test_a_marked_run_of_a_job_that_moved_on_is_an_orphan(work: Work) -> None:
     async with work(**SOON) as bench:
         request = task(engine="skyvern-2.0", webhook_url="https://hook.test/")
         job_id = await lose(bench, request, MADE)
@@ -110,7 +110,7 @@ async def test_a_marked_run_of_a_job_that_moved_on_is_a_stray(work: Work) -> Non
         await eventually(lambda: consumer.busy == 0)
 
         [run] = await bench.runs()
-        assert [one.run_id for one in bench.queue.strays()] == [run["run_id"]]
+        assert [one.run_id for one in bench.queue.orphans()] == [run["run_id"]]
 
 
 async def test_a_job_whose_claim_s_time_is_not_known_is_never_denied(work: Work) -> None:
@@ -136,4 +136,4 @@ async def test_of_two_runs_of_one_attempt_the_older_is_the_job_s_also_among_many
         await look(bench)
 
         assert first["run_id"] in {bench.job(job_id).run_id for job_id in job_ids}
-        assert [stray.run_id for stray in bench.queue.strays()] == [twin]
+        assert [orphan.run_id for orphan in bench.queue.orphans()] == [twin]

@@ -40,7 +40,7 @@ from tests.worker.searching import (
     trouble,
 )
 from tests.worker.working import ENDLESS, KEYS, Bench, Send, Work, wrap_send
-from worker.runs.search import SearchNote
+from worker.runs.search import SearchMessage
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 __all__ = ["no_waiting"]
@@ -61,7 +61,7 @@ async def stays(bench: Bench, *job_ids: str, note: str = "", looks: int = 4) -> 
     assert {bench.job(job_id).state for job_id in job_ids} == {JobState.UNCONFIRMED}
     assert await bench.submissions() == before
     if note:
-        assert {record(bench, job_id, "search_note") for job_id in job_ids} == {note}
+        assert {record(bench, job_id, "search_message") for job_id in job_ids} == {note}
 
 
 async def denied(bench: Bench, *job_ids: str) -> None:
@@ -99,7 +99,7 @@ async def test_without_the_server_s_date_nothing_is_denied(
         await control(bench, request_of)
         show_lists(monkeypatch, bench, lambda page, _: dataclasses.replace(page, server_date=None))
 
-        await stays(bench, job_id, note=SearchNote.NO_DATE)
+        await stays(bench, job_id, note=SearchMessage.NO_DATE)
 
 
 def full_pages(page: int, _: int) -> tuple[int, int]:
@@ -129,7 +129,7 @@ async def test_of_a_list_whose_second_page_cannot_be_read_nothing_is_denied(
         show_pages(monkeypatch, bench, full_pages, full=5)
         show_lists(monkeypatch, bench, lambda page, number: trouble() if number == 2 else page)
 
-        await stays(bench, job_id, note=SearchNote.INCOMPLETE)
+        await stays(bench, job_id, note=SearchMessage.INCOMPLETE)
 
 
 Paging = Callable[[int, int], tuple[int, int]]
@@ -180,7 +180,7 @@ async def test_a_list_that_shows_nothing_newer_than_the_loss_may_be_behind(
         ago[0] = 0.0
         job_id = await lose(bench, task(), LOST)
 
-        await stays(bench, job_id, note=SearchNote.NOTHING_NEWER)
+        await stays(bench, job_id, note=SearchMessage.NOTHING_NEWER)
         assert bench.stats().live == 1, "the control's: nothing that is seen takes the job's slot"
 
         monkeypatch.setattr("worker.runs.search.NEWER", 0.0)
@@ -199,9 +199,9 @@ async def test_a_list_that_shows_something_newer_than_the_claim_alone_may_be_beh
         # Its submission took a minute: the run may have been made at the end of it.
         minute_ago, key = bench.now_us() - 60_000_000, f"{KEYS.prefix}job:{job_id}"
         bench.client.hset(key, "claimed", minute_ago)
-        bench.client.hdel(key, "claim_date")
+        bench.client.hdel(key, "claimed_server_time")
 
-        await stays(bench, job_id, note=SearchNote.NOTHING_NEWER)
+        await stays(bench, job_id, note=SearchMessage.NOTHING_NEWER)
 
 
 async def test_times_that_are_ahead_of_the_server_s_own_show_nothing_newer(
@@ -219,7 +219,7 @@ async def test_times_that_are_ahead_of_the_server_s_own_show_nothing_newer(
             return dataclasses.replace(page, runs=tuple(runs))
 
         show_lists(monkeypatch, bench, ahead)  # a server that tells local time for UTC
-        await stays(bench, job_id, note=SearchNote.NOTHING_NEWER)
+        await stays(bench, job_id, note=SearchMessage.NOTHING_NEWER)
 
 
 # ListControls.
@@ -233,7 +233,7 @@ async def test_a_run_of_somebody_else_is_no_control(work: Work, request_of: Any)
         await bench.api.run_task(prompt="x", url=ENDLESS, engine="skyvern-2.0")
         await bench.api.run_workflow(workflow_id="wpid_2")
 
-        await stays(bench, job_id, note=SearchNote.NO_CONTROL)
+        await stays(bench, job_id, note=SearchMessage.NO_CONTROL)
 
 
 async def test_a_run_that_was_told_by_its_request_alone_is_no_control(work: Work) -> None:
@@ -243,7 +243,7 @@ async def test_a_run_that_was_told_by_its_request_alone_is_no_control(work: Work
         await look(bench, only=[found])
         assert bench.job(found).state is JobState.RUNNING
 
-        await stays(bench, job_id, note=SearchNote.NO_CONTROL)
+        await stays(bench, job_id, note=SearchMessage.NO_CONTROL)
 
 
 async def test_a_run_without_a_title_is_a_candidate_where_no_title_is_seen(
@@ -272,7 +272,7 @@ async def test_where_titles_are_lost_equal_runs_are_candidates(
             return dataclasses.replace(page, runs=tuple(runs))
 
         show_lists(monkeypatch, bench, untitled)
-        await stays(bench, job_id, note=SearchNote.CANDIDATES)
+        await stays(bench, job_id, note=SearchMessage.CANDIDATES)
         assert set(candidates(bench, job_id)) == {first, second}
 
 
@@ -296,7 +296,7 @@ async def test_a_run_that_cannot_be_read_may_be_the_job_s(
             return dataclasses.replace(reading, outcome=ReadClass.TROUBLE, body=b"")
 
         monkeypatch.setattr(bench.account.client, "get_run", get_run)
-        await stays(bench, job_id, note=SearchNote.CANDIDATES)
+        await stays(bench, job_id, note=SearchMessage.CANDIDATES)
         (candidate,) = candidates(bench, job_id).values()
         assert candidate["run_id"] == run["run_id"]
         assert set(candidate["equal"]) <= {"workflow_id"}
@@ -316,7 +316,7 @@ async def test_of_more_equal_runs_than_jobs_none_is_adopted(
             await make(**fields)
         await control(bench, request_of)
 
-        await stays(bench, job_id, note=SearchNote.CANDIDATES)
+        await stays(bench, job_id, note=SearchMessage.CANDIDATES)
         assert len(candidates(bench, job_id)) == runs
 
 
@@ -334,7 +334,7 @@ async def test_a_run_that_two_unequal_jobs_may_have_made_is_adopted_by_neither(
         [run] = await bench.runs()
         await control(bench, task_v2())
 
-        await stays(bench, *jobs, note=SearchNote.CANDIDATES)
+        await stays(bench, *jobs, note=SearchMessage.CANDIDATES)
         for job_id in jobs:
             assert set(candidates(bench, job_id)) == {run["run_id"]}
 
@@ -349,7 +349,7 @@ async def test_a_run_that_may_just_as_well_be_an_unequal_job_s_is_not_adopted(
         # The server shows a default of its own: the run's own job is not sure that it is its own.
         show_requests(monkeypatch, bench, lambda shown: {**shown, "max_steps": 10})
 
-        await stays(bench, plain, with_steps, note=SearchNote.CANDIDATES)
+        await stays(bench, plain, with_steps, note=SearchMessage.CANDIDATES)
 
 
 async def test_runs_are_counted_back_to_the_claim_of_the_oldest_equal_job(work: Work) -> None:
@@ -386,7 +386,7 @@ async def test_an_equal_run_made_since_a_submission_under_way_is_not_adopted(wor
         assert (await bench.account.send(worker_calls.claim("default", "other", "c1", 10, 0))).items
         run = await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
 
-        await stays(bench, job_id, note=SearchNote.IN_FLIGHT)
+        await stays(bench, job_id, note=SearchMessage.IN_FLIGHT)
         assert set(candidates(bench, job_id)) == {run}
         assert bench.job(waiting).state is JobState.SUBMITTING
 
@@ -396,7 +396,7 @@ async def test_in_an_account_that_is_shared_counting_denies_nothing(work: Work) 
         jobs = [await lose(bench, task_v2(), outcome) for outcome in (MADE, LOST)]
         await control(bench, task_v2())
 
-        await stays(bench, *jobs, note=SearchNote.SHARED)
+        await stays(bench, *jobs, note=SearchMessage.SHARED)
 
 
 @pytest.mark.parametrize("stored", [b"nonsense", b"[]", b"1", b'{"k":"t"}\n[]', b'{"k":[]}\n{}'])
@@ -415,8 +415,8 @@ async def test_a_job_that_waits_with_a_broken_request_may_be_any_run_s_and_keeps
 
         states = [record(bench, job, "state") for job in (broken, job_id)]
         assert states == ["unconfirmed", "unconfirmed"]
-        assert record(bench, broken, "search_note") == SearchNote.UNREADABLE
-        assert record(bench, job_id, "search_note") == SearchNote.CANDIDATES
+        assert record(bench, broken, "search_message") == SearchMessage.UNREADABLE
+        assert record(bench, job_id, "search_message") == SearchMessage.CANDIDATES
         assert bench.job(lost).state is JobState.RUNNING, "it had no run, and was submitted again"
 
 
@@ -430,7 +430,11 @@ async def test_a_task_without_a_url_is_denied_only_after_a_quarter_of_an_hour(wo
         await control(bench, task())
 
         await stays(bench, job_id)
-        assert record(bench, job_id, "negatives") == record(bench, job_id, "absents") == ""
+        assert (
+            record(bench, job_id, "not_found_count")
+            == record(bench, job_id, "not_seen_count")
+            == ""
+        )
 
         then = bench.now_us() - 901 * 1_000_000
         bench.set(job_id, "claimed", then)
@@ -443,7 +447,7 @@ async def test_a_run_that_is_listed_late_is_found_between_two_searches(work: Wor
         job_id = await lose(bench, task_v2(), LOST)
         await control(bench, task_v2())
         await look(bench)
-        assert record(bench, job_id, "negatives") == "1"
+        assert record(bench, job_id, "not_found_count") == "1"
 
         run = await bench.api.run_task(prompt="p", url=ENDLESS, engine="skyvern-2.0")
         await look(bench)
@@ -584,7 +588,7 @@ async def test_an_old_job_that_the_list_does_not_reach_back_to_keeps_no_other_fr
 
         assert bench.job(young).state is JobState.READY
         assert bench.job(old).state is JobState.UNCONFIRMED
-        assert record(bench, old, "search_note") == SearchNote.INCOMPLETE
+        assert record(bench, old, "search_message") == SearchMessage.INCOMPLETE
 
 
 async def test_runs_beyond_those_that_are_read_in_a_pass_keep_only_older_jobs_open(
@@ -606,7 +610,7 @@ async def test_runs_beyond_those_that_are_read_in_a_pass_keep_only_older_jobs_op
 
         assert bench.job(young).state is JobState.READY
         assert bench.job(old).state is JobState.UNCONFIRMED
-        assert record(bench, old, "search_note") == SearchNote.INCOMPLETE
+        assert record(bench, old, "search_message") == SearchMessage.INCOMPLETE
 
         await look(bench, 4)
 
@@ -638,7 +642,7 @@ async def test_candidates_are_few_and_name_fields_in_few_characters(work: Work) 
 async def test_where_a_job_is_passed_over_between_two_pages_no_run_is_told_by_its_request(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.runs.search.DOUBTS_PAGE", 2)
+    monkeypatch.setattr("worker.runs.search.UNCONFIRMED_PAGE", 2)
     async with work(**SOON) as bench:
         jobs = [await lose(bench, task_v2(prompt=f"p{n}"), LOST) for n in range(3)]
         jobs.append(await lose(bench, task_v2(prompt="made"), MADE))
@@ -646,7 +650,7 @@ async def test_where_a_job_is_passed_over_between_two_pages_no_run_is_told_by_it
         offsets: list[int] = []
 
         async def around(send: Send, call: ScriptCall[Any]) -> Any:
-            if call.script is worker_calls.read_doubts("default", 0, 1).script:
+            if call.script is worker_calls.read_unconfirmed("default", 0, 1).script:
                 offsets.append(int(call.arguments[0]))
                 if len(offsets) == 2:  # one leaves the first page, and another comes at the end
                     bench.queue.fail(jobs[:1])
@@ -661,14 +665,14 @@ async def test_where_a_job_is_passed_over_between_two_pages_no_run_is_told_by_it
         await look(bench, only=[jobs[3]])
 
         assert len(offsets) >= 2
-        assert record(bench, jobs[3], "search_note") == SearchNote.CANDIDATES
+        assert record(bench, jobs[3], "search_message") == SearchMessage.CANDIDATES
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5, 100])
 async def test_all_unconfirmed_jobs_are_read_whatever_their_pages(
     work: Work, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr("worker.runs.search.DOUBTS_PAGE", size)
+    monkeypatch.setattr("worker.runs.search.UNCONFIRMED_PAGE", size)
     async with work(**SOON) as bench:
         jobs = await lose_many(bench, task_v2(), LOST, 5)
         await control(bench, task_v2())

@@ -27,7 +27,7 @@ def listed(run_id: str, **fields: Any) -> dict[str, Any]:
     return {**run, "created_at": created, **fields}
 
 
-UNMARKED = TaskRunRequest(prompt="p", url=ENDLESS)
+NO_MARKER = TaskRunRequest(prompt="p", url=ENDLESS)
 MARKED = TaskRunRequest(prompt="p", url=ENDLESS, engine="skyvern-1.0")
 FLOW = WorkflowRunRequest(
     workflow_id="wpid_1", webhook_url="https://app.test/", parameters={"sim_end": "never"}
@@ -66,7 +66,7 @@ async def test_a_run_older_than_the_attempt_is_not_taken_for_it_though_another_j
         clock.behind = 0.0
         old = await lose(bench, TaskRunRequest(prompt="other", url=ENDLESS), LOST)
         bench.client.zadd(f"{KEYS.prefix}unconfirmed", {old: bench.now_us() - 700e6})
-        job_id = await lose(bench, UNMARKED, LOST)
+        job_id = await lose(bench, NO_MARKER, LOST)
 
         await look(bench)
 
@@ -90,9 +90,9 @@ async def test_what_a_server_lists_that_ignores_the_search_is_not_taken_for_the_
 
 async def test_a_run_that_another_job_owns_is_not_taken(work: Work) -> None:
     async with work() as bench:
-        owner = bench.queue.enqueue(UNMARKED).job_id
+        owner = bench.queue.enqueue(NO_MARKER).job_id
         await bench.one_pass("submit")
-        job_id = await lose(bench, UNMARKED, LOST)
+        job_id = await lose(bench, NO_MARKER, LOST)
 
         await look(bench)
 

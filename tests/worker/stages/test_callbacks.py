@@ -36,7 +36,7 @@ def callback(bench: Bench, batch: str) -> BatchCallback:
 def stands(bench: Bench, batch: str) -> tuple[int, int, int]:
     """Read how many are pending, delivered and given up."""
     found = callback(bench, batch)
-    return found.pending, found.delivered, found.gave_up
+    return found.pending, found.delivered, found.abandoned
 
 
 def members(bench: Bench) -> list[tuple[str, float]]:
@@ -77,7 +77,7 @@ async def test_the_end_of_a_batch_reaches_its_url_with_how_it_stands(deliver: Wo
 
 
 @pytest.mark.parametrize("status", [302, 404, 429, 500, 503])
-async def test_a_receiver_that_fails_is_tried_again_by_the_schedule_and_then_given_up(
+async def test_a_receiver_that_fails_is_tried_again_by_the_schedule_and_then_abandoned(
     deliver: Work, status: int, logged: list[Any]
 ) -> None:
     async with receiving(status) as user, deliver() as bench:
@@ -94,7 +94,7 @@ async def test_a_receiver_that_fails_is_tried_again_by_the_schedule_and_then_giv
         first, second = user.headers
         assert first["webhook-id"] == second["webhook-id"]
         told = [event for event in logged if event["event"] == "callback_not_delivered"]
-        assert [event["verdict"] for event in told] == ["again", "gave_up"]
+        assert [event["verdict"] for event in told] == ["again", "abandoned"]
         assert {event["batch"] for event in told} == {batch}
         assert "secret-of-the-user" not in str(logged)
 

@@ -81,7 +81,7 @@ async def test_a_cancel_that_failed_is_tried_again_until_the_end_is_seen(
         assert bench.job(job_id).state is JobState.CANCELED
 
 
-async def test_a_cancel_tried_for_ten_minutes_fails_the_job_and_shows_its_run_as_a_stray(
+async def test_a_cancel_tried_for_ten_minutes_fails_the_job_and_shows_its_run_as_an_orphan(
     work: Work, logged: list[Any]
 ) -> None:
     async with work() as bench:
@@ -101,9 +101,9 @@ async def test_a_cancel_tried_for_ten_minutes_fails_the_job_and_shows_its_run_as
         job = bench.job(job_id)
         assert job.state is JobState.FAILED
         assert job.reason == "asked (the cancel was never confirmed)"
-        assert bench.client.hget(f"{KEYS.prefix}strays", job.run_id or "")
-        assert (bench.stats().strays, bench.stats().live) == (1, 0)
-        assert "cancel_given_up" in [event["event"] for event in logged]
+        assert bench.client.hget(f"{KEYS.prefix}orphans", job.run_id or "")
+        assert (bench.stats().orphans, bench.stats().live) == (1, 0)
+        assert "cancel_abandoned" in [event["event"] for event in logged]
 
 
 async def test_time_in_which_no_worker_tried_counts_for_nothing_and_the_cancel_is_sent(
@@ -123,7 +123,7 @@ async def test_time_in_which_no_worker_tried_counts_for_nothing_and_the_cancel_i
 
         assert bench.job(job_id).state is JobState.CANCELED
         assert await bench.calls("cancel_run") == 2
-        assert bench.stats().strays == 0
+        assert bench.stats().orphans == 0
 
 
 async def test_the_ten_minutes_begin_with_the_first_try_not_with_the_wish(
@@ -148,7 +148,7 @@ async def test_the_ten_minutes_begin_with_the_first_try_not_with_the_wish(
         await bench.one_pass("poll")
 
         assert bench.job(job_id).state is JobState.CANCELED
-        assert bench.stats().strays == 0
+        assert bench.stats().orphans == 0
 
 
 async def test_a_cancel_cut_off_by_a_stop_is_tried_again(work: Work) -> None:

@@ -71,7 +71,7 @@ async def test_a_bulk_call_that_failed_is_made_again_after_its_lease(
         assert await bench.calls("cancel_run") == 0
 
 
-async def stray(bench: Bench, run_id: str = "") -> str:
+async def orphan(bench: Bench, run_id: str = "") -> str:
     """Have a run that no job owns, of the server's or only by name; returns its id."""
     run_id = run_id or await bench.api.run_task(url=ENDLESS)
     found = RunAccepted(ids.new_id("default"), 1, run_id, "running", 0)
@@ -80,23 +80,23 @@ async def stray(bench: Bench, run_id: str = "") -> str:
 
 
 @pytest.mark.parametrize("n", [1, 6], ids=["one by one", "in bulk"])
-async def test_a_stray_is_canceled_once_a_person_asks_for_it_and_then_forgotten(
+async def test_an_orphan_is_canceled_once_a_person_asks_for_it_and_then_forgotten(
     work: Work, n: int
 ) -> None:
     async with work() as bench:
         queue = bench.queue
         for _ in range(n):
-            await stray(bench)
-        kept = await stray(bench)
+            await orphan(bench)
+        kept = await orphan(bench)
         await bench.one_pass("cancel")
         assert {run["status"] for run in await bench.runs()} & {"canceled"} == set()
 
-        asked = [one for one in queue.strays() if one.run_id != kept]
-        assert queue.cancel_strays(asked) == n
+        asked = [one for one in queue.orphans() if one.run_id != kept]
+        assert queue.cancel_orphans(asked) == n
         await bench.one_pass("cancel")
-        await eventually(lambda: bench.stats().strays == 1)
+        await eventually(lambda: bench.stats().orphans == 1)
 
-        assert [one.run_id for one in queue.strays()] == [kept]
+        assert [one.run_id for one in queue.orphans()] == [kept]
         statuses = {run["run_id"]: run["status"] for run in await bench.runs()}
         assert statuses.pop(kept) != "canceled"
         assert set(statuses.values()) == {"canceled"}
@@ -104,66 +104,68 @@ async def test_a_stray_is_canceled_once_a_person_asks_for_it_and_then_forgotten(
 
 
 @pytest.mark.parametrize("n", [1, 5], ids=["one by one", "in bulk"])
-async def test_a_stray_that_the_server_does_not_know_is_forgotten(work: Work, n: int) -> None:
+async def test_an_orphan_that_the_server_does_not_know_is_forgotten(work: Work, n: int) -> None:
     async with work() as bench:
         queue = bench.queue
         for number in range(n):
-            await stray(bench, f"tsk_{number}")
+            await orphan(bench, f"tsk_{number}")
 
-        assert queue.cancel_strays(queue.strays()) == n
+        assert queue.cancel_orphans(queue.orphans()) == n
         await bench.one_pass("cancel")
 
-        await eventually(lambda: bench.stats().strays == 0)
-        assert list(queue.strays()) == []
+        await eventually(lambda: bench.stats().orphans == 0)
+        assert list(queue.orphans()) == []
 
 
-async def test_a_stray_that_ends_by_itself_gives_its_slot_back_and_stays_shown(work: Work) -> None:
+async def test_an_orphan_that_ends_by_itself_gives_its_slot_back_and_stays_shown(
+    work: Work,
+) -> None:
     async with work() as bench:
-        ended = await stray(bench, await bench.api.run_task(url=INSTANT))
-        goes_on = await stray(bench)
-        new = await stray(bench, "tsk_of_another_server")
-        gone = await stray(bench, "tsk_that_nobody_knows")
-        told = bench.client.hget(f"{KEYS.prefix}strays", gone)
+        ended = await orphan(bench, await bench.api.run_task(url=INSTANT))
+        goes_on = await orphan(bench)
+        new = await orphan(bench, "tsk_of_another_server")
+        gone = await orphan(bench, "tsk_that_nobody_knows")
+        told = bench.client.hget(f"{KEYS.prefix}orphans", gone)
         job_id, _, _, rest = str(told.decode() if isinstance(told, bytes) else told).split(" ", 3)
         since = bench.now_us() - 61_000_000
-        bench.client.hset(f"{KEYS.prefix}strays", gone, f"{job_id} 1 {since} {rest}")
+        bench.client.hset(f"{KEYS.prefix}orphans", gone, f"{job_id} 1 {since} {rest}")
 
         await bench.one_pass("poll")
-        await eventually(lambda: bench.stats().strays_live == 2)
+        await eventually(lambda: bench.stats().orphans_live == 2)
 
-        assert bench.score("stray_looks", ended) is None
-        assert (bench.score("stray_looks", goes_on) or 0) > bench.now_us()
-        assert (bench.score("stray_looks", new) or 0) > bench.now_us(), "it may come yet"
-        assert bench.score("stray_looks", gone) is None
-        shown = {one.run_id for one in bench.queue.strays()}
+        assert bench.score("orphan_polls", ended) is None
+        assert (bench.score("orphan_polls", goes_on) or 0) > bench.now_us()
+        assert (bench.score("orphan_polls", new) or 0) > bench.now_us(), "it may come yet"
+        assert bench.score("orphan_polls", gone) is None
+        shown = {one.run_id for one in bench.queue.orphans()}
         assert shown == {ended, goes_on, new, gone}
 
 
-async def test_a_stray_whose_cancel_failed_stays_and_is_tried_again(work: Work) -> None:
+async def test_an_orphan_whose_cancel_failed_stays_and_is_tried_again(work: Work) -> None:
     async with work() as bench:
         queue = bench.queue
-        run_id = await stray(bench)
+        run_id = await orphan(bench)
         await bench.api.fault({"status": 500}, match={"route": "cancel_run"}, times=1)
-        queue.cancel_strays(queue.strays())
+        queue.cancel_orphans(queue.orphans())
         await bench.one_pass("cancel")
-        assert [one.run_id for one in queue.strays()] == [run_id]
+        assert [one.run_id for one in queue.orphans()] == [run_id]
 
-        due(bench, f"stray {run_id}")
+        due(bench, f"orphan {run_id}")
         await bench.one_pass("cancel")
 
-        await eventually(lambda: bench.stats().strays == 0)
+        await eventually(lambda: bench.stats().orphans == 0)
         assert [run["status"] for run in await bench.runs()] == ["canceled"]
 
 
-async def test_a_stray_that_a_bulk_call_did_not_cancel_is_not_forgotten(work: Work) -> None:
+async def test_an_orphan_that_a_bulk_call_did_not_cancel_is_not_forgotten(work: Work) -> None:
     async with work() as bench:
         queue = bench.queue
-        runs = {await stray(bench) for _ in range(5)}
+        runs = {await orphan(bench) for _ in range(5)}
         answer = {"status": 200, "body": {"cancelled": [], "failed": sorted(runs)}}
         await bench.api.fault(answer, match={"route": "cancel_runs"})
         await bench.api.fault({"status": 500}, match={"route": "cancel_run"})
-        queue.cancel_strays(queue.strays())
+        queue.cancel_orphans(queue.orphans())
 
         await bench.one_pass("cancel")
 
-        assert {one.run_id for one in queue.strays()} == runs
+        assert {one.run_id for one in queue.orphans()} == runs

@@ -17,7 +17,7 @@ from worker.stages.consumer import ConsumerEnd
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LINGER", 0.0)
+    monkeypatch.setattr(module, "STAY_IDLE_SECONDS", 0.0)
 
 
 def run(bench: Bench, kind: str = "submit", tick_us: int = 0) -> "asyncio.Task[ConsumerEnd]":
@@ -25,12 +25,10 @@ def run(bench: Bench, kind: str = "submit", tick_us: int = 0) -> "asyncio.Task[C
 
 
 @pytest.mark.parametrize("kind", ["submit", "poll", "cancel"])
-async def test_a_consumer_without_work_ends_idle_and_is_off_the_board(
-    work: Work, kind: str
-) -> None:
+async def test_a_consumer_without_work_ends_idle_and_is_not_active(work: Work, kind: str) -> None:
     async with work() as bench:
         assert await ended(run(bench, kind)) is ConsumerEnd.IDLE
-        assert bench.board(kind) == 0
+        assert bench.active_consumers(kind) == 0
 
 
 async def test_a_consumer_never_has_more_calls_open_than_places(
@@ -52,22 +50,22 @@ async def test_a_consumer_never_has_more_calls_open_than_places(
         assert max(wants) == 3
 
 
-async def test_a_submit_consumer_that_worked_a_moment_ago_stays_on_the_board(
+async def test_a_submit_consumer_that_worked_a_moment_ago_stays_active(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LINGER", 60.0)
+    monkeypatch.setattr(module, "STAY_IDLE_SECONDS", 60.0)
     async with work() as bench:
         await bench.submitted()
         consumer = bench.account.consumers["submit"]
         consumer._worked = time.monotonic()
         task = run(bench)
-        await eventually(lambda: bench.board("submit") == 1)
+        await eventually(lambda: bench.active_consumers("submit") == 1)
         (late,) = bench.enqueue()
         consumer.wake()
         await eventually(lambda: bench.job(late).state is JobState.RUNNING)
-        assert bench.board("submit") == 1
+        assert bench.active_consumers("submit") == 1
 
-        monkeypatch.setattr(module, "LINGER", 0.0)
+        monkeypatch.setattr(module, "STAY_IDLE_SECONDS", 0.0)
         consumer.wake()
         assert await ended(task) is ConsumerEnd.IDLE
 
@@ -82,7 +80,7 @@ async def test_a_message_older_than_5_s_starts_no_consumer_and_is_no_alarm(
 
         stale = run(bench, tick_us=bench.now_us() - 5_100_000)
         assert await ended(stale) is ConsumerEnd.REFUSED
-        assert bench.board("submit") == 0
+        assert bench.active_consumers("submit") == 0
         assert "redis_lost_writes" not in [event["event"] for event in logged]
 
         fresh = run(bench, tick_us=bench.now_us() - 4_000_000)
@@ -106,7 +104,7 @@ async def test_a_second_message_wakes_the_consumer_that_lives_and_is_done(
         assert len(await bench.runs()) == 2
 
 
-async def test_after_its_lifetime_a_consumer_leaves_the_board_for_a_successor(
+async def test_after_its_lifetime_a_consumer_becomes_inactive_for_a_successor(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LIFETIME", 0.05)
@@ -118,7 +116,7 @@ async def test_after_its_lifetime_a_consumer_leaves_the_board_for_a_successor(
 
         assert await ended(run(bench)) is ConsumerEnd.SUCCESSOR
 
-        assert bench.board("submit") == 0
+        assert bench.active_consumers("submit") == 0
         assert consumer.busy == 2  # its calls go on, and the successor has no place for the third
         assert abs(consumer.server_us - bench.now_us()) < 5_000_000
         monkeypatch.setattr(module, "LIFETIME", 20.0)
@@ -172,7 +170,7 @@ async def test_a_wake_up_during_the_last_empty_claim_makes_the_consumer_look_aga
         assert await ended(run(bench)) is ConsumerEnd.IDLE
 
         await eventually(lambda: bench.job(late[0]).state is JobState.RUNNING)
-        assert bench.board("submit") == 0
+        assert bench.active_consumers("submit") == 0
 
 
 async def test_a_bug_with_one_job_frees_its_place_and_is_logged_without_the_body(
@@ -311,7 +309,7 @@ async def test_what_a_claim_brings_during_a_drain_is_given_back_before_the_goodb
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.READY}
         assert bench.stats().totals["given_back:void"] == 3
         assert await bench.submissions() == 0
-        assert bench.board("submit") == 0
+        assert bench.active_consumers("submit") == 0
 
 
 async def test_a_drain_does_not_wait_for_ever_for_a_script_without_an_answer(

@@ -235,4 +235,4 @@ async def test_what_became_of_webhooks_is_counted_and_timed(
             if m.name == "runqueue_webhooks"
         ]
         states = {sample.labels["state"]: sample.value for sample in gauge.samples}
-        assert states == {"pending": 0, "delivered": 1, "gave_up": 0, "unknown": 0}
+        assert states == {"pending": 0, "delivered": 1, "abandoned": 0, "unknown": 0}

@@ -35,7 +35,7 @@ def come_again(bench: Bench) -> None:
     bench.client.zadd(f"{INBOX}:leases", dict.fromkeys(taken, 1))
 
 
-async def pumped(bench: Bench) -> None:
+async def consumed(bench: Bench) -> None:
     """Run the consumer until there is nothing more to do."""
     run = asyncio.create_task(bench.account.consumers["inbox"].run(0))
     await eventually(lambda: left(bench)[:2] == (0, 0))
@@ -47,7 +47,7 @@ async def test_lines_become_jobs(work: Work) -> None:
     async with work() as bench:
         bench.client.rpush(INBOX, *[line(f"order-{n}") for n in range(450)])
 
-        await pumped(bench)
+        await consumed(bench)
 
         assert bench.stats().states[JobState.READY] == 450
         assert bench.job(job_id_of(parse_line(line("order-7")))).custom_id == "order-7"
@@ -59,7 +59,7 @@ async def test_a_line_that_a_strict_budget_refuses_keeps_no_other_back(work: Wor
         body = {"prompt": "Read it.", "max_steps": 5}
         bench.client.rpush(INBOX, *[line(str(n), body=body) for n in range(3)], line("without"))
 
-        await pumped(bench)
+        await consumed(bench)
 
         assert bench.stats().states[JobState.READY] == 3
         assert left(bench) == (0, 0, 1)
@@ -84,7 +84,7 @@ async def test_a_crash_after_the_jobs_were_made_makes_none_twice(
         assert bench.stats().states[JobState.READY] == 2
 
         come_again(bench)
-        await pumped(bench)
+        await consumed(bench)
 
         assert bench.stats().states[JobState.READY] == 2
         assert bench.stats().totals["enqueued"] == 2
@@ -97,7 +97,7 @@ async def test_a_crash_before_the_jobs_were_made_loses_none(work: Work) -> None:
         assert left(bench) == (0, 3, 0)
 
         come_again(bench)
-        await pumped(bench)
+        await consumed(bench)
 
         assert bench.stats().states[JobState.READY] == 2
         assert left(bench) == (0, 0, 1)
@@ -124,7 +124,7 @@ async def test_what_is_wrong_with_a_line_is_kept_with_it_and_counted(
         secret = '{"custom_id": "a", "kind": "task", "body": {"password": "hunter2"}}'
         bench.client.rpush(INBOX, "nonsense", secret, line("order-1"))
 
-        await pumped(bench)
+        await consumed(bench)
 
         kept = [json.loads(entry) for entry in bench.client.lrange(f"{INBOX}:invalid", 0, -1)]
         assert [entry["line"] for entry in kept] == ["nonsense", secret]
@@ -137,7 +137,7 @@ async def test_a_line_of_another_account_is_refused(work: Work) -> None:
     async with work() as bench:
         bench.client.rpush(INBOX, line("a", account="acme"), line("b", account="default"))
 
-        await pumped(bench)
+        await consumed(bench)
 
         (kept,) = bench.client.lrange(f"{INBOX}:invalid", 0, -1)
         said = "this is the inbox of 'default', and not of 'acme'"
@@ -160,6 +160,6 @@ async def test_lines_that_a_full_redis_does_not_take_stay_and_come_when_there_is
         assert "lines_left" in [event["event"] for event in logged]
 
         come_again(bench)
-        await pumped(bench)
+        await consumed(bench)
 
         assert bench.stats().states[JobState.READY] == 1

@@ -127,7 +127,7 @@ async def test_a_run_that_hangs_is_looked_at_when_its_time_is_up_although_lists_
         assert bench.job(hung).state is JobState.FAILED
 
 
-async def stray(bench: Bench, url: str) -> str:
+async def orphan(bench: Bench, url: str) -> str:
     """Make a run that no job owns; its first look is far off."""
     run_id = await bench.api.run_task(url=url)
     gone = RunAccepted("aaaaaaaaaaaaaaaaaaaaaaaaaa", 1, run_id, "created", 3_600_000_000)
@@ -135,22 +135,22 @@ async def stray(bench: Bench, url: str) -> str:
     return run_id
 
 
-async def test_a_stray_that_lists_show_goes_on_and_one_that_is_missing_frees_its_slot(
+async def test_an_orphan_that_lists_show_goes_on_and_one_that_is_missing_frees_its_slot(
     work: Work, clock: FakeClock
 ) -> None:
     async with work(clock=clock) as bench:
         await listed(bench)
-        stays, ends = await stray(bench, ENDLESS), await stray(bench, MINUTE)
-        assert bench.stats().strays_live == 2
+        stays, ends = await orphan(bench, ENDLESS), await orphan(bench, MINUTE)
+        assert bench.stats().orphans_live == 2
         clock.advance(61)
 
         await list_now(bench)
         await bench.one_pass("poll")
 
-        assert bench.stats().strays_live == 1
-        assert bench.score("stray_looks", stays) is not None
-        assert bench.score("stray_looks", ends) is None
-        assert {run.run_id for run in bench.queue.strays()} == {stays, ends}
+        assert bench.stats().orphans_live == 1
+        assert bench.score("orphan_polls", stays) is not None
+        assert bench.score("orphan_polls", ends) is None
+        assert {run.run_id for run in bench.queue.orphans()} == {stays, ends}
         assert await bench.calls("get_run") == 1
 
 

@@ -118,11 +118,11 @@ async def test_a_canceled_run_that_cannot_be_read_ends_its_job_after_a_minute_an
         job = bench.job(job_id)
         assert job.state is state
         assert job.reason == f"{reason} (the run is over, but cannot be read)"
-        assert (bench.stats().live, bench.stats().strays) == (0, 0)
+        assert (bench.stats().live, bench.stats().orphans) == (0, 0)
         assert bench.score("poll", job_id) is bench.score("cancels", job_id) is None
 
 
-async def test_a_canceled_run_is_not_given_up_so_soon_while_the_server_answers_no_read(
+async def test_a_canceled_run_is_not_abandoned_so_soon_while_the_server_answers_no_read(
     work: Work,
 ) -> None:
     async with work() as bench:
@@ -156,7 +156,7 @@ async def test_many_canceled_runs_that_cannot_be_read_end_their_jobs_too(work: W
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.CANCELED}
 
 
-async def test_a_run_that_can_neither_be_read_nor_canceled_is_given_up_and_shown(
+async def test_a_run_that_can_neither_be_read_nor_canceled_is_abandoned_and_shown(
     work: Work,
 ) -> None:
     async with work() as bench:
@@ -171,4 +171,4 @@ async def test_a_run_that_can_neither_be_read_nor_canceled_is_given_up_and_shown
         await canceled_for(bench, job_id, 601)
 
         assert bench.job(job_id).state is JobState.FAILED
-        assert (bench.stats().live, bench.stats().strays) == (0, 1)
+        assert (bench.stats().live, bench.stats().orphans) == (0, 1)

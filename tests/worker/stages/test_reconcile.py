@@ -23,7 +23,7 @@ from tests.worker.working import Work
 pytestmark = pytest.mark.usefixtures("no_waiting")
 __all__ = ["no_waiting"]
 
-UNMARKED = {
+NO_MARKER = {
     "an engine that overwrites the title": task(engine="skyvern-2.0", title="mine", max_steps=4),
     "the default engine": task(engine=None),
     "a workflow without a webhook": WorkflowRunRequest(
@@ -39,7 +39,7 @@ MARKED = {
         parameters={"sim_end": "never"},
     ),
 }
-ALL = {**MARKED, **UNMARKED}
+ALL = {**MARKED, **NO_MARKER}
 
 
 @pytest.mark.parametrize("request_of", ALL.values(), ids=ALL.keys())
@@ -147,10 +147,10 @@ async def test_an_answer_that_is_no_list_is_never_taken_for_an_empty_one(
 ) -> None:
     async with work(**SOON) as bench:
         marked = await lose(bench, task(), MADE)
-        unmarked = await lose(bench, task(engine=None), MADE)
+        no_marker = await lose(bench, task(engine=None), MADE)
         await bench.api.fault(answer, match={"route": "list_runs"})
 
         await look(bench, 4)
 
-        states = {bench.job(job_id).state for job_id in (marked, unmarked)}
+        states = {bench.job(job_id).state for job_id in (marked, no_marker)}
         assert states == {JobState.UNCONFIRMED}

@@ -34,7 +34,7 @@ async def test_a_run_that_ended_badly_is_run_again_after_its_backoff(
         assert bench.job(job_id).state is JobState.SCHEDULED  # not before its time
 
 
-async def test_each_further_run_carries_a_marker_of_its_own(work: Work) -> None:
+async def test_each_extra_run_carries_a_marker_of_its_own(work: Work) -> None:
     async with work() as bench:
         job_id = await ended(bench, "failed", retry=RETRY)
         first = (await bench.runs())[0]["run_id"]

@@ -20,7 +20,7 @@ async def lose(bench: Bench, action: dict[str, Any], **options: Any) -> str:
     return job_id
 
 
-async def test_an_answer_that_comes_after_a_job_was_failed_shows_its_run_as_a_stray(
+async def test_an_answer_that_comes_after_a_job_was_failed_shows_its_run_as_an_orphan(
     work: Work,
 ) -> None:
     async with work() as bench:
@@ -39,7 +39,7 @@ async def test_an_answer_that_comes_after_a_job_was_failed_shows_its_run_as_a_st
 
         (run,) = await bench.runs()
         assert bench.job(job_id).state is JobState.DEAD
-        assert [(s.run_id, s.why) for s in queue.strays()] == [(run["run_id"], "job was dead")]
+        assert [(s.run_id, s.why) for s in queue.orphans()] == [(run["run_id"], "job was dead")]
 
 
 async def test_an_answer_that_comes_while_its_job_waits_to_be_submitted_again_is_adopted(
@@ -59,4 +59,4 @@ async def test_an_answer_that_comes_while_its_job_waits_to_be_submitted_again_is
 
         (run,) = await bench.runs()
         assert (bench.job(job_id).state, bench.job(job_id).run_id) == ("running", run["run_id"])
-        assert list(bench.queue.strays()) == []
+        assert list(bench.queue.orphans()) == []

@@ -250,7 +250,7 @@ async def test_nothing_is_sent_once_the_leases_time_to_send_is_over(
 
 
 @pytest.mark.parametrize(
-    "limit", [{"max_dispatches_per_second": 100}, {"max_requests_per_second": 100}], ids=str
+    "limit", [{"max_submissions_per_second": 100}, {"max_requests_per_second": 100}], ids=str
 )
 async def test_nothing_is_sent_by_a_permit_older_than_200_ms(
     work: Work, limit: dict[str, Any]
@@ -269,7 +269,7 @@ async def test_nothing_is_sent_by_a_permit_older_than_200_ms(
         assert await bench.submissions() == 1
 
 
-@pytest.mark.parametrize("limit", [{}, {"max_dispatches_per_second": 100}], ids=str)
+@pytest.mark.parametrize("limit", [{}, {"max_submissions_per_second": 100}], ids=str)
 async def test_a_machine_that_was_suspended_sends_nothing_of_before_on_waking(
     work: Work, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any]
 ) -> None:
@@ -294,7 +294,7 @@ async def test_a_machine_that_was_suspended_sends_nothing_of_before_on_waking(
 async def test_what_every_claim_takes_on_the_way_makes_no_permit_old(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with work(max_dispatches_per_second=100) as bench:
+    async with work(max_submissions_per_second=100) as bench:
         (job_id,) = bench.enqueue()
 
         async def far_away(real: Any, call: Any) -> Any:
@@ -334,7 +334,7 @@ async def test_a_permit_is_as_old_as_the_first_of_the_calls_for_its_claim(
         return reply
 
     monkeypatch.setattr("worker.stages.submit.elapsed", lambda: elapsed() + ahead[0])
-    async with work(max_dispatches_per_second=100) as bench:
+    async with work(max_submissions_per_second=100) as bench:
         (job_id,) = bench.enqueue()
         wrap_send(monkeypatch, bench.account, lose_the_first)
         with pytest.raises(redis.exceptions.ConnectionError):

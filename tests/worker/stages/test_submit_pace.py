@@ -16,7 +16,7 @@ def too_many(words: str = "Too Many Requests", **headers: str) -> dict[str, Any]
 
 async def interval(bench: Bench) -> float:
     """Seconds from one submission to when the next may go, with a burst of one."""
-    bench.client.delete(f"{KEYS.prefix}gcra:dispatch")
+    bench.client.delete(f"{KEYS.prefix}gcra:submission")
     bench.enqueue(2)
     first = await bench.one_pass("submit", want=1)
     assert len(first.items) == 1
@@ -53,7 +53,7 @@ async def test_a_429_gives_the_job_back_and_holds_nothing(work: Work) -> None:
 async def test_a_rate_that_the_server_names_sets_the_pace_just_below_it(
     work: Work, words: str, named: float
 ) -> None:
-    limits: dict[str, Any] = {"max_dispatches_per_second": 50, "max_burst_size": 1}
+    limits: dict[str, Any] = {"max_submissions_per_second": 50, "max_burst_size": 1}
     async with work(**limits) as bench:
         await refused(bench, too_many(words))
 

@@ -1,24 +1,24 @@
--- use: counters lanes batches strays
+-- use: counters lanes batches orphans
 -- Budgets: how many steps the runs of an account, a group, a batch or a key may take, in a day, a month or in all.
 -- `budgets` has them by scope: 'account', 'group:<group>', 'batch:<batch>', 'key:<key>', 'key:<first segment>:*' (one for
 -- each such key). '<steps> <day | month | total> <strict: 0 | 1> <expected> <zone> <offset>@<until_us>,…,<offset>': steps a
 -- run while none has ended, and the zone's offsets from UTC in seconds.
 -- What runs took is added when their ends are recorded, to the window in which that is (`spent:<scope>:<window>`). What
 -- live runs will take is expected: what runs of the budget took so far (`budget_runs` = '<runs> <steps>'). Under a
--- strict budget it is their `max_steps` (`max_steps:<scope>`, by job, or 'stray <run>'; 'sum' = all of them).
+-- strict budget it is their `max_steps` (`max_steps:<scope>`, by job, or 'orphan <run>'; 'sum' = all of them).
 -- A job begins if what is spent, what is expected of live runs, and what is expected of it fit. If a strict budget has
--- steps left, but fewer than the job needs, the job is put aside, and others begin: it is `scheduled`, in
--- `aside:<what>`, by the steps it needs, and ready again once so many are left. A job that can never fit, or that has no
--- `max_steps`, waits there, too, until the budget is changed. `asides` = what has such jobs, by when it is checked again.
--- If nothing is left, or a budget that is not strict has no room, the job stays at the head of its lane, and the account,
--- its group or its batch waits (`held_budgets`, by when it is checked again); at the budget of a key it waits as at a
--- limit (key_limits.lua).
+-- steps left, but fewer than the job needs, the job is deferred, and others begin: it is `scheduled`, in
+-- `deferred:<what>`, by the steps it needs, and ready again once so many are left. A job that can never fit, or that
+-- has no `max_steps`, waits there, too, until the budget is changed. `deferred_for` = what has such jobs, by when it is
+-- checked again. If nothing is left, or a budget that is not strict has no room, the job stays at the head of its lane,
+-- and the account, its group or its batch waits (`held_budgets`, by when it is checked again); at the budget of a key
+-- it waits as at a limit (key_limits.lua).
 local budgets = {}
 
 local MEAN_OF_RUNS = 1000 -- runs of which the mean is taken, roughly
 local CHECK_EVERY_US, MOST_CHECKS = 5000000, 16
-local ASIDE_US = DAY -- after that a job that was put aside is ready in any case (promote_due.lua)
-local CHECK_TAKES_US, MOST_ASIDES, MOST_BACK = 50000, 32, 50 -- in one script: what is checked, and jobs that come back
+local DEFERRED_US = DAY -- after that a job that was deferred is ready in any case (promote_due.lua)
+local CHECK_TAKES_US, MOST_DEFERRED, MOST_BACK = 50000, 32, 50 -- in one script: what is checked, and jobs that come back
 local KEPT_US = 35 * DAY -- of a window that is over
 
 function budgets.are_any(q)
@@ -90,10 +90,10 @@ function budgets.records_of(q, scopes)
 end
 
 -- How many orphan runs take what a group's or a batch's budget is for.
-local function strays_of(q, what)
+local function orphans_of(q, what)
   if not q.orphans_by_budget then
     q.orphans_by_budget = {}
-    for _, takes in ipairs(strays.are_any(q) and redis.call('HVALS', q.prefix .. 'stray_takes') or {}) do
+    for _, takes in ipairs(orphans.are_any(q) and redis.call('HVALS', q.prefix .. 'orphan_takes') or {}) do
       local group, batch = string.match(takes, '^(%S+) (%S+)')
       if group then
         counters.bump(q.orphans_by_budget, 'group:' .. group, 1)
@@ -107,13 +107,13 @@ end
 -- How many runs are live of what a budget is for.
 local function live_of(q, what)
   local kind, name = string.match(what, '^(%a+):?(.*)$')
-  if kind == 'account' then return strays.slots_taken(q) + (q.totals.live or 0) end
+  if kind == 'account' then return orphans.slots_taken(q) + (q.totals.live or 0) end
   if kind == 'group' then
     local live = tonumber(redis.call('HGET', lanes.group_key(q, name), 'live') or 0)
-    return live + (q.group_live[name] or 0) + strays_of(q, what)
+    return live + (q.group_live[name] or 0) + orphans_of(q, what)
   end
   if kind == 'batch' then
-    local n = strays_of(q, what)
+    local n = orphans_of(q, what)
     local f = redis.call('HMGET', batches.key(q, name), 'count:submitting', 'count:unconfirmed', 'count:running')
     for i, state in ipairs({ 'submitting', 'unconfirmed', 'running' }) do
       n = n + tonumber(f[i] or 0) + ((q.batch_totals[name] or {})['count:' .. state] or 0)
@@ -139,7 +139,7 @@ local function state_of(q, record, what)
   local state = q.budget_states[name]
   if state then return state end
   local f = redis.call('HMGET', record.spent, what, what .. '?')
-  state = { record = record, what = what, spent = tonumber(f[1] or 0), guessed = tonumber(f[2] or 0),
+  state = { record = record, what = what, spent = tonumber(f[1] or 0), estimated = tonumber(f[2] or 0),
     live = live_of(q, what), committed = 0 }
   local each, known = mean_of(record) or record.expected, 0
   if record.is_strict then
@@ -185,22 +185,22 @@ local function need_of(record, max_steps)
 end
 
 -- What keeps a job from beginning, a budget and what it is for: 'held', ... = there is nothing left for it or others;
--- 'aside', ... = a strict budget has fewer steps left than it needs. nil = nothing does, or a key (key_limits.lua).
+-- 'deferred', ... = a strict budget has fewer steps left than it needs. nil = nothing does, or a key (key_limits.lua).
 function budgets.lacks(q, job)
   if not budgets.are_any(q) then return nil end
-  local aside, its_what
+  local deferred, its_what
   for _, budget in ipairs(budgets_of(q, job)) do
     local record, what = budget[1], budget[2]
     local left = state_of(q, record, what).left
     if need_of(record, budgets.max_steps_of(q, job)) > left then
       if record.is_strict and left >= 1 then
-        if not aside then aside, its_what = record, what end
+        if not deferred then deferred, its_what = record, what end
       elseif string.sub(what, 1, 4) ~= 'key:' then
         return 'held', record, what
       end
     end
   end
-  if aside then return 'aside', aside, its_what end
+  if deferred then return 'deferred', deferred, its_what end
 end
 
 -- The account, a group or a batch waits for its budget.
@@ -234,7 +234,7 @@ function budgets.room_at(q, key, max_steps)
       local need, left = need_of(record, max_steps), state_of(q, record, what).left
       if record.is_strict and left < 1 then
         room = 0
-      elseif not record.is_strict or need <= left then -- else the claim puts it aside
+      elseif not record.is_strict or need <= left then -- else the claim defers it
         room = math.min(room, math.floor(left / math.max(need, 1e-9)))
       end
     end
@@ -296,29 +296,29 @@ local function commit(q, job, member, is_live)
   end
 end
 
-local function any_asides(q)
-  if q.any_aside == nil then q.any_aside = redis.call('EXISTS', q.prefix .. 'asides') == 1 end
-  return q.any_aside
+local function any_deferred(q)
+  if q.any_deferred == nil then q.any_deferred = redis.call('EXISTS', q.prefix .. 'deferred_for') == 1 end
+  return q.any_deferred
 end
 
--- When what has jobs put aside is checked again: the more there are, the later. `ends` = of its window.
-local function check_aside(q, what, ends)
-  local look = q.now + math.max(CHECK_EVERY_US, redis.call('ZCARD', q.prefix .. 'asides') * CHECK_TAKES_US)
-  redis.call('ZADD', q.prefix .. 'asides', int(math.min(look, ends or math.huge)), what)
-  q.any_aside = true
+-- When what has deferred jobs is checked again: the more there are, the later. `ends` = of its window.
+local function check_deferred(q, what, ends)
+  local look = q.now + math.max(CHECK_EVERY_US, redis.call('ZCARD', q.prefix .. 'deferred_for') * CHECK_TAKES_US)
+  redis.call('ZADD', q.prefix .. 'deferred_for', int(math.min(look, ends or math.huge)), what)
+  q.any_deferred = true
 end
 
--- Puts a ready job aside that needs more than is left; `count_state` takes it out of the index with its state. Its field
--- `aside` = '<what> <when the window ends; 0 = never>'.
-function budgets.put_aside(q, job, record, what)
+-- Defers a ready job that needs more than is left; `count_state` takes it out of the index with its state. Its field
+-- `deferred` = '<what> <when the window ends; 0 = never>'.
+function budgets.defer(q, job, record, what)
   local max_steps, key = budgets.max_steps_of(q, job), job_key(q, job.id)
-  local ready_at = int(q.now + ASIDE_US)
+  local ready_at = int(q.now + DEFERRED_US)
   counters.count_state(q, job, 'scheduled')
   redis.call('HSETNX', key, 'put_off', '0') -- this time is not its user's
-  redis.call('HSET', key, 'state', 'scheduled', 'run_at', ready_at, 'aside', what .. ' ' .. int(record.ends or 0))
+  redis.call('HSET', key, 'state', 'scheduled', 'run_at', ready_at, 'deferred', what .. ' ' .. int(record.ends or 0))
   redis.call('ZADD', q.prefix .. 'due', ready_at, job.id)
-  redis.call('ZADD', q.prefix .. 'aside:' .. what, max_steps and int(max_steps) or '+inf', job.id)
-  if not redis.call('ZSCORE', q.prefix .. 'asides', what) then check_aside(q, what, record.ends) end
+  redis.call('ZADD', q.prefix .. 'deferred:' .. what, max_steps and int(max_steps) or '+inf', job.id)
+  if not redis.call('ZSCORE', q.prefix .. 'deferred_for', what) then check_deferred(q, what, record.ends) end
 end
 
 -- The strict budgets of something: its own, and that of all keys with its first segment.
@@ -347,11 +347,11 @@ end
 -- Takes out of their index the jobs that enough steps are left for, the largest first. Calls back with each, the largest
 -- last, so that it comes to the head of its lane, and with whether it is that.
 function budgets.take_back(q, visit)
-  if not any_asides(q) then return end
+  if not any_deferred(q) then return end
   local back = 0
-  local due = redis.call('ZRANGEBYSCORE', q.prefix .. 'asides', '-inf', int(q.now), 'LIMIT', 0, MOST_ASIDES)
+  local due = redis.call('ZRANGEBYSCORE', q.prefix .. 'deferred_for', '-inf', int(q.now), 'LIMIT', 0, MOST_DEFERRED)
   for _, what in ipairs(due) do
-    local index, ids = q.prefix .. 'aside:' .. what, {}
+    local index, ids = q.prefix .. 'deferred:' .. what, {}
     local left, ends = left_of(q, what)
     while back + #ids < MOST_BACK do
       local most = left == math.huge and '+inf' or string.format('%.3f', left)
@@ -364,9 +364,9 @@ function budgets.take_back(q, visit)
     for i = #ids, 1, -1 do visit(ids[i], i == 1) end
     back = back + #ids
     if redis.call('EXISTS', index) == 0 then
-      redis.call('ZREM', q.prefix .. 'asides', what)
+      redis.call('ZREM', q.prefix .. 'deferred_for', what)
     elseif back < MOST_BACK then
-      check_aside(q, what, ends)
+      check_deferred(q, what, ends)
     end
   end
 end
@@ -391,12 +391,12 @@ function budgets.check_due(q)
   if #due > 0 then lanes.wake(q) end
 end
 
--- When one of these is due, or what has jobs put aside; 0 = none waits.
+-- When one of these is due, or what has deferred jobs; 0 = none waits.
 function budgets.next_check(q)
   local held = any_held(q) and redis.call('ZRANGE', q.prefix .. 'held_budgets', 0, 0, 'WITHSCORES')[2]
-  local aside = any_asides(q) and redis.call('ZRANGE', q.prefix .. 'asides', 0, 0, 'WITHSCORES')[2]
-  if held and aside then return math.min(tonumber(held), tonumber(aside)) end
-  return tonumber(held or aside or 0)
+  local deferred = any_deferred(q) and redis.call('ZRANGE', q.prefix .. 'deferred_for', 0, 0, 'WITHSCORES')[2]
+  if held and deferred then return math.min(tonumber(held), tonumber(deferred)) end
+  return tonumber(held or deferred or 0)
 end
 
 -- Writes what the script noted.
@@ -420,14 +420,14 @@ local function as_full(q, record, what, need)
     need = record.is_strict and need and need < math.huge and int(need) or '' }
 end
 
--- The budgets that have no room for a job; of keys only those that `may_look` lets it look at.
-function budgets.without_room(q, job, may_look)
+-- The budgets that have no room for a job; of keys only those that `may_check` lets it look at.
+function budgets.without_room(q, job, may_check)
   local found = {}
   for _, budget in ipairs(budgets.are_any(q) and budgets_of(q, job) or {}) do
     local record, what = budget[1], budget[2]
     local key = string.match(what, '^key:(.*)$')
     local need = need_of(record, budgets.max_steps_of(q, job))
-    if (not key or may_look(key)) and need > state_of(q, record, what).left then
+    if (not key or may_check(key)) and need > state_of(q, record, what).left then
       found[#found + 1] = as_full(q, record, what, need)
     end
   end
@@ -444,13 +444,13 @@ function budgets.without_room_of(q, what)
   return is_full and as_full(q, record, what) or nil
 end
 
--- What some jobs were put aside for: `what` of their budgets.
-function budgets.list_asides(q, most) return redis.call('ZRANGE', q.prefix .. 'asides', 0, most - 1) end
+-- What some jobs were deferred for: `what` of their budgets.
+function budgets.list_deferred(q, most) return redis.call('ZRANGE', q.prefix .. 'deferred_for', 0, most - 1) end
 
--- The strict budget that keeps the job aside that needs the fewest steps: one that it can never fit into, else the one
--- with the fewest steps left; nil = no job was put aside.
-function budgets.with_jobs_aside(q, what)
-  local need = budgets.are_any(q) and redis.call('ZRANGE', q.prefix .. 'aside:' .. what, 0, 0, 'WITHSCORES')[2]
+-- The strict budget that defers the job that needs the fewest steps: one that it can never fit into, else the one
+-- with the fewest steps left; nil = no job was deferred.
+function budgets.with_deferred_jobs(q, what)
+  local need = budgets.are_any(q) and redis.call('ZRANGE', q.prefix .. 'deferred:' .. what, 0, 0, 'WITHSCORES')[2]
   local found, least = nil, math.huge
   for _, record in ipairs(need and strict_ones_of(q, what) or {}) do
     local left = tonumber(need) > record.steps and -math.huge or state_of(q, record, what).left

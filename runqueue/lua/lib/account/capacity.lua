@@ -5,7 +5,7 @@ local capacity = {}
 function capacity.read(q)
   local limit = limits.read(q)
   local f = redis.call('HMGET', q.meta, 'run_mean', 'push_mean')
-  return { string.format('%.6f', limit.dispatch), int(limit.concurrent_runs), f[1] or f[2] or '' }
+  return { string.format('%.6f', limit.submissions), int(limit.concurrent_runs), f[1] or f[2] or '' }
 end
 
 return capacity

@@ -65,7 +65,7 @@ local function save_group(q, group, n)
   local live = redis.call('HINCRBY', key, 'live', n)
   if n > 0 and live == n then redis.call('PERSIST', key) end
   if n >= 0 then return end
-  local f = redis.call('HMGET', key, 'cap', 'paused', 'capped')
+  local f = redis.call('HMGET', key, 'max_concurrent', 'paused', 'capped')
   if live == 0 and not f[1] and not f[2] then redis.call('EXPIRE', key, lanes.GROUP_STAYS) end
   -- A group that left the ring at its cap comes back in the script that frees a slot of it.
   if f[3] and not f[2] then lanes.readmit(q, group) end
@@ -85,7 +85,7 @@ function changes.save(q)
   local ended = taken(q, 'ended_ids')
   if #ended > 0 then step(q, in_parts, 'RPUSH', q.prefix .. 'ended:' .. int(math.floor(q.now / DAY)), ended) end
   step(q, add_to, q.prefix .. 'counters', taken(q, 'totals'))
-  step(q, add_to, q.prefix .. 'charged', taken(q, 'charges'))
+  step(q, add_to, q.prefix .. 'quota_use', taken(q, 'charges'))
   for batch, counts in pairs(taken(q, 'batch_totals')) do step(q, save_batch, q, batch, counts) end
   if rawget(q, 'step_commits') or rawget(q, 'step_spends') then
     step(q, budgets.save, q, taken(q, 'step_commits'), taken(q, 'step_spends'))
@@ -102,7 +102,7 @@ function changes.save(q)
   -- Notifies waiting clients (see listener.py); a user without PUBLISH is no error.
   local jobs = {}
   for _, id in ipairs(ended) do
-    if string.sub(id, 1, 6) ~= 'stray ' then jobs[#jobs + 1] = id end
+    if string.sub(id, 1, 7) ~= 'orphan ' then jobs[#jobs + 1] = id end
   end
   for first = 1, #jobs, 1000 do
     redis.pcall('PUBLISH', q.prefix .. 'ended', table.concat(jobs, ' ', first, math.min(first + 999, #jobs)))

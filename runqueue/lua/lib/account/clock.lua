@@ -37,19 +37,19 @@ local DATES_APART = 10000000
 -- back, its owner would count as dead.
 --
 -- The clock may be set several times until one step is believed. Reports that are not believed show how far it is ahead
--- meanwhile (`clock_doubt`). If a record shows when it was written, it is set back by the least of these amounts that
+-- meanwhile (`clock_ahead`). If a record shows when it was written, it is set back by the least of these amounts that
 -- puts that moment between the time last believed and now; if none does, the moment becomes now. So no delay ends early.
 -- Any other entry is set back by the largest amount that it can be late by. An entry from before the step is set back,
 -- too, which costs a call at most.
--- Fields of meta (microseconds): clock_doubt = '<ahead> <ahead> …'; set_back = '<now> <last believed> <ahead>,<ahead>,…,
--- <index> <cursor>', while entries are to be set back; has_relative: see core.lua.
+-- Fields of meta (microseconds): clock_ahead = '<ahead> <ahead> …'; set_back = '<now> <last believed>
+-- <ahead>,<ahead>,…, <index> <cursor>', while entries are to be set back; has_relative: see core.lua.
 local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'recover_from', 'recover_since', 'list_at', 'list_until',
   'list_off', 'list_reach', 'pace_at', 'run_ended', 'reads_ok', 'reads_failing', 'reads_failed' }
-local OWN_INDEXES = { 'poll', 'cancels', 'stray_looks', 'reconcile', 'unconfirmed', 'parked', 'listed',
-  'relays', 'watches', 'callbacks', 'due', 'deadlines', 'expiring', 'held_keys', 'held_budgets', 'asides' }
+local OWN_INDEXES = { 'poll', 'cancels', 'orphan_polls', 'reconcile', 'unconfirmed', 'unconfirmed_no_slot', 'listed',
+  'relays', 'watches', 'callbacks', 'due', 'deadlines', 'expiring', 'held_keys', 'held_budgets', 'deferred_for' }
 local CHOSEN = { due = true, deadlines = true, expiring = true } -- may be any time ahead
-local IS_SINCE = { unconfirmed = true, parked = true } -- when something happened
-local A_STEP, MOST_DOUBTS = 1000, 8
+local IS_SINCE = { unconfirmed = true, unconfirmed_no_slot = true } -- when something happened
+local A_STEP, MOST_AHEAD = 1000, 8
 
 -- Where the clock was ahead: `now` = the time of the correction, `last` = the time last believed before.
 local function read_steps(now, last, amounts)
@@ -182,28 +182,29 @@ local function begin_setting_back(q, last, amounts)
   in_parts('ZADD', q.prefix .. 'processes', cut)
 end
 
-local function note_doubt(q, ahead)
-  local doubts = redis.call('HGET', q.meta, 'clock_doubt') or ''
+local function record_clock_ahead(q, ahead)
+  local recorded = redis.call('HGET', q.meta, 'clock_ahead') or ''
   local count = 0
-  for seen in string.gmatch(doubts, '%d+') do
+  for seen in string.gmatch(recorded, '%d+') do
     count = count + 1
-    if count == MOST_DOUBTS or math.abs(tonumber(seen) - ahead) < STEP then return end
+    if count == MOST_AHEAD or math.abs(tonumber(seen) - ahead) < STEP then return end
   end
-  redis.call('HSET', q.meta, 'clock_doubt', (doubts ~= '' and doubts .. ' ' or '') .. int(ahead))
+  redis.call('HSET', q.meta, 'clock_ahead', (recorded ~= '' and recorded .. ' ' or '') .. int(ahead))
 end
 
--- Ends the doubt. What was written while the clock was ahead is set back: by what it was corrected by now (nil = not at
--- all), and by what reports showed whose time is still to come. Another time has really passed: the server stood still.
-local function end_doubt(q, last, corrected)
-  local doubts, has_relative = unpack(redis.call('HMGET', q.meta, 'clock_doubt', 'has_relative'))
+-- The clock is believed again. What was written while the clock was ahead is set back: by what it was corrected by now
+-- (nil = not at all), and by what reports showed whose time is still to come. Another time has really passed: the
+-- server stood still.
+local function end_clock_ahead(q, last, corrected)
+  local recorded, has_relative = unpack(redis.call('HMGET', q.meta, 'clock_ahead', 'has_relative'))
   local amounts = { corrected and int(corrected) }
-  for ahead in string.gmatch(doubts or '', '%d+') do
+  for ahead in string.gmatch(recorded or '', '%d+') do
     if last + tonumber(ahead) > q.now + STEP and not (corrected and math.abs(tonumber(ahead) - corrected) < STEP) then
       amounts[#amounts + 1] = ahead
     end
   end
   if has_relative or #amounts > 0 then begin_setting_back(q, last, amounts) end
-  if doubts or has_relative then redis.call('HDEL', q.meta, 'clock_doubt', 'has_relative') end
+  if recorded or has_relative then redis.call('HDEL', q.meta, 'clock_ahead', 'has_relative') end
 end
 
 local function shift_clock(q, shift)
@@ -241,7 +242,7 @@ local function is_ahead(q, process, own, passed, ahead, sure)
   if a_lease_holds(q) then
     believe_clock(q)
   else
-    note_doubt(q, ahead)
+    record_clock_ahead(q, ahead)
   end
   return false
 end
@@ -319,7 +320,7 @@ function clock.set_clock(q, process, passed)
     note_gap(q, last)
   end
   believe_clock(q)
-  end_doubt(q, last, corrected)
+  end_clock_ahead(q, last, corrected)
   if is_new then remember_clock(q, process, int(q.now), int(passed), sure) end
 end
 

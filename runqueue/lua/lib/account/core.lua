@@ -71,11 +71,11 @@ local AT_FIRST = {
   webhooks_reported = 0, webhooks_missed = 0, webhook_durations = {}, run_durations = {}, -- trust.lua
   -- Lanes and batches.
   canceled_batches = {}, running_lanes = {}, sealed_batches = {}, groups_in_line = {},
-  options_by_text = {}, -- of jobs that are handed in (intake.lua)
+  options_by_text = {}, -- of jobs that are submitted (intake.lua)
   -- Keys: `key_moves` says by key which members have it now, or have it no more (jobs, and orphan runs as
-  -- 'stray <run>'); `key_states` has what is known of keys with limits. `key_turn` is the lane of keys that a claim takes
-  -- from now, `key_turn.at` its place in line; `any_key_held` says whether jobs wait for keys, nil = not read yet.
-  -- `limits_by_key` = by key or pattern, if there are few; false = they are read key by key.
+  -- 'orphan <run>'); `key_states` has what is known of keys with limits. `key_turn` is the lane of keys that a claim
+  -- takes from now, `key_turn.at` its place in line; `any_key_held` says whether jobs wait for keys, nil = not read
+  -- yet. `limits_by_key` = by key or pattern, if there are few; false = they are read key by key.
   key_moves = {}, freed_keys = {}, key_states = {}, parsed_limits = {},
   -- Budgets: { job, member, is it live }, and { job, steps } of runs that ended.
   step_commits = {}, step_spends = {}, budget_records = {}, budget_states = {}, budgets_by_job = {},

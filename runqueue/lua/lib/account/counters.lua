@@ -42,7 +42,7 @@ end
 function counters.are_limits(q)
   if q.are_limits == nil then
     q.are_limits = redis.call('EXISTS', q.prefix .. 'key_limits', q.prefix .. 'held_keys', q.prefix .. 'budgets',
-      q.prefix .. 'held_budgets', q.prefix .. 'asides', q.prefix .. 'commits') > 0
+      q.prefix .. 'held_budgets', q.prefix .. 'deferred_for', q.prefix .. 'commits') > 0
   end
   return q.are_limits
 end
@@ -50,7 +50,7 @@ end
 function counters.are_budgets(q)
   if q.are_budgets == nil then
     q.are_budgets = counters.are_limits(q)
-      and redis.call('EXISTS', q.prefix .. 'budgets', q.prefix .. 'held_budgets', q.prefix .. 'asides',
+      and redis.call('EXISTS', q.prefix .. 'budgets', q.prefix .. 'held_budgets', q.prefix .. 'deferred_for',
         q.prefix .. 'commits') > 0
   end
   return q.are_budgets
@@ -104,28 +104,28 @@ end
 -- more. If it ended without ever having been submitted its request is dropped, all but its envelope: canceled jobs
 -- cannot fill Redis. The record stays for its week, and with it the idempotency key.
 function counters.discharge(q, job, state)
-  local who = job.charged
+  local who = job.quota_owner
   if not who then return end
   counters.charge(q, who, -1, -redis.call('STRLEN', q.prefix .. 'body:' .. job.id))
-  redis.call('HDEL', job_key(q, job.id), 'charged')
-  job.charged = nil
+  redis.call('HDEL', job_key(q, job.id), 'quota_owner')
+  job.quota_owner = nil
   if ENDED[state] and tonumber(job.attempt or 0) == 0 then job_record.drop_request(q, job.id) end
 end
 
--- A job that was put aside for a budget waits for it no more (budgets.lua).
-function counters.leave_aside(q, job)
-  local aside = counters.are_budgets(q) and redis.call('HGET', job_key(q, job.id), 'aside')
-  if not aside then return end
-  redis.call('ZREM', q.prefix .. 'aside:' .. string.match(aside, '^%S+'), job.id)
-  redis.call('HDEL', job_key(q, job.id), 'aside', 'run_at')
-  job.was_aside = true
+-- A job that was deferred for a budget waits for it no more (budgets.lua).
+function counters.leave_deferred(q, job)
+  local deferred = counters.are_budgets(q) and redis.call('HGET', job_key(q, job.id), 'deferred')
+  if not deferred then return end
+  redis.call('ZREM', q.prefix .. 'deferred:' .. string.match(deferred, '^%S+'), job.id)
+  redis.call('HDEL', job_key(q, job.id), 'deferred', 'run_at')
+  job.was_deferred = true
 end
 
 -- Counts a job's change of state; the record itself is written by the caller, in one HSET.
 function counters.count_state(q, job, state)
   local before = job.state
-  if before == 'scheduled' then counters.leave_aside(q, job) end
-  if job.charged and not counters.WAITS[state] then counters.discharge(q, job, state) end
+  if before == 'scheduled' then counters.leave_deferred(q, job) end
+  if job.quota_owner and not counters.WAITS[state] then counters.discharge(q, job, state) end
   counters.bump(q.totals, before .. ':' .. job.priority, -1)
   counters.bump(q.totals, state .. ':' .. job.priority, 1)
   if before == 'ready' or state == 'ready' then

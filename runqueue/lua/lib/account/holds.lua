@@ -36,8 +36,8 @@ end
 
 -- Without a cap on runs nothing waits for a freed slot.
 function holds.slots_are_scarce(q)
-  local cap = redis.call('HMGET', q.prefix .. 'limits', 'live:concurrent_runs', 'env:concurrent_runs')
-  return tonumber(cap[1] or cap[2] or 0) > 0
+  local limit = redis.call('HMGET', q.prefix .. 'limits', 'live:concurrent_runs', 'env:concurrent_runs')
+  return tonumber(limit[1] or limit[2] or 0) > 0
 end
 
 return holds

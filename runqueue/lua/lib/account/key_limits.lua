@@ -7,9 +7,9 @@
 -- ages of first jobs. Once there is room, the first lane is offered the key (`key_offers:<key>`): it is listed, and a
 -- claim takes as many of its jobs as all its keys have room for. Then it waits again, or is empty.
 -- A lane with several limited keys may find another key without room at each offer. While it waits elsewhere, it is in
--- `key_rivals:<key>` of the others, and the jobs that begin there although they came later are counted for the first of
--- these. From five times the key's limit on, one place is kept for it, as long as it waits for others to end and not for a
--- rate, a pause or a budget. Places are kept by age, so no two lanes keep each other waiting.
+-- `key_elsewhere:<key>` of the others, and the jobs that begin there although they came later are counted for the first
+-- of these. From five times the key's limit on, one place is kept for it, as long as it waits for others to end and not
+-- for a rate, a pause or a budget. Places are kept by age, so no two lanes keep each other waiting.
 -- A rate is spent by a claim, and given back if the claim surely made no run: its job has `rates` = '<attempt> <key> <when
 -- the next job might begin before> <and after the claim> …'.
 -- A browser session that Skyvern says is occupied has no room until `key_pause:<key>` (<until_us> <pauses so far>).
@@ -59,8 +59,8 @@ end
 local function read_limit(text)
   local most, interval = string.match(text, '^(%S+) (%S+)$')
   local n, us = tonumber(most), tonumber(interval)
-  local is_sound = (most == '-' or (n and n >= 1)) and (interval == '-' or (us and us >= 1))
-  return is_sound and { n, us } or { 1 }
+  local is_valid = (most == '-' or (n and n >= 1)) and (interval == '-' or (us and us >= 1))
+  return is_valid and { n, us } or { 1 }
 end
 
 -- How many may have a key at a time, and the time between two that begin; nil = no limit.
@@ -101,10 +101,10 @@ local function burst_of(state) return math.max(1, math.floor(2000000 / state.int
 -- When the rate of a key lets the next job begin.
 local function next_begin(state) return state.next_at - (burst_of(state) - 1) * state.interval end
 
--- How many later jobs may pass the first rival at a key before a place is kept for it.
-local function patience_at(most) return PASSED_BEFORE_KEPT * (most == math.huge and 1 or most) end
+-- How many later jobs may pass the first lane that waits elsewhere before a place is kept for it.
+local function passes_before_a_place(most) return PASSED_BEFORE_KEPT * (most == math.huge and 1 or most) end
 
--- The rival at a key, and how many passed it; nil = none did.
+-- The lane that waits elsewhere too, and how many passed it; nil = none did.
 local function passed_at(q, key)
   local name, n = string.match(call(q, 'GET', q.prefix .. 'key_passed:' .. key) or '', '^(%S+) (%d+)$')
   return name, tonumber(n or 0)
@@ -115,7 +115,7 @@ local function is_crowded(q, key)
   local most = limit_of(q, key)
   if not most then return false end
   local _, passed = passed_at(q, key)
-  return counters.live_with(q, key) + (passed >= patience_at(most) and 1 or 0) >= most
+  return counters.live_with(q, key) + (passed >= passes_before_a_place(most) and 1 or 0) >= most
     or call(q, 'EXISTS', q.prefix .. 'key_offers:' .. key) == 1
 end
 
@@ -152,18 +152,18 @@ local function state_of(q, key)
     state.next_at = next_at > last and last - interval or math.max(q.now, next_at)
   end
   local lines = any_held(q)
-    and { q.prefix .. 'key_waits:' .. key, q.prefix .. 'key_offers:' .. key, q.prefix .. 'key_rivals:' .. key }
+    and { q.prefix .. 'key_waits:' .. key, q.prefix .. 'key_offers:' .. key, q.prefix .. 'key_elsewhere:' .. key }
   if lines and call(q, 'EXISTS', unpack(lines)) > 0 then
     local _, waits = first_of(q, lines[1])
     local _, offered = first_of(q, lines[2])
     state.first = math.min(waits, offered)
-    local rival, rival_at = first_of(q, lines[3])
+    local elsewhere, elsewhere_at = first_of(q, lines[3])
     local name, passed = passed_at(q, key)
-    if name ~= rival then passed = 0 end
-    if rival and passed >= patience_at(state.most) and not waits_for_a_place(q, rival) then
-      call(q, 'ZREM', q.prefix .. 'key_rivals:' .. key, rival)
-    elseif rival then
-      state.rival, state.rival_at, state.passed = rival, rival_at, passed
+    if name ~= elsewhere then passed = 0 end
+    if elsewhere and passed >= passes_before_a_place(state.most) and not waits_for_a_place(q, elsewhere) then
+      call(q, 'ZREM', q.prefix .. 'key_elsewhere:' .. key, elsewhere)
+    elseif elsewhere then
+      state.elsewhere, state.elsewhere_at, state.passed = elsewhere, elsewhere_at, passed
     end
   end
   q.key_states[key] = state
@@ -178,7 +178,8 @@ local function room_of(q, key, state, name, at, max_steps)
   if state.interval then
     room = math.min(room, math.floor((q.now + burst_of(state) * state.interval - state.next_at) / state.interval))
   end
-  if state.rival and state.rival ~= name and state.rival_at < at and state.passed >= patience_at(state.most) then
+  if state.elsewhere and state.elsewhere ~= name and state.elsewhere_at < at
+    and state.passed >= passes_before_a_place(state.most) then
     room = room - 1
   end
   return room
@@ -204,7 +205,7 @@ local function comes_at(job)
 end
 
 local function wait_at(q, lane, at, key)
-  local is_rival = is_crowded(q, key)
+  local is_elsewhere = is_crowded(q, key)
   for other in keys_of(lane.lane) do
     if other == key then
       call(q, 'ZADD', q.prefix .. 'key_waits:' .. other, int(at), lane.name)
@@ -216,8 +217,8 @@ local function wait_at(q, lane, at, key)
       else
         call(q, 'ZADD', q.prefix .. 'held_keys', 'NX', int(q.now + LOOK_AGAIN), other)
       end
-    elseif is_rival and state_of(q, other) then
-      call(q, 'ZADD', q.prefix .. 'key_rivals:' .. other, int(at), lane.name)
+    elseif is_elsewhere and state_of(q, other) then
+      call(q, 'ZADD', q.prefix .. 'key_elsewhere:' .. other, int(at), lane.name)
     end
     q.key_states[other] = nil
   end
@@ -235,14 +236,14 @@ local function is_offered(q, lane, at)
   q.any_key_held = true
 end
 
--- A lane is in no line of its keys any more. Most have few of these lines; with one key, it is nobody's rival.
+-- A lane is in no line of its keys any more. Most have few of these lines; with one key, it waits nowhere else.
 local function forget(q, lane)
   local keys = {}
   for key in keys_of(lane.lane) do
     keys[#keys + 1] = key
     q.key_states[key] = nil
   end
-  for _, line in ipairs({ 'key_waits:', 'key_offers:', #keys > 1 and 'key_rivals:' or nil }) do
+  for _, line in ipairs({ 'key_waits:', 'key_offers:', #keys > 1 and 'key_elsewhere:' or nil }) do
     local zsets = {}
     for i, key in ipairs(keys) do zsets[i] = q.prefix .. line .. key end
     if #keys == 1 or call(q, 'EXISTS', unpack(zsets)) > 0 then
@@ -266,7 +267,7 @@ function key_limits.full(q, job)
       local max_steps = state.has_budget and budgets.max_steps_of(q, job) or nil
       local room = room_of(q, key, state, q.key_turn and q.key_turn.name, at, max_steps)
       if room < 1 or (not q.key_turn and state.first and state.first < at) then return key end
-      if state.interval or state.rival then job.counts_at_keys = true end
+      if state.interval or state.elsewhere then job.counts_at_keys = true end
     end
   end
   return nil
@@ -305,9 +306,11 @@ function key_limits.begin(q, job)
       set_next(q, key, state.next_at)
       rates[#rates + 1] = table.concat({ key, int(before), int(state.next_at) }, ' ')
     end
-    if state and state.rival and state.rival_at < at and state.rival ~= (q.key_turn and q.key_turn.name) then
+    if state and state.elsewhere and state.elsewhere_at < at and state.elsewhere ~= (q.key_turn
+      and q.key_turn.name) then
       state.passed = state.passed + 1
-      call(q, 'SET', q.prefix .. 'key_passed:' .. key, state.rival .. ' ' .. int(state.passed), 'PX', int(DAY / 1000))
+      call(q, 'SET', q.prefix .. 'key_passed:' .. key, state.elsewhere .. ' ' .. int(state.passed), 'PX',
+        int(DAY / 1000))
     end
   end
   if #rates > 0 then
@@ -316,8 +319,8 @@ function key_limits.begin(q, job)
 end
 
 -- A job's claim surely made no run: the next job may begin when it might have before the claim. Where another began at
--- the key since, nothing is given back: of jobs that began at once (`burst_of`) only the last claim is. That a rival was
--- passed stays counted.
+-- the key since, nothing is given back: of jobs that began at once (`burst_of`) only the last claim is. That a
+-- elsewhere was passed stays counted.
 function key_limits.give_back_rate(q, job)
   if not job.keys then return end
   local attempt, rates = string.match(call(q, 'HGET', job_key(q, job.id), 'rates') or '', '^(%d+) (.*)$')
@@ -344,7 +347,7 @@ function key_limits.wait(q, job, key)
   local at = lanes.place_in_line(q, lane)
   if length == 1 then return wait_at(q, lane, at, key) end
   for other in keys_of(lane.lane) do
-    for _, line in ipairs({ 'key_waits:', 'key_rivals:' }) do
+    for _, line in ipairs({ 'key_waits:', 'key_elsewhere:' }) do
       call(q, 'ZADD', q.prefix .. line .. other, 'XX', int(at), lane.name)
     end
     q.key_states[other] = nil

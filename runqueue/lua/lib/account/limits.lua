@@ -27,8 +27,9 @@ local function read_pace(q)
 end
 
 -- A value set live overrides the one seeded from a worker's environment; 0 = no limit.
-local NAMES = { 'dispatches_per_second', 'burst_size', 'concurrent_runs', 'requests_per_second', 'webhooks_per_second' }
-local FIELDS = { 'live:dispatches_per_second', 'env:dispatches_per_second', 'live:burst_size', 'env:burst_size',
+local NAMES = { 'submissions_per_second', 'burst_size', 'concurrent_runs', 'requests_per_second',
+  'webhooks_per_second' }
+local FIELDS = { 'live:submissions_per_second', 'env:submissions_per_second', 'live:burst_size', 'env:burst_size',
   'live:concurrent_runs', 'env:concurrent_runs', 'live:requests_per_second', 'env:requests_per_second',
   'live:webhooks_per_second', 'env:webhooks_per_second' }
 function limits.read(q)
@@ -36,16 +37,16 @@ function limits.read(q)
   for i = 1, #NAMES do limit[NAMES[i]] = tonumber(f[2 * i - 1] or f[2 * i] or 0) end
   limit.burst = math.max(1, limit.burst_size)
   -- 30 % of the calls are kept for reads, so submissions get 70 % of the request rate at most.
-  limit.dispatch = limit.dispatches_per_second
+  limit.submissions = limit.submissions_per_second
   local share = 0.7 * limit.requests_per_second
-  if share > 0 and (limit.dispatch == 0 or limit.dispatch > share) then limit.dispatch = share end
-  limit.full_dispatch = limit.dispatch
+  if share > 0 and (limit.submissions == 0 or limit.submissions > share) then limit.submissions = share end
+  limit.full_submissions = limit.submissions
   local pace, top = read_pace(q)
-  if pace and (limit.dispatch == 0 or pace < limit.dispatch) then
-    limit.dispatch = math.max(pace, limits.SLOWEST)
+  if pace and (limit.submissions == 0 or pace < limit.submissions) then
+    limit.submissions = math.max(pace, limits.SLOWEST)
   end
   -- Removed once it limits nothing, or is four times the rate that was too fast.
-  if pace and ((limit.full_dispatch > 0 and pace >= limit.full_dispatch) or pace > 4 * top) then
+  if pace and ((limit.full_submissions > 0 and pace >= limit.full_submissions) or pace > 4 * top) then
     limit.pace_is_over = true
   end
   return limit
@@ -98,7 +99,7 @@ function limits.take(q, name, rate, n)
 end
 
 -- Measures submissions second by second: the pace is cut to half of that rate if no limit gives one.
-function limits.count_dispatches(q, n)
+function limits.count_submissions(q, n)
   local f = redis.call('HMGET', q.meta, 'second', 'second_n')
   local second = int(math.floor(q.now / 1000000))
   if f[1] == second and tonumber(f[2]) then

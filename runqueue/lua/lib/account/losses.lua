@@ -31,8 +31,9 @@ function losses.is_accepted(q, batch)
   return q.sealed_batches[batch]
 end
 
--- When the run of a job is searched that a lost claim may have had: WAITS_NOW = it waits, LATER (suspect_lost.lua); nil =
--- no lost claim can have had it. `from` is 0 without a recovery: then all waiting jobs count.
+-- When the run of a job is searched that a lost claim may have had: WAITS_NOW = it waits, LATER
+-- (mark_maybe_claimed.lua); nil = no lost claim can have had it. `from` is 0 without a recovery: then all waiting jobs
+-- count.
 local WAITS_NOW, LATER = 1, 2
 function losses.place_of(q, id, state, has_policy, batch, from, since)
   if state == 'running' then return has_policy and LATER or nil end
@@ -47,20 +48,20 @@ end
 local function may_be_passed_by(q, id, f, lane)
   if q.budgets_exist == nil then
     q.budgets_exist = redis.call('EXISTS', q.prefix .. 'budgets') == 1
-    q.orphan_jobs_exist = redis.call('EXISTS', q.prefix .. 'stray_jobs') == 1
+    q.orphan_jobs_exist = redis.call('EXISTS', q.prefix .. 'orphan_jobs') == 1
   end
   local own = 'lane:' .. (f.priority or '2') .. ':' .. (f.group or 'default') .. ':' .. (f.batch or NO_BATCH)
-  return q.budgets_exist or (f.keys and not string.find(lane, '|', 1, true)) or f.cancel or f.lost_claim
+  return q.budgets_exist or (f.keys and not string.find(lane, '|', 1, true)) or f.cancel or f.maybe_claimed_at
     or tonumber(f.deaths or 0) > 0 or tonumber(f.deadline or math.huge) <= q.now
     or string.match(lane, '^[^|+]*') ~= own
-    or (q.orphan_jobs_exist and redis.call('HEXISTS', q.prefix .. 'stray_jobs', id) == 1)
+    or (q.orphan_jobs_exist and redis.call('HEXISTS', q.prefix .. 'orphan_jobs', id) == 1)
 end
 
 -- Returns { how many ids these are, then of each job that a lost claim may have had: its id, and letters: 'l' = its run is
 -- searched later (place_of), 'n' = it came to its lane since claims may have been lost, 'p' = claims may have passed it by
 -- in `lane` (nil: the ids are of no lane) }.
 local LOST_FIELDS = { 'state', 'retry', 'batch', 'ready_at', 'created', 'keys', 'priority', 'group', 'deadline',
-  'cancel', 'lost_claim', 'deaths' }
+  'cancel', 'maybe_claimed_at', 'deaths' }
 function losses.tell_lost(q, ids, lane)
   local recover = redis.call('HMGET', q.meta, 'recover_from', 'recover_since')
   local from, since, reply = tonumber(recover[1] or 0), tonumber(recover[2] or 0), { #ids }

@@ -1,5 +1,5 @@
 -- How much may wait: jobs that are ready or scheduled, and bytes of their requests. A job is charged to its owner
--- (`charged` in its record, counters.lua) until it is submitted for the first time, ends or is removed.
+-- (`quota_owner` in its record, counters.lua) until it is submitted for the first time, ends or is removed.
 local quotas = {}
 local WAITING = { 'ready:0', 'ready:1', 'ready:2', 'ready:3',
   'scheduled:0', 'scheduled:1', 'scheduled:2', 'scheduled:3' }

@@ -6,7 +6,7 @@
 -- end was seen: run_mean, run_floor, run_ended (microseconds), run_n. Of a job: missed (when).
 local trust = {}
 local MOST_TRUST, TRUSTED, LOST_BY_MISS = 20, 10, 6
-local FIRST_PATIENCE, LEAST_PATIENCE, MOST_PATIENCE = 60000000, 30000000, 900000000
+local FIRST_GRACE, LEAST_GRACE, MOST_GRACE = 60000000, 30000000, 900000000
 -- So many take Redis 9 ms; runs beyond them are polled when their grace is over.
 local PULLED_IN = 2000
 -- A webhook that comes so soon after a poll saw the end was only late. Later Skyvern is asked to send it again
@@ -19,9 +19,9 @@ function trust.grace(q)
   if tonumber(f[1] or MOST_TRUST) < TRUSTED then
     q.webhook_grace = 0
   elseif not f[2] then
-    q.webhook_grace = FIRST_PATIENCE
+    q.webhook_grace = FIRST_GRACE
   else
-    q.webhook_grace = math.min(math.max(tonumber(f[2]) + 4 * tonumber(f[3]), LEAST_PATIENCE), MOST_PATIENCE)
+    q.webhook_grace = math.min(math.max(tonumber(f[2]) + 4 * tonumber(f[3]), LEAST_GRACE), MOST_GRACE)
   end
   return q.webhook_grace
 end
@@ -32,7 +32,7 @@ function trust.webhook_came(q, job)
   -- A run that was adopted just now does not count; a clock that was set must not weigh too much.
   local took = q.now - tonumber(job.started or q.now)
   if took > 0 and not clock_is_stale(q) then
-    q.webhook_durations[#q.webhook_durations + 1] = math.min(took, MOST_PATIENCE)
+    q.webhook_durations[#q.webhook_durations + 1] = math.min(took, MOST_GRACE)
   end
 end
 function trust.webhook_missed(q, job)
@@ -94,7 +94,7 @@ function trust.save(q)
     local left = redis.call('ZRANGEBYSCORE', q.prefix .. 'poll', '(' .. int(q.now), '+inf', 'LIMIT', 0, PULLED_IN)
     local due = {}
     for _, id in ipairs(left) do
-      local is_left = webhooks.comes_to_us({ via = redis.call('HGET', job_key(q, id), 'via') })
+      local is_left = webhooks.comes_to_us({ webhook_route = redis.call('HGET', job_key(q, id), 'webhook_route') })
       if is_left and not redis.call('ZSCORE', q.prefix .. 'listed', id) then
         due[#due + 1] = int(q.now)
         due[#due + 1] = id

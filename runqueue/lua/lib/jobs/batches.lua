@@ -3,7 +3,7 @@
 -- due.
 -- Fields of a batch beside its counts: sealed, held (and why), the rules, finished_at; rate_* (how fast its jobs end);
 -- callback_url, callback_at (shares still to be reported), callbacks:*, callback:<event> (still to be sent) and
--- gave_up:<event> (which an operator may send again).
+-- abandoned:<event> (which an operator may send again).
 local batches = {}
 batches.KEPT = 7 * DAY -- as long as the worker keeps jobs that ended
 function batches.key(q, batch) return q.prefix .. 'batch:' .. batch end

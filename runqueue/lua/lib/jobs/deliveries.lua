@@ -1,5 +1,5 @@
 -- use: counters job_record times webhooks
--- The states of an ended job's webhook: pending → delivered | gave_up | unknown, and back when an operator sends it
+-- The states of an ended job's webhook: pending → delivered | abandoned | unknown, and back when an operator sends it
 -- again.
 local deliveries = {}
 function deliveries.end_delivery(q, id, delivery, status, words)
@@ -13,10 +13,10 @@ function deliveries.end_delivery(q, id, delivery, status, words)
   end
   local after = webhooks.delivery_index(job)
   if after then redis.call('ZADD', q.prefix .. after, int(q.now), id) end
-  redis.call('HSET', job_key(q, id), 'delivery', delivery, 'told_at', int(q.now))
-  redis.call('HDEL', job_key(q, id), 'sending', 'forced', 'told', 'told_error')
-  if status then redis.call('HSET', job_key(q, id), 'told', status) end
-  if words and words ~= '' then redis.call('HSET', job_key(q, id), 'told_error', words) end
+  redis.call('HSET', job_key(q, id), 'delivery', delivery, 'delivery_at', int(q.now))
+  redis.call('HDEL', job_key(q, id), 'sending', 'forced', 'delivery_status', 'delivery_error')
+  if status then redis.call('HSET', job_key(q, id), 'delivery_status', status) end
+  if words and words ~= '' then redis.call('HSET', job_key(q, id), 'delivery_error', words) end
   -- What is left is the result, which was not signed.
   if delivery == 'delivered' and redis.call('DEL', q.prefix .. 'webhook:' .. id) == 1 then
     redis.call('HDEL', job_key(q, id), 'signed')

@@ -1,5 +1,5 @@
 -- use: jobs files budgets
--- What Redis knows of jobs that are handed in. Nothing is written.
+-- What Redis knows of jobs that are submitted. Nothing is written.
 local intake = {}
 local PER_JOB = 4 -- arguments: id, digest, options, body
 
@@ -25,10 +25,10 @@ end
 local function known_already(q, found, i, digest)
   local id = q.args[i]
   local f = redis.call('HMGET', job_key(q, id), 'state', 'batch', 'created', 'priority', 'group', 'deadline', 'attempt',
-      'earlier', 'ran', 'canary', 'lost_claim', 'given_up', 'charged')
+      'earlier', 'ran', 'canary', 'maybe_claimed_at', 'upload_abandoned', 'quota_owner')
   local job = { id = id, state = f[1], batch = f[2] or NO_BATCH, created = f[3],
     priority = f[4] or '2', group = f[5] or 'default', deadline = f[6], attempt = f[7], earlier = f[8], ran = f[9],
-    canary = f[10], lost_claim = f[11], charged = f[13] }
+    canary = f[10], maybe_claimed_at = f[11], quota_owner = f[13] }
   local code = 1
   if f[12] and digest == q.args[i + 1] then found.again[#found.again + 1] = id end
   if digest ~= q.args[i + 1] then

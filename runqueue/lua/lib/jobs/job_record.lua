@@ -35,31 +35,34 @@ function job_record.read_fields(q, id, fields)
   return f
 end
 
-job_record.CLAIMED = job_record.fields('state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths', 'lost_claim',
-  'charged', 'unmarked', 'via', 'cancel', 'keys')
+job_record.CLAIMED = job_record.fields('state', 'attempt', 'batch', 'deadline', 'priority', 'group', 'deaths',
+  'maybe_claimed_at',
+  'quota_owner', 'no_marker', 'webhook_route', 'cancel', 'keys')
 job_record.POLLED = job_record.fields('state', 'attempt', 'run_id', 'run_status', 'started', 'deadline', 'retry', 'runs',
   'cancel', 'max_run', 'begun', 'keys')
-job_record.STILL_LIVE = job_record.fields('state', 'attempt', 'via', 'started', 'max_run', 'begun')
+job_record.STILL_LIVE = job_record.fields('state', 'attempt', 'webhook_route', 'started', 'max_run', 'begun')
 job_record.CANCELED = job_record.fields('state', 'attempt', 'run_id', 'cancel_since')
-job_record.DELIVERED = job_record.fields('state', 'attempt', 'run_id', 'run_status', 'via', 'tries', 'looks', 'forced',
+job_record.DELIVERED = job_record.fields('state', 'attempt', 'run_id', 'run_status', 'webhook_route', 'tries', 'looks',
+  'forced',
   'ended', 'signed', 'url', 'delivery')
-job_record.RETIRED = job_record.fields('state', 'ended', 'run_id', 'batch', 'priority', 'via', 'delivery')
+job_record.RETIRED = job_record.fields('state', 'ended', 'run_id', 'batch', 'priority', 'webhook_route', 'delivery')
 job_record.ORPHANED = job_record.fields('state', 'digest', 'group', 'batch', 'max_steps', 'keys')
 job_record.TIMED = job_record.fields('state', 'run_id', 'started', 'begun', 'max_run')
 job_record.TAKEN = job_record.fields('state', 'attempt', 'process')
-job_record.REQUEST = job_record.fields('state', 'attempt', 'run_id', 'guessed')
+job_record.REQUEST = job_record.fields('state', 'attempt', 'run_id', 'request_match')
 
 local FIELDS = job_record.fields('state', 'attempt', 'priority', 'group', 'batch', 'cancel', 'run_id', 'process', 'slot',
-  'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'via', 'delivery', 'canary', 'ready_at', 'created', 'max_run',
-  'charged', 'keys')
+  'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'webhook_route', 'delivery', 'canary', 'ready_at',
+    'created', 'max_run',
+  'quota_owner', 'keys')
 function job_record.read(q, id)
   local f = job_record.read_fields(q, id, FIELDS)
   if not f then return nil end
   return { id = id, state = f[1], attempt = tonumber(f[2] or 0), priority = f[3] or '2',
     group = f[4] or 'default', batch = f[5] or NO_BATCH, cancel = f[6], run_id = f[7],
     process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = tonumber(f[12] or 0),
-    on_unconfirmed = f[13] or 'auto', deaths = tonumber(f[14] or 0), via = f[15], delivery = f[16],
-    canary = f[17], since = f[18] or f[19], max_run = f[20] and tonumber(f[20]), charged = f[21],
+    on_unconfirmed = f[13] or 'auto', deaths = tonumber(f[14] or 0), webhook_route = f[15], delivery = f[16],
+    canary = f[17], since = f[18] or f[19], max_run = f[20] and tonumber(f[20]), quota_owner = f[21],
     keys = f[22] }
 end
 

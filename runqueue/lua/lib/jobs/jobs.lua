@@ -1,4 +1,4 @@
--- use: counters lanes batches job_record webhooks strays
+-- use: counters lanes batches job_record webhooks orphans
 -- The transitions of a job: its ends, unconfirmed, back to its lane, and its removal.
 local jobs = {}
 
@@ -23,15 +23,15 @@ end
 -- so that no search takes it for an equal job's. '~' means that it has no owner now.
 function jobs.keep_owner(q, run_id, job_id)
   redis.call('HSET', job_record.runs_key(q, run_id), run_id, '~' .. job_id)
-  q.ended_ids[#q.ended_ids + 1] = 'stray ' .. run_id
+  q.ended_ids[#q.ended_ids + 1] = 'orphan ' .. run_id
 end
 
 -- The highest attempt known of a job: by its record, or by its orphan runs, whose claims Redis may have lost.
 local function last_attempt(q, job)
   local last = job.attempt
-  local runs = strays.are_any(q) and redis.call('HGET', q.prefix .. 'stray_jobs', job.id)
+  local runs = orphans.are_any(q) and redis.call('HGET', q.prefix .. 'orphan_jobs', job.id)
   for run_id in string.gmatch(runs or '', '%S+') do
-    local attempt = string.match(redis.call('HGET', q.prefix .. 'strays', run_id) or '', '^%S+ (%d+)')
+    local attempt = string.match(redis.call('HGET', q.prefix .. 'orphans', run_id) or '', '^%S+ (%d+)')
     last = math.max(last, tonumber(attempt or 0))
   end
   return last
@@ -40,18 +40,18 @@ end
 -- Removes a job whose retention is over (`is_old`), or that is discarded: record, body, result, entries. If a discarded
 -- job's key is used for another request, that counts on from its attempts: no run of the one has a marker of the other.
 -- One attempt is left out, whose claim Redis may have lost, and whose run may come later.
--- The same request counts from where it began before, and may have its orphan run again (own_strays.lua).
+-- The same request counts from where it began before, and may have its orphan run again (own_orphans.lua).
 function jobs.remove_record(q, job, is_old)
-  local f = redis.call('HMGET', job_key(q, job.id), 'earlier', 'files', 'charged')
+  local f = redis.call('HMGET', job_key(q, job.id), 'earlier', 'files', 'quota_owner')
   local earlier = f[1] or ''
-  job.charged = f[3]
+  job.quota_owner = f[3]
   counters.discharge(q, job)
   jobs.drop_files(q, job.id, f[2])
   webhooks.drop_delivery(q, job)
   local last = is_old and 0 or last_attempt(q, job)
   if last > 0 then
     local key = q.prefix .. 'attempts:' .. job.id
-    local request = strays.request_of(q, job.id)
+    local request = orphans.request_of(q, job.id)
     local next_attempt, earlier_request, first = string.match(redis.call('GET', key) or '', '^(%d+) (%S+) (%d+)$')
     if earlier_request ~= request then first = next_attempt or 0 end -- this job counted on from the earlier one's
     next_attempt = math.max(tonumber(next_attempt or 0), last + 1)
@@ -71,7 +71,7 @@ function jobs.remove_record(q, job, is_old)
   if job.state == 'dead' then
     counters.remove_later(q, 'dead', job.id)
   else
-    redis.call('HDEL', q.prefix .. 'stray_jobs', job.id) -- a later life of its key gets none of its orphan runs
+    redis.call('HDEL', q.prefix .. 'orphan_jobs', job.id) -- a later life of its key gets none of its orphan runs
   end
   local batch = job.batch
   if batch ~= NO_BATCH
@@ -84,7 +84,7 @@ end
 function jobs.end_job(q, job, state, fields)
   if state == 'dead' then redis.call('ZADD', q.prefix .. 'dead', int(q.now), job.id) end
   if job.process or job.state == 'scheduled' then
-    redis.call('HDEL', job_key(q, job.id), 'process', 'run_at', 'claim_date')
+    redis.call('HDEL', job_key(q, job.id), 'process', 'run_at', 'claimed_server_time')
   end
   if job.deadline then counters.remove_later(q, 'deadlines', job.id) end
   counters.count_state(q, job, state)
@@ -123,30 +123,32 @@ function jobs.to_unconfirmed(q, job, reason)
 end
 
 -- Frees the slot of an unconfirmed job; it stays unconfirmed, for a late answer or an operator.
-function jobs.park(q, job, since)
+function jobs.give_slot_back(q, job, since)
   redis.call('ZREM', q.prefix .. 'unconfirmed', job.id)
-  redis.call('ZADD', q.prefix .. 'parked', since, job.id)
+  redis.call('ZADD', q.prefix .. 'unconfirmed_no_slot', since, job.id)
   redis.call('HSET', job_key(q, job.id), 'slot', '0')
   counters.free_slot(q, job)
 end
 
--- Redis may have lost the job's next claim (suspect_lost.lua): its run is searched, under the next attempt; it takes no
--- slot and keeps its time (`run_at`). `lost` = '<since when it may have been made> <1: submissions carry markers>
--- <Skyvern's date then; nothing: not known>'; a job whose run is searched later has it in its field `lost_claim`.
+-- Redis may have lost the job's next claim (mark_maybe_claimed.lua): its run is searched, under the next attempt; it
+-- takes no slot and keeps its time (`run_at`). `lost` = '<since when it may have been made> <1: submissions carry
+-- markers> <Skyvern's date then; nothing: not known>'; a job whose run is searched later has it in its field
+-- `maybe_claimed_at`.
 jobs.LOST_CLAIM = 'Redis may have lost its claim: a run that no job owns may be its own'
 function jobs.look_for_lost(q, job, lost)
   local claimed, marked, date = string.match(lost, '^(%d+) ([01]) (%d*)$')
   jobs.to_unconfirmed(q, job, jobs.LOST_CLAIM)
-  jobs.park(q, job, int(q.now))
-  redis.call('HSET', job_key(q, job.id), 'attempt', int(job.attempt + 1), 'claimed', claimed, 'claim_date', date)
-  redis.call('HDEL', job_key(q, job.id), 'lost_claim')
-  if marked ~= '1' then redis.call('HSET', job_key(q, job.id), 'unmarked', '1') end
+  jobs.give_slot_back(q, job, int(q.now))
+  redis.call('HSET', job_key(q, job.id), 'attempt', int(job.attempt + 1), 'claimed', claimed, 'claimed_server_time',
+    date)
+  redis.call('HDEL', job_key(q, job.id), 'maybe_claimed_at')
+  if marked ~= '1' then redis.call('HSET', job_key(q, job.id), 'no_marker', '1') end
 end
 
 -- A waiting job that is to end for `why` (nil: it is not) has its run searched first if its claim may be lost: a run is
 -- canceled once it is found. False if nothing is to be searched.
 function jobs.look_before_end(q, job, why)
-  local lost = redis.call('HGET', job_key(q, job.id), 'lost_claim')
+  local lost = redis.call('HGET', job_key(q, job.id), 'maybe_claimed_at')
   if not lost then return false end
   local state = job.state
   jobs.look_for_lost(q, job, lost)
@@ -155,17 +157,17 @@ function jobs.look_before_end(q, job, why)
   return true
 end
 
--- A job that gave its slot back is in `parked`; its record loses that with the state. It may have a time to wait for,
--- or be of a discarded upload (`given_up`, see expire_batches.lua).
+-- A job that gave its slot back is in `unconfirmed_no_slot`; its record loses that with the state. It may have a time
+-- to wait for, or be of a discarded upload (`upload_abandoned`, see expire_batches.lua).
 function jobs.no_longer_unconfirmed(q, job)
   counters.remove_later(q, 'reconcile', job.id)
-  redis.call('HDEL', job_key(q, job.id), 'negatives', 'negative_at', 'absents', 'absent_at', 'claimed',
-    'claim_date', 'search_note', 'candidates')
+  redis.call('HDEL', job_key(q, job.id), 'not_found_count', 'not_found_at', 'not_seen_count', 'not_seen_at', 'claimed',
+    'claimed_server_time', 'search_message', 'candidates')
   if job.slot == '0' then
-    counters.remove_later(q, 'parked', job.id)
-    local f = redis.call('HMGET', job_key(q, job.id), 'run_at', 'given_up')
-    job.run_at, job.given_up = tonumber(f[1] or 0), f[2]
-    redis.call('HDEL', job_key(q, job.id), 'slot', 'run_at', 'given_up')
+    counters.remove_later(q, 'unconfirmed_no_slot', job.id)
+    local f = redis.call('HMGET', job_key(q, job.id), 'run_at', 'upload_abandoned')
+    job.run_at, job.upload_abandoned = tonumber(f[1] or 0), f[2]
+    redis.call('HDEL', job_key(q, job.id), 'slot', 'run_at', 'upload_abandoned')
   else
     counters.remove_later(q, 'unconfirmed', job.id)
   end
@@ -195,7 +197,7 @@ end
 function jobs.ready_again(q, job, at_head)
   if job.cancel then
     jobs.end_without_run(q, job)
-  elseif job.given_up then
+  elseif job.upload_abandoned then
     if job.deadline then counters.remove_later(q, 'deadlines', job.id) end
     jobs.remove_record(q, job)
   elseif job.deaths >= MOST_CRASHES then
@@ -210,14 +212,14 @@ function jobs.ready_again(q, job, at_head)
   elseif job.deaths > 0 and job.state == 'unconfirmed'
     and redis.call('HGET', job_key(q, job.id), 'died') == int(job.attempt) then
     local start = int(q.now + after_crash(job))
-    redis.call('HDEL', job_key(q, job.id), 'process', 'claim_date')
+    redis.call('HDEL', job_key(q, job.id), 'process', 'claimed_server_time')
     counters.count_state(q, job, 'scheduled')
     redis.call('ZADD', q.prefix .. 'due', start, job.id)
     redis.call('HSETNX', job_key(q, job.id), 'put_off', '0') -- this time is not its user's
     redis.call('HSET', job_key(q, job.id), 'state', 'scheduled', 'run_at', start,
       'reason', 'its worker died while it submitted it')
   else
-    redis.call('HDEL', job_key(q, job.id), 'process', 'claim_date', 'reason')
+    redis.call('HDEL', job_key(q, job.id), 'process', 'claimed_server_time', 'reason')
     counters.count_state(q, job, 'ready')
     redis.call('HSET', job_key(q, job.id), 'state', 'ready')
     lanes.push(q, job.priority, job.group, lanes.of(job), { job.id }, at_head)

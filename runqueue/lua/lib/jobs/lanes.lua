@@ -173,7 +173,7 @@ end
 lanes.GROUP_STAYS = 86400
 function lanes.expire_group(q, group)
   local key = lanes.group_key(q, group)
-  local f = redis.call('HMGET', key, 'cap', 'paused', 'live')
+  local f = redis.call('HMGET', key, 'max_concurrent', 'paused', 'live')
   if not f[1] and not f[2] and tonumber(f[3] or 0) == 0 then redis.call('EXPIRE', key, lanes.GROUP_STAYS) end
 end
 

@@ -14,10 +14,10 @@ local function groups_of(q, ring, most)
     if not q.groups_in_line[group] then
       local now = { ready = tonumber(loads[i] or 0), room = math.huge }
       if is_set[i] == 1 then
-        local g = redis.call('HMGET', lanes.group_key(q, group), 'cap', 'live', 'paused')
-        local cap, live = tonumber(g[1] or 0), tonumber(g[2] or 0)
+        local g = redis.call('HMGET', lanes.group_key(q, group), 'max_concurrent', 'live', 'paused')
+        local most, live = tonumber(g[1] or 0), tonumber(g[2] or 0)
         now.ready = now.ready - live
-        now.room = g[3] and 0 or cap > 0 and cap - live or math.huge
+        now.room = g[3] and 0 or most > 0 and most - live or math.huge
       end
       q.groups_in_line[group] = now
     end

@@ -1,10 +1,10 @@
--- use: counters lanes limits key_limits budgets batches strays paused_groups
+-- use: counters lanes limits key_limits budgets batches orphans paused_groups
 -- Why jobs are not submitted now: the one place that finds the reasons, of a job, a batch and the account. A reason is
 -- { kind, name, until_us ('' = not known), what else there is to say of it … }; records/waits.py has the words:
 --   account_paused  '', '', why and by whom          no_worker       '', ''
 --   account_held    kind of the hold, until, why     slots           '', '', limit
 --   rate            '', next one, submissions a s    batch           batch, '', open | paused | canary | aborted | expired
---   group_paused    group ('?' = too many to check)  group_full      group, '', cap
+--   group_paused    group ('?' = too many to check)  group_full      group, '', max_concurrent
 --   key_full        key, '', limit                   key_occupied    key, until
 --   key_rate        key, next one, us between two    key_line        key, ''
 --   budget          what it is for, end of its window, scope, steps, per, spent, committed, why it can
@@ -74,15 +74,15 @@ function waits.of_account(q) return add({}, stops(q), budget_without_room(q, 'ac
 local function limits_of_account(q)
   return once(q, 'limits', function()
     local found, limited = {}, limits.read(q)
-    if limited.concurrent_runs > 0 and strays.slots_taken(q) >= limited.concurrent_runs then
+    if limited.concurrent_runs > 0 and orphans.slots_taken(q) >= limited.concurrent_runs then
       found[1] = { 'slots', '', '', int(limited.concurrent_runs) }
     end
-    for _, each in ipairs({ { 'dispatch', limited.dispatch }, { 'request', limited.requests_per_second } }) do
+    for _, each in ipairs({ { 'submission', limited.submissions }, { 'request', limited.requests_per_second } }) do
       local rate = each[2]
       local owed = rate > 0 and limits.owed_until(q, each[1], limits.interval_of(rate), limited.burst)
       if owed and limits.room_now(q, rate, limited.burst, owed) == 0 then
         found[#found + 1] = { 'rate', '', int(owed - (limited.burst - 1) * limits.interval_of(rate)),
-          string.format('%.6f', limited.dispatch) }
+          string.format('%.6f', limited.submissions) }
         break
       end
     end
@@ -93,10 +93,10 @@ end
 local function of_group(q, group)
   return once(q, 'group ' .. group, function()
     local found = {}
-    local f = redis.call('HMGET', lanes.group_key(q, group), 'paused', 'cap', 'live')
+    local f = redis.call('HMGET', lanes.group_key(q, group), 'paused', 'max_concurrent', 'live')
     if f[1] then found[1] = { 'group_paused', group, '' } end
-    local cap = tonumber(f[2] or 0)
-    if cap > 0 and tonumber(f[3] or 0) >= cap then found[#found + 1] = { 'group_full', group, '', f[2] } end
+    local most = tonumber(f[2] or 0)
+    if most > 0 and tonumber(f[3] or 0) >= most then found[#found + 1] = { 'group_full', group, '', f[2] } end
     return found
   end)
 end
@@ -110,7 +110,7 @@ local function hold_of_batch(q, batch)
   end)
 end
 
-local function may_look(q, key)
+local function may_check(q, key)
   if not q.wait_keys_seen[key] and q.wait_keys_left > 0 then
     q.wait_keys_seen[key], q.wait_keys_left = true, q.wait_keys_left - 1
   end
@@ -123,7 +123,7 @@ local function of_keys(q, job)
     or string.find(job.keys, 'profile:', 1, true)
   if not may_be_limited then return found end
   for key in counters.keys_of(job) do
-    if may_look(q, key) then add(found, once(q, 'key ' .. key, key_limits.waits_at, q, key)) end
+    if may_check(q, key) then add(found, once(q, 'key ' .. key, key_limits.waits_at, q, key)) end
   end
   return found
 end
@@ -149,7 +149,7 @@ end
 local function of_budgets(q, job)
   local found = {}
   if not counters.are_budgets(q) then return found end
-  for _, budget in ipairs(budgets.without_room(q, job, function(key) return may_look(q, key) end)) do
+  for _, budget in ipairs(budgets.without_room(q, job, function(key) return may_check(q, key) end)) do
     found[#found + 1] = of_budget(budget)
   end
   return found
@@ -173,13 +173,13 @@ local function is_ready_in(q, lane, batch)
 end
 
 -- What the first job of a place of a batch's lanes waits for: budgets and rates of keys. Where none is ready there, but
--- jobs were put aside for a budget of the group: that budget. nil = none is known to wait there.
+-- jobs were deferred for a budget of the group: that budget. nil = none is known to wait there.
 local function of_place(q, batch, place)
   local priority, group, keys = string.match(place, '^(%d):([^|]*)(.*)$')
   local job = is_ready_in(q, lanes.key(q, priority, group, batch .. keys), batch)
     or is_ready_in(q, lanes.key(q, priority, group, batch .. lanes.CANARY .. keys), batch)
   if not job then
-    local budget = counters.are_budgets(q) and budgets.with_jobs_aside(q, 'group:' .. group)
+    local budget = counters.are_budgets(q) and budgets.with_deferred_jobs(q, 'group:' .. group)
     return budget and { of_budget(budget) }
   end
   job.group = group
@@ -213,7 +213,7 @@ function waits.of_batch(q, batch)
 end
 
 -- What jobs of the account wait for where none is in line: ready ones, for some of their groups, batches, keys and
--- budgets; those that were put aside, for some budgets.
+-- budgets; those that were deferred, for some budgets.
 local PLACES_LOOKED_AT, PLACES_NAMED = 32, 4
 local function of_some(list, names, reasons_of)
   local named = 0
@@ -228,8 +228,8 @@ end
 
 function waits.of_waiting(q, is_any_ready)
   local found = {}
-  of_some(found, counters.are_budgets(q) and budgets.list_asides(q, PLACES_LOOKED_AT) or {}, function(what)
-    local budget = budgets.with_jobs_aside(q, what)
+  of_some(found, counters.are_budgets(q) and budgets.list_deferred(q, PLACES_LOOKED_AT) or {}, function(what)
+    local budget = budgets.with_deferred_jobs(q, what)
     return budget and { of_budget(budget) } or {}
   end)
   if not is_any_ready then return each_once(found) end
@@ -252,7 +252,7 @@ function waits.of_waiting(q, is_any_ready)
 end
 
 -- A job's reasons: `job` has id, state, batch, priority, group, keys, canary, run_at, on_unconfirmed,
--- max_steps and is_aside (put aside for a budget: its time is not its user's).
+-- max_steps and is_deferred (deferred for a budget: its time is not its user's).
 function waits.of_job(q, job)
   if job.state == 'unconfirmed' then
     return { { 'search', job.on_unconfirmed or 'auto', redis.call('ZSCORE', q.prefix .. 'reconcile', job.id) or '' } }
@@ -268,7 +268,7 @@ function waits.of_job(q, job)
     return add(found, group, limits_of_account(q))
   end
   if group[1] and group[1][1] == 'group_paused' then add(found, { group[1] }) end
-  if not job.is_aside and job.run_at then add(found, { { 'scheduled', '', job.run_at } }) end
+  if not job.is_deferred and job.run_at then add(found, { { 'scheduled', '', job.run_at } }) end
   return found
 end
 

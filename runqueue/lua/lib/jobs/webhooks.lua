@@ -1,10 +1,10 @@
 -- use: counters
--- The indexes of jobs whose webhook is `pending`, `gave_up` or `unknown`; a delivered one is in none.
--- `via` says how the webhook travels: relay (to our receiver, which sends it on), watch (to the user, by Skyvern;
--- whether it arrives is watched), push (to our receiver only).
+-- The indexes of jobs whose webhook is `pending`, `abandoned` or `unknown`; a delivered one is in none.
+-- `webhook_route` says how the webhook travels: relay (to our receiver, which sends it on), watch (to the user, by
+-- Skyvern; whether it arrives is watched), push (to our receiver only).
 local webhooks = {}
 function webhooks.delivery_index(job)
-  if job.delivery == 'pending' then return job.via == 'relay' and 'relays' or 'watches' end
+  if job.delivery == 'pending' then return job.webhook_route == 'relay' and 'relays' or 'watches' end
   return job.delivery ~= 'delivered' and job.delivery or nil
 end
 
@@ -23,7 +23,7 @@ function webhooks.wake(q)
 end
 
 -- True for a job whose webhook Skyvern sends to our receiver.
-function webhooks.comes_to_us(job) return job.via == 'relay' or job.via == 'push' end
+function webhooks.comes_to_us(job) return job.webhook_route == 'relay' or job.webhook_route == 'push' end
 
 function webhooks.count_delivery(q, job, delivery)
   if job.delivery then counters.bump(q.totals, 'delivery:' .. job.delivery, -1) end

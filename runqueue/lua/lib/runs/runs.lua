@@ -1,4 +1,4 @@
--- use: counters holds job_record times webhooks strays jobs trust
+-- use: counters holds job_record times webhooks orphans jobs trust
 -- Adopting a run as a job's own, and its end.
 -- An end that a poll saw is relayed once Skyvern's own webhook has had time to come (OUTRUN, trust.lua), not after its
 -- three tries, which take up to 94 s. Whether one that Skyvern sends to the user arrived is checked first after 10 s.
@@ -17,24 +17,25 @@ function runs.adopts(q, job, attempt)
     or job.state == 'submitting' or job.state == 'unconfirmed')
 end
 
--- The route (`via`) of the webhook of a run whose claim Redis lost: that of the last claim. It is only watched if
+-- The route (`webhook_route`) of the webhook of a run whose claim Redis lost: that of the last claim. It is only
+-- watched if
 -- nothing shows that Skyvern sends it to our receiver, which may have had it already: a relay sends it twice at most.
-local function find_via(q, job)
+local function find_webhook_route(q, job)
   if not webhooks.has_url(job_record.envelope_of(q, job.id) .. '\n') then return end
-  local is_watched = job.via ~= 'relay' and redis.call('HGET', q.meta, 'receives') == '0'
-  job.via = is_watched and 'watch' or 'relay'
-  redis.call('HSET', job_key(q, job.id), 'via', job.via)
+  local is_watched = job.webhook_route ~= 'relay' and redis.call('HGET', q.meta, 'receives') == '0'
+  job.webhook_route = is_watched and 'watch' or 'relay'
+  redis.call('HSET', job_key(q, job.id), 'webhook_route', job.webhook_route)
 end
 
 function runs.adopt(q, job, attempt, run_id, run_status)
   local id, key = job.id, job_key(q, job.id)
-  local stray = strays.are_any(q) and redis.call('HGET', q.prefix .. 'strays', run_id)
-  if stray then strays.forget(q, run_id, string.match(stray, '^%S+')) end
-  if attempt ~= job.attempt or not (job.via or job.state == 'submitting') then find_via(q, job) end
+  local orphan = orphans.are_any(q) and redis.call('HGET', q.prefix .. 'orphans', run_id)
+  if orphan then orphans.forget(q, run_id, string.match(orphan, '^%S+')) end
+  if attempt ~= job.attempt or not (job.webhook_route or job.state == 'submitting') then find_webhook_route(q, job) end
   if job.state == 'submitting' then
     q.accepted_runs = q.accepted_runs + 1
     counters.remove_later(q, 'claims:' .. (job.process or ''), id)
-    redis.call('HDEL', key, 'process', 'claim_date', 'rates')
+    redis.call('HDEL', key, 'process', 'claimed_server_time', 'rates')
   elseif job.state == 'unconfirmed' then
     jobs.no_longer_unconfirmed(q, job)
     redis.call('HDEL', key, 'reason', 'rates')
@@ -49,7 +50,7 @@ function runs.adopt(q, job, attempt, run_id, run_status)
   -- The record knows its attempt, unless Redis lost the claim.
   if attempt ~= job.attempt then redis.call('HSET', key, 'attempt', int(attempt)) end
   job.attempt, job.run_id, job.process, job.started = attempt, run_id, false, int(q.now)
-  job.slot = false -- a parked one has its slot again, and gives it back if its end comes in this script
+  job.slot = false -- one without a slot has its slot again, and gives it back if its end comes in this script
   redis.call('HSET', key, 'state', 'running', 'run_id', run_id, 'run_status', run_status, 'started', int(q.now))
   redis.call('HSET', job_record.runs_key(q, run_id), run_id, id) -- last: a run that has an owner is known
   if job.cancel then redis.call('ZADD', q.prefix .. 'cancels', int(q.now), id) end
@@ -88,11 +89,11 @@ end
 
 -- From its end on a run's webhook has a state of its own; `signed` ('' = Skyvern's did not come, yet).
 function runs.begin_delivery(q, job, signed)
-  if job.via ~= 'relay' and job.via ~= 'watch' then return end
-  local due = q.now + (job.via == 'watch' and FIRST_WATCH or trust.OUTRUN)
+  if job.webhook_route ~= 'relay' and job.webhook_route ~= 'watch' then return end
+  local due = q.now + (job.webhook_route == 'watch' and FIRST_WATCH or trust.OUTRUN)
   if signed ~= '' then
     redis.call('HSET', job_key(q, job.id), 'signed', signed)
-    if job.via == 'relay' then due, q.relays_due = q.now, true end
+    if job.webhook_route == 'relay' then due, q.relays_due = q.now, true end
   end
   webhooks.count_delivery(q, job, 'pending')
   redis.call('HSET', job_key(q, job.id), 'delivery', 'pending')

@@ -1,9 +1,9 @@
--- use: jobs losses own_strays runs
-local unwanted = {}
+-- use: jobs losses own_orphans runs
+local ends_after_recovery = {}
 
 -- During a recovery a waiting job that a lost claim may have had does not end yet: a run without a marker is told by
--- its request, and only from jobs that wait (suspect_lost.lua). It stays in its lane, where no claim takes it if it was
--- canceled, and ends afterwards (expire_deadlines.lua).
+-- its request, and only from jobs that wait (mark_maybe_claimed.lua). It stays in its lane, where no claim takes it if
+-- it was canceled, and ends afterwards (expire_deadlines.lua).
 local function waits_for_recovery(q, job, why)
   if not losses.is_recovering(q) then return false end
   local f = redis.call('HMGET', q.meta, 'recover_from', 'recover_since')
@@ -11,15 +11,15 @@ local function waits_for_recovery(q, job, why)
     return false
   end
   if why == 'asked' then redis.call('HSETNX', job_key(q, job.id), 'cancel', why) end
-  redis.call('ZADD', q.prefix .. 'unwanted', int(q.now), job.id)
+  redis.call('ZADD', q.prefix .. 'ends_after_recovery', int(q.now), job.id)
   return true
 end
 
 -- Called before a waiting job is ended (`why`: asked, deadline): it may have a run all the same, of a claim that Redis
 -- lost. A known orphan run of it is adopted, and canceled like any other; a possible one is searched. False: it has
 -- none.
-function unwanted.may_have_run(q, job, why)
-  local run_id, attempt = own_strays.find(q, job.id, job.attempt)
+function ends_after_recovery.may_have_run(q, job, why)
+  local run_id, attempt = own_orphans.find(q, job.id, job.attempt)
   if not run_id then return jobs.look_before_end(q, job, why) or waits_for_recovery(q, job, why) end
   redis.call('ZADD', q.prefix .. 'poll', int(q.now), job.id)
   if why == 'asked' then
@@ -30,4 +30,4 @@ function unwanted.may_have_run(q, job, why)
   return true
 end
 
-return unwanted
+return ends_after_recovery

@@ -14,5 +14,6 @@ local function score(...)
 end
 local batch = redis.call('HGET', job_key(q, id), 'batch')
 local sealed = batch and redis.call('HGET', q.prefix .. 'batch:' .. batch, 'sealed_at')
-return { record, score('unconfirmed', 'parked'), score('reconcile'), score('poll'), score('relays', 'watches'),
+return { record, score('unconfirmed', 'unconfirmed_no_slot'), score('reconcile'), score('poll'), score('relays',
+  'watches'),
   sealed or '', redis.call('STRLEN', BODY) <= LONGEST and redis.call('GET', BODY) or '' }

@@ -1,18 +1,18 @@
--- use: counters job_record strays jobs
+-- use: counters job_record orphans jobs
 -- Removes orphan runs that are over, or that the server does not know.
 -- ARGV  now_us, then run ids.   Reply: how many were dropped
 local dropped = 0
 local function drop(i)
-  local told = redis.call('HGET', q.prefix .. 'strays', q.args[i])
+  local told = redis.call('HGET', q.prefix .. 'orphans', q.args[i])
   if told then
     local job_id = string.match(told, '^%S+')
-    strays.forget(q, q.args[i], job_id)
+    orphans.forget(q, q.args[i], job_id)
     if redis.call('HEXISTS', job_record.runs_key(q, q.args[i]), q.args[i]) == 0 then
       jobs.keep_owner(q, q.args[i], job_id)
     end
     dropped = dropped + 1
   end
-  counters.remove_later(q, 'cancels', 'stray ' .. q.args[i])
+  counters.remove_later(q, 'cancels', 'orphan ' .. q.args[i])
 end
 for i = 2, #q.args do drop(i) end
 return dropped

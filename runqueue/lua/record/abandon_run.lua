@@ -1,9 +1,9 @@
--- use: job_record strays jobs runs further counters
+-- use: job_record orphans jobs runs extra_run counters
 -- A run that should have been canceled did not confirm its end in time: running → failed | canceled (unconfirmed if
--- its further run may have been made, or running, if that is known: lib/runs/further.lua). A run that may be live is
+-- its extra run may have been made, or running, if that is known: lib/runs/extra_run.lua). A run that may be live is
 -- shown as an orphan run, and takes a slot until it is seen to be over, or for the longest time that it may take.
 -- ARGV  now_us, then 3 a job: id, run_id, over (1 = the server reports that it is over, but its record cannot be read)
--- Reply per job: 1 = given up, 0 = it had ended meanwhile
+-- Reply per job: 1 = abandoned, 0 = it had ended meanwhile
 local reply = {}
 
 local function end_unread(job)
@@ -14,15 +14,15 @@ local function end_unread(job)
   counters.ended(q, job)
 end
 
-local function leave_stray(job, run_id, attempt)
-  if strays.add(q, run_id, job.id, int(attempt), 'cancel not confirmed') then
-    counters.put_later(q, 'stray_looks', int(q.now), run_id)
+local function leave_orphan(job, run_id, attempt)
+  if orphans.add(q, run_id, job.id, int(attempt), 'cancel not confirmed') then
+    counters.put_later(q, 'orphan_polls', int(q.now), run_id)
   end
 end
 
 local function end_unconfirmed(job)
   runs.leave_running(q, job, '')
-  leave_stray(job, job.run_id, job.attempt)
+  leave_orphan(job, job.run_id, job.attempt)
   jobs.end_job(q, job, 'failed', { 'reason', job.cancel .. ' (the cancel was never confirmed)' })
 end
 
@@ -33,8 +33,8 @@ local function record(i)
     return
   end
   local attempt = job.attempt
-  if further.has_further(q, job, '') then
-    if not is_over then leave_stray(job, run_id, attempt) end
+  if extra_run.has_extra_run(q, job, '') then
+    if not is_over then leave_orphan(job, run_id, attempt) end
   elseif is_over then
     end_unread(job)
   else

@@ -15,7 +15,7 @@ from simulation.world import World
 _TITLE = "[rq:{:a>24}.1.other]"
 
 
-class Strangers:
+class OtherUsers:
     """Submit runs that are not of this queue.
 
     Args:

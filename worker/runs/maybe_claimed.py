@@ -18,8 +18,8 @@ from typing import Any
 from runqueue.records.claim_items import MaybeClaimed
 from runqueue.request.requests import Kind
 from runqueue.store import codec, job_calls, worker_calls
-from worker.process.account import AccountLink
-from worker.runs.comparison import Likeness, ShownRun, compare
+from worker.process.account import AccountRuntime
+from worker.runs.comparison import ShownRun, Similarity, compare
 from worker.runs.matcher import digest_of, is_listed_late
 from worker.runs.plausible import Index
 from worker.runs.search import LoopTurns
@@ -30,7 +30,7 @@ KEYS, IDS, REQUESTS = 1000, 1000, 100
 #: Where jobs stand that run, and that wait for their time.
 RUNNING, DUE = "poll", "due"
 #: Jobs that may become unconfirmed in one recovery; beyond that a person decides.
-MOST_SUSPECTS = 10_000
+MOST_MAYBE_CLAIMED = 10_000
 #: Claims that can have been lost beside those that are known of: refused ones made no run. And
 #: those under way at once where the account's plan is not known.
 UNKNOWN, UNLIMITED = 50, 500
@@ -40,7 +40,7 @@ class TooManyError(Exception):
     """More jobs than can be looked for may own the runs."""
 
 
-async def most_lost(account: AccountLink, runs: int, claims: int) -> int:
+async def most_lost(account: AccountRuntime, runs: int, claims: int) -> int:
     """Return how many claims can have been lost whose jobs wait: ample rather than exact.
 
     Args:
@@ -55,21 +55,23 @@ async def most_lost(account: AccountLink, runs: int, claims: int) -> int:
     return UNKNOWN + 2 * (runs + claims + plan)
 
 
-async def suspects(account: AccountLink, unmarked: Sequence[ShownRun], most: int) -> list[str]:
+async def maybe_claimed(
+    account: AccountRuntime, no_marker: Sequence[ShownRun], most: int
+) -> list[str]:
     """Return the jobs that runs may be of; of equal jobs no more than there are such runs.
 
     Jobs that are looked for later take none from others: they may never ask for one.
 
     Args:
         account: the account.
-        unmarked: the runs.
+        no_marker: the runs.
         most: how many jobs of each lane may own any run that is not surely another request's. Those
             behind them have to be equal.
 
     Raises:
-        TooManyError: they are more than `MOST_SUSPECTS`.
+        TooManyError: they are more than `MOST_MAYBE_CLAIMED`.
     """
-    turns, index = LoopTurns(), Index(unmarked)
+    turns, index = LoopTurns(), Index(no_marker)
     found: dict[str, None] = {}
     left: dict[tuple[bytes, bool], Iterator[ShownRun]] = {}
     given: dict[bytes, set[str]] = {}
@@ -80,11 +82,11 @@ async def suspects(account: AccountLink, unmarked: Sequence[ShownRun], most: int
         is_later = "l" in job.letters
         runs = None if is_later else left.get((request, is_near))
         if kind is None:
-            runs = runs or iter(unmarked)
+            runs = runs or iter(no_marker)
         elif runs is None:
             runs = (index.plausible if is_near else index.equal)(kind, fields)
         gone = () if is_later else given.get(request, ())
-        wanted = (Likeness.EQUAL, Likeness.UNSURE) if is_near else (Likeness.EQUAL,)
+        wanted = (Similarity.EQUAL, Similarity.UNSURE) if is_near else (Similarity.EQUAL,)
         run = await _next_run(kind, fields, runs, turns, gone=gone, wanted=wanted)
         if run is None:
             continue
@@ -92,12 +94,12 @@ async def suspects(account: AccountLink, unmarked: Sequence[ShownRun], most: int
         if not is_later:
             left[request, is_near] = runs
             given.setdefault(request, set()).add(run.listed.run_id)
-        if len(found) > MOST_SUSPECTS:
+        if len(found) > MOST_MAYBE_CLAIMED:
             raise TooManyError
     return [*found]
 
 
-async def unlisted(account: AccountLink, most: int) -> list[str]:
+async def unlisted(account: AccountRuntime, most: int) -> list[str]:
     """Return the jobs that may have been claimed and whose runs the list need not show yet.
 
     Of a lane its first jobs alone: what came since is thousands at times, and there is no run.
@@ -107,7 +109,7 @@ async def unlisted(account: AccountLink, most: int) -> list[str]:
         most: how many jobs of each lane come into question.
 
     Raises:
-        TooManyError: they are more than `MOST_SUSPECTS`.
+        TooManyError: they are more than `MOST_MAYBE_CLAIMED`.
     """
     turns = LoopTurns()
     found: dict[str, None] = {}
@@ -116,7 +118,7 @@ async def unlisted(account: AccountLink, most: int) -> list[str]:
         _, kind, fields = _read(stored)
         if kind is None or is_listed_late(kind, fields):
             found[job.job_id] = None
-            if len(found) > MOST_SUSPECTS:
+            if len(found) > MOST_MAYBE_CLAIMED:
                 raise TooManyError
     return [*found]
 
@@ -128,20 +130,20 @@ async def _next_run(
     turns: LoopTurns,
     *,
     gone: Collection[str],
-    wanted: Collection[Likeness],
+    wanted: Collection[Similarity],
 ) -> ShownRun | None:
     """Go on to the next run that may be of a request; any may be of one that cannot be read."""
     for run in runs:
         await turns.take()
         if run.listed.run_id in gone:
             continue
-        if kind is None or compare(kind, fields, run).likeness in wanted:
+        if kind is None or compare(kind, fields, run).similarity in wanted:
             return run
     return None
 
 
 async def _first_in_line(
-    account: AccountLink, most: int, *, others: bool
+    account: AccountRuntime, most: int, *, others: bool
 ) -> AsyncIterator[tuple[MaybeClaimed, bytes, bool]]:
     """Read the jobs that come into question, each with its stored request, and the other ones.
 
@@ -156,7 +158,7 @@ async def _first_in_line(
 
 
 async def _in_question(
-    account: AccountLink, most: int, *, others: bool
+    account: AccountRuntime, most: int, *, others: bool
 ) -> AsyncIterator[tuple[list[MaybeClaimed], bool]]:
     """Read jobs, at most `REQUESTS` at a time, and whether these come into question.
 
@@ -173,7 +175,7 @@ async def _in_question(
         yield page, True
 
 
-async def _indexed(account: AccountLink, index: str) -> AsyncIterator[list[MaybeClaimed]]:
+async def _indexed(account: AccountRuntime, index: str) -> AsyncIterator[list[MaybeClaimed]]:
     """Read the jobs of an index."""
     cursor = ""
     while cursor != "0":
@@ -183,7 +185,7 @@ async def _indexed(account: AccountLink, index: str) -> AsyncIterator[list[Maybe
 
 
 async def _in_lanes(
-    account: AccountLink, names: Sequence[str], most: int, *, others: bool
+    account: AccountRuntime, names: Sequence[str], most: int, *, others: bool
 ) -> AsyncIterator[tuple[list[MaybeClaimed], bool]]:
     """Read the jobs of lanes, and whether these come into question: so many of each lane.
 
@@ -209,7 +211,7 @@ async def _in_lanes(
         first += count
 
 
-async def _lanes(account: AccountLink) -> AsyncIterator[Sequence[str]]:
+async def _lanes(account: AccountRuntime) -> AsyncIterator[Sequence[str]]:
     """Read the names of the lanes that hold jobs, some at a time."""
     cursor = ""
     while cursor != "0":

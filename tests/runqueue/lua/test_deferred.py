@@ -1,4 +1,4 @@
-"""Jobs that a strict budget has some steps left for, but too few: they are put aside."""
+"""Jobs that a strict budget has some steps left for, but too few: they are deferred."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -23,12 +23,12 @@ SCOPES: dict[str, dict[str, Any]] = {
 }
 
 
-def aside(clock: Clockwork) -> dict[str, list[str]]:
-    """The jobs that are put aside, by what they wait for the budget of."""
-    found = clock.members("asides")
-    held = {what: clock.members(f"aside:{what}") for what in found}
-    names = [raw.decode() for raw in clock.client.keys(clock.key("aside:*"))]  # type: ignore[union-attr]
-    assert {clock.key(f"aside:{what}") for what, ids in held.items() if ids} == set(names)
+def deferred(clock: Clockwork) -> dict[str, list[str]]:
+    """The jobs that are deferred, by what they wait for the budget of."""
+    found = clock.members("deferred_for")
+    held = {what: clock.members(f"deferred:{what}") for what in found}
+    names = [raw.decode() for raw in clock.client.keys(clock.key("deferred:*"))]  # type: ignore[union-attr]
+    assert {clock.key(f"deferred:{what}") for what, ids in held.items() if ids} == set(names)
     return {what: ids for what, ids in held.items() if ids}
 
 
@@ -39,14 +39,14 @@ def read(clock: Clockwork, job_id: str) -> Job:
     return job
 
 
-def put_aside(clock: Clockwork, **options: Any) -> str:
+def defer(clock: Clockwork, **options: Any) -> str:
     """Have an account with 20 of 100 strict steps committed put a job aside that needs 90."""
     set_budget(clock, "account", 100, "day", is_strict=True)
     (live,) = clock.enqueue(1, max_steps=20)
     assert clock.claimed() == [live]
     (job,) = clock.enqueue(1, max_steps=90, **options)
     assert clock.claimed() == []
-    assert aside(clock) == {"account": [job]}
+    assert deferred(clock) == {"account": [job]}
     return job
 
 
@@ -61,7 +61,7 @@ def test_a_job_that_needs_more_than_is_left_holds_up_no_other(clock: Clockwork, 
     job = read(clock, large)
     assert job.state == "scheduled"
     what = "key:login:a" if scope.startswith("key:") else scope
-    assert aside(clock) == {what: [large]}
+    assert deferred(clock) == {what: [large]}
     assert [(why.kind, why.name) for why in job.waits_for] == [("budget", what)]
     assert job.reason is None
 
@@ -77,15 +77,15 @@ def test_it_is_the_next_of_its_lane_once_enough_is_left(clock: Clockwork, scope:
     clock.wait(6)
 
     assert clock.claimed() == [large]
-    assert aside(clock) == {next(iter(clock.members("asides"))): others}
+    assert deferred(clock) == {next(iter(clock.members("deferred_for"))): others}
 
 
 @pytest.mark.parametrize("then", [None, Budget(50), Budget(110, is_strict=True)])
 def test_a_change_of_its_budget_brings_it_back(clock: Clockwork, then: Budget | None) -> None:
-    job = put_aside(clock)
+    job = defer(clock)
     clock.run(budgets.set_budget(clock.account, "account", then))
     assert clock.claimed() == ([] if then == Budget(50) else [job])
-    assert (aside(clock), clock.state(job)) == (
+    assert (deferred(clock), clock.state(job)) == (
         {},
         "ready" if then == Budget(50) else "submitting",
     )
@@ -95,14 +95,14 @@ def test_of_several_that_come_back_the_largest_is_first(clock: Clockwork) -> Non
     set_budget(clock, "account", 100, is_strict=True)
     (live,) = clock.enqueue(1, max_steps=90)
     assert clock.claimed() == [live]
-    aside_jobs = [clock.enqueue(1, max_steps=steps)[0] for steps in (20, 50, 30, 40)]
+    deferred_jobs = [clock.enqueue(1, max_steps=steps)[0] for steps in (20, 50, 30, 40)]
     assert clock.claimed() == []
-    assert len(aside(clock)["account"]) == 4
+    assert len(deferred(clock)["account"]) == 4
     end(clock, live, 0)
     clock.wait(6)
-    assert clock.claimed(1) == [aside_jobs[1]]
-    assert clock.claimed() == [aside_jobs[3]]
-    assert aside(clock) == {"account": [aside_jobs[0], aside_jobs[2]]}
+    assert clock.claimed(1) == [deferred_jobs[1]]
+    assert clock.claimed() == [deferred_jobs[3]]
+    assert deferred(clock) == {"account": [deferred_jobs[0], deferred_jobs[2]]}
 
 
 @pytest.mark.parametrize("scope", ["account", "key:login:a", "key:login:*"])
@@ -136,7 +136,7 @@ def test_a_job_that_comes_back_is_the_next_at_a_key_that_is_full(
     (large,) = clock.enqueue(1, keys=[key], max_steps=50)
     small = clock.enqueue(4, keys=[key], max_steps=10)
     assert clock.claimed() == small[:1]
-    assert aside(clock) == {"account": [large]}
+    assert deferred(clock) == {"account": [large]}
     end(clock, live, 0)
     clock.wait(6)
     assert clock.claimed() == []
@@ -159,7 +159,7 @@ def test_a_job_that_may_not_begin_in_a_new_day_holds_up_no_other(
     clock.seal(batch)
     (live,) = clock.enqueue(1, group="a", keys=["login:a"], priority=0, max_steps=20)
     assert clock.claimed() == [live]
-    assert aside(clock) == {"account": [job]}
+    assert deferred(clock) == {"account": [job]}
     clock.wait(DAY / SECOND)
     set_budget(clock, "account", 120, "day", is_strict=True)
     if why == "held":
@@ -173,7 +173,7 @@ def test_a_job_that_may_not_begin_in_a_new_day_holds_up_no_other(
     (other,) = clock.enqueue(1, group="b", max_steps=5)
 
     assert clock.claimed() == [other]
-    assert (clock.state(job), aside(clock)) == ("ready", {})
+    assert (clock.state(job), deferred(clock)) == ("ready", {})
     end(clock, live, 0)
     clock.run(groups.set_group(clock.account, "a", paused=False))
     if why == "held":
@@ -182,13 +182,13 @@ def test_a_job_that_may_not_begin_in_a_new_day_holds_up_no_other(
     assert clock.claimed() == [job]
 
 
-def test_nothing_is_put_aside_while_nothing_is_left(clock: Clockwork) -> None:
+def test_nothing_is_deferred_while_nothing_is_left(clock: Clockwork) -> None:
     set_budget(clock, "account", 20, is_strict=True)
     jobs = clock.enqueue(5, max_steps=20)
     never = clock.enqueue(1, max_steps=20, group="b")
     assert len(clock.claimed()) == 1
     assert clock.claimed() == []
-    assert aside(clock) == {}
+    assert deferred(clock) == {}
     assert clock.states([*jobs, *never]) == {"submitting", "ready"}
     assert clock.run(job_calls.stats(clock.account)).hold_kind == "budget"
 
@@ -230,7 +230,7 @@ def _canceled(clock: Clockwork, job: str) -> None:
     assert clock.cancel(job) == [1]
 
 
-#: What a job that is put aside may meet, and the state that it is in then.
+#: What a job that is deferred may meet, and the state that it is in then.
 WAYS_OUT: dict[str, tuple[Callable[[Clockwork, str], None], str]] = {
     "canceled": (_canceled, "canceled"),
     "its batch is canceled": (_canceled_batch, "canceled"),
@@ -254,22 +254,22 @@ def test_a_job_that_does_not_wait_any_more_is_in_no_index(clock: Clockwork, way:
         (job,) = clock.enqueue(1, max_steps=90, batch=batch)
         clock.seal(batch)
         assert clock.claimed() == []
-        assert aside(clock) == {"account": [job]}
+        assert deferred(clock) == {"account": [job]}
     else:
         if way != "its deadline passes":
             del options["deadline"]
-        job = put_aside(clock, **options)
+        job = defer(clock, **options)
 
     leave, state = WAYS_OUT[way]
     leave(clock, job)
 
     assert clock.state(job) == state
-    assert aside(clock) == {}
+    assert deferred(clock) == {}
     assert job not in clock.members("due")
-    assert (clock.field(job, "aside"), clock.field(job, "run_at")) == (None, None)
+    assert (clock.field(job, "deferred"), clock.field(job, "run_at")) == (None, None)
 
 
-def test_a_canary_that_is_put_aside_decides_on_its_batch_later(clock: Clockwork) -> None:
+def test_a_canary_that_is_deferred_decides_on_its_batch_later(clock: Clockwork) -> None:
     set_budget(clock, "account", 100, is_strict=True)
     (live,) = clock.enqueue(1, max_steps=60)
     assert clock.claimed() == [live]
@@ -301,34 +301,34 @@ def test_what_one_claim_puts_aside_and_brings_back_is_bounded(clock: Clockwork, 
         return clock.commands(worker_calls.claim(clock.account, "p1", str(clock.now), 500, 0))
 
     worst = 0
-    while sum(map(len, aside(clock).values())) < 3_000:
+    while sum(map(len, deferred(clock).values())) < 3_000:
         worst = max(worst, claim())
     clock.run(budgets.set_budget(clock.account, scope, None))
     clock.wait(6)
     clock.heartbeat(first=True)
-    while aside(clock):
+    while deferred(clock):
         worst = max(worst, claim())
     assert worst <= 2_500
 
 
 def test_a_clock_that_was_ahead_has_a_job_wait_no_longer(clock: Clockwork) -> None:
-    job = put_aside(clock)
+    job = defer(clock)
     ahead, now = clock.now, clock.now - 7200 * SECOND
-    clock.client.zadd(clock.key("asides"), {"account": ahead + 5 * SECOND})
+    clock.client.zadd(clock.key("deferred_for"), {"account": ahead + 5 * SECOND})
     told = f"{now} {now - SECOND} {7200 * SECOND}, 1 ({now}"
     clock.client.hset(clock.key("meta"), "set_back", told)
     clock.now = now
     while clock.client.hexists(clock.key("meta"), "set_back"):
         clock.tick()
         clock.wait(1)
-    due = clock.client.zscore(clock.key("asides"), "account")
+    due = clock.client.zscore(clock.key("deferred_for"), "account")
     assert due is not None
     assert due <= now + 5 * SECOND
     assert clock.members("due") == [job]
 
 
-def test_a_worker_is_woken_for_jobs_that_are_put_aside(clock: Clockwork) -> None:
-    job = put_aside(clock)
+def test_a_worker_is_woken_for_jobs_that_are_deferred(clock: Clockwork) -> None:
+    job = defer(clock)
     taken = clock.claim()
     assert taken.next_us == clock.now + 5 * SECOND
     clock.wait(4)
@@ -340,7 +340,7 @@ def test_a_worker_is_woken_for_jobs_that_are_put_aside(clock: Clockwork) -> None
 
 
 def test_a_day_later_it_is_the_next_of_its_lane_in_any_case(clock: Clockwork) -> None:
-    job = put_aside(clock)
+    job = defer(clock)
     (other,) = clock.enqueue(1, max_steps=90)
     clock.wait(DAY / SECOND)
     clock.heartbeat(first=True)

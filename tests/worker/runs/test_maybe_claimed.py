@@ -22,10 +22,10 @@ from runqueue.store import worker_calls
 from runqueue.store.scripts import ScriptCall
 from tests.worker.searching import flow, task, task_v2
 from tests.worker.working import ENDLESS, KEYS, Bench, Send, Work, wrap_send
+from worker.runs import maybe_claimed as suspecting
 from worker.runs import search
-from worker.runs import suspects as suspecting
 from worker.runs.comparison import WORKFLOW_RUN, ShownRun, compare
-from worker.runs.suspects import TooManyError, most_lost, suspects, unlisted
+from worker.runs.maybe_claimed import TooManyError, maybe_claimed, most_lost, unlisted
 
 RUNS = 500
 SECOND = 1_000_000
@@ -41,7 +41,7 @@ def anything() -> ShownRun:
     return shown(0, url="https://other.test/", prompt="other")
 
 
-def hand_in(bench: Bench, n: int, goal: str = "p", **options: Any) -> list[str]:
+def enqueue_jobs(bench: Bench, n: int, goal: str = "p", **options: Any) -> list[str]:
     """Enqueue tasks without a URL, each another one, all at once; return their ids."""
     lines = [
         {"kind": "task", "body": {"prompt": f"{goal}{i}", "engine": "skyvern-1.0"}, **options}
@@ -65,11 +65,11 @@ def comparisons(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 async def test_of_a_lane_its_first_jobs_alone_come_into_question(work: Work) -> None:
     async with work() as bench:
-        job_ids = hand_in(bench, 12)
+        job_ids = enqueue_jobs(bench, 12)
         for job_id in job_ids[:3]:
             bench.queue.cancel(job_id)
 
-        found = await suspects(bench.account, [anything()], 5)
+        found = await maybe_claimed(bench.account, [anything()], 5)
 
         assert found == job_ids[3:8]
 
@@ -80,16 +80,16 @@ async def test_jobs_with_keys_hide_none_behind_them_whatever_limits_this_copy_kn
 ) -> None:
     """Sessions are one at a time by default, and a limit may have been set after the copy."""
     async with work() as bench:
-        passed = hand_in(bench, 250, keys=[key])
-        others = hand_in(bench, 20, "q")
+        passed = enqueue_jobs(bench, 250, keys=[key])
+        others = enqueue_jobs(bench, 20, "q")
 
-        assert await suspects(bench.account, [anything()], 5) == [*passed, *others[:5]]
+        assert await maybe_claimed(bench.account, [anything()], 5) == [*passed, *others[:5]]
         assert await unlisted(bench.account, 5) == [*passed, *others[:5]]
 
 
 async def test_jobs_that_may_not_have_fitted_a_budget_hide_none_behind_them(work: Work) -> None:
     async with work() as bench:
-        job_ids = hand_in(bench, 20)
+        job_ids = enqueue_jobs(bench, 20)
         bench.queue.set_budget("group:default", Budget(100))
 
         assert await unlisted(bench.account, 5) == job_ids
@@ -105,10 +105,10 @@ def cancel_in_recovery(bench: Bench, job_id: str) -> None:
     [
         cancel_in_recovery,
         lambda bench, job_id: bench.set(job_id, "deadline", bench.now_us()),
-        lambda bench, job_id: bench.set(job_id, "lost_claim", "1 1 "),
+        lambda bench, job_id: bench.set(job_id, "maybe_claimed_at", "1 1 "),
         lambda bench, job_id: bench.set(job_id, "deaths", 2),
         lambda bench, job_id: bench.set(job_id, "group", "another"),
-        lambda bench, job_id: bench.client.hset(f"{KEYS.prefix}stray_jobs", job_id, "tsk_1"),
+        lambda bench, job_id: bench.client.hset(f"{KEYS.prefix}orphan_jobs", job_id, "tsk_1"),
     ],
     ids=["canceled", "late", "searched", "suspect", "elsewhere", "has an orphan run"],
 )
@@ -116,7 +116,7 @@ async def test_a_job_that_a_claim_skips_hides_none_behind_it(
     work: Work, pass_by: Callable[[Bench, str], object]
 ) -> None:
     async with work() as bench:
-        job_ids = hand_in(bench, 4)
+        job_ids = enqueue_jobs(bench, 4)
         pass_by(bench, job_ids[0])
 
         assert await unlisted(bench.account, 2) == job_ids[:3]
@@ -125,24 +125,27 @@ async def test_a_job_that_a_claim_skips_hides_none_behind_it(
 async def test_a_run_may_be_of_an_equal_request_wherever_its_job_stands(work: Work) -> None:
     """What was canceled, or did not fit a budget, after the copy was made hides it otherwise."""
     async with work() as bench:
-        first = hand_in(bench, 12)
+        first = enqueue_jobs(bench, 12)
         equal = [bench.queue.enqueue(task_v2(prompt="own")).job_id for _ in range(3)]
-        hand_in(bench, 12)
+        enqueue_jobs(bench, 12)
         runs = [shown(n, "task_v2", url=ENDLESS, prompt="own") for n in range(2)]
         unlike = shown(9, "task_v2", url=ENDLESS, prompt="another")
 
-        assert await suspects(bench.account, [*runs, unlike], 5) == equal[:2]
-        assert await suspects(bench.account, [anything(), runs[0]], 5) == [*first[:5], equal[0]]
+        assert await maybe_claimed(bench.account, [*runs, unlike], 5) == equal[:2]
+        assert await maybe_claimed(bench.account, [anything(), runs[0]], 5) == [
+            *first[:5],
+            equal[0],
+        ]
 
 
 async def test_of_jobs_that_wait_for_a_key_the_first_alone_come_into_question(work: Work) -> None:
     async with work() as bench:
         bench.queue.set_key_limit("login:a", KeyLimit(1))
-        job_ids = hand_in(bench, 40, keys=["login:a"])
+        job_ids = enqueue_jobs(bench, 40, keys=["login:a"])
         claim = worker_calls.claim("default", bench.account.lease.name, "c1", 10, 0)
         assert len((await bench.account.send(claim)).items) == 1
 
-        found = await suspects(bench.account, [anything()], 5)
+        found = await maybe_claimed(bench.account, [anything()], 5)
 
         assert found == job_ids[1:6]
 
@@ -150,12 +153,12 @@ async def test_of_jobs_that_wait_for_a_key_the_first_alone_come_into_question(wo
 async def test_each_group_and_priority_has_a_lane_of_its_own(work: Work) -> None:
     async with work() as bench:
         lanes = [
-            hand_in(bench, 4, group + priority, group=group, priority=priority)
+            enqueue_jobs(bench, 4, group + priority, group=group, priority=priority)
             for group in ("a", "b")
             for priority in ("urgent", "low")
         ]
 
-        found = await suspects(bench.account, [anything()], 2)
+        found = await maybe_claimed(bench.account, [anything()], 2)
 
         assert sorted(found) == sorted(job_id for lane in lanes for job_id in lane[:2])
 
@@ -171,29 +174,29 @@ async def test_jobs_whose_time_had_come_when_claims_were_lost_come_into_question
     work: Work,
 ) -> None:
     async with work() as bench:
-        job_ids = hand_in(bench, 3, run_at=60)
-        hand_in(bench, 2, "much later", run_at=86_400)
+        job_ids = enqueue_jobs(bench, 3, run_at=60)
+        enqueue_jobs(bench, 2, "much later", run_at=86_400)
         lose_from_now(bench, 30)
 
-        assert sorted(await suspects(bench.account, [anything()], 2)) == sorted(job_ids)
+        assert sorted(await maybe_claimed(bench.account, [anything()], 2)) == sorted(job_ids)
 
 
-@pytest.mark.parametrize("how", ["handed in", "its time came"])
+@pytest.mark.parametrize("how", ["submitted", "its time came"])
 async def test_what_came_to_its_lane_since_comes_into_question_wherever_it_stands(
     work: Work, how: str
 ) -> None:
     """On the lost server it may have come first, and others behind it."""
     async with work() as bench:
-        first = hand_in(bench, 12)
-        delay = {} if how == "handed in" else {"delay": 60}
-        due = hand_in(bench, 12, "due", **delay) if delay else []
+        first = enqueue_jobs(bench, 12)
+        delay = {} if how == "submitted" else {"delay": 60}
+        due = enqueue_jobs(bench, 12, "due", **delay) if delay else []
         lose_from_now(bench, 30)
         for job_id in due:
             bench.client.zadd(f"{KEYS.prefix}due", {job_id: bench.now_us()})
         await bench.account.send(worker_calls.sweep("default", "promote_due", 100))
-        came = due or hand_in(bench, 12, "new")
+        came = due or enqueue_jobs(bench, 12, "new")
 
-        found = await suspects(bench.account, [anything()], 3)
+        found = await maybe_claimed(bench.account, [anything()], 3)
 
         assert found[:3] == first[:3]
         assert sorted(found[3:]) == sorted(came)
@@ -203,7 +206,7 @@ async def test_no_job_is_passed_over_when_others_leave_while_they_are_read(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with work() as bench:
-        job_ids = hand_in(bench, 600, run_at=60)
+        job_ids = enqueue_jobs(bench, 600, run_at=60)
         lose_from_now(bench, 30)
         due: Any = bench.client.zrange(f"{KEYS.prefix}due", 0, 99)
 
@@ -217,7 +220,7 @@ async def test_no_job_is_passed_over_when_others_leave_while_they_are_read(
 
         wrap_send(monkeypatch, bench.account, around)
 
-        found = await suspects(bench.account, [anything()], 5)
+        found = await maybe_claimed(bench.account, [anything()], 5)
 
         assert due == []
         assert sorted(found) == sorted(job_ids)
@@ -228,7 +231,7 @@ async def test_a_job_whose_run_fails_while_jobs_are_read_is_not_missed(
     work: Work, monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
     async with work() as bench:
-        (job_id,) = hand_in(bench, 1, retry={"max_attempts": 2})
+        (job_id,) = enqueue_jobs(bench, 1, retry={"max_attempts": 2})
         await bench.one_pass("submit")
         lose_from_now(bench, 30)
         run_id = bench.job(job_id).run_id or ""
@@ -242,17 +245,17 @@ async def test_a_job_whose_run_fails_while_jobs_are_read_is_not_missed(
 
         wrap_send(monkeypatch, bench.account, around)
 
-        assert await suspects(bench.account, [anything()], 5) == [job_id]
+        assert await maybe_claimed(bench.account, [anything()], 5) == [job_id]
         assert bench.job(job_id).state is JobState.SCHEDULED
 
 
 async def test_of_jobs_that_run_those_that_may_run_again_come_into_question(work: Work) -> None:
     async with work() as bench:
-        again = hand_in(bench, 3, "again", retry={"max_attempts": 2})
-        hand_in(bench, 3, "once")
+        again = enqueue_jobs(bench, 3, "again", retry={"max_attempts": 2})
+        enqueue_jobs(bench, 3, "once")
         await bench.one_pass("submit")
 
-        assert sorted(await suspects(bench.account, [anything()], 1)) == sorted(again)
+        assert sorted(await maybe_claimed(bench.account, [anything()], 1)) == sorted(again)
 
 
 async def test_jobs_that_are_looked_for_later_take_no_run_from_equal_jobs(work: Work) -> None:
@@ -264,7 +267,7 @@ async def test_jobs_that_are_looked_for_later_take_no_run_from_equal_jobs(work: 
         waiting, other = (bench.queue.enqueue(task()).job_id for _ in range(2))
         runs = [shown(0, url=ENDLESS, prompt="p")]
 
-        found = await suspects(bench.account, runs, 10)
+        found = await maybe_claimed(bench.account, runs, 10)
 
         later = {running, *(job.job_id for job in uploaded)}
         assert {*found} in ({*later, waiting}, {*later, other})
@@ -283,12 +286,12 @@ async def test_no_more_claims_can_be_lost_than_the_plan_the_runs_and_the_process
 async def test_more_jobs_than_can_be_looked_for_are_an_error(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suspecting, "MOST_SUSPECTS", 3)
+    monkeypatch.setattr(suspecting, "MOST_MAYBE_CLAIMED", 3)
     async with work() as bench:
-        hand_in(bench, 4)
+        enqueue_jobs(bench, 4)
 
         with pytest.raises(TooManyError):
-            await suspects(bench.account, [anything()], 10)
+            await maybe_claimed(bench.account, [anything()], 10)
 
 
 LOGIN = LoginRunRequest(credential_type="skyvern", credential_id="c", url="https://0.test/")
@@ -319,7 +322,7 @@ async def test_runs_of_other_addresses_and_workflows_are_not_even_compared_with(
         for _ in range(20):
             bench.queue.enqueue(request_)
 
-        assert await suspects(bench.account, runs, most) == []
+        assert await maybe_claimed(bench.account, runs, most) == []
         assert comparisons == []
 
 
@@ -331,7 +334,7 @@ async def test_a_job_that_any_run_may_be_of_is_compared_with_one_and_equal_jobs_
         equal = TaskRunRequest(prompt="p", engine="skyvern-1.0")
         job_ids = [bench.queue.enqueue(equal).job_id for _ in range(5)]
 
-        assert await suspects(bench.account, runs, 100) == job_ids[:3]
+        assert await maybe_claimed(bench.account, runs, 100) == job_ids[:3]
         assert comparisons == ["r0", "r1", "r2"]
 
 

@@ -1,4 +1,4 @@
-"""`runqueue unconfirmed` and `runqueue strays`: what may have a run, and runs without a job."""
+"""`runqueue unconfirmed` and `runqueue orphans`: what may have a run, and runs without a job."""
 
 import json
 from typing import Any
@@ -32,11 +32,11 @@ def test_unconfirmed_jobs_are_listed_with_why(either: Desk) -> None:
     assert first in either.run("unconfirmed", "list").stdout
 
 
-def test_a_parked_job_that_gave_its_slot_back_is_still_listed(either: Desk) -> None:
+def test_a_held_job_that_gave_its_slot_back_is_still_listed(either: Desk) -> None:
     (job_id,) = either.unconfirmed([line("a")])
     prefix = "runqueue:{default}:"
     either.client.zrem(f"{prefix}unconfirmed", job_id)
-    either.client.zadd(f"{prefix}parked", {job_id: 1})
+    either.client.zadd(f"{prefix}unconfirmed_no_slot", {job_id: 1})
 
     assert [row["job_id"] for row in listed(either, "unconfirmed")] == [job_id]
 
@@ -81,14 +81,14 @@ def test_a_job_that_is_not_on_record_adopts_nothing(either: Desk, unknown: str) 
     assert f"no job, batch or custom_id '{unknown}' on record" in result.stderr
 
 
-def test_a_stray_is_adopted_by_the_job_that_it_belongs_to(either: Desk) -> None:
+def test_an_orphan_is_adopted_by_the_job_that_it_belongs_to(either: Desk) -> None:
     (job_id,) = either.unconfirmed([line("a")])
-    either.stray("tsk_1", new_id("default"))
+    either.orphan("tsk_1", new_id("default"))
 
     either.run("unconfirmed", "adopt", job_id, "tsk_1", "--yes")
 
     assert either.queue.get(job_id).run_id == "tsk_1"
-    assert listed(either, "strays") == []
+    assert listed(either, "orphans") == []
 
 
 @pytest.mark.parametrize("run_id", ["", " ", "tsk 1", "tsk\x1b1", "banana", "tsk_", "tsk_1;"])
@@ -199,11 +199,11 @@ def test_without_names_or_a_filter_or_with_both_nothing_is_settled(
     assert either.states() == {"unconfirmed": 2}
 
 
-def test_strays_are_listed_with_what_they_were_submitted_for(either: Desk) -> None:
+def test_orphans_are_listed_with_what_they_were_submitted_for(either: Desk) -> None:
     job_id = new_id("default")
-    either.stray("tsk_1", job_id)
+    either.orphan("tsk_1", job_id)
 
-    (row,) = listed(either, "strays")
+    (row,) = listed(either, "orphans")
 
     assert row.pop("since")
     assert row == {
@@ -213,49 +213,49 @@ def test_strays_are_listed_with_what_they_were_submitted_for(either: Desk) -> No
         "attempt": 1,
         "why": "job is gone",
     }
-    assert "job is gone" in either.run("strays", "list").stdout
+    assert "job is gone" in either.run("orphans", "list").stdout
 
 
 def test_a_run_that_comes_after_its_job_has_moved_on_is_listed(either: Desk) -> None:
     (job_id,) = either.unconfirmed([line("a")])
     either.run("unconfirmed", "fail", job_id)
 
-    either.stray("tsk_1", job_id)
+    either.orphan("tsk_1", job_id)
 
-    assert [row["why"] for row in listed(either, "strays")] == ["job was dead"]
+    assert [row["why"] for row in listed(either, "orphans")] == ["job was dead"]
 
 
-def test_the_list_of_strays_is_cut_at_its_limit(either: Desk) -> None:
+def test_the_list_of_orphans_is_cut_at_its_limit(either: Desk) -> None:
     for number in range(60):
-        either.stray(f"tsk_{number}", new_id("default"))
+        either.orphan(f"tsk_{number}", new_id("default"))
 
-    result = either.run("strays", "list", "--json", "--limit", "20")
+    result = either.run("orphans", "list", "--json", "--limit", "20")
 
     assert len(result.stdout.splitlines()) == 20
     assert result.stderr == "… and more; --limit shows more than 20\n"
-    assert len(listed(either, "strays", "--limit", "100")) == 60
+    assert len(listed(either, "orphans", "--limit", "100")) == 60
 
 
-def test_named_strays_are_canceled_without_a_question(either: Desk) -> None:
+def test_named_orphans_are_canceled_without_a_question(either: Desk) -> None:
     for number in range(3):
-        either.stray(f"tsk_{number}", new_id("default"))
+        either.orphan(f"tsk_{number}", new_id("default"))
 
-    result = either.run("strays", "cancel", "tsk_0", "tsk_2")
+    result = either.run("orphans", "cancel", "tsk_0", "tsk_2")
 
     assert (result.exit_code, result.stdout) == (0, "2 will be canceled\n")
     due = either.client.zrange("runqueue:{default}:cancels", 0, -1)
-    assert due == [b"stray tsk_0", b"stray tsk_2"]
+    assert due == [b"orphan tsk_0", b"orphan tsk_2"]
 
 
-def test_all_strays_are_counted_before_they_are_canceled(either: Desk) -> None:
+def test_all_orphans_are_counted_before_they_are_canceled(either: Desk) -> None:
     for number in range(3):
-        either.stray(f"tsk_{number}", new_id("default"))
+        either.orphan(f"tsk_{number}", new_id("default"))
 
-    refused = either.run("strays", "cancel", "--all", stdin=b"n\n")
+    refused = either.run("orphans", "cancel", "--all", stdin=b"n\n")
     assert (refused.exit_code, "cancel 3 runs?" in refused.stderr) == (2, True)
     assert either.client.zcard("runqueue:{default}:cancels") == 0
 
-    assert either.run("strays", "cancel", "--all", "--yes").stdout == "3 will be canceled\n"
+    assert either.run("orphans", "cancel", "--all", "--yes").stdout == "3 will be canceled\n"
     assert either.client.zcard("runqueue:{default}:cancels") == 3
 
 
@@ -266,25 +266,25 @@ def test_all_strays_are_counted_before_they_are_canceled(either: Desk) -> None:
         (["tsk_0", "--all"], "name runs or give --all, not both\n"),
     ],
 )
-def test_without_names_or_all_or_with_both_no_stray_is_canceled(
+def test_without_names_or_all_or_with_both_no_orphan_is_canceled(
     either: Desk, chosen: list[str], words: str
 ) -> None:
-    either.stray("tsk_0", new_id("default"))
+    either.orphan("tsk_0", new_id("default"))
 
-    result = either.run("strays", "cancel", *chosen)
+    result = either.run("orphans", "cancel", *chosen)
 
     assert result.exit_code == 2
     assert words in result.stderr
     assert either.client.zcard("runqueue:{default}:cancels") == 0
 
 
-def test_a_run_that_is_no_stray_is_named_and_none_is_canceled(either: Desk) -> None:
-    either.stray("tsk_0", new_id("default"))
+def test_a_run_that_is_no_orphan_is_named_and_none_is_canceled(either: Desk) -> None:
+    either.orphan("tsk_0", new_id("default"))
 
-    result = either.run("strays", "cancel", "tsk_0", "tsk_9", "[red]x")
+    result = either.run("orphans", "cancel", "tsk_0", "tsk_9", "[red]x")
 
     assert result.exit_code == 3
-    assert "no stray [red]x, tsk_9" in result.stderr
+    assert "no orphan [red]x, tsk_9" in result.stderr
     assert either.client.zcard("runqueue:{default}:cancels") == 0
 
 

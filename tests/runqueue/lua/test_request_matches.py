@@ -1,6 +1,6 @@
 """Runs that were told by their requests alone, and late answers that say whose they are.
 
-`a` and `b` ask for the same. The run `b1` of `b` was taken for `a`'s: a guess.
+`a` and `b` ask for the same. The run `b1` of `b` was taken for `a`'s: a match by request.
 """
 
 import json
@@ -37,29 +37,29 @@ from tests.runqueue.lua.webhooks import receive, told
 LIVE = ("submitting", "unconfirmed", "running")
 
 
-def record(clock: Clockwork, *found: tuple[str, str], guess: bool = False) -> list[int]:
+def record(clock: Clockwork, *found: tuple[str, str], by_request: bool = False) -> list[int]:
     """Record runs, (job, run), of first attempts, in one call."""
     items = [RunAccepted(job, 1, run, "created", SECOND) for job, run in found]
-    return clock.run(worker_calls.mark_running(clock.account, items, guess=guess))
+    return clock.run(worker_calls.mark_running(clock.account, items, by_request=by_request))
 
 
-def guessed(clock: Clockwork, **options: Any) -> tuple[str, str]:
+def matched(clock: Clockwork, **options: Any) -> tuple[str, str]:
     """Two equal jobs whose answers were lost; the first was given the run `b1` of the second."""
-    a, b = clock.doubtful(2, body="the same", **options)
+    a, b = clock.unconfirmed(2, body="the same", **options)
     clock.wait(2)
-    assert record(clock, (a, "b1"), guess=True) == [1]
+    assert record(clock, (a, "b1"), by_request=True) == [1]
     consistent(clock)
     return a, b
 
 
 def owners(clock: Clockwork, *runs: str) -> list[str]:
     """Whose the runs are."""
-    return clock.run(worker_calls.bound_runs(clock.account, runs))
+    return clock.run(worker_calls.owned_runs(clock.account, runs))
 
 
-def strays(clock: Clockwork) -> set[str]:
+def orphans(clock: Clockwork) -> set[str]:
     """Runs of ours that no job owns."""
-    held: Any = clock.client.hkeys(clock.key("strays"))
+    held: Any = clock.client.hkeys(clock.key("orphans"))
     return {raw.decode() for raw in held}
 
 
@@ -76,12 +76,16 @@ def consistent(clock: Clockwork) -> None:
     by_state = {s: {job for job in jobs if state[job] == s} for s in {*state.values(), *LIVE}}
     zsets = {
         name: {member.decode() for member, _ in data.get(name, ())}
-        for name in ("poll", "listed", "unconfirmed", "parked", "reconcile", "cancels")
+        for name in ("poll", "listed", "unconfirmed", "unconfirmed_no_slot", "reconcile", "cancels")
     }
     assert zsets["poll"] | zsets["listed"] == by_state["running"]
     assert not zsets["poll"] & zsets["listed"]
-    assert zsets["unconfirmed"] | zsets["parked"] == by_state["unconfirmed"] == zsets["reconcile"]
-    assert not zsets["unconfirmed"] & zsets["parked"]
+    assert (
+        zsets["unconfirmed"] | zsets["unconfirmed_no_slot"]
+        == by_state["unconfirmed"]
+        == zsets["reconcile"]
+    )
+    assert not zsets["unconfirmed"] & zsets["unconfirmed_no_slot"]
     assert {job for job in zsets["cancels"] if job in jobs} == {
         job for job in by_state["running"] if "cancel" in jobs[job]
     }
@@ -102,7 +106,7 @@ def consistent(clock: Clockwork) -> None:
             assert bound[run] == job, "a job's run is another's"
         else:
             assert state[job] != "running"
-    assert not set(bound) & strays(clock), "a run of a job is shown as nobody's"
+    assert not set(bound) & orphans(clock), "a run of a job is shown as nobody's"
     for name, value in data.items():
         if not name.startswith("batch:"):
             continue
@@ -116,10 +120,10 @@ def consistent(clock: Clockwork) -> None:
         assert {s: n for s, n in counts.items() if n} == own
 
 
-# The owner of the guess still runs.
+# The owner of the matched run still runs.
 
 
-def test_who_lost_a_guess_is_looked_for_back_to_its_own_claim(clock: Clockwork) -> None:
+def test_who_lost_a_match_is_looked_for_back_to_its_own_claim(clock: Clockwork) -> None:
     a, b = clock.enqueue(2, body="the same")
     assert clock.claimed(1) == [a]
     claimed = clock.now
@@ -128,45 +132,49 @@ def test_who_lost_a_guess_is_looked_for_back_to_its_own_claim(clock: Clockwork) 
     clock.lose(a)
     clock.lose(b)
     clock.wait(2)
-    record(clock, (a, "b1"), guess=True)
+    record(clock, (a, "b1"), by_request=True)
     clock.wait(2)
     record(clock, (b, "b1"))
 
-    (doubt,) = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
+    (unconfirmed,) = clock.run(
+        worker_calls.reconcile_claim(clock.account, "p1", 10, 0, SECOND)
+    ).items
 
-    assert (doubt.job_id, doubt.attempt, doubt.claimed_us) == (a, 1, claimed)
-    assert doubt.since_us == claimed + 5 * SECOND
+    assert (unconfirmed.job_id, unconfirmed.attempt, unconfirmed.claimed_us) == (a, 1, claimed)
+    assert unconfirmed.since_us == claimed + 5 * SECOND
 
 
-def test_who_lost_a_guess_keeps_the_server_s_date_of_its_own_claim(clock: Clockwork) -> None:
+def test_who_lost_a_match_keeps_the_server_s_date_of_its_own_claim(clock: Clockwork) -> None:
     a, b = clock.enqueue(2, body="the same")
     clock.heartbeat(first=True)
     for name, date in ((a, 5 * SECOND), (b, 9 * SECOND)):
         call = worker_calls.claim(clock.account, "p1", f"claim {name}", 1, 0, date_us=date)
         assert [item.job_id for item in clock.run(call).items] == [name]
         clock.lose(name)
-    record(clock, (a, "b1"), guess=True)
+    record(clock, (a, "b1"), by_request=True)
     record(clock, (b, "b1"))
 
     clock.wait(2)
-    (doubt,) = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
+    (unconfirmed,) = clock.run(
+        worker_calls.reconcile_claim(clock.account, "p1", 10, 0, SECOND)
+    ).items
 
-    assert (doubt.job_id, doubt.date_us) == (a, 5 * SECOND)
-    assert clock.field(b, "claim_date") is None, "it is kept while it may be needed"
+    assert (unconfirmed.job_id, unconfirmed.date_us) == (a, 5 * SECOND)
+    assert clock.field(b, "claimed_server_time") is None, "it is kept while it may be needed"
 
 
-def test_the_owner_s_own_answer_takes_its_guess_back(clock: Clockwork) -> None:
-    a, b = guessed(clock)
+def test_the_owner_s_own_answer_takes_its_match_back(clock: Clockwork) -> None:
+    a, b = matched(clock)
 
     assert record(clock, (a, "a1")) == [5]
 
     consistent(clock)
     assert (clock.state(a), clock.field(a, "run_id")) == ("running", "a1")
     assert clock.state(b) == "unconfirmed"
-    assert strays(clock) == {"b1"}, "the guess is shown until an equal job has it"
-    call = worker_calls.bound_runs(clock.account, ["a1", "b1"], but_spares=True)
+    assert orphans(clock) == {"b1"}, "the matched run is shown until an equal job has it"
+    call = worker_calls.owned_runs(clock.account, ["a1", "b1"], except_late_runs=True)
     assert clock.run(call) == [a, ""], "a search may take it for the equal job's"
-    assert record(clock, (b, "b1"), guess=True) == [1]
+    assert record(clock, (b, "b1"), by_request=True) == [1]
     consistent(clock)
 
 
@@ -178,7 +186,7 @@ ANSWERS = (("a", "a1"), ("b", "b1"))
 def test_both_answers_give_both_their_own_runs(
     clock: Clockwork, order: Sequence[tuple[str, str]], calls_of: int
 ) -> None:
-    a, b = guessed(clock)
+    a, b = matched(clock)
     found = [({"a": a, "b": b}[name], run) for name, run in order]
 
     if calls_of == 1:
@@ -191,7 +199,7 @@ def test_both_answers_give_both_their_own_runs(
     assert codes == [5, 1]
     assert clock.states([a, b]) == {"running"}
     assert owners(clock, "a1", "b1") == [a, b]
-    assert strays(clock) == set()
+    assert orphans(clock) == set()
     before = clock.dump()
     assert record(clock, *found) == [0, 0]
     assert clock.dump() == before, "a repeated call changes nothing"
@@ -199,12 +207,12 @@ def test_both_answers_give_both_their_own_runs(
 
 @pytest.mark.parametrize("order", list(permutations("abc")), ids="".join)
 @pytest.mark.parametrize("calls_of", [1, 3], ids=["one call", "three calls"])
-def test_guesses_that_went_round_three_jobs_are_put_right_in_every_order(
+def test_request_matches_that_went_round_three_jobs_are_put_right_in_every_order(
     clock: Clockwork, order: Sequence[str], calls_of: int
 ) -> None:
-    a, b, c = clock.doubtful(3, body="the same")
+    a, b, c = clock.unconfirmed(3, body="the same")
     jobs = {"a": a, "b": b, "c": c}
-    record(clock, (a, "b1"), (b, "c1"), (c, "a1"), guess=True)
+    record(clock, (a, "b1"), (b, "c1"), (c, "a1"), by_request=True)
     found = [(jobs[name], f"{name}1") for name in order]
 
     if calls_of == 1:
@@ -217,17 +225,17 @@ def test_guesses_that_went_round_three_jobs_are_put_right_in_every_order(
     consistent(clock)
     assert owners(clock, "a1", "b1", "c1") == [a, b, c]
     assert clock.states([a, b, c]) == {"running"}
-    assert strays(clock) == set()
+    assert orphans(clock) == set()
 
 
-def test_an_answer_that_comes_while_its_job_still_submits_takes_the_guess(clock: Clockwork) -> None:
+def test_an_answer_that_comes_while_its_job_still_submits_takes_the_match(clock: Clockwork) -> None:
     a, b = clock.enqueue(2, body="the same")
     clock.heartbeat("w1", first=True)
     clock.heartbeat("w2", first=True)
     first, second = clock.claim(1, "w1").items[0], clock.claim(1, "w2").items[0]
     assert {first.job_id, second.job_id} == {a, b}
     clock.lose(first.job_id)
-    record(clock, (first.job_id, "run2"), guess=True)
+    record(clock, (first.job_id, "run2"), by_request=True)
 
     assert record(clock, (second.job_id, "run2")) == [5]
 
@@ -251,7 +259,7 @@ def test_three_runs_are_not_made_for_two_jobs_of_a_worker_that_was_cut_off(
     clock.heartbeat("w2")
     clock.sweep("expire_leases", CLAIM_AGE)
     assert (clock.state(a), clock.state(b)) == ("unconfirmed", "submitting")
-    record(clock, (a, "b1"), guess=True)
+    record(clock, (a, "b1"), by_request=True)
 
     assert record(clock, (b, "b1")) == [5]
     assert record(clock, (a, "a1")) == [1]
@@ -261,23 +269,23 @@ def test_three_runs_are_not_made_for_two_jobs_of_a_worker_that_was_cut_off(
     assert clock.claimed(5, "w2") == [], "nothing is submitted again"
 
 
-def test_a_guess_takes_no_run_that_has_an_owner(clock: Clockwork) -> None:
-    _, b = guessed(clock)
+def test_a_match_takes_no_run_that_has_an_owner(clock: Clockwork) -> None:
+    _, b = matched(clock)
     before = clock.dump()
 
-    assert record(clock, (b, "b1"), guess=True) == [4]
+    assert record(clock, (b, "b1"), by_request=True) == [4]
 
     assert clock.dump() == before
 
 
 @pytest.mark.parametrize("attempt", [2, 3])
-def test_an_answer_to_another_attempt_corrects_no_guess(clock: Clockwork, attempt: int) -> None:
-    a, _ = guessed(clock)
+def test_an_answer_to_another_attempt_corrects_no_match(clock: Clockwork, attempt: int) -> None:
+    a, _ = matched(clock)
 
     assert clock.found(a, attempt, "a9") == 2
 
     consistent(clock)
-    assert (clock.field(a, "run_id"), strays(clock)) == ("b1", {"a9"})
+    assert (clock.field(a, "run_id"), orphans(clock)) == ("b1", {"a9"})
 
 
 # Slots, polls, cancels, batches, groups.
@@ -285,7 +293,7 @@ def test_an_answer_to_another_attempt_corrects_no_guess(clock: Clockwork, attemp
 
 def test_slots_are_neither_lost_nor_taken_twice_by_a_swap(clock: Clockwork) -> None:
     clock.limit(concurrent_runs=2)
-    a, b = guessed(clock)
+    a, b = matched(clock)
     (waiting,) = clock.enqueue(1)
 
     record(clock, (b, "b1"))
@@ -298,14 +306,14 @@ def test_slots_are_neither_lost_nor_taken_twice_by_a_swap(clock: Clockwork) -> N
     assert clock.state(waiting) == "ready"
 
 
-def test_canaries_are_counted_right_when_a_guess_changes_hands(clock: Clockwork) -> None:
+def test_canaries_are_counted_right_when_a_match_changes_hands(clock: Clockwork) -> None:
     batch, _ = clock.batch_of(3, BatchRules(canary=2), body="the same")
     canaries = clock.claimed(5)
     assert len(canaries) == 2
     a, b = canaries
     clock.lose(a)
     clock.lose(b)
-    record(clock, (a, "b1"), guess=True)
+    record(clock, (a, "b1"), by_request=True)
     record(clock, (b, "b1"))
     record(clock, (a, "a1"))
     assert clock.read(batch).states[JobState.READY] == 1
@@ -316,12 +324,12 @@ def test_canaries_are_counted_right_when_a_guess_changes_hands(clock: Clockwork)
     assert len(clock.claimed(5)) == 1, "the canaries are over, and the rest goes on"
 
 
-# The end of a guess, and what comes after it.
+# The end of a match by request, and what comes after it.
 
 
-def ended_guess(clock: Clockwork, state: str = "completed") -> tuple[str, str]:
-    """As `guessed`, and the run has ended with the first job."""
-    a, b = guessed(clock)
+def ended_match(clock: Clockwork, state: str = "completed") -> tuple[str, str]:
+    """As `matched`, and the run has ended with the first job."""
+    a, b = matched(clock)
     assert clock.finish(a, run_id="b1", state=state) == 1
     consistent(clock)
     return a, b
@@ -330,10 +338,10 @@ def ended_guess(clock: Clockwork, state: str = "completed") -> tuple[str, str]:
 @pytest.mark.parametrize("state", ["completed", "failed", "canceled"])
 @pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
 @pytest.mark.parametrize("calls_of", [1, 2], ids=["one call", "two calls"])
-def test_where_the_guess_has_ended_the_equal_job_gets_the_other_run(
+def test_where_the_match_has_ended_the_equal_job_gets_the_other_run(
     clock: Clockwork, order: Sequence[tuple[str, str]], calls_of: int, state: str
 ) -> None:
-    a, b = ended_guess(clock, state)
+    a, b = ended_match(clock, state)
     found = [({"a": a, "b": b}[name], run) for name, run in order]
 
     if calls_of == 1:
@@ -347,7 +355,7 @@ def test_where_the_guess_has_ended_the_equal_job_gets_the_other_run(
     assert (clock.state(a), clock.field(a, "run_id")) == (state, "b1"), "an end stays an end"
     assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
     assert owners(clock, "a1", "b1") == [b, a]
-    assert strays(clock) == set()
+    assert orphans(clock) == set()
     assert clock.run(job_calls.stats(clock.account)).live == 1
     before = clock.dump()
     record(clock, *found)
@@ -357,10 +365,10 @@ def test_where_the_guess_has_ended_the_equal_job_gets_the_other_run(
 @pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
 @pytest.mark.parametrize("by", ["answer", "webhook"])
 @pytest.mark.parametrize("done_again", ["retry", "replay", "retry, and claimed"])
-def test_where_the_job_of_a_guess_is_done_again_the_equal_job_gets_the_other_run(
+def test_where_the_job_of_a_match_is_done_again_the_equal_job_gets_the_other_run(
     clock: Clockwork, order: Sequence[tuple[str, str]], by: str, done_again: str
 ) -> None:
-    a, b = guessed(clock, retry=Retry(max_attempts=3))
+    a, b = matched(clock, retry=Retry(max_attempts=3))
     if done_again == "replay":
         clock.finish(a, run_id="b1", state="failed")
         assert clock.run(operator_calls.replay(clock.account, clock.seen(a))) == [1]
@@ -386,42 +394,42 @@ def test_where_the_job_of_a_guess_is_done_again_the_equal_job_gets_the_other_run
     assert (clock.state(a), clock.field(a, "run_id")) == before
     assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
     assert owners(clock, "a1", "b1") == [b, a]
-    assert strays(clock) == set()
+    assert orphans(clock) == set()
 
 
 def test_a_run_that_came_for_an_ended_job_is_a_candidate_of_the_equal_job_whose_answer_stays_lost(
     clock: Clockwork,
 ) -> None:
-    a, b = ended_guess(clock)
+    a, b = ended_match(clock)
 
     record(clock, (a, "a1"))
 
-    assert strays(clock) == {"a1"}, "nobody's, until somebody is given it"
-    search = worker_calls.bound_runs(clock.account, ["a1", "b1"], but_spares=True)
+    assert orphans(clock) == {"a1"}, "nobody's, until somebody is given it"
+    search = worker_calls.owned_runs(clock.account, ["a1", "b1"], except_late_runs=True)
     assert clock.run(search) == ["", a], "a search may take it for b"
-    assert record(clock, (b, "a1"), guess=True) == [1]
+    assert record(clock, (b, "a1"), by_request=True) == [1]
     consistent(clock)
-    assert (clock.field(b, "run_id"), strays(clock)) == ("a1", set())
+    assert (clock.field(b, "run_id"), orphans(clock)) == ("a1", set())
     assert record(clock, (b, "b1")) == [3], "the late answer finds both served"
     consistent(clock)
     assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
 
 
-def test_only_a_spare_is_free_for_a_search_not_every_stray(clock: Clockwork) -> None:
-    (a,) = clock.doubtful()
+def test_only_a_late_run_is_free_for_a_search_not_every_orphan(clock: Clockwork) -> None:
+    (a,) = clock.unconfirmed()
     clock.run(worker_calls.mark_dead(clock.account, [Lost(a, 1, "422")]))
     record(clock, (a, "a1"))
-    assert strays(clock) == {"a1"}
+    assert orphans(clock) == {"a1"}
 
-    search = worker_calls.bound_runs(clock.account, ["a1", "nobody's"], but_spares=True)
+    search = worker_calls.owned_runs(clock.account, ["a1", "nobody's"], except_late_runs=True)
 
     assert clock.run(search) == [a, ""]
 
 
 def test_an_unequal_job_gets_no_run_of_one_that_ended(clock: Clockwork) -> None:
-    (a,) = clock.doubtful(body="one")
-    (b,) = clock.doubtful(body="another")
-    record(clock, (a, "b1"), guess=True)
+    (a,) = clock.unconfirmed(body="one")
+    (b,) = clock.unconfirmed(body="another")
+    record(clock, (a, "b1"), by_request=True)
     clock.finish(a, run_id="b1")
 
     assert record(clock, (b, "b1")) == [3]
@@ -429,13 +437,13 @@ def test_an_unequal_job_gets_no_run_of_one_that_ended(clock: Clockwork) -> None:
 
     consistent(clock)
     assert (clock.state(b), owners(clock, "b1")) == ("unconfirmed", [a])
-    assert strays(clock) == {"a1"}
+    assert orphans(clock) == {"a1"}
 
 
-def test_a_spare_that_is_over_serves_nobody(clock: Clockwork) -> None:
-    a, b = ended_guess(clock)
+def test_a_late_run_that_is_over_serves_nobody(clock: Clockwork) -> None:
+    a, b = ended_match(clock)
     record(clock, (a, "a1"))
-    assert clock.run(worker_calls.drop_strays(clock.account, ["a1"])) == 1
+    assert clock.run(worker_calls.drop_orphans(clock.account, ["a1"])) == 1
 
     assert record(clock, (b, "b1")) == [3]
 
@@ -443,7 +451,7 @@ def test_a_spare_that_is_over_serves_nobody(clock: Clockwork) -> None:
     assert clock.state(b) == "unconfirmed"
 
 
-def test_an_answer_to_a_job_that_still_submits_whose_run_ended_with_another_is_a_doubt(
+def test_an_answer_to_a_job_that_still_submits_whose_run_ended_with_another_is_an_unconfirmed_job(
     clock: Clockwork,
 ) -> None:
     a, b = clock.enqueue(2, body="the same")
@@ -452,7 +460,7 @@ def test_an_answer_to_a_job_that_still_submits_whose_run_ended_with_another_is_a
     a = clock.claim(1, "w1").items[0].job_id
     b = clock.claim(1, "w2").items[0].job_id
     clock.lose(a)
-    record(clock, (a, "b1"), guess=True)
+    record(clock, (a, "b1"), by_request=True)
     clock.finish(a, run_id="b1")
 
     assert record(clock, (b, "b1")) == [3]
@@ -468,35 +476,35 @@ def test_an_answer_to_a_job_that_still_submits_whose_run_ended_with_another_is_a
 
 
 @pytest.mark.parametrize("state", ["", "completed"])
-def test_the_webhook_of_a_job_s_own_run_takes_its_guess_back(clock: Clockwork, state: str) -> None:
-    a, b = guessed(clock)
+def test_the_webhook_of_a_job_s_own_run_takes_its_match_back(clock: Clockwork, state: str) -> None:
+    a, b = matched(clock)
 
     assert receive(clock, told(a, run_id="a1", state=state)) == ["ended" if state else "noted"]
 
     consistent(clock)
     assert (clock.state(a), clock.field(a, "run_id")) == (state or "running", "a1")
     assert clock.state(b) == "unconfirmed"
-    assert strays(clock) == {"b1"}, "the guess is shown until an equal job has it"
-    call = worker_calls.bound_runs(clock.account, ["a1", "b1"], but_spares=True)
+    assert orphans(clock) == {"b1"}, "the matched run is shown until an equal job has it"
+    call = worker_calls.owned_runs(clock.account, ["a1", "b1"], except_late_runs=True)
     assert clock.run(call) == [a, ""], "a search may take it for the equal job's"
-    assert record(clock, (b, "b1"), guess=True) == [1]
+    assert record(clock, (b, "b1"), by_request=True) == [1]
     consistent(clock)
 
 
 @pytest.mark.parametrize("state", ["", "completed"])
-def test_a_webhook_takes_the_run_from_the_guess_s_owner(clock: Clockwork, state: str) -> None:
-    a, b = guessed(clock)
+def test_a_webhook_takes_the_run_from_the_match_s_owner(clock: Clockwork, state: str) -> None:
+    a, b = matched(clock)
 
     assert receive(clock, told(b, run_id="b1", state=state)) == ["ended" if state else "noted"]
 
     consistent(clock)
     assert (clock.state(b), clock.field(b, "run_id")) == (state or "running", "b1")
     assert (clock.state(a), clock.field(a, "run_id")) == ("unconfirmed", None)
-    assert strays(clock) == set()
+    assert orphans(clock) == set()
 
 
 def test_a_webhook_takes_no_run_from_who_has_it_by_an_answer(clock: Clockwork) -> None:
-    a, b = clock.doubtful(2, body="the same")
+    a, b = clock.unconfirmed(2, body="the same")
     assert record(clock, (a, "r1")) == [1]
 
     assert receive(clock, told(b, run_id="r1")) == ["other"]
@@ -505,10 +513,10 @@ def test_a_webhook_takes_no_run_from_who_has_it_by_an_answer(clock: Clockwork) -
     assert (owners(clock, "r1"), clock.state(b)) == ([a], "unconfirmed")
 
 
-def test_a_webhook_of_a_run_from_before_its_job_was_handed_in_corrects_no_guess(
+def test_a_webhook_of_a_run_from_before_its_job_was_submitted_corrects_no_match(
     clock: Clockwork,
 ) -> None:
-    a, _ = guessed(clock)
+    a, _ = matched(clock)
     before = clock.dump()
 
     old = told(a, run_id="a9", created_us=clock.now - 2 * DAY)
@@ -517,24 +525,24 @@ def test_a_webhook_of_a_run_from_before_its_job_was_handed_in_corrects_no_guess(
     assert clock.dump() == before
 
 
-# A canceled job's guess is canceled, and stays with it then.
+# A canceled job's match by request is canceled, and stays with it then.
 
 
-def test_a_canceled_job_takes_no_guess_that_may_be_an_equal_job_s(clock: Clockwork) -> None:
-    a, b = clock.doubtful(2, body="the same")
+def test_a_canceled_job_takes_no_match_that_may_be_an_equal_job_s(clock: Clockwork) -> None:
+    a, b = clock.unconfirmed(2, body="the same")
     clock.cancel(a)
     before = clock.dump()
 
-    assert record(clock, (a, "b1"), guess=True) == [4]
+    assert record(clock, (a, "b1"), by_request=True) == [4]
 
     assert clock.dump() == before
-    assert record(clock, (b, "b1"), guess=True) == [1]
+    assert record(clock, (b, "b1"), by_request=True) == [1]
     consistent(clock)
 
 
 def cancel_sent(clock: Clockwork) -> tuple[str, str]:
-    """As `guessed`, and a worker cancels the run for the first job."""
-    a, b = guessed(clock)
+    """As `matched`, and a worker cancels the run for the first job."""
+    a, b = matched(clock)
     clock.cancel(a)
     clock.heartbeat(first=True)
     (taken,) = clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, SECOND)).items
@@ -543,7 +551,7 @@ def cancel_sent(clock: Clockwork) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("by", ["answer", "webhook"])
-def test_a_run_that_is_canceled_for_its_guess_s_owner_ends_no_equal_job(
+def test_a_run_that_is_canceled_for_its_match_s_owner_ends_no_equal_job(
     clock: Clockwork, by: str
 ) -> None:
     a, b = cancel_sent(clock)
@@ -561,7 +569,7 @@ def test_a_run_that_is_canceled_for_its_guess_s_owner_ends_no_equal_job(
     assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
 
 
-def test_a_job_whose_guess_is_being_canceled_leaves_its_own_run_to_the_equal_job(
+def test_a_job_whose_match_is_being_canceled_leaves_its_own_run_to_the_equal_job(
     clock: Clockwork,
 ) -> None:
     a, b = cancel_sent(clock)
@@ -569,16 +577,16 @@ def test_a_job_whose_guess_is_being_canceled_leaves_its_own_run_to_the_equal_job
     assert record(clock, (a, "a1")) == [2]
 
     consistent(clock)
-    assert (clock.field(a, "run_id"), strays(clock)) == ("b1", {"a1"})
-    assert record(clock, (b, "a1"), guess=True) == [1]
+    assert (clock.field(a, "run_id"), orphans(clock)) == ("b1", {"a1"})
+    assert record(clock, (b, "a1"), by_request=True) == [1]
     consistent(clock)
     assert clock.members("cancels") == [a], "the equal job's is not canceled"
 
 
-def test_who_lost_its_guess_is_canceled_from_when_it_has_its_own_run(clock: Clockwork) -> None:
-    (a,) = clock.doubtful(body="one")
-    (b,) = clock.doubtful(body="another")
-    record(clock, (a, "b1"), guess=True)
+def test_who_lost_its_match_is_canceled_from_when_it_has_its_own_run(clock: Clockwork) -> None:
+    (a,) = clock.unconfirmed(body="one")
+    (b,) = clock.unconfirmed(body="another")
+    record(clock, (a, "b1"), by_request=True)
     clock.cancel(a)
     clock.heartbeat(first=True)
     clock.run(worker_calls.cancel_claim(clock.account, "p1", 10, 0, SECOND))
@@ -601,93 +609,93 @@ def searched(clock: Clockwork, job: str, verdict: str, note: str = "", runs: Any
     return clock.run(worker_calls.record_search(clock.account, [item], clock.now, SPACING))[0]
 
 
-def test_two_absents_free_the_slot_and_never_submit_again(clock: Clockwork) -> None:
+def test_two_not_seen_free_the_slot_and_never_submit_again(clock: Clockwork) -> None:
     clock.limit(concurrent_runs=1)
-    (job,) = clock.doubtful()
+    (job,) = clock.unconfirmed()
     since = clock.now
     (waiting,) = clock.enqueue(1)
     clock.wait(30)
-    assert searched(clock, job, "absent") == 1
+    assert searched(clock, job, "not_seen") == 1
     assert clock.claimed() == []
     clock.wait(30)
-    assert searched(clock, job, "absent") == 1
+    assert searched(clock, job, "not_seen") == 1
 
     consistent(clock)
-    assert clock.client.zscore(clock.key("parked"), job) == since
+    assert clock.client.zscore(clock.key("unconfirmed_no_slot"), job) == since
     assert clock.claimed() == [waiting]
     for _ in range(20):
         clock.wait(600)
-        assert searched(clock, job, "absent") == 1
+        assert searched(clock, job, "not_seen") == 1
     consistent(clock)
     assert (clock.state(job), clock.field(job, "attempt")) == ("unconfirmed", "1")
     assert clock.run(job_calls.stats(clock.account)).live == 1
 
 
-def test_absents_before_the_wait_is_over_or_too_close_do_not_count(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
+def test_not_seen_before_the_wait_is_over_or_too_close_do_not_count(clock: Clockwork) -> None:
+    (job,) = clock.unconfirmed()
     clock.wait(29)
-    searched(clock, job, "absent")
+    searched(clock, job, "not_seen")
     clock.wait(1)
-    searched(clock, job, "absent")
+    searched(clock, job, "not_seen")
     clock.wait(29)
-    searched(clock, job, "absent")
+    searched(clock, job, "not_seen")
     assert clock.members("unconfirmed") == [job], "the slot is its own"
     clock.wait(1)
 
-    searched(clock, job, "absent")
+    searched(clock, job, "not_seen")
 
-    assert clock.members("parked") == [job]
+    assert clock.members("unconfirmed_no_slot") == [job]
 
 
-def test_absents_and_one_negative_are_not_two_negatives(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
+def test_not_seen_and_one_not_found_are_not_two_not_found(clock: Clockwork) -> None:
+    (job,) = clock.unconfirmed()
     clock.wait(30)
-    for verdict in ("absent", "negative", "absent", "absent"):
+    for verdict in ("not_seen", "not_found", "not_seen", "not_seen"):
         assert searched(clock, job, verdict) == 1
         clock.wait(30)
 
     assert clock.state(job) == "unconfirmed"
-    assert searched(clock, job, "negative") == 2
+    assert searched(clock, job, "not_found") == 2
     consistent(clock)
 
 
-def test_a_canceled_job_is_not_ended_by_absents(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
+def test_a_canceled_job_is_not_ended_by_not_seen(clock: Clockwork) -> None:
+    (job,) = clock.unconfirmed()
     clock.cancel(job)
     for _ in range(3):
         clock.wait(30)
-        assert searched(clock, job, "absent") == 1
+        assert searched(clock, job, "not_seen") == 1
 
     consistent(clock)
     assert clock.state(job) == "unconfirmed"
 
 
-def test_a_run_found_after_absents_takes_its_slot_again(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
+def test_a_run_found_after_not_seen_takes_its_slot_again(clock: Clockwork) -> None:
+    (job,) = clock.unconfirmed()
     for _ in range(2):
         clock.wait(30)
-        searched(clock, job, "absent")
+        searched(clock, job, "not_seen")
 
     assert clock.found(job, 1, "run1") == 1
 
     consistent(clock)
     assert clock.run(job_calls.stats(clock.account)).live == 1
-    assert clock.field(job, "absents") is None
+    assert clock.field(job, "not_seen_count") is None
 
 
 CANDIDATES = [{"run_id": "r9", "status": "running", "equal": ["prompt"], "different": ["engine"]}]
 
 
-@pytest.mark.parametrize("way", ["found", "guessed", "denied", "given back", "canceled"])
+@pytest.mark.parametrize("way", ["found", "matched", "denied", "given back", "canceled"])
 def test_a_note_and_candidates_go_when_the_job_is_settled(clock: Clockwork, way: str) -> None:
-    (job,) = clock.doubtful()
+    (job,) = clock.unconfirmed()
     clock.wait(30)
     searched(clock, job, "unknown", "may be its own", CANDIDATES)
 
     if way == "found":
         assert clock.found(job, 1, "run1") == 1
-    elif way == "guessed":
-        assert record(clock, (job, "run1"), guess=True) == [1]
+    elif way == "matched":
+        assert record(clock, (job, "run1"), by_request=True) == [1]
     elif way == "denied":
         assert clock.deny(job) == 2
     elif way == "given back":
@@ -697,7 +705,7 @@ def test_a_note_and_candidates_go_when_the_job_is_settled(clock: Clockwork, way:
         assert clock.deny(job) == 2
 
     consistent(clock)
-    assert clock.field(job, "search_note") is None
+    assert clock.field(job, "search_message") is None
     assert clock.field(job, "candidates") is None
 
 
@@ -705,34 +713,34 @@ def test_a_note_and_candidates_go_when_the_job_is_settled(clock: Clockwork, way:
 
 
 def read(clock: Clockwork, offset: int = 0, count: int = 100) -> UnconfirmedPage:
-    return clock.run(worker_calls.read_doubts(clock.account, offset, count))
+    return clock.run(worker_calls.read_unconfirmed(clock.account, offset, count))
 
 
 def test_unconfirmed_jobs_are_read_page_by_page_those_without_a_slot_last(
     clock: Clockwork,
 ) -> None:
-    parked = clock.doubtful(3)
-    for job in parked:
+    held = clock.unconfirmed(3)
+    for job in held:
         clock.wait(30)
-        searched(clock, job, "absent")
-    for job in parked:
+        searched(clock, job, "not_seen")
+    for job in held:
         clock.wait(30)
-        searched(clock, job, "absent")
-    waiting = clock.doubtful(4)
-    assert set(clock.members("parked")) == set(parked)
+        searched(clock, job, "not_seen")
+    waiting = clock.unconfirmed(4)
+    assert set(clock.members("unconfirmed_no_slot")) == set(held)
 
     for size in (1, 2, 3, 4, 5, 7, 100):
         found = []
         for offset in range(0, 8, size):
             page = read(clock, offset, size)
             assert (page.total, len(page.items) <= size) == (7, True)
-            found += [doubt.job_id for doubt in page.items]
+            found += [unconfirmed.job_id for unconfirmed in page.items]
         assert sorted(found[:4]) == sorted(waiting), size
-        assert sorted(found[4:]) == sorted(parked), size
+        assert sorted(found[4:]) == sorted(held), size
 
 
 def test_the_oldest_submission_under_way_is_told(clock: Clockwork) -> None:
-    clock.doubtful(1)
+    clock.unconfirmed(1)
     clock.heartbeat("w1", first=True)
     clock.heartbeat("w2", first=True)
     clock.enqueue(3)
@@ -749,8 +757,8 @@ def test_the_oldest_submission_under_way_is_told(clock: Clockwork) -> None:
     assert (page.in_flight_us, page.total) == (None, 4)
 
 
-def test_a_doubt_is_read_as_a_claimed_one_is(clock: Clockwork) -> None:
-    (job,) = clock.doubtful(on_unconfirmed="park")
+def test_an_unconfirmed_job_is_read_as_a_claimed_one_is(clock: Clockwork) -> None:
+    (job,) = clock.unconfirmed(on_unconfirmed="hold")
     clock.cancel(job)
     clock.wait(2)
 
@@ -758,7 +766,7 @@ def test_a_doubt_is_read_as_a_claimed_one_is(clock: Clockwork) -> None:
     (claimed,) = clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, SECOND)).items
 
     assert from_page == claimed
-    assert (from_page.on_unconfirmed, from_page.cancel) == ("park", "asked")
+    assert (from_page.on_unconfirmed, from_page.cancel) == ("hold", "asked")
 
 
 # What the run itself shows goes before what an answer said.
@@ -799,7 +807,7 @@ def test_a_run_that_shows_a_job_s_marker_leaves_the_job_that_an_answer_had_given
     assert clock.run(marked(clock, (a, "a1"))) == [1]
     consistent(clock)
     assert owners(clock, "a1", "b1") == [a, b]
-    assert strays(clock) == set()
+    assert orphans(clock) == set()
 
 
 def test_a_marker_that_comes_again_or_with_the_job_s_own_run_changes_nothing(

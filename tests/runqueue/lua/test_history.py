@@ -8,19 +8,19 @@ from runqueue.store import (
     job_calls,
     live_processes,
 )
-from runqueue.store.history import Trail, read_trail
+from runqueue.store.history import JobHistory, read_history
 from tests.runqueue.lua.clockwork import Clockwork, spec
 
 
-def trail(clock: Clockwork, job: str) -> Trail:
-    found = clock.run(read_trail(clock.account, job))
+def history(clock: Clockwork, job: str) -> JobHistory:
+    found = clock.run(read_history(clock.account, job))
     assert found is not None
     return found
 
 
 def told(clock: Clockwork, job: str) -> list[str]:
     """The steps that lie behind a job, each in a word."""
-    return [step.what.partition(":")[0] for step in trail(clock, job).steps if not step.ahead]
+    return [step.what.partition(":")[0] for step in history(clock, job).steps if not step.ahead]
 
 
 def test_a_common_life_is_told_by_the_record_alone(clock: Clockwork) -> None:
@@ -32,55 +32,55 @@ def test_a_common_life_is_told_by_the_record_alone(clock: Clockwork) -> None:
     clock.accept([claimed])
     clock.wait(5)
     clock.finish(job)
-    steps = trail(clock, job).steps
+    steps = history(clock, job).steps
     assert [step.what.partition(":")[0] for step in steps] == [
         *("created", "submitting", "running", "completed")
     ]
     seconds = [(step.at - steps[0].at).total_seconds() for step in steps]
     assert seconds == [0, 1, 2, 7]
-    assert clock.field(job, "trail") is None
+    assert clock.field(job, "history") is None
 
 
 def test_an_answer_that_was_lost_and_found_is_told_with_its_cause(clock: Clockwork) -> None:
-    (job,) = clock.doubtful()
-    assert trail(clock, job).steps[-1].ahead, "the next search"
+    (job,) = clock.unconfirmed()
+    assert history(clock, job).steps[-1].ahead, "the next search"
     clock.wait(3)
     clock.found(job, 1, "tsk_1")
     assert told(clock, job) == ["created", "submitting", "unconfirmed", "running", "running"]
-    causes = [step.cause for step in trail(clock, job).steps if not step.ahead]
+    causes = [step.cause for step in history(clock, job).steps if not step.ahead]
     assert causes[3:] == ["tsk_1", "tsk_1"]
 
 
-def test_a_trail_keeps_the_last_twelve_steps(clock: Clockwork) -> None:
+def test_a_history_keeps_the_last_twelve_steps(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     for attempt in range(1, 16):
         clock.wait(120)
         clock.claimed()
         clock.give_back(job, "busy", attempt, reason=f"{attempt} busy\nnot a line")
-    steps = [step for step in trail(clock, job).steps if "surely" in step.what]
+    steps = [step for step in history(clock, job).steps if "surely" in step.what]
     assert [step.attempt for step in steps] == list(range(4, 16))
     assert steps[-1].cause == "busy: 15 busy not a line"
-    assert trail(clock, job).forgotten == 3
+    assert history(clock, job).forgotten == 3
 
 
 def test_notes_are_read_page_by_page_the_newest_first(clock: Clockwork) -> None:
     for n in range(5):
-        clock.run(audit.note(clock.account, "ops", "pause_group", f"g{n}", "why"))
-    first = clock.run(audit.notes(clock.account, count=3))
-    rest = clock.run(audit.notes(clock.account, first[-1].id, 3))
+        clock.run(audit.add_entry(clock.account, "ops", "pause_group", f"g{n}", "why"))
+    first = clock.run(audit.read_entries(clock.account, count=3))
+    rest = clock.run(audit.read_entries(clock.account, first[-1].id, 3))
     assert [note.target for note in (*first, *rest)] == ["g4", "g3", "g2", "g1", "g0"]
     assert (first[0].who, first[0].what, first[0].detail) == ("ops", "pause_group", "why")
 
 
 def test_a_note_that_is_sent_twice_stands_once(clock: Clockwork) -> None:
-    call = audit.note(clock.account, "ops", "pause_account")
+    call = audit.add_entry(clock.account, "ops", "pause_account")
     assert clock.run(call) == clock.run(call)
-    assert len(clock.run(audit.notes(clock.account))) == 1
+    assert len(clock.run(audit.read_entries(clock.account))) == 1
 
 
 def test_the_notes_are_bounded(clock: Clockwork) -> None:
     for _ in range(1_300):
-        call = audit.note(clock.account, "ops", "x")
+        call = audit.add_entry(clock.account, "ops", "x")
         call.arguments[0] = 100  # type: ignore[index]
         clock.run(call)
     assert clock.client.xlen(clock.key("audit")) < 300, "whole nodes of a hundred are dropped"
@@ -93,8 +93,13 @@ def test_processes_are_told_by_when_they_were_heard(clock: Clockwork) -> None:
     clock.enqueue(2)
     clock.claimed(process="p2")
     second, first = clock.run(live_processes.processes(clock.account))
-    assert (first.name, first.heard_seconds, first.alive, first.submitting) == ("p1", 4, True, 0)
-    assert (second.name, second.heard_seconds, second.submitting) == ("p2", 0, 2)
+    assert (first.name, first.heartbeat_seconds, first.alive, first.submitting) == (
+        "p1",
+        4,
+        True,
+        0,
+    )
+    assert (second.name, second.heartbeat_seconds, second.submitting) == ("p2", 0, 2)
     assert second.stages == ("submit",)
     clock.wait(14)
     assert [p.alive for p in clock.run(live_processes.processes(clock.account))] == [True, False]
@@ -106,7 +111,7 @@ def test_the_longest_lines_come_first_after_paused_ones(clock: Clockwork) -> Non
     clock.enqueue(3, group="off")
     clock.run(groups.set_group(clock.account, "off", None, True))
     batch = clock.open_batch()
-    clock.hand_in([spec(f"h{n}", group="held") for n in range(4)], batch)
+    clock.enqueue_specs([spec(f"h{n}", group="held") for n in range(4)], batch)
     clock.seal(batch)
     clock.run(job_calls.hold_batch(clock.account, batch, "pause"))
     count, lines = clock.run(live_processes.longest_lines(clock.account, 3))

@@ -8,7 +8,7 @@
 local SECOND, MOST = 1000000, 10000 -- of one request: gateway/api/bulk.py
 local KNOWN_MS = '60000' -- longer than it is repeated
 local rate, jobs = tonumber(q.args[3]), tonumber(q.args[4])
-local key, request = q.prefix .. 'gcra:handed:' .. q.args[2], q.prefix .. 'handed:' .. q.args[5]
+local key, request = q.prefix .. 'gcra:submitted:' .. q.args[2], q.prefix .. 'submitted:' .. q.args[5]
 if jobs > 0 and redis.call('EXISTS', request) == 1 then jobs = 0 end
 local stored = tonumber(redis.call('GET', key) or 0)
 -- After a step back of the clock it must not block for longer than one request can.

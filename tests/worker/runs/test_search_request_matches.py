@@ -33,7 +33,7 @@ from tests.worker.searching import (
 )
 from tests.worker.working import Bench, Work
 from worker.runs.reader import Listing, Runs
-from worker.runs.search import SearchNote
+from worker.runs.search import SearchMessage
 
 __all__ = ["no_waiting"]
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -54,7 +54,7 @@ async def own_run(bench: Bench, job_id: str) -> str:
 
 
 @pytest.mark.parametrize("told_by", ["webhook", "answer"])
-async def test_once_a_run_is_told_to_be_a_job_s_own_its_guess_serves_the_equal_job(
+async def test_once_a_run_is_told_to_be_a_job_s_own_its_match_serves_the_equal_job(
     work: Work, monkeypatch: pytest.MonkeyPatch, told_by: str
 ) -> None:
     settings = {"public_url": "https://hooks.test", "run_tags": False, **SOON["settings"]}
@@ -63,10 +63,10 @@ async def test_once_a_run_is_told_to_be_a_job_s_own_its_guess_serves_the_equal_j
         a, b = await lose_many(bench, flow(), MADE, 2)
         run_a, run_b = await own_run(bench, a), await own_run(bench, b)
         # A search saw the run of `b` first.
-        guess = worker_calls.mark_running(
-            "default", [RunAccepted(a, 1, run_b, "running", 0)], guess=True
+        matched = worker_calls.mark_running(
+            "default", [RunAccepted(a, 1, run_b, "running", 0)], by_request=True
         )
-        assert await bench.account.send(guess) == [1]
+        assert await bench.account.send(matched) == [1]
 
         if told_by == "webhook":
             news = told(a, run_id=run_a, state="")
@@ -82,7 +82,7 @@ async def test_once_a_run_is_told_to_be_a_job_s_own_its_guess_serves_the_equal_j
         assert len(await bench.runs()) == 3, "the runs of both, and of the control"
 
 
-async def test_a_run_that_is_tagged_as_another_waiting_job_s_is_not_guessed_to_be_an_equal_one_s(
+async def test_a_run_that_is_tagged_as_another_waiting_job_s_is_not_matched_to_be_an_equal_one_s(
     work: Work,
 ) -> None:
     async with work(**SOON) as bench:
@@ -95,7 +95,7 @@ async def test_a_run_that_is_tagged_as_another_waiting_job_s_is_not_guessed_to_b
         assert (bench.job(a).run_id, bench.job(b).run_id) == (None, run["run_id"])
 
 
-async def test_a_tag_that_is_written_late_is_waited_for_before_equal_runs_are_guessed(
+async def test_a_tag_that_is_written_late_is_waited_for_before_equal_runs_are_matched(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tags: dict[str, set[str]] = {}
@@ -118,7 +118,7 @@ async def test_a_tag_that_is_written_late_is_waited_for_before_equal_runs_are_gu
         assert (bench.job(a).run_id, bench.job(b).run_id) == (None, run["run_id"])
 
 
-async def test_while_tags_cannot_be_asked_for_no_equal_run_is_guessed(
+async def test_while_tags_cannot_be_asked_for_no_equal_run_is_matched(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with work(**SOON) as bench:
@@ -137,7 +137,7 @@ async def test_while_tags_cannot_be_asked_for_no_equal_run_is_guessed(
 
 
 @pytest.mark.parametrize("tagged", [True, False])
-async def test_equal_runs_are_guessed_once_the_tags_of_all_jobs_that_wait_were_looked_for(
+async def test_equal_runs_are_matched_once_the_tags_of_all_jobs_that_wait_were_looked_for(
     work: Work, monkeypatch: pytest.MonkeyPatch, *, tagged: bool
 ) -> None:
     monkeypatch.setattr("worker.runs.search.MOST_REQUESTS", 2)
@@ -211,7 +211,7 @@ async def test_where_others_submit_too_no_run_is_canceled_for_being_equal(work: 
         await bench.one_pass("cancel")
 
         assert bench.job(a).state is JobState.UNCONFIRMED
-        assert record(bench, a, "search_note") == SearchNote.SHARED
+        assert record(bench, a, "search_message") == SearchMessage.SHARED
         assert set(candidates(bench, a)) == {theirs}
         assert await statuses(bench) == {theirs: "live"}
 
@@ -239,14 +239,16 @@ async def test_where_others_submit_too_an_equal_run_is_given_to_no_job_while_ano
 
         assert bench.job(a).run_id == (own["run_id"] if is_read else None)
         if not is_read:
-            assert record(bench, a, "search_note") == SearchNote.SHARED
+            assert record(bench, a, "search_message") == SearchMessage.SHARED
             assert set(candidates(bench, a)) == {own["run_id"], theirs}
 
 
 # Runs that were somebody's.
 
 
-async def test_a_stray_that_a_person_had_canceled_is_not_given_to_an_equal_job(work: Work) -> None:
+async def test_an_orphan_that_a_person_had_canceled_is_not_given_to_an_equal_job(
+    work: Work,
+) -> None:
     async with work(**SOON) as bench:
         a = await lose(bench, task_v2(), MADE)
         (run,) = await bench.runs()
@@ -255,9 +257,9 @@ async def test_a_stray_that_a_person_had_canceled_is_not_given_to_an_equal_job(w
         late = [RunAccepted(a, 1, run["run_id"], "running", 10**6)]
         assert await bench.account.send(worker_calls.mark_running("default", late)) == [2]
         b = await lose(bench, task_v2(), LOST)
-        queue.cancel_strays(queue.strays())
+        queue.cancel_orphans(queue.orphans())
         await bench.one_pass("cancel")
-        assert list(queue.strays()) == []
+        assert list(queue.orphans()) == []
         await control(bench, task_v2())
 
         await look(bench, 3)

@@ -1,7 +1,7 @@
 -- The active consumers of a stage: the process of each, and until when it counts as active. A consumer refreshes its
 -- entry at least once a second, so a killed one is noticed within 1.5 s.
-local board = {}
-local BOARD_STAYS = 1500000
+local active_consumers = {}
+local STAYS_ACTIVE_US = 1500000
 local STALE_TICK = 5000000
 
 -- True while the process's lease holds (its name is in `processes` with a later deadline).
@@ -12,23 +12,25 @@ end
 
 -- Enters or refreshes an active consumer; nil when it may continue, else the reply that ends it.
 -- `tick_us` is the server's time in the message that started the consumer, 0 after the first script.
-function board.enter(q, kind, process, tick_us)
+function active_consumers.enter(q, kind, process, tick_us)
   if (tick_us > 0 and q.now - tick_us > STALE_TICK) or clock_is_stale(q) then return { 'stale', int(q.now) } end
   if not lease_holds(q, process) then return { 'fenced', int(q.now) } end
-  redis.call('ZADD', q.prefix .. 'board:' .. kind, int(q.now + BOARD_STAYS), process)
+  redis.call('ZADD', q.prefix .. 'active_consumers:' .. kind, int(q.now + STAYS_ACTIVE_US), process)
   redis.call('HDEL', q.meta, 'sent:' .. kind)
   return nil
 end
 
-function board.leave(q, kind, process) redis.call('ZREM', q.prefix .. 'board:' .. kind, process) end
+function active_consumers.leave(q, kind, process)
+  redis.call('ZREM', q.prefix .. 'active_consumers:' .. kind, process)
+end
 
 -- Removes a process's entries besides its lease and its claims.
-function board.forget_process(q, process)
+function active_consumers.forget_process(q, process)
   for _, kind in ipairs({ 'submit', 'poll', 'cancel', 'reconcile', 'webhooks', 'callbacks', 'inbox', 'list' }) do
-    board.leave(q, kind, process)
+    active_consumers.leave(q, kind, process)
   end
   redis.call('DEL', q.prefix .. 'wake:' .. process)
   redis.call('HDEL', q.prefix .. 'clocks', process)
 end
 
-return board
+return active_consumers
