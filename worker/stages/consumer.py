@@ -2,11 +2,10 @@
 
 A Celery message starts it, and only means "there may be work". One process runs at most one
 consumer of a stage for an account; Redis lists the active consumers (`active_consumers:<kind>`). A
-consumer ends when there is nothing to do, and leaves that list in the script that says so; after 20
-s it
-hands over to a successor, but not while a claim is unanswered: the jobs that it took belong to this
-process, and the successor may run in another. Calls that are open then finish by themselves and
-count as the successor's.
+consumer ends when there is nothing to do, and leaves that list in the script that says so. After
+20 s it hands over to a successor, but not while a claim is unanswered: the jobs that it took belong
+to this process, and the successor may run in another. Calls that are open then finish by themselves
+and count as the successor's.
 """
 
 import asyncio
