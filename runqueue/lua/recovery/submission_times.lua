@@ -2,9 +2,8 @@
 -- flags: no-writes
 -- Reads when runs of ours were submitted, to compare the dates of a list with our own.
 -- ARGV  now_us, then run ids (<= 100)
--- Reply { now_us, per run: { claimed_us, accepted_us } | nil: no job has the run now, or only by its request; its times
--- are
---         not known; or the clock may have been set since then, in a gap (see clock.lua) }
+-- Reply { now_us, per run: { claimed_us, accepted_us } | nil: no job has the run now, or only by its request; its
+--         times are not known; or the clock may have been set since then, in a gap (see clock.lua) }
 local reply = { int(q.now) }
 local meta = redis.call('HMGET', q.meta, 'date_before', 'dated_since')
 local since = clock_is_stale(q) and q.now + DAY or tonumber(meta[1] and string.match(meta[1], '%d+$') or meta[2] or 0)

@@ -18,8 +18,8 @@ function runs.adopts(q, job, attempt)
 end
 
 -- The route (`webhook_route`) of the webhook of a run whose claim Redis lost: that of the last claim. It is only
--- watched if
--- nothing shows that Skyvern sends it to our receiver, which may have had it already: a relay sends it twice at most.
+-- watched if nothing shows that Skyvern sends it to our receiver, which may have had it already: a relay sends it twice
+-- at most.
 local function find_webhook_route(q, job)
   if not webhooks.has_url(job_record.envelope_of(q, job.id) .. '\n') then return end
   local is_watched = job.webhook_route ~= 'relay' and redis.call('HGET', q.meta, 'receives') == '0'
