@@ -64,7 +64,6 @@ class Producer:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._extra_jobs = 0
 
     async def enqueue_plan(self) -> None:
         """Enqueue the requests of the plan at their times."""
@@ -81,10 +80,9 @@ class Producer:
 
     async def enqueue_extra_job(self, kind: str) -> None:
         """Enqueue a job of a kind that the plan does not have."""
-        self._extra_jobs += 1
         request = PlannedJob(
             *(
-                _EXTRA_NUMBERS + self._extra_jobs,
+                self._extra_number(),
                 self._world.loop.time(),
                 kind,
                 "alone",
@@ -116,11 +114,10 @@ class Producer:
 
     async def enqueue_other(self, number: int) -> None:
         """Enqueue another request with the key of a discarded job."""
-        self._extra_jobs += 1
         former = self._world.requests[number]
         request = replace(
             former,
-            number=_EXTRA_NUMBERS + self._extra_jobs,
+            number=self._extra_number(),
             key=former.key or former.number,
             route="alone",
             batch=0,
@@ -128,6 +125,10 @@ class Producer:
         )
         self._world.requests[request.number] = request
         await self._submit(AsyncRunQueue(QUEUE_URL), 0, [request])
+
+    def _extra_number(self) -> int:
+        """Return the number of the next job that the plan does not have."""
+        return max(_EXTRA_NUMBERS, *self._world.requests) + 1
 
     async def _submit(
         self, queue: AsyncRunQueue, number: int, requests: Sequence[PlannedJob]
