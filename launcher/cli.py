@@ -17,7 +17,6 @@ from config.settings import Settings, SettingsError, broker_url, load_settings, 
 from launcher import demo as demonstration
 from launcher import supervisor as stacks
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
-from runqueue.cli.shared.saying import Saying
 from runqueue.connection.urls import shown_url
 from runqueue.embedded.secret_files import TOKEN_FILE, make_folder
 from runqueue.embedded.server import DIRECTORY, running_url
@@ -117,7 +116,7 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int, *, is_alone: b
 
 def _wait_for(url: str, ending: Event) -> bool:
     """Wait until Redis answers, and report that it does not; False = a signal came."""
-    messages = Saying(print_err)
+    said = ""
     while not ending.is_set():
         try:
             with RunQueue(url) as queue:
@@ -128,7 +127,9 @@ def _wait_for(url: str, ending: Event) -> bool:
         except OtherFormat as error:
             raise ended(str(error), Exit.UNAVAILABLE) from None
         except QueueUnavailable as error:
-            messages.print(error.reason, f"runqueue: {error}; waiting until it answers")
+            if error.reason != said:
+                said = error.reason
+                print_err(f"runqueue: {error}; waiting until it answers")
         ending.wait(_TRY_AGAIN_SECONDS)
     return False
 

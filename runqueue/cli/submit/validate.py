@@ -14,9 +14,8 @@ from runqueue.cli.shared.options import OneObject, with_options
 from runqueue.cli.shared.output import span_words
 from runqueue.cli.submit import input_options
 from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
-from runqueue.cli.submit.line_checker import CheckedInput
+from runqueue.cli.submit.line_checker import CheckedInput, read
 from runqueue.cli.submit.report import found_in, print_warnings, say_repeated
-from runqueue.cli.submit.submit_file import read
 from runqueue.errors import OtherFormat, QueueUnavailable
 from runqueue.producer.queue import RunQueue
 from runqueue.records.account import AccountStats
