@@ -109,15 +109,21 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     Console(highlight=False, markup=False).print(table)
 
 
+def open_console() -> Console:
+    """Return stdout, which has no width in a file or a pipe, unless COLUMNS gives one."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDE
+    return console
+
+
 def print_columns(columns: list[str], rows: list[list[str]]) -> None:
     """Print rows of text on stdout: the first column whole, the last clipped to the width left.
 
     Where too little is left for the last, all but the first are folded. In a file or a pipe, which
     have no width (unless COLUMNS gives one), nothing is clipped.
     """
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _WIDE
+    console = open_console()
     cells = [[_clipped(printable(cell), _LONGEST_CELL) for cell in row[:-1]] for row in rows]
     for line, row in zip(cells, rows, strict=True):
         line[0] = printable(row[0])
