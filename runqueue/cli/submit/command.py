@@ -19,7 +19,6 @@ from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.report import print_submitted, print_warnings, report_of, say_end
 from runqueue.cli.submit.submit_file import UploadOptions, submit_file
-from runqueue.cli.submit.validate import check
 from runqueue.cli.submit.wait import wait as wait_for
 from runqueue.errors import BatchNotFound
 from runqueue.producer.queue import RunQueue
@@ -48,9 +47,6 @@ def submit(
         typer.Option(help="Then write the jobs' results to this file; implies --wait."),
     ] = None,
     as_json: OneObject = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only check, as `runqueue validate` does.")
-    ] = False,
     skip_invalid: Annotated[
         bool,
         typer.Option(
@@ -78,14 +74,11 @@ def submit(
     read = options.reader(file)
     if results is not None:
         _check_results(file, results)
-    namespace = options.namespace
-    upload = UploadOptions(batch_options.name_of(name, file), namespace, ruled.rules, skip_invalid)
+    name = batch_options.name_of(name, file)
+    upload = UploadOptions(name, options.namespace, ruled.rules, skip_invalid)
     wanted = _SubmitOptions(upload, wait or results is not None, results, as_json)
     with exit_on_error(), open_input(file, read) as source:
-        if dry_run:
-            code = check(source, namespace, as_json=as_json, skip_invalid=skip_invalid)
-        else:
-            code = _run(source, wanted, url)
+        code = _run(source, wanted, url)
     raise typer.Exit(code)
 
 

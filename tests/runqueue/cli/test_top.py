@@ -119,9 +119,9 @@ def test_one_picture_tells_figures_rates_groups_batches_and_workers(desk: Desk) 
 
     assert re.search(r"jobs +scheduled 0  ready 1  submitting 3  running 0", said), said
     assert re.search(r"rates +in \d+\.\d/s  claimed \d+\.\d/s  back", said)
-    assert re.search(r"shop-a +1 +3", said)
+    assert re.search(r"shop-a +default +1 +3", said)
     assert batch in said
-    assert re.search(r"test +3 +\d+ s", said), said
+    assert re.search(r"test +default +3 +\d+ s", said), said
     assert "account default: submitting" in said
 
 
