@@ -90,7 +90,7 @@ def stats(*, url: Url = None, as_json: OneObject = False) -> None:
             print_values({name: found.as_dict() for name, found in accounts.items()}, as_json=True)
             return
         for found in accounts.values():
-            open_console().print(*account_lines(found), "", sep="\n", soft_wrap=True)
+            open_console().print(*account_lines(found), "", sep="\n")
 
 
 def server(

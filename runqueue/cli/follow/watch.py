@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 import typer
 
-from runqueue.cli.follow.account_holds import hold_words
 from runqueue.cli.follow.batch_holds import held_words
+from runqueue.cli.shared.account_holds import hold_words
 from runqueue.cli.shared.formatting import printable
 from runqueue.cli.shared.output import progress_line, span_words, state_words
 from runqueue.cli.shared.queues import Queue

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from rich.text import Text
 
-from runqueue.cli.follow.account_holds import hold_words
+from runqueue.cli.shared.account_holds import hold_words
 from runqueue.cli.shared.formatting import count_words, printable
 from runqueue.records.account import AccountStats
 from runqueue.records.health import HealthLevel, health_of

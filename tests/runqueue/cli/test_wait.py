@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from runqueue.cli.follow import watch
-from runqueue.cli.follow.account_holds import hold_words
 from runqueue.cli.follow.watch import Watched, _grace, _holds
+from runqueue.cli.shared.account_holds import hold_words
 from runqueue.records.claim_items import Claimed
 from tests.runqueue.cli.commanding import Desk, line, lines
 
