@@ -116,7 +116,7 @@ def watch(queue: Queue, jobs: Watched) -> None:
         BatchNotFound: a batch was removed.
         QueueUnavailable: the queue was away for too long.
     """
-    grace = _grace()
+    grace = unconfirmed_grace()
     answered = changed = time.monotonic()
     next_check, said, before = answered + _HOLDS_EVERY, set[str](), Counter[str]()
     with progress_line(every=_LINE_EVERY) as shown:
@@ -146,7 +146,7 @@ def watch(queue: Queue, jobs: Watched) -> None:
             time.sleep(_POLL)
 
 
-def _grace() -> float:
+def unconfirmed_grace() -> float:
     """Return the seconds after which an unconfirmed job is not waited for."""
     try:
         seconds = float(os.environ.get(_GRACE) or 30)

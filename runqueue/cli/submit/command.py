@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from runqueue.cli.follow.batch_holds import held_words
+from runqueue.cli.follow.watch import unconfirmed_grace
 from runqueue.cli.results.formats import format_of
 from runqueue.cli.shared.exit_codes import Exit, exit_on_error, print_err
 from runqueue.cli.shared.options import OneObject, with_options
@@ -74,6 +75,8 @@ def submit(
     read = options.reader(file)
     if results is not None:
         _check_results(file, results)
+    if wait or results:
+        unconfirmed_grace()  # a wrong value ends the command before anything is submitted
     name = batch_options.name_of(name, file)
     upload = UploadOptions(name, options.namespace, ruled.rules, skip_invalid)
     wanted = _SubmitOptions(upload, wait or results is not None, results, as_json)

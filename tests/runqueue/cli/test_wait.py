@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from runqueue.cli.follow import watch
-from runqueue.cli.follow.watch import Watched, _grace, _holds
+from runqueue.cli.follow.watch import Watched, _holds, unconfirmed_grace
 from runqueue.cli.shared.account_holds import hold_words
 from runqueue.records.claim_items import Claimed
 from tests.runqueue.cli.commanding import Desk, line, lines
@@ -73,7 +73,7 @@ def test_it_covers_jobs_known_from_before_and_of_other_accounts(desk: Desk, tmp_
 def test_unconfirmed_jobs_end_the_waiting_once_they_last_longer_than_the_search_takes(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(watch, "_grace", lambda: 0.1)
+    monkeypatch.setattr(watch, "unconfirmed_grace", lambda: 0.1)
     out = tmp_path / "out.jsonl"
 
     def work(desk: Desk, jobs: list[Claimed]) -> None:
@@ -94,7 +94,15 @@ def test_it_waits_while_the_search_can_still_end(
     monkeypatch: pytest.MonkeyPatch, given: str, seconds: float
 ) -> None:
     monkeypatch.setenv("RUNQUEUE_UNCONFIRMED_GRACE_SECONDS", given)
-    assert _grace() == seconds
+    assert unconfirmed_grace() == seconds
+
+
+def test_a_grace_that_is_none_ends_the_command_before_anything_is_submitted(desk: Desk) -> None:
+    desk.environ["RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"] = "soon"
+
+    assert desk.run("submit", desk.file(lines(1)), "--wait").exit_code == 2
+
+    assert desk.states() == {}
 
 
 def test_skipped_lines_do_not_spoil_the_exit_code(desk: Desk) -> None:
