@@ -31,7 +31,6 @@ _READ_ELSEWHERE = frozenset(
         "RUNQUEUE_WORKERS",
         "RUNQUEUE_URL",
         "RUNQUEUE_TOKEN",
-        "RUNQUEUE_PRICE_PER_STEP",
         "RUNQUEUE_ALLOW_HTTP",
         "RUNQUEUE_CALLBACK_URL",
     }

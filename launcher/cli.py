@@ -1,10 +1,7 @@
 """`runqueue up` and `demo`, which join `runqueue` by the entry points `runqueue.commands`."""
 
-import fcntl
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
@@ -17,9 +14,8 @@ from config.settings import Settings, SettingsError, broker_url, load_settings, 
 from launcher import demo as demonstration
 from launcher import supervisor as stacks
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
-from runqueue.cli.shared.saying import Saying
 from runqueue.connection.urls import shown_url
-from runqueue.embedded.secret_files import TOKEN_FILE, make_folder
+from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.embedded.server import DIRECTORY, running_url
 from runqueue.errors import MalformedURL, OtherFormat, QueueUnavailable
 from runqueue.producer.queue import RunQueue
@@ -47,10 +43,9 @@ def up(*, workers: Workers = 2) -> None:
         raise ended(str(error), Exit.USAGE) from None
     for warning in unknown_variables():
         print_err(f"runqueue: {warning}")
-    folder = locked_folder() if settings.redis_url is None else nullcontext(enter_result=True)
-    with folder as is_alone, stacks.Stack() as stack:
+    with stacks.Stack() as stack:
         try:
-            _start(stack, settings, workers, is_alone=is_alone)
+            _start(stack, settings, workers)
         except stacks.StackError as error:
             raise ended(str(error), Exit.NOT_ALL_COMPLETED) from None
         stack.keep(print_err)
@@ -58,30 +53,11 @@ def up(*, workers: Workers = 2) -> None:
 
 
 def demo(*, workers: Workers = 2) -> None:
-    """Run the example jobs through a queue, two workers and a simulated Skyvern API.
-
-    With SKYVERN_BASE_URL set to a simulator that runs already, that one is used.
-    """
+    """Run the example jobs through a queue, two workers and a simulated Skyvern API."""
     raise typer.Exit(demonstration.run(workers))
 
 
-@contextmanager
-def locked_folder() -> Iterator[bool]:
-    """Lock this folder for `runqueue up`; yields False where another one has it locked."""
-    with ExitStack() as opened:
-        try:
-            make_folder(DIRECTORY)
-            lock = opened.enter_context((DIRECTORY / "up").open("a"))
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        except OSError:  # the embedded server will report what is wrong with the folder
-            yield True
-        else:
-            yield True
-
-
-def _start(stack: stacks.Stack, settings: Settings, workers: int, *, is_alone: bool) -> None:
+def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
     url = settings.redis_url or running_url()
     if url is None:
         url = stacks.start_server(stack, DIRECTORY, os.environ)
@@ -93,13 +69,9 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int, *, is_alone: b
     if port := settings.gateway_port:
         # Skyvern sends webhooks to this very port: another one would not do.
         if not stacks.is_free(port):
-            there = (
-                ""
-                if is_alone
-                else " `runqueue up` runs in this folder already; use it, or stop it, or"
-            )
             raise stacks.StackError(
-                f"port {port} is taken:{there} set RUNQUEUE_GATEWAY_PORT (0 = no gateway)"
+                f"port {port} is taken, perhaps by another `runqueue up`: stop that, or set"
+                " RUNQUEUE_GATEWAY_PORT (0 = no gateway)"
             )
         child = stacks.gateway(environ, stop_seconds=stop_seconds, cwd=Path.cwd())
         announced = stack.start(child, announces=True)
@@ -117,7 +89,7 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int, *, is_alone: b
 
 def _wait_for(url: str, ending: Event) -> bool:
     """Wait until Redis answers, and report that it does not; False = a signal came."""
-    messages = Saying(print_err)
+    said = ""
     while not ending.is_set():
         try:
             with RunQueue(url) as queue:
@@ -128,7 +100,9 @@ def _wait_for(url: str, ending: Event) -> bool:
         except OtherFormat as error:
             raise ended(str(error), Exit.UNAVAILABLE) from None
         except QueueUnavailable as error:
-            messages.print(error.reason, f"runqueue: {error}; waiting until it answers")
+            if error.reason != said:
+                said = error.reason
+                print_err(f"runqueue: {error}; waiting until it answers")
         ending.wait(_TRY_AGAIN_SECONDS)
     return False
 

@@ -119,12 +119,11 @@ class Child:
 
 @dataclass(slots=True)
 class Stack:
-    """Children that end together, the last started first; notes SIGTERM and Ctrl-C."""
+    """Children that end together, the first started last; notes SIGTERM and Ctrl-C."""
 
     children: list[Child] = field(default_factory=list)
     ending: threading.Event = field(default_factory=threading.Event)
     _before: dict[int, Any] = field(default_factory=dict)
-    _held: list[socket.socket] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -132,32 +131,14 @@ class Stack:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Later children need earlier ones; those of one kind end together.
-        for stage in _stages(self.children):
-            for child in stage:
+        # All others need the first one, the server.
+        for some in (self.children[1:], self.children[:1]):
+            for child in some:
                 child.terminate()
-            for child in stage:
+            for child in some:
                 child.wait_for_end()
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        for held in self._held:
-            held.close()
-
-    def hold_ports(self, first: int, count: int) -> list[int]:
-        """Return ports that are free and that no other stack holds, from the first on.
-
-        They are held until this stack ends: by UDP sockets, so that children can listen there. 0 is
-        a port that is none: all are if the first is, or none is free any more.
-        """
-        found: list[int] = []
-        for port in range(first, 65_536) if first else ():
-            if len(found) == count:
-                break
-            held = socket.socket(type=socket.SOCK_DGRAM)
-            self._held.append(held)
-            if is_free(port) and _bind(held, port):
-                found.append(port)
-        return found + [0] * (count - len(found))
 
     def start(self, child: Child, *, announces: bool = False) -> str:
         """Start a child; see `Child.start`."""
@@ -201,30 +182,14 @@ class Stack:
         self.ending.set()
 
 
-def _stages(children: Sequence[Child]) -> list[list[Child]]:
-    """Return the children last first, those of one kind (`worker 1`, `worker 2`) together."""
-    stages: list[list[Child]] = []
-    for child in reversed(children):
-        kind = child.name.split()[0]
-        if stages and stages[-1][0].name.split()[0] == kind:
-            stages[-1].append(child)
-        else:
-            stages.append([child])
-    return stages
-
-
 def is_free(port: int) -> bool:
     """Return whether nothing listens at a port of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return _bind(probe, port)
-
-
-def _bind(probe: socket.socket, port: int) -> bool:
-    try:
-        probe.bind(("127.0.0.1", port))
-    except OSError:
-        return False
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
     return True
 
 
@@ -271,7 +236,7 @@ def start_workers(
     cwd: Path,
     logs: Path | None = None,
 ) -> None:
-    """Start worker processes, and print where the metrics of each are.
+    """Start worker processes, and print where their metrics are.
 
     Args:
         stack: ends them.
@@ -282,21 +247,16 @@ def start_workers(
         cwd: their working directory, whose `.env` they read.
         logs: the directory of their log files; None = they log where the parent does.
     """
-    ports = stack.hold_ports(metrics_port, count)
-    for number, port in enumerate(ports, start=1):
+    for number in range(1, count + 1):
         child = Child(
             f"worker {number}",
             module_command("worker", "--hostname", f"{number}-{os.getpid()}@%h"),
-            {**environ, "RUNQUEUE_METRICS_PORT": str(port)},
+            {**environ, "RUNQUEUE_METRICS_PORT": str(metrics_port)},
             cwd=cwd,
             log=logs / f"worker-{number}.log" if logs else None,
             stop_seconds=stop_seconds,
         )
         stack.start(child)
-        typer.echo(f"{child.name}: metrics {_metrics_url(port) if port else 'off'}")
-    if ports[0]:
-        typer.echo(f"queue metrics: {_metrics_url(ports[0])}/queue")
-
-
-def _metrics_url(port: int) -> str:
-    return f"http://127.0.0.1:{port}/metrics"
+    if metrics_port:
+        url = f"http://127.0.0.1:{metrics_port}/metrics"
+        typer.echo(f"metrics: {url} (each worker takes the next free port), {url}/queue")

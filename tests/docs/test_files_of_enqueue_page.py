@@ -1,6 +1,5 @@
 """The page about enqueuing: its table, map, template and batch make the jobs that it says."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -36,16 +35,6 @@ def test_the_template_is_one(desk: Desk) -> None:
     )
 
     assert (found["jobs"], found["invalid"]) == (1, [])
-
-
-def test_the_map_is_one(desk: Desk) -> None:
-    (command,) = re.findall(r"^runqueue submit .* --map .*$", PAGE, re.MULTILINE)
-    maps = ["Order No=custom_id", "Url=body.url", "Task=body.prompt"]
-    assert all(column in command.replace("'", "") for column in maps)
-    (desk.folder / "orders.csv").write_text("Order No,Url,Task\n17,https://shop.test,Look.\n")
-    options = [part for one in maps for part in ("--map", one)]
-
-    assert desk.json("validate", str(desk.folder / "orders.csv"), *options)["jobs"] == 1
 
 
 def test_the_batch_holds_its_jobs_and_a_second_one_knows_them(

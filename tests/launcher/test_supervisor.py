@@ -1,7 +1,6 @@
 """Child processes: how they start, what their end means, and that none outlives its parent."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -9,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.supervisor import Child, Stack, StackError, is_free
-from launcher.supervisor import _stages as stages
+from launcher.supervisor import Child, Stack, StackError
 
 _STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True)"
 
@@ -57,13 +55,19 @@ def test_a_child_that_ignores_sigterm_is_killed_after_its_time() -> None:
     assert stubborn.ended() == -9
 
 
-def test_the_last_started_ends_first_and_equals_end_together() -> None:
-    names = ["server", "simulator", "worker 1", "worker 2"]
-    children = [Child(name, [], {}) for name in names]
+def test_the_first_started_ends_last(tmp_path: Path) -> None:
+    ended = tmp_path / "ended"
+    code = (
+        "import signal, sys, time; "
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep({late}), "
+        "open({ended!r}, 'a').write('{name} '), sys.exit())); print('up', flush=True)"
+    )
+    with Stack() as stack:
+        for name, late in (("server", 0), ("worker", 0.3)):
+            said = code.format(late=late, ended=str(ended), name=name)
+            stack.start(child(name, said), announces=True)
 
-    ended = [[one.name for one in stage] for stage in stages(children)]
-
-    assert ended == [["worker 2", "worker 1"], ["simulator"], ["server"]]
+    assert ended.read_text() == "worker server "
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ending with the parent is Linux's")
@@ -87,27 +91,3 @@ time.sleep(60)
     while lives(started):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def test_ports_skip_those_in_use() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, Stack() as stack:
-        taken = server.getsockname()[1]
-
-        assert taken not in stack.hold_ports(taken, 2)
-        assert stack.hold_ports(0, 3) == [0, 0, 0]
-
-
-def test_two_stacks_never_get_the_same_port_until_one_has_ended() -> None:
-    with Stack() as one:
-        held = one.hold_ports(20_000, 3)
-        with Stack() as other:
-            assert len({*held, *other.hold_ports(held[0], 3)}) == 6
-    with Stack() as later:
-        assert later.hold_ports(held[0], 1) == held[:1]
-
-
-def test_a_child_can_listen_at_a_port_that_its_stack_holds() -> None:
-    with Stack() as stack:
-        (port,) = stack.hold_ports(20_000, 1)
-        with socket.create_server(("127.0.0.1", port)):
-            assert not is_free(port)

@@ -8,7 +8,7 @@ import redis
 
 from config.settings import Account, Settings, account_prefix
 from runqueue import RunQueue
-from runqueue.cli.follow.account_holds import hold_words
+from runqueue.cli.shared.account_holds import hold_words
 from runqueue.records.account import AccountStats
 from runqueue.records.health import HealthLevel, health_of, quarantine_of
 from runqueue.store.keys import TYPES, Keys

@@ -1,6 +1,5 @@
 """The commands that show the queue, or run the embedded server."""
 
-import textwrap
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -9,24 +8,21 @@ from typing import Annotated, Any
 import typer
 
 from runqueue.cli.commands.webhooks import webhook_values
-from runqueue.cli.follow.account_holds import hold_words
 from runqueue.cli.follow.batch_holds import batch_values, held_words
+from runqueue.cli.shared.account_lines import account_lines
 from runqueue.cli.shared.exit_codes import Exit, ended, exit_on_error, print_err
-from runqueue.cli.shared.formatting import count_words, counted, printable, webhook_words
+from runqueue.cli.shared.formatting import printable, webhook_words
 from runqueue.cli.shared.job_names import named
 from runqueue.cli.shared.job_selection import Namespace
 from runqueue.cli.shared.options import OneObject
-from runqueue.cli.shared.output import print_table, print_values
+from runqueue.cli.shared.output import open_console, print_values
 from runqueue.cli.shared.queues import Queue, Url, opened
 from runqueue.cli.shared.tables import unconfirmed_values
 from runqueue.embedded.server import DIRECTORY, serve
 from runqueue.errors import BatchNotFound, JobNotFound
-from runqueue.records.account import AccountStats
 from runqueue.records.as_json import json_value
-from runqueue.records.health import health_of
-from runqueue.records.job import Job, JobState
+from runqueue.records.job import Job
 from runqueue.records.waits import in_words
-from runqueue.store.limits import exact
 
 Id = Annotated[
     str,
@@ -94,7 +90,7 @@ def stats(*, url: Url = None, as_json: OneObject = False) -> None:
             print_values({name: found.as_dict() for name, found in accounts.items()}, as_json=True)
             return
         for found in accounts.values():
-            _print_stats(found)
+            open_console().print(*account_lines(found), "", sep="\n")
 
 
 def server(
@@ -130,32 +126,3 @@ def _job_values(job: Job, *, as_json: bool) -> dict[str, Any]:
         "keys": list(job.keys) if as_json else " ".join(job.keys),
         "waits_for": json_value(job.waits_for) if as_json else in_words(job.waits_for),
     }
-
-
-def _print_stats(found: AccountStats) -> None:
-    if found.damage:
-        typer.echo(f"Account {found.account}: {printable(str(health_of(found)))}")
-        return
-    limits = {name: exact(value) if value else "none" for name, value in found.limits.items()}
-    rows = [[state.value, f"{n:,}"] for state, n in found.states.items() if n]
-    print_table(f"Account {found.account}", ["state", "jobs"], rows)
-    typer.echo(f"live runs: {found.live} (limit {limits['concurrent_runs']})")
-    words = "limits: " + ", ".join(f"{name} {value}" for name, value in limits.items())
-    typer.echo(textwrap.fill(words, 79, subsequent_indent="  "))
-    if found.pace is not None:
-        typer.echo(f"pace: {found.pace:.3g} submissions a second, since the server answered 429")
-    of_them = (
-        f" ({found.orphans_live} may still run, and take a slot)" if found.orphans_live else ""
-    )
-    typer.echo(f"worker processes: {found.processes}, orphans: {found.orphans}{of_them}")
-    if found.oldest_ready_seconds is not None:
-        typer.echo(f"oldest ready job: {found.oldest_ready_seconds:.1f} s")
-    typer.echo(hold_words(found) if found.hold_reason else printable(str(health_of(found))))
-    if found.refused_lines:
-        typer.echo(f"refused lines: {found.refused_lines:,} (`runqueue inbox list`)")
-    if words := count_words(found.deliveries):
-        typer.echo(f"webhooks: {words} (`runqueue webhooks list`)")
-    if unconfirmed := found.states[JobState.UNCONFIRMED]:
-        typer.echo(
-            f"unconfirmed: {counted(unconfirmed, 'answer')} lost (`runqueue unconfirmed list`)"
-        )

@@ -5,29 +5,24 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from runqueue.cli.follow.watch_batch import watch_batch
-from runqueue.cli.results.formats import Format, as_csv, format_of, make
-from runqueue.cli.results.line_file import ResultsError, is_special
-from runqueue.cli.results.partial_file import Mark, Of, Part
-from runqueue.cli.results.result_lines import ResultLine, result_lines
+from runqueue.cli.follow.watch import Watched, watch
+from runqueue.cli.results.formats import Format, ResultsKind, format_of, write_rows
+from runqueue.cli.results.output_file import is_special, new_file
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.job_selection import Account, Group
 from runqueue.cli.shared.options import Since, Until, with_options
 from runqueue.cli.shared.output import state_words
-from runqueue.cli.shared.queues import Queue, Url, find, home_of, opened
-from runqueue.errors import RunQueueError
+from runqueue.cli.shared.queues import Url, home_of, opened
 from runqueue.producer.listing import ALL, Filter
-from runqueue.producer.results import BAD
 from runqueue.records.batch import Batch
-from runqueue.records.job import JobState
+from runqueue.records.job import Job, JobState
 
 #: Seconds between two progress lines.
 _QUIET_SECONDS = 5.0
@@ -44,11 +39,10 @@ Output = Annotated[
         "-o",
         metavar="OUT",
         help="The file: .jsonl, .csv (or with .gz behind it) or .parquet; an existing"
-        " one is replaced at the end. If cut off, the same command continues it.",
+        " one is replaced at the end.",
     ),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the batch is over.")]
-Anew = Annotated[bool, typer.Option("--anew", help="Start over; discard a part written before.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +57,18 @@ class ExportOptions:
     account: Account = None
     output: Output = None
     wait: Wait = False
-    anew: Anew = False
     url: Url = None
 
 
 @with_options
-def results(
-    options: ExportOptions,
-    *,
-    errors: Annotated[
-        bool, typer.Option("--errors", help="Only jobs that went wrong, as `runqueue errors`.")
-    ] = False,
-) -> None:
+def results(options: ExportOptions) -> None:
     """Write jobs that have ended, one line each.
 
     Those of a batch come in the order of the upload; if some of them have not ended, the exit code
     is 1. With --group, --state, --since, --until or --account they are those of any batch or none,
     the newest end first. Without -o the lines go to stdout, as JSON.
     """
-    _export(options, "errors" if errors else "results")
+    _export(options, errors=False)
 
 
 @with_options
@@ -90,28 +77,26 @@ def errors(options: ExportOptions) -> None:
 
     Otherwise as `runqueue results`.
     """
-    _export(options, "errors")
+    _export(options, errors=True)
 
 
-def _export(options: ExportOptions, what: str) -> None:
+def _export(options: ExportOptions, *, errors: bool) -> None:
     _check_choice(options)
-    of, output = Of(options.batch or "", what), options.output
-    wanted = None if output is None or is_special(output) else format_of(output)
+    output = options.output
+    wanted = format_of(output) if output else Format(ResultsKind.JSONL)
     with opened(options.url) as queue:
-        if options.batch is None:
-            _export_ended(queue, options, of, wanted)
+        if (batch := options.batch) is None:
+            account = options.account or home_of(queue)
+            jobs = queue.iter_results(None, _filter(options), account=account, errors=errors)
+            _write(output, wanted, jobs)
             return
+        if options.wait:
+            watch(queue, Watched(queue, [batch]))
         # Read first: jobs that end from here on may be missing, and are reported so.
-        found = watch_batch(queue, of.batch) if options.wait else queue.get_batch(of.batch)
-        if output is None or wanted is None:
-            with closing(result_lines(queue, of.batch, errors=_errors(of))) as pages:
-                _stream(pages, output)
-        else:
-            try:
-                _write(queue, found, of, output.resolve(), wanted, anew=options.anew)
-            except ResultsError as error:
-                raise ended(str(error), error.code) from None
-        _report_missing(found, queue.get_batch(of.batch))
+        found = queue.get_batch(batch)
+        jobs = queue.iter_results(batch, errors=errors)
+        _write(output, wanted, jobs, found.total)
+        _report_missing(found, queue.get_batch(batch))
 
 
 def _check_choice(options: ExportOptions) -> None:
@@ -131,109 +116,42 @@ def _filter(options: ExportOptions) -> Filter:
     return Filter(options.group, state=options.state, since=options.since, until=options.until)
 
 
-def _export_ended(queue: Queue, options: ExportOptions, of: Of, wanted: Format | None) -> None:
-    """Write the jobs of a filter."""
-    account = options.account or home_of(queue)
-    lines = result_lines(queue, None, _filter(options), account=account, errors=_errors(of))
-    with closing(lines) as pages:
-        if options.output is None or wanted is None:
-            _stream(pages, options.output)
-            return
-        target = options.output.resolve()
-        try:
-            with Part(target, of, anew=options.anew) as part:
-                part.begin(None)
-                _fill(part, pages)
-                _finish(part, target, wanted)
-        except ResultsError as error:
-            raise ended(str(error), error.code) from None
-
-
-def _stream(pages: Iterator[list[ResultLine]], output: Path | None) -> None:
-    """Write to a pipe or device, which cannot be resumed."""
-    texts: Iterator[bytes] = (b"".join(line.text for line in lines) for lines in pages)
-    if output is not None and output.suffix == ".csv":
-        texts = as_csv([line.text for line in lines] for lines in pages)
+def _write(
+    output: Path | None, wanted: Format, jobs: Iterator[Job], total: int | None = None
+) -> None:
     if output is None:
-        for text in texts:
-            sys.stdout.buffer.write(text)
+        write_rows(sys.stdout.buffer, wanted, (job.as_row() for job in jobs))
         sys.stdout.buffer.flush()
         return
-    with output.open("wb") as file:
-        for text in texts:
-            file.write(text)
+    rows = _Rows(jobs, total)
+    with new_file(output) as file:
+        write_rows(file, wanted, rows)
+    if not is_special(output):
+        typer.echo(f"{counted(rows.count, 'job')} written to {output.resolve()}")
 
 
-def _errors(of: Of) -> bool:
-    return of.what == "errors"
+class _Rows:
+    """The rows of jobs, counted; a line now and then says how many were written."""
 
+    def __init__(self, jobs: Iterator[Job], total: int | None) -> None:
+        self.count = 0
+        self._jobs, self._total = jobs, total
 
-def _write(queue: Queue, found: Batch, of: Of, target: Path, wanted: Format, *, anew: bool) -> None:
-    """Write a file, or continue its part."""
-    with Part(target, of, anew=anew) as part:
-        if part.rows and (_as_of(found) is None or part.as_of != _as_of(found)):
-            _report_stale(part, part.drop_stale(_order(queue, found, of)))
-        if part.rows:
-            print_err(f"{counted(part.rows, 'job')} are in {part.path}: continuing after them")
-        part.begin(_as_of(found))
-        with _how_to_go_on(part):
-            lines = result_lines(queue, of.batch, errors=_errors(of), after=part.last)
-            with closing(lines) as pages:
-                _fill(part, pages, found.total)
-        _finish(part, target, wanted)
-
-
-def _finish(part: Part, target: Path, wanted: Format) -> None:
-    """Make the file of its part."""
-    if not wanted.is_lines:
-        with part.failing():
-            make(target, wanted, part.chunks)
-    part.end(rename=wanted.is_lines)
-    typer.echo(f"{counted(part.rows, 'job')} written to {target}")
-
-
-def _report_stale(part: Part, lines: int) -> None:
-    if not lines:
-        return
-    words = "last line" if lines == 1 else f"last {lines:,} lines"
-    why = "a job was submitted again, or one before them has ended"
-    print_err(f"{part.path}: the {words} will be written anew: {why}")
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        said = time.monotonic()
+        for job in self._jobs:
+            yield job.as_row()
+            self.count += 1
+            if time.monotonic() - said > _QUIET_SECONDS:
+                said = time.monotonic()
+                of = "" if self._total is None else f" of {self._total:,}"
+                print_err(f"{self.count:,}{of} jobs written")
 
 
 def _as_of(found: Batch) -> str | None:
     """Return when a batch was over: while that is unchanged, no job of it was submitted again."""
     at = found.finished_at if found.is_over else None
     return at.isoformat() if at else None
-
-
-def _order(queue: Queue, found: Batch, of: Of) -> Iterator[tuple[str, Mark | None]]:
-    """Yield the jobs of a batch in the order of the upload, and how each wanted one ended."""
-    for job in find(queue, Filter(batch=found.id), found.account):
-        is_wanted = job.state in BAD if _errors(of) else job.is_over
-        at = job.ended_at.isoformat() if job.ended_at else None
-        yield job.id, Mark(job.state.value, at) if is_wanted else None
-
-
-@contextmanager
-def _how_to_go_on(part: Part) -> Iterator[None]:
-    """Report what is written if the queue or the user ends the writing."""
-    try:
-        yield
-    except (RunQueueError, KeyboardInterrupt):
-        if words := part.how_to_go_on():
-            print_err(f"runqueue: {words.removeprefix('; ')}")
-        raise
-
-
-def _fill(part: Part, pages: Iterator[list[ResultLine]], total: int | None = None) -> None:
-    told = time.monotonic()
-    for lines in pages:
-        part.append_lines(lines)
-        if time.monotonic() - told > _QUIET_SECONDS:
-            told = time.monotonic()
-            whole = "" if total is None else f"{part.rows:,} of "
-            size = part.rows if total is None else total
-            print_err(f"{whole}{counted(size, 'job')} written")
 
 
 def _report_missing(before: Batch, after: Batch) -> None:

@@ -12,22 +12,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 _INT64 = 2**63
+#: Rows of one row group, and about so many bytes of them.
+_GROUP, _GROUP_BYTES = 10_000, 32 * 1024 * 1024
 
 
-def write_parquet(file: BinaryIO, groups: Iterable[list[bytes]]) -> None:
-    """Write lines of JSON as Parquet.
+def write_parquet(file: BinaryIO, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows of jobs as Parquet.
 
     Args:
         file: open for writing.
-        groups: the lines of each row group.
+        rows: as `Job.as_row` gives them.
 
     Raises:
         OSError: the disk is full.
     """
     writer = pq.ParquetWriter(file, _SCHEMA, compression="zstd")
+    group: list[dict[str, Any]] = []
+    size = 0
     try:
-        for lines in groups:
-            writer.write_batch(_batch(lines), row_group_size=len(lines))
+        for row in rows:
+            group.append(row)
+            size += len(orjson.dumps(row))
+            if len(group) >= _GROUP or size >= _GROUP_BYTES:
+                writer.write_batch(_batch(group), row_group_size=len(group))
+                group, size = [], 0
+        if group:
+            writer.write_batch(_batch(group), row_group_size=len(group))
     except BaseException:
         # Closing writes the footer, which fails again after a failed write.
         with suppress(OSError):
@@ -36,8 +46,7 @@ def write_parquet(file: BinaryIO, groups: Iterable[list[bytes]]) -> None:
     writer.close()
 
 
-def _batch(lines: list[bytes]) -> Any:
-    rows = [orjson.loads(line) for line in lines]
+def _batch(rows: list[dict[str, Any]]) -> Any:
     kinds = ((name, *_KINDS[kind]) for name, kind in _COLUMNS.items())
     columns = [pa.array([read(row.get(name)) for row in rows], of) for name, of, read in kinds]
     return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)

@@ -5,21 +5,20 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 import typer
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from runqueue.cli.shared.formatting import printable
-from runqueue.cli.shared.pace import Pace
 from runqueue.records.job import JobState
 
-#: Seconds between two plain lines.
-_LINE_EVERY = 5.0
+#: Seconds over which rates are measured.
+_RATE_SECONDS = 15.0
 #: The widest a table's inner cells may be, and the narrowest its last, in columns.
 _LONGEST_CELL, _LEAST_ROOM = 32, 20
 #: Columns where there is no terminal.
@@ -27,109 +26,62 @@ _WIDE = 2_000
 _ORDER = {state.value: place for place, state in enumerate(JobState)}
 
 
-class JobProgress(Protocol):
-    """How far some jobs are."""
-
-    @property
-    def total(self) -> int:
-        """How many there are."""
-
-    @property
-    def done(self) -> int:
-        """How many of them have ended, or are stuck."""
-
-    @property
-    def states(self) -> Mapping[str, int]:
-        """How many are in which state."""
-
-
 class ProgressLine:
     """How far something is, on stderr: a bar at a terminal, a line every few seconds elsewhere.
 
     Args:
-        console: stderr.
-        bar: None = it is no terminal.
+        bar: rich's; it is disabled where there is no terminal.
         every: seconds between two lines.
         first: seconds before the first.
     """
 
-    def __init__(
-        self, console: Console, bar: Progress | None, every: float, first: float = 0.0
-    ) -> None:
-        self._console, self._bar, self._every = console, bar, every
+    def __init__(self, bar: Progress, every: float, first: float) -> None:
+        self._bar, self._every = bar, every
         self._next = time.monotonic() + first
-        self._task = bar.add_task("", total=None, words="") if bar else None
+        self._task = bar.add_task("", total=None, words="")
 
-    def show(
-        self, done: int, total: int | None, words: str, line: str, *, is_last: bool = False
-    ) -> None:
+    @property
+    def per_second(self) -> float:
+        """The rate of the last seconds; 0 while unknown."""
+        return self._bar.tasks[0].speed or 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at this rate; None = unknown."""
+        return self._bar.tasks[0].time_remaining
+
+    def show(self, done: int, total: int | None, words: str, *, is_last: bool = False) -> None:
         """Show how far it is.
 
         Args:
             done, total: of the bar; None = not known.
-            words: beside it.
-            line: instead of both.
+            words: beside it, or instead of it.
             is_last: whether nothing comes after it.
         """
-        if self._bar and self._task is not None:
-            self._bar.update(self._task, total=total, completed=done, words=words)
-        elif is_last or time.monotonic() >= self._next:
+        self._bar.update(self._task, total=total, completed=done, words=words)
+        if self._bar.disable and (is_last or time.monotonic() >= self._next):
             self._next = time.monotonic() + self._every
-            self.say(line)
+            self.say(words)
 
     def say(self, message: str) -> None:
         """Print a message beside it."""
-        self._console.print(message, markup=False, soft_wrap=True)
+        self._bar.console.print(message, markup=False, soft_wrap=True)
 
 
 @contextmanager
 def progress_line(
-    *columns: ProgressColumn, every: float, first: float = 0.0, transient: bool = False
+    *, every: float, first: float = 0.0, transient: bool = False
 ) -> Iterator[ProgressLine]:
     """Show progress; arguments as for `ProgressLine` and rich's `Progress`."""
     console = Console(stderr=True, highlight=False, emoji=False)
-    if not console.is_terminal:
-        yield ProgressLine(console, None, every, first)
-        return
-    shown = (BarColumn(bar_width=24), *columns, TextColumn("{task.fields[words]}"))
-    with Progress(*shown, console=console, transient=transient) as bar:
-        yield ProgressLine(console, bar, every)
-
-
-class Display:
-    """Shows how far jobs are."""
-
-    def __init__(self, progress: ProgressLine) -> None:
-        self.say = progress.say
-        self._progress, self._pace = progress, Pace()
-
-    def show(self, following: JobProgress, *, is_held: bool = False, is_last: bool = False) -> None:
-        """Show the state after a poll.
-
-        Args:
-            following: how far the jobs are.
-            is_held: whether it is unknown when the rest goes on.
-            is_last: whether no poll comes after it.
-        """
-        done, total, states = following.done, following.total, state_words(following.states)
-        self._pace.note(done)
-        left = total - done
-        pace = pace_words(self._pace, None if left and (is_held or is_last) else left)
-        line = f"{done}/{total} done, {pace}, {states}"
-        self._progress.show(done, total, f"{pace} {states}", line, is_last=is_last or not left)
-
-
-@contextmanager
-def display() -> Iterator[Display]:
-    """Show how far jobs are."""
-    with progress_line(MofNCompleteColumn(), every=_LINE_EVERY) as progress:
-        yield Display(progress)
-
-
-def pace_words(pace: Pace, left: int | None) -> str:
-    """Return the rate and how long the rest will take; None = unknown."""
-    seconds = None if left is None else pace.seconds_for(left)
-    return f"{pace.per_second:,.1f}/s, ETA {span_words(seconds)}"
+    with Progress(
+        *(BarColumn(bar_width=24), TextColumn("{task.fields[words]}", markup=False)),
+        console=console,
+        speed_estimate_period=_RATE_SECONDS,
+        transient=transient,
+        disable=not console.is_terminal,
+    ) as bar:
+        yield ProgressLine(bar, every, first)
 
 
 def span_words(seconds: float | None) -> str:
@@ -157,15 +109,21 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     Console(highlight=False, markup=False).print(table)
 
 
+def open_console() -> Console:
+    """Return stdout, which has no width in a file or a pipe, unless COLUMNS gives one."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDE
+    return console
+
+
 def print_columns(columns: list[str], rows: list[list[str]]) -> None:
     """Print rows of text on stdout: the first column whole, the last clipped to the width left.
 
     Where too little is left for the last, all but the first are folded. In a file or a pipe, which
     have no width (unless COLUMNS gives one), nothing is clipped.
     """
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _WIDE
+    console = open_console()
     cells = [[_clipped(printable(cell), _LONGEST_CELL) for cell in row[:-1]] for row in rows]
     for line, row in zip(cells, rows, strict=True):
         line[0] = printable(row[0])

@@ -1,9 +1,7 @@
 """`runqueue submit`: submits a file while it is read, and follows its jobs to their ends."""
 
-import math
 import os
-import sys
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +9,8 @@ from typing import Annotated
 import typer
 
 from runqueue.cli.follow.batch_holds import held_words
-from runqueue.cli.follow.job_id_store import JobList
-from runqueue.cli.results.line_file import ResultsError
-from runqueue.cli.results.live_file import Results
+from runqueue.cli.follow.watch import unconfirmed_grace
+from runqueue.cli.results.formats import format_of
 from runqueue.cli.shared.exit_codes import Exit, exit_on_error, print_err
 from runqueue.cli.shared.options import OneObject, with_options
 from runqueue.cli.shared.queues import Queue, Url, opened
@@ -23,17 +20,12 @@ from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.report import print_submitted, print_warnings, report_of, say_end
 from runqueue.cli.submit.submit_file import UploadOptions, submit_file
-from runqueue.cli.submit.validate import check
-from runqueue.cli.submit.wait import Stopped, follow, to_follow, verdict
+from runqueue.cli.submit.wait import wait as wait_for
 from runqueue.errors import BatchNotFound
 from runqueue.producer.queue import RunQueue
 from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import NO_RULES
 
-_GRACE = "RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"
-#: Two searches half a minute apart, the first after the grace, find an unconfirmed job's run or let
-#: it be submitted again. The wait lasts so many graces, or so many seconds beyond one.
-_GRACES, _BEYOND = 2.5, 60.0
 #: Holds that end a batch before its jobs have run; and how many batches are checked for these.
 _ENDED, _MOST_BATCHES = frozenset({"aborted", "canceled", "expired"}), 20
 
@@ -44,7 +36,6 @@ class _SubmitOptions:
     wait: bool
     results: Path | None
     as_json: bool
-    grace: float
 
 
 @with_options
@@ -53,12 +44,10 @@ def submit(
     *,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until every job has ended.")] = False,
     results: Annotated[
-        Path | None, typer.Option(help="Write each job's end to this file; implies --wait.")
+        Path | None,
+        typer.Option(help="Then write the jobs' results to this file; implies --wait."),
     ] = None,
     as_json: OneObject = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only check, as `runqueue validate` does.")
-    ] = False,
     skip_invalid: Annotated[
         bool,
         typer.Option(
@@ -84,42 +73,36 @@ def submit(
     every line, also those of known jobs.
     """
     read = options.reader(file)
-    if results is not None and (str(results) == "-" or _same_file(file, results)):
-        raise typer.BadParameter("expected a file other than the jobs'", param_hint="--results")
-    namespace = options.namespace
-    upload = UploadOptions(batch_options.name_of(name, file), namespace, ruled.rules, skip_invalid)
-    wanted = _SubmitOptions(upload, wait or results is not None, results, as_json, _grace())
+    if results is not None:
+        _check_results(file, results)
+    if wait or results:
+        unconfirmed_grace()  # a wrong value ends the command before anything is submitted
+    name = batch_options.name_of(name, file)
+    upload = UploadOptions(name, options.namespace, ruled.rules, skip_invalid)
+    wanted = _SubmitOptions(upload, wait or results is not None, results, as_json)
     with exit_on_error(), open_input(file, read) as source:
-        if dry_run:
-            code = check(source, namespace, as_json=as_json, skip_invalid=skip_invalid)
-        else:
-            code = _run(source, wanted, url)
+        code = _run(source, wanted, url)
     raise typer.Exit(code)
 
 
-def _same_file(file: str, results: Path) -> bool:
-    return results.exists() and Path(file).exists() and results.samefile(file)
-
-
-def _grace() -> float:
-    try:
-        seconds = float(os.environ.get(_GRACE) or 30)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise typer.BadParameter("expected a number of seconds", param_hint=_GRACE)
-    return max(_GRACES * seconds, seconds + _BEYOND)
+def _check_results(file: str, results: Path) -> None:
+    """End the command if the results cannot be written, before anything is submitted."""
+    is_same = results.exists() and Path(file).exists() and results.samefile(file)
+    if str(results) == "-" or is_same:
+        raise typer.BadParameter("expected a file other than the jobs'", param_hint="--results")
+    format_of(results, "--results")
+    if not os.access(results.resolve().parent, os.W_OK):
+        words = f"cannot write results to {results}: its folder is missing or not writable"
+        raise typer.BadParameter(words, param_hint="--results")
 
 
 def _run(source: Source, wanted: _SubmitOptions, url: str | None) -> Exit:
-    with ExitStack() as stack:
-        queue = stack.enter_context(opened(url))
-        results = stack.enter_context(_results(wanted.results)) if wanted.results else None
-        jobs = stack.enter_context(JobList())
+    known: dict[str, list[str]] = {}
+    with opened(url) as queue:
         try:
             if isinstance(queue, RunQueue):
-                keep_all = results is not None
-                found, outcome = submit_file(queue, source, wanted.upload, jobs, keep_all=keep_all)
+                kept = known if wanted.wait else None
+                found, outcome = submit_file(queue, source, wanted.upload, kept)
             else:
                 found, outcome = submit_remotely(queue, source, wanted.upload)
         except Unreadable:
@@ -137,14 +120,11 @@ def _run(source: Source, wanted: _SubmitOptions, url: str | None) -> Exit:
             print_submitted(found, outcome)
         report = report_of(found, outcome)
         if wanted.wait:
-            following = to_follow(queue, found, outcome, jobs, wanted.grace, keep=bool(results))
-            try:
-                follow(queue, following, results)
-            except Stopped as stopped:
-                stopped.report(found, outcome, sys.argv[1:])
-                return stopped.code
-            code = code or verdict(following.states)
-            report |= {"states": dict(following.states)}
+            states, waited = wait_for(
+                queue, sorted(found.checker.jobs), outcome, known, wanted.results
+            )
+            code = code or waited
+            report |= {"states": states}
             report |= {"results": str(wanted.results) if wanted.results else None}
         say_end(report, as_json=wanted.as_json, waited=wanted.wait)
     return code
@@ -162,13 +142,6 @@ def _report_known(queue: Queue, outcome: UploadReport, upload: UploadOptions) ->
             if found.held in _ENDED:
                 words = "what of it has not run does not run by being submitted again"
                 print_err(f"batch {batch}, known before: {held_words(found)}; {words}")
-
-
-def _results(path: Path) -> Results:
-    try:
-        return Results(path)
-    except ResultsError as error:
-        raise typer.BadParameter(str(error), param_hint="--results") from None
 
 
 def _report_lines(found: CheckedInput, outcome: UploadReport, wanted: _SubmitOptions) -> Exit:

@@ -1,10 +1,10 @@
-"""Tables: rows of CSV become lines of JSON, by a template, a map, or the names of the columns."""
+"""Tables: rows of CSV become lines of JSON, by a template or the names of the columns."""
 
 import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,7 +16,7 @@ from runqueue.cli.submit.input_lines import TOO_LONG, Row, Text, Unreadable, no_
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.producer.upload import MAX_LINE
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
-from runqueue.request.validation_errors import did_you_mean, size_words
+from runqueue.request.validation_errors import size_words
 
 _DELIMITERS = (";", "\t", "|")
 
@@ -27,14 +27,12 @@ class Table:
 
     Args:
         template: the line that a row becomes, with placeholders; None = by the columns' names.
-        mapped: fields by the columns they come from.
         kind: of rows that name none.
         delimiter: the character between cells.
         say: prints which columns are not used.
     """
 
     template: Mapping[str, Any] | None = None
-    mapped: Mapping[str, str] = field(default_factory=dict)
     kind: str = "task"
     delimiter: str = ","
     say: Callable[[str], None] = lambda _: None
@@ -86,37 +84,27 @@ class Table:
         if self.template is not None:
             template, used, faults = compiled(self.template, columns, self.kind)
         else:
-            fields, used, faults = self._by_name(columns)
+            fields, used, faults = _by_name(columns)
             template = Template(fields, self.kind)
         unused = [name for name, place in columns.items() if place not in used]
         if unused and not faults:
             self.say(f"columns that are not used: {', '.join(unused)}")
         return template, faults
 
-    def _by_name(self, columns: Mapping[str, int]) -> tuple[Fields, set[int], list[str]]:
-        """Return the line whose fields come from mapped columns, or from columns of their names.
 
-        With it come the positions of these columns, and the faults.
-        """
-        fields, used = Fields(), set[int]()
-        faults = [
-            f"--map: no column {name!r}{did_you_mean(name, columns)}"
-            for name in self.mapped
-            if name not in columns
-        ]
-        for name, place in columns.items():
-            target = self.mapped.get(name, name)
-            path: Path = tuple(target.removesuffix(AS_JSON).split("."))
-            said = fault_of(path)
-            if said and name not in self.mapped and self.mapped and len(path) == 1:
-                continue
-            used.add(place)
-            if said:
-                how = f" (--map '{name}=body.FIELD' or a --template maps it)"
-                faults.append(f"column {name!r}: {said}{'' if name in self.mapped else how}")
-            elif not fields.put(path, Cell(place, path, target.endswith(AS_JSON))):
-                faults.append(f"column {name!r}: another column is {'.'.join(path)!r}, or in it")
-        return fields, used, faults
+def _by_name(columns: Mapping[str, int]) -> tuple[Fields, set[int], list[str]]:
+    """Return the line whose fields come from columns of their names.
+
+    With it come the positions of these columns, and the faults.
+    """
+    fields, faults = Fields(), []
+    for name, place in columns.items():
+        path: Path = tuple(name.removesuffix(AS_JSON).split("."))
+        if said := fault_of(path):
+            faults.append(f"column {name!r}: {said} (a --template names other columns)")
+        elif not fields.put(path, Cell(place, path, name.endswith(AS_JSON))):
+            faults.append(f"column {name!r}: another column is {'.'.join(path)!r}, or in it")
+    return fields, set(columns.values()), faults
 
 
 _Header = tuple[list[str], Template]

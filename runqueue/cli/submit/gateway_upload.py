@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from runqueue.cli.shared.queues import home_of
 from runqueue.cli.submit.input_lines import Row, Source, Unreadable
-from runqueue.cli.submit.line_checker import CheckedInput
-from runqueue.cli.submit.submit_file import UploadOptions, read
+from runqueue.cli.submit.line_checker import CheckedInput, read
+from runqueue.cli.submit.submit_file import UploadOptions
 from runqueue.producer.chunks import Packet
 from runqueue.producer.upload_report import KnownIn, UploadReport
 

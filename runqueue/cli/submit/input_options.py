@@ -32,15 +32,6 @@ Template = Annotated[
         help="The line that a row becomes, with {column} in it: a file, or JSON that begins with {."
     ),
 ]
-Mapped = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--map",
-        metavar="COLUMN=FIELD",
-        help="The field of a column, for example Url=body.url; repeat for more. Columns that"
-        " have a field's name need none.",
-    ),
-]
 KindOption = Annotated[
     Kind | None, typer.Option("--kind", help="The kind of rows that name none; default task.")
 ]
@@ -85,7 +76,6 @@ class InputOptions:
     namespace: Namespace = ""
     form: Format = None
     template: Template = ""
-    mapped: Mapped = None
     kind: KindOption = None
     delimiter: Delimiter = ""
     request_checks: Checks = None
@@ -98,32 +88,21 @@ class InputOptions:
             )
         suffix = Path(file.removesuffix(".gz")).suffix.lower()
         if (self.form or ("csv" if suffix in _TABLES else "jsonl")) == "jsonl":
-            for name in ("template", "mapped", "kind", "delimiter"):
+            for name in ("template", "kind", "delimiter"):
                 if getattr(self, name):
-                    option = "--map" if name == "mapped" else f"--{name}"
                     said = "only tables take this; for a table add --format csv"
-                    raise _refused(option, said)
+                    raise _refused(f"--{name}", said)
             return json_lines
-        if self.template and self.mapped:
-            raise _refused("--map", "expected either --template or --map, got both")
         between = _TABS.get(self.delimiter, self.delimiter) or _TABLES.get(suffix, ",")
         if len(between) != 1 or between in '"\r\n' or not between.isascii():
             raise _refused("--delimiter", "expected one character, or tab")
         table = Table(
             _read_template(self.template) if self.template else None,
-            dict(map(_read_map, self.mapped or ())),
             self.kind or "task",
             between,
             lambda said: print_err(f"{file}: {said}"),
         )
         return table.rows
-
-
-def _read_map(text: str) -> tuple[str, str]:
-    column, equals, field = text.rpartition("=")
-    if not (equals and column.strip() and field.strip()):
-        raise _refused("--map", f"expected COLUMN=FIELD, for example Url=body.url, got {text!r}")
-    return column.strip(), field.strip()
 
 
 def _read_template(given: str) -> Mapping[str, Any]:

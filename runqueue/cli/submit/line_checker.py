@@ -1,13 +1,19 @@
 """Reading an input: checks every line and reports bad ones as they are found."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.output import ProgressLine, progress_line, span_words
 from runqueue.cli.submit.input_lines import Source, Unreadable
-from runqueue.cli.submit.read_progress import ReadProgress
+from runqueue.ids import DEFAULT
 from runqueue.producer.chunks import Packet
+from runqueue.producer.dedup import Repeats
 from runqueue.producer.upload import MOST_REPORTED, BadLine, Block, Checker
+
+#: Seconds between two plain lines of progress; shorter reads print none.
+_QUIET_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -24,7 +30,7 @@ class CheckedInput:
 
     source: Source
     checker: Checker
-    step: ReadProgress
+    step: ProgressLine
     bad: list[BadLine] = field(default_factory=list)
     lines: int = 0
 
@@ -54,7 +60,11 @@ class CheckedInput:
             if len(self.bad) < MOST_REPORTED:
                 self.bad.append(bad)
                 self._report(bad)
-        self.step.show(self.lines)
+        words, position = f"{counted(self.lines, 'line')} read", self.source.position()
+        if size := self.source.size:  # that of stdin is not known
+            left = span_words(self.step.seconds_left)
+            words += f", {100 * position // size} %, ETA {left}"
+        self.step.show(position, size, words)
         return block.packets
 
     def _report(self, bad: BadLine) -> None:
@@ -66,3 +76,19 @@ class CheckedInput:
         words = counted(self.checker.bad_lines, "bad line")
         more = self.checker.bad_lines - told
         return f"{words}, {more:,} of them not shown" if more > 0 else words
+
+
+@contextmanager
+def read(
+    source: Source, namespace: str, accounts: set[str] | None, *, home: str = DEFAULT
+) -> Iterator[CheckedInput]:
+    """Read and check an input, and show the progress.
+
+    Args:
+        source: the input.
+        namespace, home: the namespace, and the account, of lines that name none.
+        accounts: those that exist; None = unknown.
+    """
+    progress = progress_line(every=_QUIET_SECONDS, first=_QUIET_SECONDS, transient=True)
+    with Repeats() as repeats, progress as step:
+        yield CheckedInput(source, Checker(repeats, namespace, accounts, home=home), step)

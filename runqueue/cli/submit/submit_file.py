@@ -1,21 +1,16 @@
 """From an open input to jobs in the queue: read, checked and sent in one go, in bounded memory."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.submit.input_lines import Source
-from runqueue.cli.submit.line_checker import CheckedInput
-from runqueue.cli.submit.read_progress import reading
+from runqueue.cli.submit.line_checker import CheckedInput, read
 from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound, RunQueueError
-from runqueue.ids import DEFAULT
 from runqueue.producer.batch_upload import BatchUpload
-from runqueue.producer.dedup import Repeats
 from runqueue.producer.queue import RunQueue
-from runqueue.producer.upload import Checker
 from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchRules
 from runqueue.records.job import Enqueued
@@ -50,23 +45,8 @@ class UploadOptions:
     skip_invalid: bool
 
 
-@contextmanager
-def read(
-    source: Source, namespace: str, accounts: set[str] | None, *, home: str = DEFAULT
-) -> Iterator[CheckedInput]:
-    """Read and check an input, and show the progress.
-
-    Args:
-        source: the input.
-        namespace, home: the namespace, and the account, of lines that name none.
-        accounts: those that exist; None = unknown.
-    """
-    with Repeats() as repeats, reading(source) as step:
-        yield CheckedInput(source, Checker(repeats, namespace, accounts, home=home), step)
-
-
 def submit_file(
-    queue: RunQueue, source: Source, options: UploadOptions, jobs: JobList, *, keep_all: bool
+    queue: RunQueue, source: Source, options: UploadOptions, known: dict[str, list[str]] | None
 ) -> tuple[CheckedInput, UploadReport | None]:
     """Submit every good line of an input; nothing runs before the whole input is accepted.
 
@@ -77,8 +57,7 @@ def submit_file(
         queue: the queue.
         source: the input.
         options: how.
-        jobs: gets the ids of jobs that have to be followed by them.
-        keep_all: whether it gets those of all jobs.
+        known: gets the ids of jobs that were known before, by their batches ('' = none).
 
     Returns:
         What was read, and what became of it; None if lines are bad, so that nothing was submitted.
@@ -91,7 +70,7 @@ def submit_file(
         queue.send,
         options.name,
         options.rules,
-        take=_keeper(jobs, keep_all=keep_all),
+        take=None if known is None else partial(_keep, known),
         is_patient=False,  # a Redis that cannot be reached from the start is reported at once
     )
     with read(source, options.namespace, set(queue.accounts())) as found:
@@ -114,19 +93,11 @@ def submit_file(
     return found, report
 
 
-def _keeper(jobs: JobList, *, keep_all: bool) -> Callable[[str | None, list[Enqueued]], None]:
-    """Return what puts the answers to a packet into the list of jobs."""
-
-    def keep(batch: str | None, answers: list[Enqueued]) -> None:
-        found: dict[str, list[str]] = {}
-        for answer in answers:
-            is_wanted = keep_all or batch is None or answer.batch != batch
-            if is_wanted and answer.status.is_stored:
-                found.setdefault(answer.batch or "", []).append(answer.job_id)
-        for where, job_ids in found.items():
-            jobs.add(where, job_ids)
-
-    return keep
+def _keep(known: dict[str, list[str]], batch: str | None, answers: list[Enqueued]) -> None:
+    """Keep the ids of jobs that are not of the upload's own batch."""
+    for answer in answers:
+        if answer.status.is_stored and (batch is None or answer.batch != batch):
+            known.setdefault(answer.batch or "", []).append(answer.job_id)
 
 
 def _send(found: CheckedInput, upload: BatchUpload, *, skip_invalid: bool) -> bool:

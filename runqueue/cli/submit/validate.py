@@ -1,7 +1,5 @@
 """`runqueue validate`: reports a file's content and faults; submits nothing."""
 
-import math
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,17 +12,13 @@ from runqueue.cli.shared.options import OneObject, with_options
 from runqueue.cli.shared.output import span_words
 from runqueue.cli.submit import input_options
 from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
-from runqueue.cli.submit.line_checker import CheckedInput
+from runqueue.cli.submit.line_checker import CheckedInput, read
 from runqueue.cli.submit.report import found_in, print_warnings, say_repeated
-from runqueue.cli.submit.submit_file import read
 from runqueue.errors import OtherFormat, QueueUnavailable
 from runqueue.producer.queue import RunQueue
 from runqueue.records.account import AccountStats
 from runqueue.records.forecast import seconds_for, steps_for
 from runqueue.request.job_spec import Priority
-
-#: What a step costs, in any currency.
-PRICE = "RUNQUEUE_PRICE_PER_STEP"
 
 
 @with_options
@@ -39,19 +33,12 @@ def validate(
     If a queue can be reached, accounts are checked, and the time for the jobs is estimated.
     """
     with exit_on_error(), open_input(file, options.reader(file)) as source:
-        code = check(source, options.namespace, as_json=as_json, skip_invalid=False)
+        code = _check(source, options.namespace, as_json=as_json)
     raise typer.Exit(code)
 
 
-def check(source: Source, namespace: str, *, as_json: bool, skip_invalid: bool) -> Exit:
-    """Check an input and report its content.
-
-    Args:
-        source: the input.
-        namespace: of lines that name none.
-        as_json: whether to report in JSON.
-        skip_invalid: whether bad lines leave the exit code at 0.
-    """
+def _check(source: Source, namespace: str, *, as_json: bool) -> Exit:
+    """Check an input and report its content."""
     stats = _stats()
     with read(source, namespace, None if stats is None else set(stats)) as found:
         try:
@@ -67,9 +54,8 @@ def check(source: Source, namespace: str, *, as_json: bool, skip_invalid: bool) 
         _say(found, values)
     print_warnings(found.checker.private.warnings())
     if found.checker.bad_lines:
-        print_err(found.summary() + (" would be skipped" if skip_invalid else ""))
-    is_good = is_whole and (skip_invalid or not found.checker.bad_lines)
-    return Exit.OK if is_good else Exit.INVALID
+        print_err(found.summary())
+    return Exit.OK if is_whole and not found.checker.bad_lines else Exit.INVALID
 
 
 def _stats() -> dict[str, AccountStats] | None:
@@ -102,34 +88,10 @@ def _values(found: CheckedInput, stats: Mapping[str, AccountStats]) -> dict[str,
     }
 
 
-def _steps_for(jobs: int, stats: AccountStats) -> dict[str, float] | None:
-    """Return the steps that the jobs take, and what they cost if a price is set; None = unknown."""
+def _steps_for(jobs: int, stats: AccountStats) -> dict[str, int] | None:
+    """Return the steps that the jobs take; None = unknown."""
     found = steps_for(jobs, stats.step_statistics)
-    if found is None:
-        return None
-    shown = {name: round(value) for name, value in found._asdict().items()}
-    price = _price()
-    if price is None:
-        return shown
-    return shown | {f"{name}_price": round(value * price, 2) for name, value in shown.items()}
-
-
-def _price() -> float | None:
-    """Return what a step costs.
-
-    Raises:
-        BadParameter: it is set, and is no price.
-    """
-    text = os.environ.get(PRICE, "")
-    if not text:
-        return None
-    try:
-        price = float(text)
-    except ValueError:
-        price = math.nan
-    if not 0 <= price < math.inf:
-        raise typer.BadParameter("expected a number, 0 or more", param_hint=PRICE)
-    return price
+    return None if found is None else {k: round(value) for k, value in found._asdict().items()}
 
 
 def _seconds_for(jobs: int, stats: AccountStats) -> float | None:
@@ -153,9 +115,6 @@ def _say(found: CheckedInput, values: Mapping[str, Any]) -> None:
     for account, steps in values["estimated_steps"].items():
         if steps is not None:
             words = f"{steps['steps']:,} steps ({steps['least']:,} to {steps['most']:,})"
-            if "steps_price" in steps:
-                least, most = steps["least_price"], steps["most_price"]
-                words += f", {steps['steps_price']:,.2f} ({least:,.2f} to {most:,.2f})"
             typer.echo(f"account {account}: about {words}, if they are like the runs before")
 
 

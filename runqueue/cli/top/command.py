@@ -5,10 +5,10 @@ from collections import deque
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.text import Text
 
+from runqueue.cli.shared.output import open_console
 from runqueue.cli.shared.queues import Queue, Url, opened
 from runqueue.cli.top.render import picture
 from runqueue.cli.top.snapshot import TopView, take_snapshot
@@ -35,14 +35,14 @@ def top(
     Ctrl-C ends it. While the queue is away, the last snapshot stays and polling continues. If the
     output is no terminal, one snapshot is printed.
     """
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = open_console()
     with opened(url) as queue:
-        screen = Screen(console, queue, shown_url(url or find_url()))
+        screen = Screen(queue, shown_url(url or find_url()))
         screen.poll()
         if once or not console.is_terminal:
             time.sleep(ONCE_SECONDS)
             screen.poll()
-            console.print(screen.shown(whole=True), soft_wrap=True)
+            console.print(screen.shown())
             return
         _follow(console, screen, every)
 
@@ -62,13 +62,11 @@ class Screen:
     """The snapshots of the last seconds, and the error of the last poll.
 
     Args:
-        console: the terminal.
         queue: what is polled.
         where: its Redis or gateway, without what is secret.
     """
 
-    def __init__(self, console: Console, queue: Queue, where: str) -> None:
-        self._console = console
+    def __init__(self, queue: Queue, where: str) -> None:
         self._queue = queue
         self._where = where
         self._snapshots: deque[TopView] = deque()
@@ -94,14 +92,7 @@ class Screen:
             age = time.monotonic() - self._snapshots[-1].at if self._snapshots else 0.0
             self._trouble = f"figures of {age:.0f} s ago: {error}"
 
-    def shown(self, *, whole: bool = False) -> Text:
-        """Return the display for the terminal's present size; `whole` = of any height."""
-        width, height = self._console.size
-        return picture(
-            self._snapshots[0] if len(self._snapshots) > 1 else None,
-            self._snapshots[-1],
-            where=self._where,
-            trouble=self._trouble,
-            width=width,
-            height=None if whole else height,
-        )
+    def shown(self) -> RenderableType:
+        """Return the display."""
+        before = self._snapshots[0] if len(self._snapshots) > 1 else None
+        return picture(before, self._snapshots[-1], where=self._where, trouble=self._trouble)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from runqueue.cli.follow.account_holds import hold_words
+from runqueue.cli.shared.account_holds import hold_words
 from runqueue.records.health import health_of
 from runqueue.remote import RemoteQueue
 from runqueue.store.budgets import Budget

@@ -45,14 +45,6 @@ def over(desk: Desk, count: int) -> str:
     return batch
 
 
-def cut_off(desk: Desk, batch: str, out: Path, size: int, *more: str) -> Path:
-    """Begin a file for which there is no room beyond a size; returns its part."""
-    with room_for(size):
-        result = desk.run("results", batch, "-o", str(out), *more)
-    assert result.exit_code == 1, result.output
-    return out.with_name(f"{out.name}.part")
-
-
 def command(desk: Desk, *arguments: str) -> subprocess.Popen[str]:
     """Give a command in a process of its own."""
     clean = {n: v for n, v in os.environ.items() if not n.startswith(("RUNQUEUE_", "SKYVERN_"))}

@@ -81,7 +81,10 @@ def test_stats_give_every_account_its_figures(desk: Desk) -> None:
 def test_stats_are_readable_without_json(desk: Desk) -> None:
     desk.queue.enqueue_many(lines(2))
 
-    assert "ready │    2" in desk.run("stats").stdout
+    shown = desk.run("stats").stdout
+
+    assert "  ready 2  " in shown
+    assert "also    workers 0  " in shown
 
 
 def test_stats_show_what_is_wrong_with_a_damaged_account_and_every_other(desk: Desk) -> None:
@@ -95,8 +98,8 @@ def test_stats_show_what_is_wrong_with_a_damaged_account_and_every_other(desk: D
     assert shown["default"]["damage"] is None
     assert "WRONGTYPE" in shown["second"]["damage"]
     text = desk.run("stats").stdout
-    assert "ready │    2" in text
-    assert "Account second: standing still: its keys in Redis are damaged" in text
+    assert "  ready 2  " in text
+    assert "account second: standing still: its keys in Redis are damaged" in text
 
 
 @pytest.mark.parametrize("command", [["status", "a" * 24], ["cancel", "a" * 24], ["stats"]])

@@ -1,4 +1,4 @@
-"""Tables: rows of CSV that become jobs, by names, by a map, or by a template."""
+"""Tables: rows of CSV that become jobs, by names or by a template."""
 
 import gzip
 import json
@@ -73,22 +73,6 @@ def test_columns_with_the_names_of_fields_need_no_map(desk: Desk) -> None:
             "body": {"workflow_id": "wpid_1"},
         },
     ]
-
-
-def test_a_map_says_which_fields_other_columns_are(desk: Desk) -> None:
-    file = write(desk, "Order No,Url,Notes,body.prompt\n17,https://shop.test/17,none,TopView.\n")
-
-    result = desk.run(
-        "submit", file, "--map", "Url=body.url", "--map", "Order No=custom_id", "--json"
-    )
-
-    assert result.exit_code == 0
-    assert "columns that are not used: Notes" in result.stderr
-    (job,) = desk.claim()
-    assert read_request(job.stored)[1] == {
-        "url": "https://shop.test/17",
-        "prompt": "TopView.",
-    }
 
 
 def test_a_template_is_filled_from_the_cells(desk: Desk) -> None:
@@ -225,14 +209,8 @@ def test_a_byte_that_is_no_utf_8_is_named_and_the_other_rows_are_checked(desk: D
     [
         ("a,b,a\n1,2,3\n", [], "1: line: column 'a' appears 2 times"),
         ("custom_id,body.promt\n", [], "did you mean 'prompt'?"),
-        ("Url\nx\n", [], "column 'Url': unknown field 'Url' (--map 'Url=body.FIELD'"),
-        ("a\n1\n", ["--map", "b=custom_id"], "--map: no column 'b'"),
-        ("a\n1\n", ["--map", "a=body.max_step"], "did you mean 'max_steps'?"),
-        (
-            "a,b\n1,2\n",
-            ["--map", "a=body.url", "--map", "b=body.url"],
-            "column 'b': another column is 'body.url', or in it",
-        ),
+        ("Url\nx\n", [], "column 'Url': unknown field 'Url' (a --template names"),
+        ("body.url,body\n1,2\n", [], "column 'body': another column is 'body', or in it"),
         ("a\n1\n", ["--template", '{"custom_id": "{b}"}'], "template, custom_id: no column 'b'"),
         ("a\n1\n", ["--template", '{"custom_id": "{a.__class__}"}'], "no column 'a.__class__'"),
         ("a\n1\n", ["--template", '{"custom_id": "{a}}"}'], "a single '}'"),
@@ -256,10 +234,7 @@ def test_what_is_wrong_with_a_table_is_named(
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("jobs.jsonl", ["--map", "a=custom_id"], "add --format csv"),
         ("jobs.jsonl", ["--kind", "task"], "add --format csv"),
-        ("jobs.csv", ["--map", "a"], "expected COLUMN=FIELD"),
-        ("jobs.csv", ["--map", "a=kind", "--template", "{}"], "either --template or --map"),
         ("jobs.csv", ["--template", "none.json"], "cannot read none.json"),
         ("jobs.csv", ["--template", "{oops"], "expected a line of JSON"),
         ("jobs.csv", ["--delimiter", "ab"], "expected one character"),

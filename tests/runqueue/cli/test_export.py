@@ -13,7 +13,7 @@ import pytest
 
 from runqueue.records.csv_rows import COLUMNS
 from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
-from tests.runqueue.cli.exporting import over, room_for, rows_of
+from tests.runqueue.cli.exporting import over, rows_of
 from tests.runqueue.cli.test_batches import soon
 
 
@@ -63,11 +63,8 @@ def test_results_are_a_line_for_each_job_that_has_ended_in_the_order_of_the_uplo
     assert "2 of 5 jobs had not ended (submitting 1, unconfirmed 1)" in result.stderr
 
 
-@pytest.mark.parametrize("command", [("errors",), ("results", "--errors")])
-def test_errors_are_what_did_not_go_well(
-    either: Desk, batch: str, command: tuple[str, ...]
-) -> None:
-    rows = rows_of(either.run(*command, batch).stdout)
+def test_errors_are_what_did_not_go_well(either: Desk, batch: str) -> None:
+    rows = rows_of(either.run("errors", batch).stdout)
     assert [row["state"] for row in rows] == ["failed", "dead", "unconfirmed"]
 
 
@@ -262,33 +259,3 @@ def test_the_results_of_an_account_without_workers_are_told_as_missing(desk: Des
     result = desk.run("results", batch)
     assert (result.exit_code, result.stdout) == (1, "")
     assert "1 of 1 job had not ended (ready 1)" in result.stderr
-
-
-@pytest.mark.parametrize("name", ["out.csv", "out.jsonl.gz", "out.parquet"])
-def test_a_disk_without_room_for_what_is_made_of_the_lines_keeps_them(
-    desk: Desk, name: str
-) -> None:
-    if name.endswith("parquet"):
-        pytest.importorskip("pyarrow")
-    batch = over(desk, 30)
-    out = desk.folder / name
-    desk.run("results", batch, "-o", str(out))
-    whole = out.read_bytes()
-    # The lines are there; what is made of them has no room.
-    out.unlink()
-    part = desk.folder / f"{name}.part"
-    desk.run("results", batch, "-o", str(desk.folder / "lines.jsonl"))
-    (desk.folder / "lines.jsonl").rename(part)
-    said = {"batch": batch, "what": "results", "gapless": True}
-    (desk.folder / f"{name}.part.json").write_text(json.dumps(said))
-
-    with room_for(200):
-        result = desk.run("results", batch, "-o", str(out))
-
-    assert result.exit_code == 1
-    assert f"30 jobs are in {part}" in result.stderr
-    assert not list(desk.folder.glob("*.new"))
-    assert not out.exists()
-    assert desk.run("results", batch, "-o", str(out)).exit_code == 0
-    if not name.endswith("parquet"):
-        assert out.read_bytes() == whole

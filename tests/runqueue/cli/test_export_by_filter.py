@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import pytest
@@ -60,17 +59,6 @@ def test_results_by_filter_are_written_in_every_format(
     if suffix == ".csv":
         with out.open(newline="", encoding="utf-8") as file:
             assert [row["custom_id"] for row in csv.DictReader(file)] == ["c", "b", "a"]
-
-
-def test_a_part_of_an_export_by_filter_is_begun_anew(
-    ended: Desk, either: Desk, tmp_path: Path
-) -> None:
-    out = tmp_path / "out.jsonl"
-    part, side = tmp_path / "out.jsonl.part", tmp_path / "out.jsonl.part.json"
-    part.write_text('{"job_id": "x", "state": "completed", "ended_at": null, "batch": null}\n')
-    side.write_text(json.dumps({"batch": "", "what": "results", "as_of": None}))
-    assert either.run("results", "--group", "shop", "-o", str(out)).exit_code == 0
-    assert [row["custom_id"] for row in rows_of(out.read_bytes())] == ["c", "b", "a"]
 
 
 def test_many_results_come_each_once_in_small_steps(

@@ -42,7 +42,7 @@ def test_stats_and_top_count_the_refused_lines_and_name_the_command(either: Desk
     assert "refused lines" not in either.run("stats").stdout
     refuse(either, '{"kind": "nil"}', '{"kind": "nothing"}')
 
-    assert "refused lines: 2 (`runqueue inbox list`)" in either.run("stats").stdout
+    assert "refused lines 2 (`runqueue inbox list`)" in either.run("stats").stdout
     assert either.json("stats")["default"]["refused_lines"] == 2
     assert "refused lines 2" in either.run("top", "--once").stdout
 

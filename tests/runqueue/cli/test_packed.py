@@ -8,7 +8,6 @@ import pytest
 
 from tests.packed import is_packed, pack_all
 from tests.runqueue.cli.commanding import Desk, batch_of, lines
-from tests.runqueue.cli.exporting import cut_off
 
 
 @pytest.fixture
@@ -51,17 +50,6 @@ def test_a_job_reads_the_same(either: Desk, batch: str, command: list[str]) -> N
     after = either.run(name, job, *options)
     assert (after.stdout, after.exit_code) == (before.stdout, before.exit_code)
     assert either.queue.get(job).output == either.queue.wait(job, 1).output == "42"
-
-
-def test_a_file_of_results_that_was_begun_before_goes_on(desk: Desk, batch: str) -> None:
-    whole, out = desk.folder / "whole.jsonl", desk.folder / "out.jsonl"
-    desk.run("results", batch, "-o", str(whole))
-    cut_off(desk, batch, out, len(whole.read_bytes().splitlines()[0]) + 5)
-    pack_all(desk.client)
-
-    assert desk.run("results", batch, "-o", str(out)).exit_code == 0
-
-    assert out.read_bytes() == whole.read_bytes()
 
 
 def test_a_table_of_results_is_the_same(either: Desk, batch: str) -> None:

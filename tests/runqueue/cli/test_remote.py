@@ -35,7 +35,7 @@ def test_figures_are_the_same(desk: Desk, remote: Desk) -> None:
     ready(desk, *lines(3))
     here, there = remote.json("stats")["default"], desk.json("stats")["default"]
     assert here["states"] == there["states"]
-    assert "live runs: 0" in remote.run("stats").stdout
+    assert "limits  0 runs, no cap" in remote.run("stats").stdout
 
 
 def test_jobs_and_batches_are_canceled_by_name(desk: Desk, remote: Desk) -> None:

@@ -183,11 +183,11 @@ def test_a_line_of_an_unknown_account_is_a_bad_line(desk: Desk) -> None:
     assert desk.states() == {}
 
 
-def test_a_dry_run_checks_the_file_without_a_queue(desk: Desk) -> None:
+def test_a_file_is_checked_without_a_queue(desk: Desk) -> None:
     desk.environ["RUNQUEUE_REDIS_URL"] = "redis://127.0.0.1:1/0"
 
-    good = desk.run("submit", desk.file(lines(2)), "--dry-run")
-    bad = desk.run("submit", desk.file(["oops"], "bad.jsonl"), "--dry-run")
+    good = desk.run("validate", desk.file(lines(2)))
+    bad = desk.run("validate", desk.file(["oops"], "bad.jsonl"))
 
     assert (good.exit_code, bad.exit_code) == (0, 3)
     assert "2 jobs" in good.stdout

@@ -16,7 +16,6 @@ import pytest
 
 from lab.proxy import Network, Proxy
 from runqueue import RunQueue
-from runqueue.cli.follow.job_id_store import JobList
 from runqueue.cli.submit.input_lines import Row, Source
 from runqueue.cli.submit.submit_file import UploadAbandoned, UploadOptions, submit_file
 from runqueue.producer import batch_upload
@@ -112,7 +111,7 @@ def test_who_is_told_of_a_batch_is_not_shown_when_the_waiting_is_interrupted(
         said = process.communicate()[1]
 
     assert process.returncode == 130
-    assert f"To follow them: runqueue submit {file} --json --wait\n" in said
+    assert "--wait -o OUT" in said
     assert "secret" not in said
 
 
@@ -237,10 +236,9 @@ def test_an_upload_whose_jobs_are_taken_over_at_its_end_does_not_say_that_it_has
 ) -> None:
     with (
         _Overtaken(desk.url) as queue,
-        JobList() as jobs,
         pytest.raises(UploadAbandoned, match="a concurrent upload of the same jobs"),
     ):
-        submit_file(queue, source(numbered(lines(3))), OPTIONS, jobs, keep_all=False)
+        submit_file(queue, source(numbered(lines(3))), OPTIONS, None)
 
     (other,) = batches(desk)
     assert desk.queue.seal_batch(other) == 3
@@ -259,8 +257,7 @@ def test_a_bad_line_is_named_although_redis_is_full_by_then(
         yield 1_001, b"oops"
 
     try:
-        with JobList() as jobs:
-            found, handed = submit_file(desk.queue, source(rows()), OPTIONS, jobs, keep_all=False)
+        found, handed = submit_file(desk.queue, source(rows()), OPTIONS, None)
     finally:
         desk.client.config_set("maxmemory", 0)
 

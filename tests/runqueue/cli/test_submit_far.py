@@ -8,8 +8,8 @@ import pytest
 
 from tests.gateway.test_process import process, url_of
 from tests.runqueue.cli.commanding import Desk, line, lines
-from tests.runqueue.cli.following import rows
 from tests.runqueue.cli.gateways import by_http
+from tests.runqueue.cli.test_wait import rows
 
 TOKEN = "token-of-the-shop-0123456789"
 

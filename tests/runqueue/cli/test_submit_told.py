@@ -95,17 +95,3 @@ def test_an_empty_file_is_said_to_be_one(either: Desk) -> None:
 
     assert result.exit_code == 0
     assert "jobs.jsonl: it contains no job" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("mapped", "said"),
-    [
-        ("OrderNo=custom_id", "--map: no column 'OrderNo', did you mean 'Order No'?"),
-        ("Url=body.uri", "column 'Url': unknown field 'body.uri'\n"),
-    ],
-)
-def test_a_map_that_fits_nothing_is_told_what_would(desk: Desk, mapped: str, said: str) -> None:
-    file = desk.folder / "jobs.csv"
-    file.write_text("Order No,Url\n17,https://shop.test\n")
-
-    assert said in desk.run("submit", str(file), "--map", mapped).stderr

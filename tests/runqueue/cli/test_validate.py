@@ -1,4 +1,4 @@
-"""`runqueue validate`, and `submit --dry-run`: what is in a file; what inputs there are."""
+"""`runqueue validate`: what is in a file; what inputs there are."""
 
 import gzip
 import json
@@ -47,19 +47,6 @@ def test_a_queue_that_is_there_is_asked_for_its_accounts_and_limits(desk: Desk) 
     assert f"{file}:601: account: unknown account 'nobody'" in result.stderr
     assert "account default: about " in result.stdout
     assert desk.states() == {}
-
-
-def test_a_dry_run_of_submit_says_what_validate_says(desk: Desk) -> None:
-    file = desk.file([*lines(2), "oops", line("order-0", prompt="Something else.")])
-
-    dry, checked = desk.run("submit", file, "--dry-run"), desk.run("validate", file)
-
-    assert (dry.stdout, dry.stderr, dry.exit_code) == (
-        checked.stdout,
-        checked.stderr,
-        checked.exit_code,
-    )
-    assert f"{file}:4: custom_id: 'order-0' names another job at line 1" in dry.stderr
 
 
 def test_a_repeat_far_behind_the_first_is_found(desk: Desk) -> None:
@@ -166,31 +153,12 @@ def test_a_folder_is_no_file(desk: Desk) -> None:
     assert desk.run("validate", str(desk.folder)).exit_code == 2
 
 
-def test_steps_and_money_are_forecast_by_the_runs_before(desk: Desk) -> None:
+def test_steps_are_forecast_by_the_runs_before(desk: Desk) -> None:
     seen: Any = {"steps:runs": 4, "steps:sum": 40, "steps:squares": 440}
     desk.client.hset("runqueue:{default}:limits", "env:submissions_per_second", 2)
     desk.client.hset("runqueue:{default}:counters", mapping=seen)
     file = desk.file(lines(10))
+
     assert "about 100 steps (58 to 142), if they are" in desk.run("validate", file).stdout
-
-    desk.environ["RUNQUEUE_PRICE_PER_STEP"] = "0.1"
-    assert desk.json("validate", file)["estimated_steps"]["default"] == {
-        "steps": 100,
-        "least": 58,
-        "most": 142,
-        "steps_price": 10.0,
-        "least_price": 5.8,
-        "most_price": 14.2,
-    }
-    assert "100 steps (58 to 142), 10.00 (5.80 to 14.20)" in desk.run("validate", file).stdout
-
-
-@pytest.mark.parametrize("price", ["cheap", "-1", "inf", "nan"])
-def test_a_price_that_is_none_is_named(desk: Desk, price: str) -> None:
-    desk.client.hset("runqueue:{default}:limits", "env:submissions_per_second", 2)
-    seen: Any = {"steps:runs": 4, "steps:sum": 40, "steps:squares": 440}
-    desk.client.hset("runqueue:{default}:counters", mapping=seen)
-    desk.environ["RUNQUEUE_PRICE_PER_STEP"] = price
-    done = desk.run("validate", desk.file(lines(1)))
-    assert done.exit_code == 2
-    assert "RUNQUEUE_PRICE_PER_STEP" in done.stderr
+    steps = {"steps": 100, "least": 58, "most": 142}
+    assert desk.json("validate", file)["estimated_steps"]["default"] == steps

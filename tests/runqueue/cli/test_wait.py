@@ -1,23 +1,27 @@
 """`runqueue submit --wait`: when it ends, how, and what the results file holds."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
+from typing import Any
 
 import pytest
 
-from runqueue.cli.follow.account_holds import Holds, hold_words
-from runqueue.cli.shared.saying import Saying
-from runqueue.cli.submit.command import _grace
-from runqueue.records import claim_items
+from runqueue.cli.follow import watch
+from runqueue.cli.follow.watch import Watched, _holds, unconfirmed_grace
+from runqueue.cli.shared.account_holds import hold_words
+from runqueue.records.claim_items import Claimed
 from tests.runqueue.cli.commanding import Desk, line, lines
-from tests.runqueue.cli.following import followed, rows
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in path.read_text().splitlines()]
 
 
 def test_it_ends_with_0_when_every_job_has_completed(desk: Desk) -> None:
@@ -66,41 +70,39 @@ def test_it_covers_jobs_known_from_before_and_of_other_accounts(desk: Desk, tmp_
     assert states == {"old": "completed", "new": "completed", "other": "canceled"}
 
 
-def lose_since(desk: Desk, jobs: list[claim_items.Claimed], seconds: float) -> None:
-    """Lose the answers to claimed jobs, so many seconds ago."""
-    if jobs:
-        desk.lose(jobs)
-        since = dict.fromkeys((job.job_id for job in jobs), int((time.time() - seconds) * 1e6))
-        desk.client.zadd("runqueue:{default}:unconfirmed", since)
-
-
-@pytest.mark.parametrize(("grace", "seconds"), [("0.2", 61), ("30", 91), ("100", 251)])
-def test_it_gives_up_on_a_job_that_is_unconfirmed_for_longer_than_the_search_takes(
-    desk: Desk, tmp_path: Path, grace: str, seconds: float
+def test_unconfirmed_jobs_end_the_waiting_once_they_last_longer_than_the_search_takes(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    desk.environ["RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"] = grace
+    monkeypatch.setattr(watch, "unconfirmed_grace", lambda: 0.1)
     out = tmp_path / "out.jsonl"
 
-    with desk.working(lambda desk, jobs: lose_since(desk, jobs, seconds)):
-        result = desk.run("submit", desk.file(lines(1)), "--results", str(out))
+    def work(desk: Desk, jobs: list[Claimed]) -> None:
+        desk.end(jobs[:1])
+        desk.lose(jobs[1:])
 
-    assert result.exit_code == 1
-    assert [row["state"] for row in rows(out)] == ["unconfirmed"]
+    with desk.working(work):
+        report = desk.json("submit", desk.file(lines(3)), "--results", str(out))
+
+    assert report["states"] == {"completed": 1, "unconfirmed": 2}
+    assert [row["state"] for row in rows(out)] == ["completed"]
 
 
-@pytest.mark.parametrize(("grace", "seconds"), [("0", 55), ("5", 60), ("30", 85), ("100", 245)])
+@pytest.mark.parametrize(
+    ("given", "seconds"), [("0", 60), ("5", 65), ("", 90), ("30", 90), ("100", 250)]
+)
 def test_it_waits_while_the_search_can_still_end(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, grace: str, seconds: float
+    monkeypatch: pytest.MonkeyPatch, given: str, seconds: float
 ) -> None:
-    monkeypatch.setenv("RUNQUEUE_UNCONFIRMED_GRACE_SECONDS", grace)
-    ids = desk.unconfirmed(lines(1))
-    since = int((time.time() - seconds) * 1e6)
-    desk.client.zadd("runqueue:{default}:unconfirmed", {ids[0]: since})
+    monkeypatch.setenv("RUNQUEUE_UNCONFIRMED_GRACE_SECONDS", given)
+    assert unconfirmed_grace() == seconds
 
-    with followed(desk, ids, _grace()) as following:
-        following.poll()
 
-        assert following.stuck == 0
+def test_a_grace_that_is_none_ends_the_command_before_anything_is_submitted(desk: Desk) -> None:
+    desk.environ["RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"] = "soon"
+
+    assert desk.run("submit", desk.file(lines(1)), "--wait").exit_code == 2
+
+    assert desk.states() == {}
 
 
 def test_skipped_lines_do_not_spoil_the_exit_code(desk: Desk) -> None:
@@ -159,57 +161,29 @@ def test_an_interrupt_leaves_the_jobs_and_says_how_to_go_on(desk: Desk) -> None:
         said = process.stderr.read()
 
     assert process.returncode == 130
-    assert f"runqueue submit {file} --wait" in said
+    assert re.search(r"runqueue results \w+ --wait -o OUT", said)
     assert "Traceback" not in said
     assert desk.states() == {"ready": 2}
 
 
-def test_an_interrupt_never_advises_to_submit_again_what_has_no_custom_id(desk: Desk) -> None:
-    with desk.working(Desk.end):
-        result = desk.run("submit", desk.file([line(None)]), "--results", "/dev/full")
-    (batch,) = cast("list[bytes]", desk.client.zrange("runqueue:{default}:batches", 0, -1))
-
-    said = "Do not submit the file again: 1 line without a custom_id would run twice"
-    assert said in result.stderr
-    assert f"runqueue status {batch.decode()}" in result.stderr
+def said_of(desk: Desk, *job_ids: str, account: str = "default") -> list[str]:
+    """Return what is said to keep jobs waiting."""
+    watched = Watched(desk.queue, [], job_ids, [account])
+    return [words for _, words in _holds(desk.queue, watched, is_last=False)]
 
 
-def test_what_holds_the_account_is_said_once_while_somebody_waits(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runqueue.cli.follow.account_holds._EVERY", 0.0)
+def test_what_holds_the_account_is_said_while_somebody_waits(desk: Desk) -> None:
     desk.claim()
-    said: list[str] = []
-    holds = Holds(desk.queue, Saying(said.append))
-    holds.poll(["default"])
-    assert said == []
+    assert said_of(desk) == []
     hold(desk, "default", "HTTP 403: no")
-    holds.poll(["default"])
-    holds.poll(["default"])
 
-    (told,) = said
+    (told,) = said_of(desk)
+
     assert re.fullmatch(
         r"account default: nothing is submitted for the next \d+ s"
         r" \(`runqueue resume` tries at once\): HTTP 403: no",
         told,
     )
-
-
-def test_what_lasts_is_said_again_in_ever_longer_intervals(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runqueue.cli.follow.account_holds._EVERY", 0.0)
-    said: list[float] = []
-    now = 0.0
-    clock = SimpleNamespace(monotonic=lambda: now)
-    monkeypatch.setattr("runqueue.cli.shared.saying.time", clock)
-    holds = Holds(desk.queue, Saying(lambda _: said.append(now)))
-
-    for second in range(0, 500, 10):
-        now = float(second)
-        holds.poll(["default"])
-
-    assert said == [0.0, 60.0, 180.0, 420.0]
 
 
 def hold(desk: Desk, account: str, reason: str, seconds: float = 60, kind: str = "account") -> None:
@@ -245,45 +219,28 @@ def test_a_hold_names_what_ends_it_where_that_is_a_person_s(
     assert re.fullmatch(expected, told)
 
 
-def test_of_accounts_that_nobody_waits_for_nothing_is_said(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runqueue.cli.follow.account_holds._EVERY", 0.0)
+def test_of_accounts_that_nobody_waits_for_nothing_is_said(desk: Desk) -> None:
     desk.know("second")
     desk.claim()
     hold(desk, "second", "HTTP 403: no")
-    said: list[str] = []
 
-    Holds(desk.queue, Saying(said.append)).poll(["default"])
-
-    assert said == []
+    assert said_of(desk) == []
 
 
-def test_that_no_worker_is_there_is_said_once_while_somebody_waits(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runqueue.cli.follow.account_holds._EVERY", 0.0)
-    said: list[str] = []
-    holds = Holds(desk.queue, Saying(said.append))
-
-    holds.poll(["default"])
-    holds.poll(["default"])
-
-    assert said == ["no worker process serves account default"]
+def test_that_no_worker_is_there_is_said_while_somebody_waits(desk: Desk) -> None:
+    assert said_of(desk) == ["no worker process serves account default"]
 
 
-def test_only_accounts_with_open_jobs_are_waited_for(desk: Desk) -> None:
-    desk.know("second")
-    ids = {
-        name: [desk.queue.enqueue_many([line("a", account=name)])[0].job_id]
-        for name in ("default", "second")
-    }
-    with followed(desk, [*ids["default"], *ids["second"]]) as following:
-        desk.queue.cancel(ids["default"][0])
+def test_what_lasts_is_said_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_HOLDS_EVERY", 0.0)
+    monkeypatch.setattr(watch, "_POLL", 0.05)
+    ended = threading.Timer(1.0, lambda: desk.end(desk.claim()))
+    ended.start()
+    result = desk.run("submit", desk.file(lines(1)), "--wait")
+    ended.join()
 
-        following.poll()
-
-        assert following.accounts == ["second"]
+    assert result.exit_code == 0
+    assert result.stderr.count("no worker process serves account default") == 1
 
 
 @pytest.mark.parametrize("results", ["-", "jobs.jsonl"])

@@ -71,7 +71,7 @@ def test_stats_count_the_webhooks_that_were_not_delivered(either: Desk) -> None:
 
     shown = either.run("stats").stdout
 
-    assert "webhooks: 2 pending, 1 abandoned, 1 unknown (`runqueue webhooks list`)\n" in shown
+    assert "webhooks 2 pending, 1 abandoned, 1 unknown (`runqueue webhooks list`)\n" in shown
 
 
 def test_stats_say_nothing_of_webhooks_that_arrived(either: Desk) -> None:

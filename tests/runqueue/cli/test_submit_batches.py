@@ -1,75 +1,15 @@
-"""Following a file's batches by their counts, and other jobs by their ids."""
+"""The batches that `runqueue submit` makes: their rules, and what is waited for of them."""
 
-import time
 from pathlib import Path
 
 import pytest
 
-from runqueue.cli.follow.batch_counts import GONE
-from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
-from tests.runqueue.cli.following import followed, rows
+from tests.runqueue.cli.commanding import Desk, line, lines
+from tests.runqueue.cli.test_wait import rows
 
 
 def end(desk: Desk, count: int, state: str = "completed") -> None:
     desk.end(desk.claim()[:count], state)
-
-
-def test_a_batch_of_the_file_is_followed_without_its_ids(desk: Desk) -> None:
-    batch = batch_of(desk, *lines(5))
-    jobs = desk.claim()
-    with followed(desk, [], batches={batch: 5}) as following:
-        desk.end(jobs[:2])
-        desk.end(jobs[2:3], "failed")
-        following.poll()
-
-        assert (following.total, following.done, following.left) == (5, 3, 0)
-        assert following.states == {"completed": 2, "failed": 1, "submitting": 2}
-        assert following.accounts == ["default"]
-
-
-def test_jobs_that_end_are_handed_on_once_whatever_their_order(desk: Desk) -> None:
-    batch = batch_of(desk, *lines(250))
-    taken: list[str] = []
-    jobs = desk.claim()
-    ids = [job.job_id for job in jobs]
-    with followed(desk, [], batches={batch: 250}, kept={batch: ids}) as following:
-        desk.end(jobs[200:])
-        following.poll(taken.extend)
-        assert sorted(taken) == sorted(ids[200:])
-        desk.end(jobs[:200])
-        following.poll(taken.extend)
-        following.poll(taken.extend)
-
-        assert sorted(taken) == sorted(ids)
-        assert following.done == following.total == 250
-
-
-def test_a_job_whose_row_could_not_be_written_is_handed_on_again(desk: Desk) -> None:
-    batch = batch_of(desk, *lines(3))
-    jobs = desk.claim()
-    ids = [job.job_id for job in jobs]
-    desk.end(jobs)
-
-    def fail(_: list[str]) -> None:
-        raise OSError
-
-    taken: list[str] = []
-    with followed(desk, [], batches={batch: 3}, kept={batch: ids}) as following:
-        with pytest.raises(OSError):  # noqa: PT011 - nothing but itself
-            following.poll(fail)
-        following.poll(taken.extend)
-
-    assert taken == ids
-
-
-def test_a_batch_whose_jobs_are_kept_no_longer_is_gone(desk: Desk) -> None:
-    batch = batch_of(desk, *lines(2))
-    end(desk, 2)
-    with followed(desk, [], batches={batch: 2}) as following:
-        following.poll()
-        desk.client.delete(f"runqueue:{{default}}:batch:{batch}")
-        following.poll()
-        assert (following.done, following.states[GONE]) == (2, 0)
 
 
 def test_a_file_that_is_wholly_known_is_followed_by_its_batch(desk: Desk, tmp_path: Path) -> None:
@@ -111,24 +51,6 @@ def test_a_batch_that_its_rules_abort_is_not_waited_for(desk: Desk, tmp_path: Pa
     assert {row["state"] for row in rows(out)} == {"failed"}
     assert "600/600 done" not in result.stderr
     assert len(rows(out)) == desk.states()["failed"]
-
-
-def test_a_batch_with_unconfirmed_jobs_alone_ends_the_waiting_once_they_last_too_long(
-    desk: Desk,
-) -> None:
-    batch = batch_of(desk, *lines(3))
-    first, *others = desk.claim()
-    desk.end([first])
-    desk.lose(others)
-    with followed(desk, [], batches={batch: 3}) as following:
-        following.poll()
-        assert following.done == 1
-        since = int((time.time() - 100) * 1e6)
-        unconfirmed_jobs = {job.job_id: since for job in others}
-        desk.client.zadd("runqueue:{default}:unconfirmed", unconfirmed_jobs)
-        following.poll()
-
-        assert (following.done, following.stuck) == (3, 2)
 
 
 @pytest.mark.parametrize(
