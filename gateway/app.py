@@ -34,7 +34,6 @@ from gateway.http.problems import add_handlers, answers
 from gateway.http.trace_context import CallersTrace
 from gateway.page import routes
 from gateway.state.state import GatewayState
-from gateway.tenants.rate_limit import RateLimitHeaders
 from gateway.webhooks import receiver
 
 #: Spans would hold the path of a webhook, and its token with it.
@@ -73,8 +72,6 @@ def make_app(gate: GatewayState) -> FastAPI:
     )
     app.state.gate = gate
     add_handlers(app)
-    if gate.limiter.rate:
-        app.add_middleware(RateLimitHeaders, limiter=gate.limiter)
     app.add_middleware(CallersTrace)
     # The first route, and none of FastAPI's: it is called most.
     app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))

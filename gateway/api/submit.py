@@ -31,7 +31,6 @@ from gateway.http.problems import NO_BATCH
 from gateway.http.request_body import body_of, json_answer, read_json
 from gateway.state.state import state_of
 from gateway.tenants.in_flight import SMALL
-from gateway.tenants.rate_limit import HEADERS, admit
 from gateway.tenants.scope import tenant_scope_of
 from runqueue.errors import BatchExpired, FieldError, InvalidRequest
 from runqueue.producer.async_queue import enqueue_packets
@@ -85,7 +84,7 @@ _USED = f"key 'order-17' was used for job {job_schema.EXAMPLE_ID} with another b
     "POST /v1/jobs",
     "enqueue",
     "Submit a job",
-    {"description": "It is in the queue.", "model": Accepted, "headers": _LOCATION | HEADERS},
+    {"description": "It is in the queue.", "model": Accepted, "headers": _LOCATION},
     status=202,
     problems={409: _USED, 422: _WRONG, 429: ""},
     body=body_of(_BODY),
@@ -97,7 +96,6 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
     `Idempotency-Key`, submitting it again makes no second job; without, it does.
     """
     gate, tenant_scope = state_of(request), tenant_scope_of(request)
-    await admit(request, gate.limiter)
     key = read_key(idempotency_key)
     raw = await read_json(request, MAX_BODY)
     if len(raw) > _LARGE:
@@ -105,7 +103,7 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
             spec = await gate.in_thread(partial(read_job, raw, tenant_scope.default, key))
     else:
         spec = read_job(raw, tenant_scope.default, key)
-    await admit(request, gate.limiter, 1)
+    await gate.limiter.admit(request, 1)
     with enqueuing() as step:
         packets, warnings = packed(spec, ambient())
         (answer,) = told(await enqueue_packets(tenant_scope.queue, packets), step)
@@ -117,7 +115,7 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
     "POST /v1/jobs:bulk",
     "enqueue",
     f"Submit up to {MAX_JOBS:,} jobs",
-    {"description": "They are in the queue.", "model": AcceptedMany, "headers": HEADERS},
+    ("They are in the queue.", AcceptedMany),
     status=202,
     problems={404: NO_BATCH, 409: str(BatchExpired(EXAMPLE_BATCH)), 422: f"[0].{_WRONG}", 429: ""},
     body=body_of(_BULK),
@@ -130,7 +128,6 @@ async def submit_many(request: Request, batch: OpenBatch = None) -> Response:
     go as an upload (`POST /v1/batches`).
     """
     gate, tenant_scope = state_of(request), tenant_scope_of(request)
-    await admit(request, gate.limiter)
     raw = await read_json(request, MAX_BYTES, MORE_JOBS)
     with enqueuing() as step:
         async with working(request):
@@ -140,7 +137,7 @@ async def submit_many(request: Request, batch: OpenBatch = None) -> Response:
             if (answered := len(raw) + count * _ANSWERED) > SMALL:
                 # Before they are stored: their answer is not refused any more.
                 taken_by(request).take(answered)
-            await admit(request, gate.limiter, count)
+            await gate.limiter.admit(request, count)
             if len(packets) > 1:  # otherwise one call, without a batch
                 packets = [part for packet in packets for part in packet.cut_short()]
             found = told(await enqueue_packets(tenant_scope.queue, packets, batch), step)
