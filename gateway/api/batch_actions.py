@@ -8,19 +8,13 @@ from starlette.responses import Response
 from gateway.api.batch_options import Callback, callback_of
 from gateway.api.batches import BatchId
 from gateway.api.routing import NO_SUCH_BATCH, Reason, Routes, by_example
-from gateway.api.schemas import (
-    EXAMPLE_BATCH,
-    BatchShown,
-    batch_values,
-    warning_values,
-)
+from gateway.api.schemas import EXAMPLE_BATCH, BatchShown, batch_values
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer
 from gateway.tenants.scope import queue_of, tenant_scope_of
 from runqueue.errors import BatchNotFound
 from runqueue.producer.async_queue import retry_pages
 from runqueue.records.batch import Retried
-from runqueue.request.private_targets import private_callback
 from runqueue.store import delivery_calls
 
 router = Routes("batches")
@@ -72,8 +66,7 @@ async def retry_callbacks(
     done = await tenant_scope.queue.send(again) if again else None
     if done is None:
         raise BatchNotFound(batch_id)
-    warnings = warning_values(private_callback(url))
-    return json_answer({"batch_id": batch_id, "callbacks": done, **warnings})
+    return json_answer({"batch_id": batch_id, "callbacks": done})
 
 
 @router.call(

@@ -18,14 +18,7 @@ from gateway.api.routing import (
     listing,
     location_of,
 )
-from gateway.api.schemas import (
-    EXAMPLE_BATCH,
-    BatchesShown,
-    BatchShown,
-    Warnings,
-    batch_values,
-    warning_values,
-)
+from gateway.api.schemas import EXAMPLE_BATCH, BatchesShown, BatchShown, batch_values
 from gateway.api.upload import SteppedCheck, upload
 from gateway.checks.findings import Findings
 from gateway.checks.upload_check import UploadCheck, UploadWork
@@ -36,12 +29,9 @@ from gateway.state.state import state_of
 from gateway.tenants.in_flight import STREAM
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import BatchMismatch
-from runqueue.ids import new_id
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchStatus
-from runqueue.request.private_targets import private_callback
-from runqueue.store import job_calls
 from runqueue.tracing import ambient
 
 router = Routes("batches")
@@ -85,7 +75,6 @@ class UploadAnswer(BaseModel):
         description="Why lines were skipped, the first hundred.", examples=[[]]
     )
     conflicts: list[ConflictingLine] = Field(description="The first hundred.", examples=[[]])
-    warnings: Warnings = []
 
 
 _UPLOADED = {"model": UploadAnswer, "headers": location_of(f"/v1/batches/{EXAMPLE_BATCH}", "batch")}
@@ -164,7 +153,6 @@ def _answer_of(report: UploadReport, found: Findings) -> Response:
         },
         "errors": field_values(found.errors),
         "conflicts": conflicts,
-        **warning_values(report.warnings),
     }
     status = 201 if report.batches else 200
     return json_answer(values, status, f"/v1/batches/{batch}" if batch else None)
@@ -185,11 +173,9 @@ async def open_batch(
 
     `namespace` and `skip_invalid` have no effect here.
     """
-    rules, whose = opening.rules(callback), await tenant_scope_of(request).account(opening.account)
-    batch = new_id(whose)  # warnings are in the answer, and not in the gateway's log
-    await queue_of(request).send(job_calls.open_batch(whose, batch, opening.name, rules))
-    warnings = warning_values(private_callback(rules.callback_url))
-    return json_answer({"batch_id": batch, **warnings}, 201, f"/v1/batches/{batch}")
+    rules, whose = opening.rules(callback), tenant_scope_of(request).whose(opening.account)
+    batch = await queue_of(request).open_batch(opening.name, account=whose, rules=rules)
+    return json_answer({"batch_id": batch}, 201, f"/v1/batches/{batch}")
 
 
 @router.call(

@@ -1,7 +1,7 @@
 """Jobs and batches as answers show them: the values, and their description for the OpenAPI file."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,36 +9,11 @@ from gateway.api.job_schema import EXAMPLE_ID, with_fields_of
 from runqueue import Batch, Enqueued, Job
 from runqueue.connection.urls import shown_url
 from runqueue.records.batch import BatchStatus
-from runqueue.request.private_targets import FieldWarning
 
 EXAMPLE_BATCH = "nma37qd2mzk4t3xvbu5wy6ae"
 _TIME = "2026-11-25T22:59:04.581412+00:00"
 _WHEN = Field(examples=[_TIME])
 _OUTPUT = {"price": 12.5}
-
-
-class WarningShown(BaseModel):
-    """An accepted field that will not do what its sender may expect."""
-
-    field: str = Field(description="What it is about.", examples=["body.webhook_url"])
-    message: str = Field(
-        description="Why.",
-        examples=["10.0.0.5 is a private address: runqueue itself sends nothing there"],
-    )
-    jobs: int | None = Field(
-        None, description="Of how many jobs; null: it is the batch's.", examples=[1]
-    )
-
-
-#: The warnings of an answer; the field is absent if there are none.
-Warnings = Annotated[
-    list[WarningShown],
-    Field(
-        description="What will not do what you may expect: one for each field. Only there if there"
-        " is something to warn of.",
-        examples=[[]],
-    ),
-]
 
 
 class Answer(BaseModel):
@@ -54,7 +29,6 @@ class Accepted(Answer):
         description="Known: its key named it before, with the same request; nothing changed.",
         examples=["new"],
     )
-    warnings: Warnings = []
 
 
 class Answered(Answer):
@@ -83,7 +57,6 @@ class AcceptedMany(BaseModel):
 
     counts: Counts
     jobs: list[Answered]
-    warnings: Warnings = []
 
 
 class Delivery(BaseModel):
@@ -417,11 +390,6 @@ def answer_values(answer: Enqueued) -> dict[str, Any]:
     """Return the answer to one submitted job."""
     values = {name: getattr(answer, name) for name in _OF_ANSWERS}
     return values if answer.fault is None else {**values, "error": str(answer.fault)}
-
-
-def warning_values(warnings: list[FieldWarning]) -> dict[str, Any]:
-    """Return the warnings of an answer; no field if there are none."""
-    return {"warnings": [warning._asdict() for warning in warnings]} if warnings else {}
 
 
 def job_values(job: Job, *, result: bool) -> dict[str, Any]:

@@ -10,13 +10,7 @@ from starlette.responses import Response
 
 from gateway.api import job_schema
 from gateway.api.routing import Routes, location_of
-from gateway.api.schemas import (
-    EXAMPLE_BATCH,
-    Accepted,
-    AcceptedMany,
-    answer_values,
-    warning_values,
-)
+from gateway.api.schemas import EXAMPLE_BATCH, Accepted, AcceptedMany, answer_values
 from gateway.checks.jobs import (
     KEY_HEADER,
     MAX_BYTES,
@@ -37,7 +31,6 @@ from runqueue.producer.async_queue import enqueue_packets
 from runqueue.producer.chunks import accepted, told
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
-from runqueue.request.private_targets import FieldWarning
 from runqueue.tracing import ambient, enqueuing
 
 router = Routes("jobs")
@@ -105,10 +98,9 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
         spec = read_job(raw, tenant_scope.default, key)
     await gate.limiter.admit(request, 1)
     with enqueuing() as step:
-        packets, warnings = packed(spec, ambient())
+        packets = packed(spec, ambient())
         (answer,) = told(await enqueue_packets(tenant_scope.queue, packets), step)
-    values = answer_values(accepted(answer)) | warning_values(warnings)
-    return json_answer(values, 202, f"/v1/jobs/{answer.job_id}")
+    return json_answer(answer_values(accepted(answer)), 202, f"/v1/jobs/{answer.job_id}")
 
 
 @router.call(
@@ -132,7 +124,7 @@ async def submit_many(request: Request, batch: OpenBatch = None) -> Response:
     with enqueuing() as step:
         async with working(request):
             check = partial(read_jobs, raw, tenant_scope.default, ambient())
-            packets, warnings = await gate.in_thread(check)
+            packets = await gate.in_thread(check)
             count = sum(len(packet.keys) for packet in packets)
             if (answered := len(raw) + count * _ANSWERED) > SMALL:
                 # Before they are stored: their answer is not refused any more.
@@ -141,16 +133,15 @@ async def submit_many(request: Request, batch: OpenBatch = None) -> Response:
             if len(packets) > 1:  # otherwise one call, without a batch
                 packets = [part for packet in packets for part in packet.cut_short()]
             found = told(await enqueue_packets(tenant_scope.queue, packets, batch), step)
-            return await gate.in_thread(partial(_many, found, warnings))
+            return await gate.in_thread(partial(_many, found))
 
 
-def _many(found: list[Enqueued], warnings: list[FieldWarning]) -> Response:
+def _many(found: list[Enqueued]) -> Response:
     counts = Counter(answer.status for answer in found)
     return json_answer(
         {
             "counts": {status.value: counts[status] for status in EnqueueStatus},
             "jobs": [answer_values(answer) for answer in found],
-            **warning_values(warnings),
         },
         202,
     )

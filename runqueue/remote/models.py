@@ -24,7 +24,6 @@ from runqueue.records.job import Candidate, Enqueued, Job, JobState, Orphan
 from runqueue.records.limits import AccountLimits
 from runqueue.records.waits import Wait
 from runqueue.request.job_spec import Priority
-from runqueue.request.private_targets import FieldWarning
 from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import BudgetUse
 from runqueue.store.groups import Group
@@ -35,7 +34,7 @@ from runqueue.store.operator_calls import CancelCounts
 M = TypeVar("M")
 
 _JOB, _BATCH, _GROUP = TypeAdapter(Job), TypeAdapter(Batch), TypeAdapter(Group)
-_ENQUEUED, _WARNINGS = TypeAdapter(Enqueued), TypeAdapter(list[FieldWarning])
+_ENQUEUED = TypeAdapter(Enqueued)
 _BUDGET_USE = TypeAdapter(BudgetUse)
 _RETRIED, _COUNT = TypeAdapter(Retried), TypeAdapter(int)
 _WAITS = TypeAdapter(tuple[Wait, ...])
@@ -155,12 +154,6 @@ def read_answer(values: dict[str, Any]) -> Enqueued:
     field, _, message = (values.get("error") or "").partition(": ")
     fault = {"field": field, "message": message} if field else None
     return read_strictly(_ENQUEUED, {**known_values(values, Enqueued), "fault": fault})
-
-
-def read_warnings(values: dict[str, Any]) -> list[FieldWarning]:
-    """Return what an answer warns of."""
-    found = [known_values(one, FieldWarning) for one in values.get("warnings", [])]
-    return read_strictly(_WARNINGS, found)
 
 
 def read_batch(values: dict[str, Any]) -> Batch:

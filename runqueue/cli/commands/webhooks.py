@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from runqueue.cli.shared.exit_codes import Exit, print_err
+from runqueue.cli.shared.exit_codes import Exit
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.job_names import named_jobs
 from runqueue.cli.shared.job_selection import (
@@ -35,11 +35,9 @@ from runqueue.cli.shared.tables import (
     up_to,
 )
 from runqueue.connection.urls import shown_url
-from runqueue.operator.decisions import Settled
 from runqueue.producer.listing import FOUND, Filter
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
 from runqueue.records.job import Job
-from runqueue.request.private_targets import VARIABLE, private_host
 from runqueue.request.requests import WEB_URL_WORDS, is_web_url
 
 webhooks = command_group("Webhooks: deliveries of jobs' ends to the URLs in their requests.")
@@ -169,15 +167,9 @@ def retry(
     states = options.states or [DeliveryState.ABANDONED, DeliveryState.UNKNOWN]
     with opened(options.url) as queue:
         if by_filter(jobs, options.wanted, namespace, filtered=filtered, filters=_FILTERS):
-            chosen = options.find(queue, states)
-            found = {job.id: _is_private(job, to) for job in chosen}
+            found = [job.id for job in each_once(options.find(queue, states))]
         else:
-            ids = named_jobs(queue, jobs or [], namespace)
-            before = queue.get_many(ids, result=False)
-            found = {
-                job_id: job is not None and _is_private(job, to)
-                for job_id, job in zip(ids, before, strict=True)
-            }
+            found = named_jobs(queue, jobs or [], namespace)
         if not found:
             typer.echo("none")
             raise typer.Exit(Exit.OK)
@@ -185,18 +177,7 @@ def retry(
         confirm(f"send {counted(len(found), 'webhook')} again{where}", yes=yes or bool(jobs))
         by = "" if jobs else ", ".join(filter(None, (*states, options.wanted.words)))
         action = OperatorAction("deliver", by, where.removeprefix(" "), jobs or ())
-        settled = queue.deliver_again(found, to or "")
-        if private := sum(found[job_id] and settled[job_id] is Settled.DONE for job_id in found):
-            words = f"go to private addresses, which workers refuse unless {VARIABLE}=true"
-            print_err(f"runqueue: {private:,} of them {words}")
-        print_settled(queue, settled, action)
-
-
-def _is_private(job: Job, url: str | None) -> bool:
-    """Return whether a webhook goes to an address known to be private."""
-    if url:
-        return private_host(url) is not None
-    return VARIABLE in (job.webhook.error or "")
+        print_settled(queue, queue.deliver_again(found, to or ""), action)
 
 
 @webhooks.command("confirm")

@@ -227,32 +227,6 @@ def test_webhooks_are_sent_elsewhere_even_those_that_nobody_was_to_get(either: D
         assert either.queue.get(job_id).webhook.url == "https://other.test/h?a=1"
 
 
-PRIVATE = "10.0.0.5 is no public address; RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS would allow it"
-WITHOUT = "unless RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS=true"
-
-
-@pytest.mark.parametrize(
-    ("error", "to"), [(PRIVATE, []), ("", ["--webhook-url", "http://10.0.0.5/hook"])]
-)
-def test_private_targets_are_warned_of(either: Desk, error: str, to: list[str]) -> None:
-    abandoned(either, told("a"), told("b"), error=error)
-
-    result = either.run("webhooks", "retry", "--abandoned", "--yes", *to)
-
-    assert (result.exit_code, result.stdout) == (0, "2 of 2: will be sent\n")
-    words = f"go to private addresses, which workers refuse {WITHOUT}"
-    assert result.stderr == f"runqueue: 2 of them {words}\n"
-
-
-def test_a_public_url_instead_of_a_private_one_is_not_warned_of(either: Desk) -> None:
-    (job_id,) = abandoned(either, told("a"), error=PRIVATE)
-
-    result = either.run("webhooks", "retry", job_id, "--webhook-url", "https://other.test/hook")
-
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert stands(either, job_id) == "pending"
-
-
 def test_where_no_run_ended_there_is_nothing_to_send_anywhere(either: Desk) -> None:
     (waiting,) = ready(either, told("waiting"))
 
