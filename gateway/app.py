@@ -28,7 +28,6 @@ from gateway.api.routing import by_name
 from gateway.auth.audit import ChangeRecorder
 from gateway.auth.refusals import Refusals
 from gateway.auth.tokens import requires
-from gateway.http.cookies import PlainCookies
 from gateway.http.counting import Counting
 from gateway.http.problems import add_handlers, answers
 from gateway.http.trace_context import CallersTrace
@@ -83,7 +82,6 @@ def make_app(gate: GatewayState) -> FastAPI:
     app.router.routes.extend(router.routes)
     app.router.routes.extend(routes.routes())
     app.add_middleware(ChangeRecorder, gate=gate)
-    app.add_middleware(Refusals, metrics=gate.metrics, closing=gate.closing)
+    app.add_middleware(Refusals, metrics=gate.metrics)
     app.add_middleware(Counting)
-    app.add_middleware(PlainCookies)
     return app
