@@ -1,18 +1,16 @@
 """Submitting jobs: one, or up to 1,000 of which all are accepted or none."""
 
-import re
 from collections import Counter
 from functools import partial
 from typing import Annotated
 
-from fastapi import Header, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from gateway.api import job_schema
 from gateway.api.routing import Routes, location_of
 from gateway.api.schemas import EXAMPLE_BATCH, Accepted, AcceptedMany, answer_values
 from gateway.checks.jobs import (
-    KEY_HEADER,
     MAX_BYTES,
     MAX_JOBS,
     MORE_JOBS,
@@ -26,7 +24,7 @@ from gateway.http.request_body import body_of, json_answer, read_json
 from gateway.state.state import state_of
 from gateway.tenants.in_flight import SMALL
 from gateway.tenants.scope import tenant_scope_of
-from runqueue.errors import BatchExpired, FieldError, InvalidRequest
+from runqueue.errors import BatchExpired
 from runqueue.producer.async_queue import enqueue_packets
 from runqueue.producer.chunks import accepted, told
 from runqueue.records.job import Enqueued, EnqueueStatus
@@ -42,32 +40,12 @@ _LARGE = 8 * 1024
 #: Bytes of the answer to one job of many, what it repeats of the body apart.
 _ANSWERED = 512
 
-#: A string of structured headers (RFC 8941), or, since many send that, the bare text.
-_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
-_BARE = re.compile(r"[!#-~][ -~]*")
-_ESCAPED = re.compile(r'\\(["\\])')
-
-Key = Annotated[
-    str | None,
-    Header(
-        alias=KEY_HEADER,
-        description="The job's `custom_id`, as a string in quotes: the same key with the same"
-        " request is the same job.",
-        examples=['"order-17"'],
-    ),
-]
 OpenBatch = Annotated[
     str | None, Query(description="An open batch that they belong to.", examples=[EXAMPLE_BATCH])
 ]
 _BODY = {"schema": job_schema.REFERENCE, "example": job_schema.EXAMPLE}
 _JOBS = {"type": "array", "items": job_schema.REFERENCE, "minItems": 1, "maxItems": MAX_JOBS}
-_WRAPPED = {
-    "type": "object",
-    "required": ["jobs"],
-    "additionalProperties": False,
-    "properties": {"jobs": _JOBS},
-}
-_BULK = {"schema": {"oneOf": [_WRAPPED, _JOBS]}, "example": {"jobs": [job_schema.EXAMPLE]}}
+_BULK = {"schema": _JOBS, "example": [job_schema.EXAMPLE]}
 _LOCATION = location_of(f"/v1/jobs/{job_schema.EXAMPLE_ID}", "job")
 _WRONG = "body.max_step: unknown field, did you mean 'max_steps'?"
 _USED = f"key 'order-17' was used for job {job_schema.EXAMPLE_ID} with another body"
@@ -82,20 +60,19 @@ _USED = f"key 'order-17' was used for job {job_schema.EXAMPLE_ID} with another b
     problems={409: _USED, 422: _WRONG, 429: ""},
     body=body_of(_BODY),
 )
-async def submit(request: Request, idempotency_key: Key = None) -> Response:
+async def submit(request: Request) -> Response:
     """Submit one run request: the body is a line of a batch file.
 
-    The job is in the queue once this is answered. With a `custom_id`, or the same as the header
-    `Idempotency-Key`, submitting it again makes no second job; without, it does.
+    The job is in the queue once this is answered. With a `custom_id` submitting it again makes no
+    second job; without, it does.
     """
     gate, tenant_scope = state_of(request), tenant_scope_of(request)
-    key = read_key(idempotency_key)
     raw = await read_json(request, MAX_BODY)
     if len(raw) > _LARGE:
         async with working(request):
-            spec = await gate.in_thread(partial(read_job, raw, tenant_scope.default, key))
+            spec = await gate.in_thread(partial(read_job, raw, tenant_scope.default))
     else:
-        spec = read_job(raw, tenant_scope.default, key)
+        spec = read_job(raw, tenant_scope.default)
     await gate.limiter.admit(request, 1)
     with enqueuing() as step:
         packets = packed(spec, ambient())
@@ -113,7 +90,7 @@ async def submit(request: Request, idempotency_key: Key = None) -> Response:
     body=body_of(_BULK),
 )
 async def submit_many(request: Request, batch: OpenBatch = None) -> Response:
-    """Submit an array of lines of a batch file, or an object that has one as `jobs`.
+    """Submit an array of lines of a batch file.
 
     All of them are accepted, or, if a field of one is wrong, none. A job whose key was used for
     another request is reported among the answers as `conflict`; the others are accepted. More jobs
@@ -145,22 +122,3 @@ def _many(found: list[Enqueued]) -> Response:
         },
         202,
     )
-
-
-def read_key(header: str | None) -> str | None:
-    """Read the header Idempotency-Key.
-
-    Raises:
-        InvalidRequest: it is not a valid key.
-    """
-    if header is None:
-        return None
-    text = header.strip()
-    if quoted := _QUOTED.fullmatch(text):
-        text = _ESCAPED.sub(r"\1", quoted[1])
-    elif not _BARE.fullmatch(text):
-        text = ""
-    if not 0 < len(text) <= 256:
-        words = 'expected 1 to 256 printable ASCII characters in quotes, such as "order-17"'
-        raise InvalidRequest([FieldError(KEY_HEADER, words)])
-    return text

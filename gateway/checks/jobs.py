@@ -15,33 +15,25 @@ MAX_BYTES: Final = 4 * 1024 * 1024
 #: Where more of them go.
 MORE_JOBS: Final = "POST /v1/batches takes any number of jobs"
 
-KEY_HEADER: Final = "Idempotency-Key"
-_NO_ARRAY: Final = f"expected an array of 1 to {MAX_JOBS:,} jobs, or an object with one"
+_NO_ARRAY: Final = f"expected an array of 1 to {MAX_JOBS:,} jobs"
 
 
-def read_job(raw: bytes, account: str, key: str | None) -> JobSpec:
+def read_job(raw: bytes, account: str) -> JobSpec:
     """Check one job.
 
     Args:
         raw: the job, as a line of a batch file.
         account: its account if it names none.
-        key: the header Idempotency-Key; None = there is none.
 
     Raises:
         InvalidJob: names every field at fault.
     """
     try:
-        spec = read_line(raw, account)
+        return read_line(raw, account)
     except InvalidJob as refused:  # here the whole is no line
         fields = ["job" if fault.field == "line" else fault.field for fault in refused.errors]
         faults = zip(fields, refused.errors, strict=True)
         raise InvalidJob([FieldError(field, fault.message) for field, fault in faults]) from None
-    if key is not None:
-        if spec.custom_id not in {None, key}:
-            words = f"expected the body's custom_id, or none: got {key!r} and {spec.custom_id!r}"
-            raise InvalidJob([FieldError(KEY_HEADER, words)])
-        spec.custom_id = key
-    return spec
 
 
 def packed(spec: JobSpec, traceparent: str) -> list[Packet]:

@@ -61,7 +61,6 @@ _EXAMPLES: Final = {
     403: "dashboard has not the scope operate",
     400: "the body did not arrive whole",
     404: NO_JOB,
-    406: "expected Accept: application/x-ndjson or text/csv",
     408: "the body did not arrive in time",
     409: "the job has not ended, or it has no webhook",
     413: "expected a body of 8 MiB at most",
