@@ -50,7 +50,7 @@ router = APIRouter(tags=["probes"], generate_unique_id_function=by_name)
     "/openapi.json",
     summary="This description",
     dependencies=[Depends(requires("read"))],
-    responses=answers(401, 403, 429),
+    responses=answers(401, 403, 422, 429),
 )
 async def openapi(request: Request) -> dict[str, Any]:
     """Return the description of this API (OpenAPI 3.1). Needs the scope `read`."""

@@ -18,7 +18,7 @@ router = APIRouter(tags=["probes"], generate_unique_id_function=by_name)
 
 def _metrics(description: str, example: str) -> dict[int | str, dict[str, Any]]:
     content = {"text/plain": {"schema": {"type": "string"}, "example": example}}
-    return {200: {"description": description, "content": content}, **answers(401, 403, 429)}
+    return {200: {"description": description, "content": content}, **answers(401, 403, 422, 429)}
 
 
 class Live(BaseModel):

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from gateway.api import job_schema
 from gateway.api.batches import BatchId
-from gateway.api.routing import NO_SUCH_BATCH, Routes, Since, Until
+from gateway.api.routing import Routes, Since, Until
 from gateway.http.counting import taken_by, work_of
 from gateway.http.streaming import Streamed
 from gateway.tenants.in_flight import STREAM
@@ -36,7 +36,6 @@ _LINES = {
         CSV: {"schema": {"type": "string"}, "example": csv_head(_CRLF).decode()},
     },
 }
-_PROBLEMS = NO_SUCH_BATCH | {422: "format: expected 'jsonl' or 'csv'"}
 
 Format = Annotated[
     Literal["jsonl", "csv"], Query(description="Lines of JSON, or a table.", examples=["jsonl"])
@@ -67,7 +66,6 @@ Wanted = Annotated[LinesRequest, Depends()]
     "read",
     "Read the results of jobs, of any batch or none",
     _LINES,
-    problems={422: "since: expected a time with its zone"},
     response_class=Response,
 )
 async def results(
@@ -98,7 +96,7 @@ async def results(
     "read",
     "Read the results of a batch",
     _LINES,
-    problems=_PROBLEMS,
+    problems=(404,),
     response_class=Response,
 )
 async def batch_results(wanted: Wanted, batch_id: BatchId) -> Response:
@@ -115,7 +113,7 @@ async def batch_results(wanted: Wanted, batch_id: BatchId) -> Response:
     "read",
     "Read what of a batch did not go well",
     _LINES,
-    problems=_PROBLEMS,
+    problems=(404,),
     response_class=Response,
 )
 async def batch_errors(wanted: Wanted, batch_id: BatchId) -> Response:

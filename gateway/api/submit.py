@@ -8,8 +8,8 @@ from fastapi import Query, Request
 from starlette.responses import Response
 
 from gateway.api import job_schema
-from gateway.api.routing import Routes, location_of
-from gateway.api.schemas import EXAMPLE_BATCH, Accepted, AcceptedMany, answer_values
+from gateway.api.routing import Routes
+from gateway.api.schemas import ENQUEUED, EXAMPLE_BATCH, answer_values, each, shape
 from gateway.checks.jobs import (
     MAX_BYTES,
     MAX_JOBS,
@@ -19,12 +19,10 @@ from gateway.checks.jobs import (
     read_jobs,
 )
 from gateway.http.counting import taken_by, working
-from gateway.http.problems import NO_BATCH
 from gateway.http.request_body import body_of, json_answer, read_json
 from gateway.state.state import state_of
 from gateway.tenants.in_flight import SMALL
 from gateway.tenants.scope import tenant_scope_of
-from runqueue.errors import BatchExpired
 from runqueue.producer.async_queue import enqueue_packets
 from runqueue.producer.chunks import accepted, told
 from runqueue.records.job import Enqueued, EnqueueStatus
@@ -46,18 +44,15 @@ OpenBatch = Annotated[
 _BODY = {"schema": job_schema.REFERENCE, "example": job_schema.EXAMPLE}
 _JOBS = {"type": "array", "items": job_schema.REFERENCE, "minItems": 1, "maxItems": MAX_JOBS}
 _BULK = {"schema": _JOBS, "example": [job_schema.EXAMPLE]}
-_LOCATION = location_of(f"/v1/jobs/{job_schema.EXAMPLE_ID}", "job")
-_WRONG = "body.max_step: unknown field, did you mean 'max_steps'?"
-_USED = f"key 'order-17' was used for job {job_schema.EXAMPLE_ID} with another body"
 
 
 @router.call(
     "POST /v1/jobs",
     "enqueue",
     "Submit a job",
-    {"description": "It is in the queue.", "model": Accepted, "headers": _LOCATION},
+    ("It is in the queue.", ENQUEUED),
     status=202,
-    problems={409: _USED, 422: _WRONG, 429: ""},
+    problems=(409,),
     body=body_of(_BODY),
 )
 async def submit(request: Request) -> Response:
@@ -84,9 +79,9 @@ async def submit(request: Request) -> Response:
     "POST /v1/jobs:bulk",
     "enqueue",
     f"Submit up to {MAX_JOBS:,} jobs",
-    ("They are in the queue.", AcceptedMany),
+    ("They are in the queue.", shape(counts=dict[str, int], jobs=each(ENQUEUED))),
     status=202,
-    problems={404: NO_BATCH, 409: str(BatchExpired(EXAMPLE_BATCH)), 422: f"[0].{_WRONG}", 429: ""},
+    problems=(404, 409),
     body=body_of(_BULK),
 )
 async def submit_many(request: Request, batch: OpenBatch = None) -> Response:
