@@ -84,7 +84,7 @@ class Routes(APIRouter):
         call: str,
         scope: Scope,
         summary: str,
-        answer: Answer | None = None,
+        answer: Answer,
         *,
         status: int = 200,
         problems: Collection[int] = (),
@@ -97,7 +97,7 @@ class Routes(APIRouter):
             call: its method and its path.
             scope: what a token needs; described, too.
             summary: of the description.
-            answer: its good answer; None: the model that the endpoint returns.
+            answer: its good answer.
             status: that answer's.
             problems: the statuses of its problems besides those of every route.
             body: the model of its body, or that body as the OpenAPI file describes it.
@@ -107,8 +107,7 @@ class Routes(APIRouter):
         if isinstance(body, type):
             body = body_of({"schema": body.model_json_schema()})
         responses = answers(*sorted({*_EVERY, *(_OF_BODIES if body else ()), *problems}))
-        if answer is not None:
-            responses[status] = answer if isinstance(answer, dict) else described(*answer)
+        responses[status] = answer if isinstance(answer, dict) else described(*answer)
         responses |= more.pop("responses", {})
 
         def add(endpoint: Endpoint) -> Endpoint:
