@@ -15,7 +15,6 @@ from gateway.checks.jobs import (
     MAX_JOBS,
     MORE_JOBS,
     packed,
-    read_job,
     read_jobs,
 )
 from gateway.http.counting import taken_by, working
@@ -25,6 +24,7 @@ from gateway.tenants.in_flight import SMALL
 from gateway.tenants.scope import tenant_scope_of
 from runqueue.producer.async_queue import enqueue_packets
 from runqueue.producer.chunks import accepted, told
+from runqueue.producer.upload import read_line
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
 from runqueue.tracing import ambient, enqueuing
@@ -65,9 +65,9 @@ async def submit(request: Request) -> Response:
     raw = await read_json(request, MAX_BODY)
     if len(raw) > _LARGE:
         async with working(request):
-            spec = await gate.in_thread(partial(read_job, raw, tenant_scope.default))
+            spec = await gate.in_thread(partial(read_line, raw, tenant_scope.default))
     else:
-        spec = read_job(raw, tenant_scope.default)
+        spec = read_line(raw, tenant_scope.default)
     await gate.limiter.admit(request, 1)
     with enqueuing() as step:
         packets = packed(spec, ambient())

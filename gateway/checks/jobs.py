@@ -18,24 +18,6 @@ MORE_JOBS: Final = "POST /v1/batches takes any number of jobs"
 _NO_ARRAY: Final = f"expected an array of 1 to {MAX_JOBS:,} jobs"
 
 
-def read_job(raw: bytes, account: str) -> JobSpec:
-    """Check one job.
-
-    Args:
-        raw: the job, as a line of a batch file.
-        account: its account if it names none.
-
-    Raises:
-        InvalidJob: names every field at fault.
-    """
-    try:
-        return read_line(raw, account)
-    except InvalidJob as refused:  # here the whole is no line
-        fields = ["job" if fault.field == "line" else fault.field for fault in refused.errors]
-        faults = zip(fields, refused.errors, strict=True)
-        raise InvalidJob([FieldError(field, fault.message) for field, fault in faults]) from None
-
-
 def packed(spec: JobSpec, traceparent: str) -> list[Packet]:
     """Return a job as a packet."""
     packet = Packet(spec.account, traceparent=traceparent)

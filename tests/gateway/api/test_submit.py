@@ -86,8 +86,7 @@ async def test_wrong_fields_are_named_as_everywhere_else(redis_url: str) -> None
             kind = answer.headers["content-type"]
             assert (answer.status, kind) == (422, "application/problem+json")
             assert answer.body["errors"] == [
-                {"field": "job" if fault.field == "line" else fault.field, "message": fault.message}
-                for fault in refused.value.errors
+                {"field": fault.field, "message": fault.message} for fault in refused.value.errors
             ]
 
 
@@ -209,14 +208,14 @@ async def test_what_is_wrong_with_a_large_job_is_named_like_that_of_a_small_one(
 
     found = [answer.body["errors"][0]["field"] for answer in (field, account, text)]
     assert [answer.status for answer in (field, account, text)] == [422] * 3
-    assert found == ["body.max_step", "account", "job"]
+    assert found == ["body.max_step", "account", "line"]
 
 
 @pytest.mark.parametrize(
     ("count", "words"),
     [
         (300_000, "f0: unknown field"),
-        (400_000, "job: expected at most 700,000 values and names of fields"),
+        (400_000, "line: expected at most 700,000 values and names of fields"),
     ],
 )
 async def test_a_line_of_very_many_unknown_fields_is_refused(
