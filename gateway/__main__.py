@@ -21,7 +21,6 @@ from gateway.auth.metrics_token import BadTokenFile
 from gateway.server import Server, listen
 from runqueue.connection.client import find_url
 from runqueue.errors import AmbiguousAccounts, EvictingRedis, OtherFormat, QueueUnavailable
-from runqueue.request.private_targets import allow_private_targets
 from runqueue.request.request_checks import use_checks
 from runqueue.server_version import version_mismatch
 from runqueue.store.accounts import check_names
@@ -51,7 +50,6 @@ def main() -> None:
     setup_logging(settings.log_level, settings.secrets(url))
     log_what_python_prints()
     use_checks(settings.request_checks)
-    allow_private_targets(allowed=settings.allow_private_webhook_targets)
     last_traces = setup_tracing("runqueue-gateway")
     _warn(settings)
     try:

@@ -34,7 +34,6 @@ from gateway.http.problems import add_handlers, answers
 from gateway.http.trace_context import CallersTrace
 from gateway.page import routes
 from gateway.state.state import GatewayState
-from gateway.tenants.rate_limit import RateLimitHeaders
 from gateway.webhooks import receiver
 
 #: Spans would hold the path of a webhook, and its token with it.
@@ -52,7 +51,7 @@ router = APIRouter(tags=["probes"], generate_unique_id_function=by_name)
     "/openapi.json",
     summary="This description",
     dependencies=[Depends(requires("read"))],
-    responses=answers(401, 403, 429),
+    responses=answers(401, 403, 422, 429),
 )
 async def openapi(request: Request) -> dict[str, Any]:
     """Return the description of this API (OpenAPI 3.1). Needs the scope `read`."""
@@ -73,8 +72,6 @@ def make_app(gate: GatewayState) -> FastAPI:
     )
     app.state.gate = gate
     add_handlers(app)
-    if gate.limiter.rate:
-        app.add_middleware(RateLimitHeaders, limiter=gate.limiter)
     app.add_middleware(CallersTrace)
     # The first route, and none of FastAPI's: it is called most.
     app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))
@@ -86,7 +83,7 @@ def make_app(gate: GatewayState) -> FastAPI:
     app.router.routes.extend(router.routes)
     app.router.routes.extend(routes.routes())
     app.add_middleware(ChangeRecorder, gate=gate)
-    app.add_middleware(Refusals, metrics=gate.metrics, closing=gate.closing)
+    app.add_middleware(Refusals, metrics=gate.metrics)
     app.add_middleware(Counting)
     app.add_middleware(PlainCookies)
     return app

@@ -21,7 +21,6 @@ from typing import Any, TextIO
 import structlog
 
 from runqueue.producer import async_queue
-from runqueue.request.private_targets import allow_private_targets
 from simulation.course import Course
 from simulation.plan import SimulationPlan
 from simulation.processes import CURRENT
@@ -179,7 +178,6 @@ def _simulate_in_child(plan: SimulationPlan, folder: Path, out: TextIO | None, w
 
 
 def _run_world(plan: SimulationPlan, valkey: ValkeyInstance, out: TextIO | None) -> Result:
-    allow_private_targets(allowed=True)
     started = time.monotonic()
     course = Course(plan, valkey, out)
     world = course.world

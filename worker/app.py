@@ -33,7 +33,6 @@ from config.tracing import setup_tracing
 from runqueue import EvictingRedis, OtherFormat, QueueUnavailable
 from runqueue.connection.client import find_url
 from runqueue.errors import AmbiguousAccounts
-from runqueue.request.private_targets import allow_private_targets
 from runqueue.request.request_checks import use_checks
 from runqueue.server_version import version_mismatch
 from runqueue.store.accounts import check_names
@@ -66,7 +65,6 @@ def _settings_or_exit() -> tuple[Settings, str, str]:
 
 settings, redis_url, broker = _settings_or_exit()
 use_checks(settings.request_checks)
-allow_private_targets(allowed=settings.allow_private_webhook_targets)
 
 
 class _Worker(CeleryWorker):

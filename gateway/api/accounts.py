@@ -1,15 +1,18 @@
 """Whole accounts: pausing them, their limits, and their audit."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
-from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Limit, Routes, by_example, listing
+from gateway.api.routing import BodyFields, Limit, Routes, listing
+from gateway.api.schemas import record, shape
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
+from runqueue.records.limits import AccountLimits
+from runqueue.store.audit import AuditEntry
 from runqueue.store.limits import change_words
 
 router = Routes("accounts")
@@ -33,58 +36,20 @@ class LimitsSet(BodyFields):
     waiting_bytes: LimitGiven = None
 
 
-class LimitsShown(BaseModel):
-    """The limits of an account; 0: none."""
-
-    account: str = Field(examples=["default"])
-    limits: dict[str, float] = Field(
-        description="What holds.", examples=[{"concurrent_runs": 20.0}]
-    )
-    environment: dict[str, float] = Field(
-        description="What the worker that started last had set.",
-        examples=[{"concurrent_runs": 10.0}],
-    )
-    live: dict[str, float] = Field(
-        description="What people set since, which wins.", examples=[{"concurrent_runs": 20.0}]
-    )
-
-
 class Pausing(BodyFields):
     """Why an account is paused."""
 
     reason: str = Field("", max_length=200, description="Shown to all users.")
 
 
-class AuditShown(BaseModel):
-    """Entries of the audit log, the newest first."""
-
-    entries: list[dict[str, Any]] = Field(
-        examples=[
-            [
-                {
-                    "id": "1795656792292-0",
-                    "account": "default",
-                    "at": "2026-11-26T01:33:12.292354+00:00",
-                    "who": "ops",
-                    "what": "pause_account",
-                    "target": "",
-                    "detail": "a deployment",
-                }
-            ]
-        ]
-    )
-    before: str | None = Field(
-        description="The `cursor` of the next page; null: this is the last.",
-        examples=[None],
-    )
+_LIMITS = record(AccountLimits, limits=dict[str, float])
 
 
 @router.call(
     "GET /v1/accounts/{account}/limits",
     "read",
     "Read an account's limits",
-    ("The limits as they are now.", LimitsShown),
-    problems=UNKNOWN_ACCOUNT,
+    ("The limits as they are now.", _LIMITS),
 )
 async def read_limits(account: Named, request: Request) -> Response:
     """Return the limits of an account, and where they come from."""
@@ -95,8 +60,7 @@ async def read_limits(account: Named, request: Request) -> Response:
     "PATCH /v1/accounts/{account}/limits",
     "operate",
     "Set an account's limits live",
-    ("The limits as they are then.", LimitsShown),
-    problems={422: "concurrent_runs: expected a whole number, got 1.5"},
+    ("The limits as they are then.", _LIMITS),
     body=LimitsSet,
 )
 async def set_limits(account: Named, request: Request) -> Response:
@@ -112,11 +76,10 @@ async def set_limits(account: Named, request: Request) -> Response:
     "POST /v1/accounts/{account}/pause",
     "operate",
     "Pause an account",
-    by_example(
+    (
         "Nothing more of it is submitted; `changed`: it was not paused before.",
-        {"account": "default", "paused": True, "changed": True},
+        shape(account=str, paused=bool, changed=bool),
     ),
-    problems=UNKNOWN_ACCOUNT,
     body=Pausing,
 )
 async def pause_account(account: Named, request: Request) -> Response:
@@ -131,11 +94,10 @@ async def pause_account(account: Named, request: Request) -> Response:
     "POST /v1/accounts/{account}/resume",
     "operate",
     "Resume an account",
-    by_example(
+    (
         "The reason of what was `ended`, and what `held` it still; null: nothing.",
-        {"account": "default", "ended": "paused: a deployment", "held": None},
+        shape(account=str, ended=str | None, held=str | None),
     ),
-    problems=UNKNOWN_ACCOUNT,
 )
 async def resume_account(account: Named, request: Request) -> Response:
     """End an account's pause; where there is none, its hold.
@@ -153,8 +115,7 @@ async def resume_account(account: Named, request: Request) -> Response:
     "GET /v1/audit",
     "read",
     "Read what people did",
-    ("A page of it.", AuditShown),
-    problems=UNKNOWN_ACCOUNT,
+    ("A page, and the `before` of the next.", shape(entries=list[AuditEntry], before=str | None)),
 )
 async def read_audit(
     request: Request,

@@ -7,36 +7,24 @@ from starlette.responses import Response
 
 from gateway.api.batch_options import Callback, callback_of
 from gateway.api.batches import BatchId
-from gateway.api.routing import NO_SUCH_BATCH, Reason, Routes, by_example
-from gateway.api.schemas import (
-    EXAMPLE_BATCH,
-    BatchShown,
-    batch_values,
-    warning_values,
-)
+from gateway.api.routing import Reason, Routes
+from gateway.api.schemas import BATCH, batch_values, record, shape
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer
 from gateway.tenants.scope import queue_of, tenant_scope_of
 from runqueue.errors import BatchNotFound
 from runqueue.producer.async_queue import retry_pages
 from runqueue.records.batch import Retried
-from runqueue.request.private_targets import private_callback
 from runqueue.store import delivery_calls
 
 router = Routes("batches")
 
-_SHOWN = ("The batch as it is now.", BatchShown)
-_RETRIED = {
-    "batch_id": EXAMPLE_BATCH,
-    "jobs": 12,
-    "states": {"failed": 10, "dead": 2},
-    "canceled_left": 0,
-}
-_CANCELED = NO_SUCH_BATCH | {409: f"batch {EXAMPLE_BATCH} was canceled, and does not go on"}
+_SHOWN = ("The batch as it is now.", BATCH)
+_RETRIED = record(Retried, batch_id=str, jobs=int)
 
 
 @router.call(
-    "POST /v1/batches/{batch_id}/pause", "operate", "Pause a batch", _SHOWN, problems=_CANCELED
+    "POST /v1/batches/{batch_id}/pause", "operate", "Pause a batch", _SHOWN, problems=(404, 409)
 )
 async def pause_batch(batch_id: BatchId, request: Request) -> Response:
     """Submit nothing more of a batch; runs that are under way go on."""
@@ -44,7 +32,7 @@ async def pause_batch(batch_id: BatchId, request: Request) -> Response:
 
 
 @router.call(
-    "POST /v1/batches/{batch_id}/resume", "operate", "Resume a batch", _SHOWN, problems=_CANCELED
+    "POST /v1/batches/{batch_id}/resume", "operate", "Resume a batch", _SHOWN, problems=(404, 409)
 )
 async def resume_batch(batch_id: BatchId, request: Request) -> Response:
     """Go on with a batch that was paused, or that its rules hold."""
@@ -55,8 +43,8 @@ async def resume_batch(batch_id: BatchId, request: Request) -> Response:
     "POST /v1/batches/{batch_id}/retry-callbacks",
     "operate",
     "Have callbacks of a batch sent again that were abandoned",
-    by_example("They are due now.", {"batch_id": EXAMPLE_BATCH, "callbacks": 1}),
-    problems=NO_SUCH_BATCH | {422: ""},
+    ("They are due now.", shape(batch_id=str, callbacks=int)),
+    problems=(404,),
 )
 async def retry_callbacks(
     batch_id: BatchId, request: Request, callback: Callback = None
@@ -72,16 +60,15 @@ async def retry_callbacks(
     done = await tenant_scope.queue.send(again) if again else None
     if done is None:
         raise BatchNotFound(batch_id)
-    warnings = warning_values(private_callback(url))
-    return json_answer({"batch_id": batch_id, "callbacks": done, **warnings})
+    return json_answer({"batch_id": batch_id, "callbacks": done})
 
 
 @router.call(
     "POST /v1/batches/{batch_id}/retry-failed",
     "operate",
     "Have what failed of a batch done again",
-    by_example("They are ready again; `canceled_left` are as they were.", _RETRIED),
-    problems=_CANCELED,
+    ("They are ready again; `canceled_left` are as they were.", _RETRIED),
+    problems=(404, 409),
 )
 async def retry_failed(
     batch_id: BatchId,

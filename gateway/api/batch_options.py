@@ -12,16 +12,15 @@ from runqueue.records.batch import ABORT_AFTER, CANARY_RATIO, NO_RULES, BatchRul
 
 CALLBACK_HEADER = "Runqueue-Callback-Url"
 
-#: The `callback_url`, out of the query, and so out of logs.
+#: In a header, since proxies and clients log queries, and it may hold a secret.
 Callback = Annotated[
     str | None,
     Header(
         alias=CALLBACK_HEADER,
-        description="The `callback_url`, where no log shows it.",
+        description="The `callback_url`: gets an event when the batch is over.",
         examples=["https://shop.example/hook"],
     ),
 ]
-Jobs = Annotated[int, Field(ge=1, lt=2**53)]
 
 
 class Opening(BodyFields):
@@ -40,40 +39,29 @@ class Opening(BodyFields):
     skip_invalid: bool = Field(False, description="Accept the good lines although others are bad.")
     abort_at_failure_ratio: float | None = Field(
         None,
-        gt=0,
-        le=1,
         description="From this share of failed and dead jobs among those that ended on, nothing"
         " more of it is submitted.",
         examples=[0.2],
     )
-    abort_after: Jobs = Field(
+    abort_after: int = Field(
         ABORT_AFTER, description="But not before so many have ended.", examples=[50]
     )
-    canary: Jobs | None = Field(
+    canary: int | None = Field(
         None, description="So many jobs, the first of the upload, go alone.", examples=[20]
     )
     canary_ratio: float = Field(
         CANARY_RATIO,
-        ge=0,
-        le=1,
         description="The others go once this share of them has completed; else it is aborted.",
         examples=[0.9],
     )
     expires_after: float | None = Field(
         None,
-        gt=0,
         description="So many seconds after its acceptance nothing more of it is submitted.",
         examples=[3600],
     )
-    callback_url: str | None = Field(
-        None,
-        description="Gets an event when the batch is over. Proxies and clients log queries: one"
-        f" that holds a secret goes in the header `{CALLBACK_HEADER}`.",
-        examples=["https://shop.example/hook"],
-    )
     callback_at: list[float] = Field(
         [],
-        description="Also gets an event when these shares of it have ended.",
+        description="The `callback_url` also gets an event when these shares of it have ended.",
         examples=[[0.5, 0.9]],
     )
 
@@ -93,15 +81,10 @@ class Opening(BodyFields):
             errors.append(FieldError("account", f"expected {NAME_WORDS}"))
         if self.namespace and not is_name(self.namespace):
             errors.append(FieldError("namespace", f"expected {NAME_WORDS}"))
-        if callback is not None and self.callback_url is not None:
-            errors.append(FieldError("callback_url", f"expected it here or in {CALLBACK_HEADER}"))
         given = self.model_dump(exclude={"name", "account", "namespace", "skip_invalid"})
-        given["callback_at"] = tuple(self.callback_at)
-        if callback is not None:
-            given["callback_url"] = _sent(callback)
         rules = NO_RULES
         try:
-            rules = BatchRules(**given)
+            rules = BatchRules(**given, callback_url=_sent(callback))
         except InvalidBatch as error:
             errors += error.errors
         if errors:
@@ -115,11 +98,10 @@ def callback_of(header: str | None) -> str | None:
     Raises:
         InvalidBatch: it is no valid URL.
     """
-    if header is None:
-        return None
     return BatchRules(callback_url=_sent(header)).callback_url
 
 
-def _sent(header: str) -> str:
+def _sent(header: str | None) -> str | None:
     """Return what was sent: headers are decoded as Latin-1. What is no UTF-8 is no URL."""
-    return header.encode("latin-1", "replace").decode(errors="surrogateescape")
+    raw = None if header is None else header.encode("latin-1", "replace")
+    return raw if raw is None else raw.decode(errors="surrogateescape")

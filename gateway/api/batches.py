@@ -3,45 +3,26 @@
 from typing import Annotated, Final
 
 from fastapi import Path, Query, Request
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway.api import job_schema
 from gateway.api.batch_options import Callback, Opening
-from gateway.api.routing import (
-    NO_SUCH_BATCH,
-    WRONG_LIMIT,
-    Limit,
-    Routes,
-    by_example,
-    listing,
-    location_of,
-)
-from gateway.api.schemas import (
-    EXAMPLE_BATCH,
-    BatchesShown,
-    BatchShown,
-    Warnings,
-    batch_values,
-    warning_values,
-)
+from gateway.api.routing import Limit, Routes, described, listing
+from gateway.api.schemas import BATCH, EXAMPLE_BATCH, batch_values, each, shape
 from gateway.api.upload import SteppedCheck, upload
 from gateway.checks.findings import Findings
 from gateway.checks.upload_check import UploadCheck, UploadWork
 from gateway.http.counting import taken_by, work_of
-from gateway.http.problems import FieldFault, field_values
+from gateway.http.problems import field_values
 from gateway.http.request_body import body_of, check_kind, chunks_of, json_answer
 from gateway.state.state import state_of
 from gateway.tenants.in_flight import STREAM
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
-from runqueue.errors import BatchMismatch
-from runqueue.ids import new_id
+from runqueue.errors import FieldError
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchStatus
-from runqueue.request.private_targets import private_callback
-from runqueue.store import job_calls
 from runqueue.tracing import ambient
 
 router = Routes("batches")
@@ -53,51 +34,16 @@ _PACKED = {"": False, "identity": False, "gzip": True, "x-gzip": True}
 BatchId = Annotated[str, Path(description="The batch's id.", examples=[EXAMPLE_BATCH])]
 
 
-class UploadCounts(BaseModel):
-    """Numbers of lines by outcome."""
-
-    new: int = Field(examples=[1000])
-    known: int = Field(description="Their keys were known, with the same request.", examples=[0])
-    invalid: int = Field(description="Skipped.", examples=[0])
-    conflicts: int = Field(
-        description="Their keys have another request, or they are refused.", examples=[0]
-    )
-
-
-class ConflictingLine(BaseModel):
-    """A line whose key names a job with another request, or of which another job holds a file."""
-
-    line: int = Field(examples=[12])
-    custom_id: str | None = Field(examples=["order-17"])
-    job_id: str = Field(examples=[job_schema.EXAMPLE_ID])
-    error: str | None = Field(None, description="Of one that is refused: why.", examples=[None])
-
-
-class UploadAnswer(BaseModel):
-    """The outcome of an upload."""
-
-    batch_id: str | None = Field(
-        description="The batch; null: nothing was new, and no single batch has all of it.",
-        examples=[EXAMPLE_BATCH],
-    )
-    counts: UploadCounts
-    errors: list[FieldFault] = Field(
-        description="Why lines were skipped, the first hundred.", examples=[[]]
-    )
-    conflicts: list[ConflictingLine] = Field(description="The first hundred.", examples=[[]])
-    warnings: Warnings = []
-
-
-_UPLOADED = {"model": UploadAnswer, "headers": location_of(f"/v1/batches/{EXAMPLE_BATCH}", "batch")}
+#: Of lines that were skipped the first hundred are shown, and of those in conflict.
+_UPLOADED = shape(
+    batch_id=str | None,
+    counts=dict[str, int],
+    errors=list[FieldError],
+    conflicts=each(shape(line=int, custom_id=str | None, job_id=str)),
+)
 _LINES = {
     "schema": {"type": "string", "description": f"One {job_schema.NAME} a line, as JSON."},
     "example": '{"custom_id": "order-17", "kind": "task", "body": {"prompt": "Read the price."}}\n',
-}
-_WORDS = {
-    409: str(BatchMismatch(EXAMPLE_BATCH, 1000)),
-    413: "line 12: expected at most 8 MiB",
-    415: f"expected Content-Type: {' or '.join(KINDS)}",
-    422: "line 12: body.max_step: unknown field, did you mean 'max_steps'?",
 }
 
 
@@ -105,11 +51,11 @@ _WORDS = {
     "POST /v1/batches",
     "enqueue",
     "Upload a batch of any length",
-    {"description": "It is accepted.", **_UPLOADED},
+    ("It is accepted.", _UPLOADED),
     status=201,
-    problems=_WORDS,
+    problems=(409,),
     body=body_of(_LINES, *KINDS),
-    responses={200: {"description": "Nothing of it was new.", **_UPLOADED}},
+    responses={200: described("Nothing of it was new.", _UPLOADED)},
 )
 async def create_batch(
     request: Request, opening: Annotated[Opening, Query()], callback: Callback = None
@@ -164,7 +110,6 @@ def _answer_of(report: UploadReport, found: Findings) -> Response:
         },
         "errors": field_values(found.errors),
         "conflicts": conflicts,
-        **warning_values(report.warnings),
     }
     status = 201 if report.batches else 200
     return json_answer(values, status, f"/v1/batches/{batch}" if batch else None)
@@ -174,9 +119,8 @@ def _answer_of(report: UploadReport, found: Findings) -> Response:
     "POST /v1/batches:open",
     "enqueue",
     "Open a batch",
-    by_example("It is open.", {"batch_id": EXAMPLE_BATCH}),
+    ("It is open.", shape(batch_id=str)),
     status=201,
-    problems={422: "canary: expected 1 or more"},
 )
 async def open_batch(
     request: Request, opening: Annotated[Opening, Query()], callback: Callback = None
@@ -185,19 +129,17 @@ async def open_batch(
 
     `namespace` and `skip_invalid` have no effect here.
     """
-    rules, whose = opening.rules(callback), await tenant_scope_of(request).account(opening.account)
-    batch = new_id(whose)  # warnings are in the answer, and not in the gateway's log
-    await queue_of(request).send(job_calls.open_batch(whose, batch, opening.name, rules))
-    warnings = warning_values(private_callback(rules.callback_url))
-    return json_answer({"batch_id": batch, **warnings}, 201, f"/v1/batches/{batch}")
+    rules, whose = opening.rules(callback), tenant_scope_of(request).whose(opening.account)
+    batch = await queue_of(request).open_batch(opening.name, account=whose, rules=rules)
+    return json_answer({"batch_id": batch}, 201, f"/v1/batches/{batch}")
 
 
 @router.call(
     "POST /v1/batches/{batch_id}/seal",
     "enqueue",
     "Accept a batch",
-    by_example("It is accepted.", {"batch_id": EXAMPLE_BATCH, "jobs": 1000}),
-    problems=NO_SUCH_BATCH | {409: str(BatchMismatch(EXAMPLE_BATCH, 1000))},
+    ("It is accepted.", shape(batch_id=str, jobs=int)),
+    problems=(404, 409),
 )
 async def seal_batch(
     batch_id: BatchId,
@@ -215,8 +157,10 @@ async def seal_batch(
     "GET /v1/batches",
     "read",
     "List batches",
-    ("A page of them, the newest first.", BatchesShown),
-    problems=WRONG_LIMIT,
+    (
+        "A page of them, the newest first.",
+        shape(batches=each(BATCH), cursor=str | None, unread=list[str]),
+    ),
 )
 async def list_batches(
     request: Request,
@@ -245,8 +189,8 @@ async def list_batches(
     "GET /v1/batches/{batch_id}",
     "read",
     "Read a batch",
-    ("The batch as it is now.", BatchShown),
-    problems=NO_SUCH_BATCH,
+    ("The batch as it is now.", BATCH),
+    problems=(404,),
 )
 async def read_batch(batch_id: BatchId, request: Request) -> Response:
     """Read a batch, and how many of its jobs are in each state."""
@@ -257,11 +201,11 @@ async def read_batch(batch_id: BatchId, request: Request) -> Response:
     "POST /v1/batches/{batch_id}/cancel",
     "operate",
     "Cancel a batch",
-    by_example(
+    (
         "None of it is submitted any more.",
-        {"batch_id": EXAMPLE_BATCH, "jobs": 12, "canceled": 9, "will_be_canceled": 2, "over": 1},
+        shape(batch_id=str, jobs=int, canceled=int, will_be_canceled=int, over=int),
     ),
-    problems=NO_SUCH_BATCH,
+    problems=(404,),
 )
 async def cancel_batch(batch_id: BatchId, request: Request) -> Response:
     """Cancel every job of a batch, whatever its size, in one step."""

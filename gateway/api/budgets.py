@@ -6,14 +6,16 @@ from fastapi import Path, Request
 from pydantic import Field, StrictBool, StrictInt
 from starlette.responses import Response
 
-from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, by_example, listing
-from gateway.api.schemas import BudgetsShown
+from gateway.api.routing import BodyFields, Routes, listing
+from gateway.api.schemas import each, record, shape
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
-from runqueue.store.budgets import EXPECTED, Budget
+from runqueue.store.budgets import EXPECTED, Budget, BudgetUse
 
-_SET = by_example("What was done.", {"scope": "key:customer:acme", "had_budget": False})
+_SET = ("What was done.", shape(scope=str, had_budget=bool))
+_OWN = {"steps": int, "per": str, "timezone": str, "strict": bool, "expected": int, "left": float}
+_USE = record(BudgetUse, "budget", **_OWN)
 router = Routes("budgets")
 Scope = Annotated[
     str,
@@ -51,8 +53,7 @@ class BudgetSettings(BodyFields):
     "GET /v1/budgets",
     "read",
     "Read the budgets",
-    ("Each with what is spent and committed of it.", BudgetsShown),
-    problems=UNKNOWN_ACCOUNT,
+    ("Each with what is spent and committed of it.", shape(budgets=each(_USE))),
 )
 async def read_budgets(request: Request, account: Account = None) -> Response:
     """Return an account's budgets, and what of them is spent, committed and left."""
@@ -66,7 +67,6 @@ async def read_budgets(request: Request, account: Account = None) -> Response:
     "operate",
     "Set a budget",
     _SET,
-    problems={422: "steps: expected 1 to 1,000,000,000,000, got 0"},
     body=BudgetSettings,
 )
 async def set_budget(scope: Scope, request: Request, account: Account = None) -> Response:
@@ -83,7 +83,6 @@ async def set_budget(scope: Scope, request: Request, account: Account = None) ->
     "operate",
     "Clear a budget",
     _SET,
-    problems={422: "scope: expected account, group:<group>, …"},
 )
 async def clear_budget(scope: Scope, request: Request, account: Account = None) -> Response:
     """Clear a budget: what waits for it goes on."""

@@ -56,7 +56,6 @@ LastId = Annotated[
         "description": "Server-sent events, one a job, for as long as the client stays.",
         "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE_EVENT}},
     },
-    problems={422: "Last-Event-ID: expected the id of an event"},
     response_class=Response,
 )
 async def events(

@@ -6,14 +6,16 @@ from fastapi import Path, Request
 from pydantic import Field, StrictBool, StrictInt
 from starlette.responses import Response
 
-from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, listing
-from gateway.api.schemas import GroupShown, GroupsShown
+from gateway.api.routing import BodyFields, Routes, listing
+from gateway.api.schemas import each, record, shape
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
-from runqueue.store.groups import change_words
+from runqueue.store.groups import Group, change_words
 
 router = Routes("groups")
+
+_GROUP = record(Group, "name", group=str)
 
 
 class GroupSettings(BodyFields):
@@ -31,8 +33,7 @@ class GroupSettings(BodyFields):
     "GET /v1/groups",
     "read",
     "Read the groups",
-    ("Those with settings or ready jobs.", GroupsShown),
-    problems=UNKNOWN_ACCOUNT,
+    ("Those with settings or ready jobs.", shape(groups=each(_GROUP))),
 )
 async def read_groups(request: Request, account: Account = None) -> Response:
     """Return the groups of an account that have settings or ready jobs."""
@@ -45,8 +46,7 @@ async def read_groups(request: Request, account: Account = None) -> Response:
     "PUT /v1/groups/{name}",
     "operate",
     "Set a group",
-    ("The group as it is now.", GroupShown),
-    problems={422: "max_concurrent: expected 1 or more, or none, got 0"},
+    ("The group as it is now.", _GROUP),
     body=GroupSettings,
 )
 async def set_group(

@@ -1,50 +1,47 @@
 """Whether the process lives, whether it can do its work, and its metrics."""
 
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from gateway.api.routing import by_name
+from gateway.api.routing import by_name, described
+from gateway.api.schemas import shape, shape_of
 from gateway.auth.metrics_token import may_scrape
 from gateway.http.problems import answers
+from gateway.http.request_body import json_answer
 from gateway.state.state import state_of
 
 router = APIRouter(tags=["probes"], generate_unique_id_function=by_name)
 
 
-def _metrics(description: str, example: str) -> dict[int | str, dict[str, Any]]:
-    content = {"text/plain": {"schema": {"type": "string"}, "example": example}}
-    return {200: {"description": description, "content": content}, **answers(401, 403, 429)}
+def _metrics(description: str) -> dict[int | str, dict[str, Any]]:
+    content = {"text/plain": {"schema": shape_of(str)}}
+    return {200: {"description": description, "content": content}, **answers(401, 403, 422, 429)}
 
 
-class Live(BaseModel):
-    """The process serves."""
-
-    status: Literal["ok"] = Field("ok", examples=["ok"])
+def _status(description: str) -> dict[int | str, dict[str, Any]]:
+    return {200: described(description, shape(status=str))}
 
 
-class Ready(BaseModel):
-    """The process can do its work."""
-
-    status: Literal["ready"] = Field("ready", examples=["ready"])
-
-
-@router.get("/healthz", summary="Whether the process serves")
-async def healthz() -> Live:
+@router.get("/healthz", summary="Whether the process serves", responses=_status("It serves."))
+async def healthz() -> Response:
     """Answer while the process serves, even without the queue: a liveness probe."""
-    return Live()
+    return json_answer({"status": "ok"})
 
 
-@router.get("/readyz", summary="Whether the queue can be reached", responses=answers(503))
-async def readyz(request: Request) -> Ready:
+@router.get(
+    "/readyz",
+    summary="Whether the queue can be reached",
+    responses={**_status("It can do its work."), **answers(503)},
+)
+async def readyz(request: Request) -> Response:
     """Answer 200 if the queue's Redis answers within two seconds: a readiness probe."""
     if not await state_of(request).redis_answers():
         raise HTTPException(503, "the queue cannot be reached; try again")
-    return Ready()
+    return json_answer({"status": "ready"})
 
 
 @router.get(
@@ -52,7 +49,7 @@ async def readyz(request: Request) -> Ready:
     summary="Metrics of the process",
     dependencies=[Depends(may_scrape)],
     response_class=Response,
-    responses=_metrics("The process' metrics.", "runqueue_webhook_seconds_count 12.0\n"),
+    responses=_metrics("The process' metrics."),
 )
 async def metrics(request: Request) -> Response:
     """Return this process' metrics in Prometheus' text format.
@@ -69,7 +66,7 @@ async def metrics(request: Request) -> Response:
     summary="Metrics of the queue",
     dependencies=[Depends(may_scrape)],
     response_class=Response,
-    responses=_metrics("The queue's metrics.", "runqueue_up 1.0\n"),
+    responses=_metrics("The queue's metrics."),
 )
 async def queue_metrics(request: Request) -> Response:
     """Return the whole queue's metrics, the same from every process: scrape them from one.

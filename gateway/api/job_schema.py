@@ -1,6 +1,5 @@
 """The published schemas of jobs and of lines of batch files, as the OpenAPI file has them."""
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from runqueue.ids import DEFAULT, job_id_for
@@ -10,8 +9,8 @@ from runqueue.schemas import schemas as published
 NAME: Final = "Line"
 REFERENCE: Final = {"$ref": f"#/components/schemas/{NAME}"}
 
-_PUBLISHED: Final = published()
-_LINE: Final = _PUBLISHED["job_line"]
+PUBLISHED: Final = published()
+_LINE: Final = PUBLISHED["job_line"]
 EXAMPLE: Final[dict[str, Any]] = _LINE["examples"][0]
 #: Its job in the account `default`: the id of a job with a key is made of the key.
 EXAMPLE_ID: Final = job_id_for(DEFAULT, "", EXAMPLE["custom_id"])
@@ -22,18 +21,6 @@ def schemas() -> dict[str, Any]:
     line = {name: part for name, part in _LINE.items() if name not in {"$schema", "$id", "$defs"}}
     found: dict[str, Any] = _placed({NAME: line, **_LINE["$defs"]})
     return found
-
-
-def with_fields_of(name: str) -> Callable[[dict[str, Any]], None]:
-    """Return what adds the fields of a published schema to the description of a model."""
-
-    def add(described: dict[str, Any]) -> None:
-        fields = _PUBLISHED[name]["properties"] | described.get("properties", {})
-        described["properties"] = fields
-        required = [*_PUBLISHED[name]["required"], *described.get("required", ())]
-        described["required"] = [*dict.fromkeys(required)]
-
-    return add
 
 
 def _placed(part: Any) -> Any:

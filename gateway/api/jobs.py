@@ -5,13 +5,12 @@ from contextlib import nullcontext, suppress
 from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway.api.job_schema import EXAMPLE_ID
-from gateway.api.routing import WRONG_LIMIT, Limit, Reason, Routes, Since, Until, listing
-from gateway.api.schemas import EXAMPLE_BATCH, JobShown, JobsShown, TimelineShown, job_values
+from gateway.api.routing import Limit, Reason, Routes, Since, Until, listing
+from gateway.api.schemas import EXAMPLE_BATCH, JOB, each, job_values, shape
 from gateway.http.counting import taken_by, working
 from gateway.http.request_body import json_answer
 from gateway.state.state import state_of
@@ -22,6 +21,7 @@ from runqueue.ids import is_id
 from runqueue.operator.decisions import Settled
 from runqueue.producer.listing import Filter
 from runqueue.records.job import JobState
+from runqueue.store.history import JobStep
 
 router = Routes("jobs")
 
@@ -43,22 +43,11 @@ WithResult = Annotated[
 ]
 
 
-class Acknowledged(BaseModel):
-    """The webhook of a job counts as delivered."""
-
-    job_id: str = Field(examples=[EXAMPLE_ID])
-    webhook: Literal["delivered"] = "delivered"
-
-
-class Moved(BaseModel):
-    """A job, and its state now."""
-
-    job_id: str = Field(examples=[EXAMPLE_ID])
-    state: JobState = Field(examples=["ready"])
-
-
 @router.call(
-    "GET /v1/jobs", "read", "List jobs", ("A page of them.", JobsShown), problems=WRONG_LIMIT
+    "GET /v1/jobs",
+    "read",
+    "List jobs",
+    ("A page of them.", shape(jobs=each(JOB), cursor=str | None, unread=list[str])),
 )
 async def list_jobs(
     request: Request,
@@ -111,8 +100,8 @@ async def list_jobs(
     "GET /v1/jobs/{job_id}",
     "read",
     "Read a job, or wait for its end",
-    ("The job as it is now.", JobShown),
-    problems={404: "", 422: "wait: expected a number"},
+    ("The job as it is now.", JOB),
+    problems=(404,),
 )
 async def read_job(
     job_id: JobId, request: Request, wait: Wait = 0.0, result: WithResult = True
@@ -136,8 +125,17 @@ async def read_job(
     "GET /v1/jobs/{job_id}/timeline",
     "read",
     "Read what was requested, and what became of it",
-    ("The steps, in their order.", TimelineShown),
-    problems={404: ""},
+    (
+        "The steps, in their order; `request_hidden` names fields that may hold secrets.",
+        shape(
+            job_id=str,
+            request=dict[str, str | int],
+            request_hidden=list[str],
+            timeline=list[JobStep],
+            earlier_runs=list[str],
+        ),
+    ),
+    problems=(404,),
 )
 async def read_timeline(job_id: JobId, request: Request) -> Response:
     """Read the steps of a job's life with their causes, and the request without its secrets."""
@@ -170,8 +168,8 @@ async def _gone(request: Request) -> None:
     "POST /v1/jobs/{job_id}/cancel",
     "operate",
     "Cancel a job",
-    ("The cancellation was requested.", Moved),
-    problems={404: ""},
+    ("The cancellation was requested.", shape(job_id=str, state=JobState)),
+    problems=(404,),
 )
 async def cancel_job(job_id: JobId, request: Request) -> Response:
     """Request the cancellation of a job; repeating it is harmless.
@@ -187,9 +185,10 @@ async def cancel_job(job_id: JobId, request: Request) -> Response:
     "POST /v1/jobs/{job_id}/webhook/ack",
     "enqueue",
     "Confirm that the result has arrived",
-    problems={404: "", 409: ""},
+    ("Its webhook counts as delivered.", shape(job_id=str, webhook=str)),
+    problems=(404, 409),
 )
-async def acknowledge(job_id: JobId, request: Request) -> Acknowledged:
+async def acknowledge(job_id: JobId, request: Request) -> Response:
     """Confirm that you have the result of a job, so that its webhook is not sent (again).
 
     Repeating it is harmless.
@@ -199,4 +198,4 @@ async def acknowledge(job_id: JobId, request: Request) -> Acknowledged:
         raise JobNotFound(job_id)
     if outcome is not Settled.DONE:
         raise HTTPException(409, "the job has not ended, or it has no webhook")
-    return Acknowledged(job_id=job_id)
+    return json_answer({"job_id": job_id, "webhook": "delivered"})

@@ -6,14 +6,14 @@ from fastapi import Path, Query, Request
 from pydantic import Field, StrictFloat, StrictInt
 from starlette.responses import Response
 
-from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Routes, by_example, listing
-from gateway.api.schemas import KeysShown
+from gateway.api.routing import BodyFields, Routes, listing
+from gateway.api.schemas import shape
 from gateway.auth.audit import set_detail, set_details
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
-from runqueue.store.key_limits import UNITS, KeyLimit
+from runqueue.store.key_limits import UNITS, EndedHolder, KeyLimit, KeyUse
 
-_SET = by_example("What was done.", {"key": "host:shop.example", "had_limit": False})
+_SET = ("What was done.", shape(key=str, had_limit=bool))
 router = Routes("keys")
 Pattern = Annotated[
     str,
@@ -22,7 +22,6 @@ Pattern = Annotated[
         examples=["host:shop.example"],
     ),
 ]
-_HOLDER = {"of": "key:host:shop.example", "holder": "orphan tsk_123"}
 _RATE = StrictInt | StrictFloat | None
 
 
@@ -50,8 +49,7 @@ class KeyLimitSettings(BodyFields):
     "GET /v1/keys",
     "read",
     "Read the keys",
-    ("Those that have limits, and those at which jobs wait.", KeysShown),
-    problems=UNKNOWN_ACCOUNT,
+    ("Those that have limits, and those at which jobs wait.", shape(keys=list[KeyUse])),
 )
 async def read_keys(request: Request, account: Account = None) -> Response:
     """Return the keys of an account that have limits, and those at which jobs wait."""
@@ -64,8 +62,7 @@ async def read_keys(request: Request, account: Account = None) -> Response:
     "POST /v1/keys:repair",
     "operate",
     "Find, or free, keys that ended jobs still have",
-    by_example("Those that were found.", {"holders": [_HOLDER]}),
-    problems=UNKNOWN_ACCOUNT,
+    ("Those that were found.", shape(holders=list[EndedHolder])),
 )
 async def repair_keys(
     request: Request,
@@ -86,7 +83,6 @@ async def repair_keys(
     "operate",
     "Set the limit of a key",
     _SET,
-    problems={422: "max_concurrent: expected 1 or more, or none, got 0"},
     body=KeyLimitSettings,
 )
 async def set_key_limit(key: Pattern, request: Request, account: Account = None) -> Response:
@@ -103,7 +99,6 @@ async def set_key_limit(key: Pattern, request: Request, account: Account = None)
     "operate",
     "Clear the limit of a key",
     _SET,
-    problems={422: "key: expected text such as host:shop.example or login:acme"},
 )
 async def clear_key_limit(key: Pattern, request: Request, account: Account = None) -> Response:
     """Clear a key's own limit; that of its first segment holds then, if there is one."""

@@ -8,16 +8,18 @@ from pydantic import Field
 from starlette.responses import Response
 
 from gateway.api.job_schema import EXAMPLE_ID
-from gateway.api.routing import UNKNOWN_ACCOUNT, BodyFields, Limit, Routes, by_example, listing
+from gateway.api.routing import BodyFields, Limit, Routes, listing
+from gateway.api.schemas import each, shape, shape_of
 from gateway.auth.audit import set_details
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, tenant_scope_of
 from runqueue.connection.urls import shown_url
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.operator.decisions import ACTS, WORDS, Settled
-from runqueue.operator.refused_lines import PAGE, inbox_page
+from runqueue.operator.refused_lines import PAGE, InboxPage, inbox_page
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.as_json import json_value
+from runqueue.records.job import JobState, Orphan
 from runqueue.store import inbox_calls, operator_calls
 from runqueue.store.accounts import account_of
 
@@ -30,26 +32,7 @@ _IDS: Final = Field(
     min_length=1, max_length=ACTS, description="Of the jobs.", examples=[[EXAMPLE_ID]]
 )
 _DONE: Final = {Settled.DONE, Settled.CANCELED, Settled.WILL_BE_CANCELED}
-
-
-_DONE_TO: Final = by_example("How many it was done to.", {"done": 1})
-_ORPHAN: Final = {
-    "run_id": "tsk_123",
-    "account": "default",
-    "job_id": EXAMPLE_ID,
-    "attempt": 1,
-    "since": "2026-11-25T22:59:04+00:00",
-    "why": "its job has moved on",
-}
-_LINE: Final = {
-    "id": "3b1f0c5e9d2a4b6c8e7f0a1b2c3d4e5f",
-    "account": "default",
-    "at": "2026-11-25T22:59:04+00:00",
-    "custom_id": "order-17",
-    "error": "body.max_step: unknown field, did you mean 'max_steps'?",
-    "line": '{"custom_id": "order-17", "kind": "task", "body": {"max_step": 1}}',
-}
-_INBOX: Final = {"account": "default", "waiting": 0, "taken": 0, "refused": 1, "lines": [_LINE]}
+_DONE_TO: Final = ("How many it was done to.", shape(done=int))
 
 
 class JobIds(BodyFields):
@@ -84,11 +67,10 @@ class LineIds(BodyFields):
     "POST /v1/jobs:states",
     "read",
     "Read the states of jobs",
-    by_example(
+    (
         "One of each; a state that is null: there is no such job.",
-        {"states": [{"state": "running", "unconfirmed_seconds": 0.0}]},
+        shape(states=each(shape(state=JobState | None, unconfirmed_seconds=float))),
     ),
-    problems={422: "job_ids: expected 1 to 200"},
     body=JobIds,
 )
 async def read_states(request: Request) -> Response:
@@ -104,8 +86,8 @@ async def read_states(request: Request) -> Response:
     "POST /v1/jobs:{decision}",
     "operate",
     "Decide on jobs",
-    by_example("By the job's id: `done`, or what else.", {"jobs": {EXAMPLE_ID: "done"}}),
-    problems={404: "", 422: "job_ids: expected 1 to 200"},
+    ("By the job's id: `done`, or what else.", shape(jobs=dict[str, Settled])),
+    problems=(404,),
     body=DecisionFields,
 )
 async def decide(
@@ -170,8 +152,7 @@ def _details(
     "GET /v1/orphans",
     "read",
     "List orphan runs",
-    by_example("A page of them.", {"orphans": [_ORPHAN], "cursor": None}),
-    problems=UNKNOWN_ACCOUNT,
+    ("A page of them.", shape(orphans=list[Orphan], cursor=str | None)),
 )
 async def list_orphans(
     request: Request,
@@ -195,7 +176,6 @@ async def list_orphans(
     "operate",
     "Cancel orphan runs",
     _DONE_TO,
-    problems=UNKNOWN_ACCOUNT,
     body=RunIds,
 )
 async def cancel_orphans(request: Request, account: Account = None) -> Response:
@@ -213,8 +193,7 @@ async def cancel_orphans(request: Request, account: Account = None) -> Response:
     "GET /v1/inbox",
     "operate",
     "Read refused lines",
-    by_example("A page of them, the oldest first.", _INBOX),
-    problems=UNKNOWN_ACCOUNT,
+    ("A page of them, the oldest first.", shape_of(InboxPage)),
 )
 async def read_inbox(
     request: Request,
@@ -238,7 +217,6 @@ async def read_inbox(
     "operate",
     "Put refused lines back, or throw them away",
     _DONE_TO,
-    problems=UNKNOWN_ACCOUNT,
     body=LineIds,
 )
 async def act_on_lines(

@@ -7,12 +7,11 @@ from typing import Annotated, Final, Literal
 
 import orjson
 from fastapi import Depends, Query, Request
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway.api import job_schema
 from gateway.api.batches import BatchId
-from gateway.api.routing import NO_SUCH_BATCH, Routes, Since, Until
+from gateway.api.routing import Routes, Since, Until
 from gateway.http.counting import taken_by, work_of
 from gateway.http.streaming import Streamed
 from gateway.tenants.in_flight import STREAM
@@ -29,7 +28,6 @@ router = Routes("batches")
 NDJSON: Final = "application/x-ndjson"
 CSV: Final = "text/csv"
 _CRLF = "\r\n"
-_KINDS = {"jsonl": NDJSON, "csv": CSV}
 _ROW = {"custom_id": "order-17", "state": "completed", "output": {"price": 12.5}}
 _LINES = {
     "description": "One job a line.",
@@ -38,11 +36,9 @@ _LINES = {
         CSV: {"schema": {"type": "string"}, "example": csv_head(_CRLF).decode()},
     },
 }
-_PROBLEMS = NO_SUCH_BATCH | {406: "", 422: "format: expected 'jsonl' or 'csv'"}
 
 Format = Annotated[
-    Literal["jsonl", "csv"] | None,
-    Query(description="Instead of the header Accept.", examples=["jsonl"]),
+    Literal["jsonl", "csv"], Query(description="Lines of JSON, or a table.", examples=["jsonl"])
 ]
 After = Annotated[
     str | None,
@@ -58,7 +54,7 @@ class LinesRequest:
     """A request for lines."""
 
     request: Request
-    format: Format = None
+    format: Format = "jsonl"
     after: After = None
 
 
@@ -70,7 +66,6 @@ Wanted = Annotated[LinesRequest, Depends()]
     "read",
     "Read the results of jobs, of any batch or none",
     _LINES,
-    problems={406: "", 422: "since: expected a time with its zone"},
     response_class=Response,
 )
 async def results(
@@ -101,7 +96,7 @@ async def results(
     "read",
     "Read the results of a batch",
     _LINES,
-    problems=_PROBLEMS,
+    problems=(404,),
     response_class=Response,
 )
 async def batch_results(wanted: Wanted, batch_id: BatchId) -> Response:
@@ -118,7 +113,7 @@ async def batch_results(wanted: Wanted, batch_id: BatchId) -> Response:
     "read",
     "Read what of a batch did not go well",
     _LINES,
-    problems=_PROBLEMS,
+    problems=(404,),
     response_class=Response,
 )
 async def batch_errors(wanted: Wanted, batch_id: BatchId) -> Response:
@@ -138,37 +133,21 @@ async def _answer(
     account: str = DEFAULT,
 ) -> Response:
     request, after = wanted.request, wanted.after
-    kind = (
-        _KINDS[wanted.format] if wanted.format else _accepted(request.headers.get("accept", "*/*"))
-    )
     taken_by(request).take(STREAM)
     queue = queue_of(request)
     reader = await queue.open_results(
         batch, chosen, errors=errors, after=after or None, account=account
     )
-    return Streamed(_written(reader, kind, work_of(request)), media_type=kind)
-
-
-def _accepted(accept: str) -> str:
-    """Return the format that the header Accept requests.
-
-    Raises:
-        HTTPException: no format that exists.
-    """
-    kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    for kind in kinds:
-        if kind in {CSV, "text/*"}:
-            return CSV
-        if kind in {NDJSON, "application/jsonl", "application/json", "application/*", "*/*", ""}:
-            return NDJSON
-    raise HTTPException(406, f"expected Accept: {NDJSON} or {CSV}")
+    is_csv = wanted.format == "csv"
+    written = _written(reader, work_of(request), is_csv=is_csv)
+    return Streamed(written, media_type=CSV if is_csv else NDJSON)
 
 
 async def _written(
-    reader: AsyncResultReader, kind: str, work: asyncio.Lock
+    reader: AsyncResultReader, work: asyncio.Lock, *, is_csv: bool
 ) -> AsyncIterator[bytes]:
-    write = _csv if kind == CSV else _ndjson
-    if kind == CSV:
+    write = _csv if is_csv else _ndjson
+    if is_csv:
         yield csv_head(_CRLF)
     while (ids := await reader.ids()) is not None:
         while ids:

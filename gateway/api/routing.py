@@ -1,7 +1,7 @@
 """Routes for bearers of tokens: what each of them shares is said here once."""
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any, Final, TypeVar
@@ -12,25 +12,22 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
 from config.gateway import Scope
+from gateway.api.schemas import Shape
 from gateway.auth.tokens import requires
 from gateway.http.counting import working
-from gateway.http.problems import NO_BATCH, answers
+from gateway.http.problems import answers
 from gateway.http.request_body import body_of
 from gateway.tenants.scope import queue_of
 from runqueue import AsyncRunQueue
 from runqueue.request.time_range import TIME_WORDS, read_time
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
-#: An answer: its description and its model, or all that the OpenAPI file says of it.
-Answer = tuple[str, type[BaseModel]] | dict[str, Any]
+#: An answer: its description and its shape, or all that the OpenAPI file says of it.
+Answer = tuple[str, Shape] | dict[str, Any]
 
 #: The problems of every route, and those of one that reads a body.
-_EVERY: Final = (401, 403, 429, 503)
-_OF_BODIES: Final = (400, 408, 413, 415, 422)
-#: Problems of several routes.
-NO_SUCH_BATCH: Final = {404: NO_BATCH}
-UNKNOWN_ACCOUNT: Final = {422: "account: no worker has served 'acme' yet"}
-WRONG_LIMIT: Final = {422: "limit: expected 1 to 1000, got 0"}
+_EVERY: Final = (401, 403, 422, 429, 503)
+_OF_BODIES: Final = (400, 408, 413, 415)
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many to read.", examples=[100])]
 
@@ -87,10 +84,10 @@ class Routes(APIRouter):
         call: str,
         scope: Scope,
         summary: str,
-        answer: Answer | None = None,
+        answer: Answer,
         *,
         status: int = 200,
-        problems: Mapping[int, str] | None = None,
+        problems: Collection[int] = (),
         body: type[BaseModel] | dict[str, Any] | None = None,
         **more: Any,
     ) -> Callable[[Endpoint], Endpoint]:
@@ -100,25 +97,17 @@ class Routes(APIRouter):
             call: its method and its path.
             scope: what a token needs; described, too.
             summary: of the description.
-            answer: its good answer; None: the model that the endpoint returns.
+            answer: its good answer.
             status: that answer's.
-            problems: what it may answer besides the problems of every route, with the details of
-                those examples that are its own; '' = the usual example.
+            problems: the statuses of its problems besides those of every route.
             body: the model of its body, or that body as the OpenAPI file describes it.
             more: for FastAPI.
         """
         method, path = call.split()
-        own = problems or {}
         if isinstance(body, type):
             body = body_of({"schema": body.model_json_schema()})
-        statuses = sorted({*_EVERY, *(_OF_BODIES if body else ()), *own})
-        responses = answers(*statuses, words={status: own[status] for status in own if own[status]})
-        if answer is not None:
-            responses[status] = (
-                answer
-                if isinstance(answer, dict)
-                else {"description": answer[0], "model": answer[1]}
-            )
+        responses = answers(*sorted({*_EVERY, *(_OF_BODIES if body else ()), *problems}))
+        responses[status] = answer if isinstance(answer, dict) else described(*answer)
         responses |= more.pop("responses", {})
 
         def add(endpoint: Endpoint) -> Endpoint:
@@ -139,10 +128,9 @@ class Routes(APIRouter):
         return add
 
 
-def by_example(description: str, example: dict[str, Any]) -> dict[str, Any]:
-    """Describe an answer, a JSON object, by an example."""
-    content = {"schema": {"type": "object"}, "example": example}
-    return {"description": description, "content": {"application/json": content}}
+def described(description: str, shown: Shape) -> dict[str, Any]:
+    """Describe an answer in JSON by its shape."""
+    return {"description": description, "content": {"application/json": {"schema": shown}}}
 
 
 @asynccontextmanager
@@ -150,14 +138,3 @@ async def listing(request: Request) -> AsyncIterator[AsyncRunQueue]:
     """Yield the queue as the bearer sees it, once no other list of his is made."""
     async with working(request):
         yield queue_of(request)
-
-
-def location_of(example: str, record: str) -> dict[str, Any]:
-    """Describe the header that says where a new record is read, by an example."""
-    return {
-        "Location": {
-            "description": f"Where the {record} is read.",
-            "schema": {"type": "string"},
-            "example": example,
-        }
-    }

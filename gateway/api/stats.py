@@ -1,32 +1,25 @@
 """The statistics of the accounts, and their worker processes."""
 
+from typing import Any
+
 from fastapi import Request
 from starlette.responses import Response
 
-from gateway.api.routing import UNKNOWN_ACCOUNT, Routes, by_example
+from gateway.api.routing import Routes
+from gateway.api.schemas import shape, shape_of
 from gateway.http.request_body import json_answer
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.records.as_json import json_value
+from runqueue.store.live_processes import Process
 
 router = Routes("queue")
-
-_EXAMPLE = {"default": {"states": {"ready": 900, "running": 10}, "live": 10, "orphans": 0}}
-_WORKER = {
-    "name": "host-1-17-a3f",
-    "account": "default",
-    "heartbeat_seconds": 1.5,
-    "alive": True,
-    "submitting": 3,
-    "stages": ["submit", "poll"],
-}
 
 
 @router.call(
     "GET /v1/workers",
     "read",
     "Read the worker processes",
-    by_example("200 at most.", {"workers": [_WORKER]}),
-    problems=UNKNOWN_ACCOUNT,
+    ("200 at most.", shape(workers=list[Process])),
 )
 async def workers(request: Request, account: Account = None) -> Response:
     """Return the worker processes of an account, the one last heard of first."""
@@ -38,8 +31,7 @@ async def workers(request: Request, account: Account = None) -> Response:
     "GET /v1/stats",
     "read",
     "Read the statistics of the accounts",
-    by_example("By account, what `runqueue stats --json` shows.", _EXAMPLE),
-    response_class=Response,
+    ("By account, what `runqueue stats --json` shows.", shape_of(dict[str, dict[str, Any]])),
 )
 async def stats(request: Request) -> Response:
     """Return states, limits, permits and what holds each account that the token is for."""

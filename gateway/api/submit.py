@@ -1,44 +1,32 @@
 """Submitting jobs: one, or up to 1,000 of which all are accepted or none."""
 
-import re
 from collections import Counter
 from functools import partial
 from typing import Annotated
 
-from fastapi import Header, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from gateway.api import job_schema
-from gateway.api.routing import Routes, location_of
-from gateway.api.schemas import (
-    EXAMPLE_BATCH,
-    Accepted,
-    AcceptedMany,
-    answer_values,
-    warning_values,
-)
+from gateway.api.routing import Routes
+from gateway.api.schemas import ENQUEUED, EXAMPLE_BATCH, answer_values, each, shape
 from gateway.checks.jobs import (
-    KEY_HEADER,
     MAX_BYTES,
     MAX_JOBS,
     MORE_JOBS,
     packed,
-    read_job,
     read_jobs,
 )
 from gateway.http.counting import taken_by, working
-from gateway.http.problems import NO_BATCH
 from gateway.http.request_body import body_of, json_answer, read_json
 from gateway.state.state import state_of
 from gateway.tenants.in_flight import SMALL
-from gateway.tenants.rate_limit import HEADERS, admit
 from gateway.tenants.scope import tenant_scope_of
-from runqueue.errors import BatchExpired, FieldError, InvalidRequest
 from runqueue.producer.async_queue import enqueue_packets
 from runqueue.producer.chunks import accepted, told
+from runqueue.producer.upload import read_line
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
-from runqueue.request.private_targets import FieldWarning
 from runqueue.tracing import ambient, enqueuing
 
 router = Routes("jobs")
@@ -50,129 +38,82 @@ _LARGE = 8 * 1024
 #: Bytes of the answer to one job of many, what it repeats of the body apart.
 _ANSWERED = 512
 
-#: A string of structured headers (RFC 8941), or, since many send that, the bare text.
-_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
-_BARE = re.compile(r"[!#-~][ -~]*")
-_ESCAPED = re.compile(r'\\(["\\])')
-
-Key = Annotated[
-    str | None,
-    Header(
-        alias=KEY_HEADER,
-        description="The job's `custom_id`, as a string in quotes: the same key with the same"
-        " request is the same job.",
-        examples=['"order-17"'],
-    ),
-]
 OpenBatch = Annotated[
     str | None, Query(description="An open batch that they belong to.", examples=[EXAMPLE_BATCH])
 ]
 _BODY = {"schema": job_schema.REFERENCE, "example": job_schema.EXAMPLE}
 _JOBS = {"type": "array", "items": job_schema.REFERENCE, "minItems": 1, "maxItems": MAX_JOBS}
-_WRAPPED = {
-    "type": "object",
-    "required": ["jobs"],
-    "additionalProperties": False,
-    "properties": {"jobs": _JOBS},
-}
-_BULK = {"schema": {"oneOf": [_WRAPPED, _JOBS]}, "example": {"jobs": [job_schema.EXAMPLE]}}
-_LOCATION = location_of(f"/v1/jobs/{job_schema.EXAMPLE_ID}", "job")
-_WRONG = "body.max_step: unknown field, did you mean 'max_steps'?"
-_USED = f"key 'order-17' was used for job {job_schema.EXAMPLE_ID} with another body"
+_BULK = {"schema": _JOBS, "example": [job_schema.EXAMPLE]}
 
 
 @router.call(
     "POST /v1/jobs",
     "enqueue",
     "Submit a job",
-    {"description": "It is in the queue.", "model": Accepted, "headers": _LOCATION | HEADERS},
+    ("It is in the queue.", ENQUEUED),
     status=202,
-    problems={409: _USED, 422: _WRONG, 429: ""},
+    problems=(409,),
     body=body_of(_BODY),
 )
-async def submit(request: Request, idempotency_key: Key = None) -> Response:
+async def submit(request: Request) -> Response:
     """Submit one run request: the body is a line of a batch file.
 
-    The job is in the queue once this is answered. With a `custom_id`, or the same as the header
-    `Idempotency-Key`, submitting it again makes no second job; without, it does.
+    The job is in the queue once this is answered. With a `custom_id` submitting it again makes no
+    second job; without, it does.
     """
     gate, tenant_scope = state_of(request), tenant_scope_of(request)
-    await admit(request, gate.limiter)
-    key = read_key(idempotency_key)
     raw = await read_json(request, MAX_BODY)
     if len(raw) > _LARGE:
         async with working(request):
-            spec = await gate.in_thread(partial(read_job, raw, tenant_scope.default, key))
+            spec = await gate.in_thread(partial(read_line, raw, tenant_scope.default))
     else:
-        spec = read_job(raw, tenant_scope.default, key)
-    await admit(request, gate.limiter, 1)
+        spec = read_line(raw, tenant_scope.default)
+    await gate.limiter.admit(request, 1)
     with enqueuing() as step:
-        packets, warnings = packed(spec, ambient())
+        packets = packed(spec, ambient())
         (answer,) = told(await enqueue_packets(tenant_scope.queue, packets), step)
-    values = answer_values(accepted(answer)) | warning_values(warnings)
-    return json_answer(values, 202, f"/v1/jobs/{answer.job_id}")
+    return json_answer(answer_values(accepted(answer)), 202, f"/v1/jobs/{answer.job_id}")
 
 
 @router.call(
     "POST /v1/jobs:bulk",
     "enqueue",
     f"Submit up to {MAX_JOBS:,} jobs",
-    {"description": "They are in the queue.", "model": AcceptedMany, "headers": HEADERS},
+    ("They are in the queue.", shape(counts=dict[str, int], jobs=each(ENQUEUED))),
     status=202,
-    problems={404: NO_BATCH, 409: str(BatchExpired(EXAMPLE_BATCH)), 422: f"[0].{_WRONG}", 429: ""},
+    problems=(404, 409),
     body=body_of(_BULK),
 )
 async def submit_many(request: Request, batch: OpenBatch = None) -> Response:
-    """Submit an array of lines of a batch file, or an object that has one as `jobs`.
+    """Submit an array of lines of a batch file.
 
     All of them are accepted, or, if a field of one is wrong, none. A job whose key was used for
     another request is reported among the answers as `conflict`; the others are accepted. More jobs
     go as an upload (`POST /v1/batches`).
     """
     gate, tenant_scope = state_of(request), tenant_scope_of(request)
-    await admit(request, gate.limiter)
     raw = await read_json(request, MAX_BYTES, MORE_JOBS)
     with enqueuing() as step:
         async with working(request):
             check = partial(read_jobs, raw, tenant_scope.default, ambient())
-            packets, warnings = await gate.in_thread(check)
+            packets = await gate.in_thread(check)
             count = sum(len(packet.keys) for packet in packets)
             if (answered := len(raw) + count * _ANSWERED) > SMALL:
                 # Before they are stored: their answer is not refused any more.
                 taken_by(request).take(answered)
-            await admit(request, gate.limiter, count)
+            await gate.limiter.admit(request, count)
             if len(packets) > 1:  # otherwise one call, without a batch
                 packets = [part for packet in packets for part in packet.cut_short()]
             found = told(await enqueue_packets(tenant_scope.queue, packets, batch), step)
-            return await gate.in_thread(partial(_many, found, warnings))
+            return await gate.in_thread(partial(_many, found))
 
 
-def _many(found: list[Enqueued], warnings: list[FieldWarning]) -> Response:
+def _many(found: list[Enqueued]) -> Response:
     counts = Counter(answer.status for answer in found)
     return json_answer(
         {
             "counts": {status.value: counts[status] for status in EnqueueStatus},
             "jobs": [answer_values(answer) for answer in found],
-            **warning_values(warnings),
         },
         202,
     )
-
-
-def read_key(header: str | None) -> str | None:
-    """Read the header Idempotency-Key.
-
-    Raises:
-        InvalidRequest: it is not a valid key.
-    """
-    if header is None:
-        return None
-    text = header.strip()
-    if quoted := _QUOTED.fullmatch(text):
-        text = _ESCAPED.sub(r"\1", quoted[1])
-    elif not _BARE.fullmatch(text):
-        text = ""
-    if not 0 < len(text) <= 256:
-        words = 'expected 1 to 256 printable ASCII characters in quotes, such as "order-17"'
-        raise InvalidRequest([FieldError(KEY_HEADER, words)])
-    return text

@@ -17,7 +17,6 @@ from runqueue.producer.async_batch_upload import AsyncBatchUpload
 from runqueue.producer.chunks import Packet
 from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchRules
-from runqueue.request.private_targets import private_callback
 
 #: Seconds after which a step of a check ends: a little body may unpack to gigabytes.
 _STEP_SECONDS = 0.05
@@ -94,7 +93,7 @@ async def upload(
     sender = AsyncBatchUpload(queue.send, *opening)
     try:
         await _submit(check, lines, sender, parts)
-        return await _accept(sender, check.findings, opening[1])
+        return await _accept(sender, check.findings)
     except BaseException as error:
         await sender.give_up()
         if isinstance(error, BatchNotFound):
@@ -102,16 +101,13 @@ async def upload(
         raise
 
 
-async def _accept(sender: AsyncBatchUpload, found: Findings, rules: BatchRules) -> UploadReport:
+async def _accept(sender: AsyncBatchUpload, found: Findings) -> UploadReport:
     """Accept the batch; one without a job of its own is discarded."""
     report = sender.report
     if not report.jobs and not report.conflicts:
         none = FieldError("body", "expected at least one job, one a line")
         raise InvalidRequest(found.errors or [none])
     await sender.seal()
-    report.warnings = found.warnings
-    if report.batches:  # otherwise its rules do not apply
-        report.warnings += private_callback(rules.callback_url)
     return report
 
 

@@ -5,11 +5,13 @@ from typing import Annotated
 
 import orjson
 from fastapi import Request
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, Field
+from starlette.responses import Response
 
 from config.settings import Account
 from gateway.api.routing import BodyFields, Routes
-from gateway.http.request_body import read_model
+from gateway.api.schemas import shape
+from gateway.http.request_body import json_answer, read_model
 from gateway.state.state import state_of
 from gateway.tenants.scope import tenant_scope_of
 from runqueue.errors import FieldError, InvalidRequest
@@ -20,15 +22,6 @@ router = Routes("webhooks")
 
 #: Seconds that the receiver may take.
 SECONDS = 15.0
-
-_HEADERS = {
-    "content-type": "application/json",
-    "webhook-id": "test_4f1c0a9be2d87365",
-    "webhook-timestamp": "1764080000",
-    "webhook-signature": "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
-    "x-skyvern-signature": "5f2b…",
-    "x-skyvern-timestamp": "1764080000",
-}
 
 
 def _is_target(url: str) -> str:
@@ -59,18 +52,23 @@ class TryOut(BodyFields):
     ] = None
 
 
-class Tried(BaseModel):
-    """The receiver's answer."""
+_TRIED = shape(
+    status_code=int | None,
+    latency_ms=int,
+    response_body=str,
+    error=str | None,
+    headers=dict[str, str],
+)
 
-    status_code: int | None = Field(description="Null: no answer came.", examples=[200])
-    latency_ms: int = Field(examples=[38])
-    response_body: str = Field(description="Its first 4 kB.", examples=["ok"])
-    error: str | None = Field(description="Null: a 2xx came.", examples=[None])
-    headers: dict[str, str] = Field(description="As they were sent.", examples=[_HEADERS])
 
-
-@router.call("POST /v1/webhooks/test", "operate", "Send a sample webhook", body=TryOut)
-async def try_out(request: Request) -> Tried:
+@router.call(
+    "POST /v1/webhooks/test",
+    "operate",
+    "Send a sample webhook",
+    ("The receiver's answer, its first 4 kB, and the headers as they were sent.", _TRIED),
+    body=TryOut,
+)
+async def try_out(request: Request) -> Response:
     """Sign a sample, the end of a task marked `"test": true`, and send it once.
 
     It carries both sets of headers: Skyvern's, and those of the standard webhooks
@@ -91,12 +89,14 @@ async def try_out(request: Request) -> Tried:
     posted = await gate.outbounds[name].post(trial.url, body, headers, SECONDS)
     if posted.refused:
         raise InvalidRequest([FieldError("url", posted.error)])
-    return Tried(
-        status_code=posted.status,
-        latency_ms=posted.latency_ms,
-        response_body=posted.body.decode(errors="replace"),
-        error=posted.error or None,
-        headers=headers,
+    return json_answer(
+        {
+            "status_code": posted.status,
+            "latency_ms": posted.latency_ms,
+            "response_body": posted.body.decode(errors="replace"),
+            "error": posted.error or None,
+            "headers": headers,
+        }
     )
 
 

@@ -12,8 +12,7 @@ from typing import Final
 
 from gateway.checks.findings import NotReadable
 
-#: The array itself, or an object with nothing but it.
-_HEAD = re.compile(rb'\s*+(\{\s*+"jobs"\s*+:\s*+)?\[')
+_HEAD = re.compile(rb"\s*+\[")
 _TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 #: Inner arrays and objects without others inside: most are such, and are skipped at once.
 _FLAT = rb'[\[{](?:[^"\[\]{}]++|%s)*+[\]}]' % _TEXT
@@ -28,11 +27,11 @@ def elements_of(body: bytes, expected: str) -> Iterator[bytes]:
     """Yield the elements of an array.
 
     Args:
-        body: the array, or an object that has it as `jobs`.
-        expected: the error text for a body that is neither.
+        body: the array.
+        expected: the error text for a body that is none.
 
     Raises:
-        NotReadable: it is neither, or does not end well.
+        NotReadable: it is none, or does not end well.
     """
     head = _HEAD.match(body)
     if head is None:
@@ -54,5 +53,5 @@ def elements_of(body: bytes, expected: str) -> Iterator[bytes]:
             if depth or not is_empty or element.strip():
                 is_empty = False
                 yield element
-    if body[at:].strip() != (b"}" if head[1] else b""):
+    if body[at:].strip():
         raise NotReadable(_NOT_JSON)

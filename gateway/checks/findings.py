@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from runqueue.errors import FieldError
-from runqueue.request.private_targets import FieldWarning
 
 #: Faults that are reported of one body.
 MAX_FAULTS = 100
@@ -26,11 +25,9 @@ class Findings:
         repeated: lines that repeat an earlier line's job.
         errors: why the first ones are bad, at most `MAX_FAULTS`.
         has_seen_enough: whether checking more would not change the report.
-        warnings: fields of good ones that will not do what their sender may expect.
     """
 
     bad: int = 0
     repeated: int = 0
     errors: list[FieldError] = field(default_factory=list)
     has_seen_enough: bool = False
-    warnings: list[FieldWarning] = field(default_factory=list)

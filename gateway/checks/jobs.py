@@ -8,7 +8,6 @@ from runqueue.errors import FieldError, InvalidJob
 from runqueue.producer.chunks import Packet, placed
 from runqueue.producer.upload import read_line
 from runqueue.request.job_spec import JobSpec
-from runqueue.request.private_targets import FieldWarning, PrivateHosts
 
 #: Jobs, and bytes of them, in one body.
 MAX_JOBS: Final = 1_000
@@ -16,48 +15,17 @@ MAX_BYTES: Final = 4 * 1024 * 1024
 #: Where more of them go.
 MORE_JOBS: Final = "POST /v1/batches takes any number of jobs"
 
-KEY_HEADER: Final = "Idempotency-Key"
-_NO_ARRAY: Final = f"expected an array of 1 to {MAX_JOBS:,} jobs, or an object with one"
-
-#: Checked jobs, and the fields that will not do what their sender may expect.
-Checked = tuple[list[Packet], list[FieldWarning]]
+_NO_ARRAY: Final = f"expected an array of 1 to {MAX_JOBS:,} jobs"
 
 
-def read_job(raw: bytes, account: str, key: str | None) -> JobSpec:
-    """Check one job.
-
-    Args:
-        raw: the job, as a line of a batch file.
-        account: its account if it names none.
-        key: the header Idempotency-Key; None = there is none.
-
-    Raises:
-        InvalidJob: names every field at fault.
-    """
-    try:
-        spec = read_line(raw, account)
-    except InvalidJob as refused:  # here the whole is no line
-        fields = ["job" if fault.field == "line" else fault.field for fault in refused.errors]
-        faults = zip(fields, refused.errors, strict=True)
-        raise InvalidJob([FieldError(field, fault.message) for field, fault in faults]) from None
-    if key is not None:
-        if spec.custom_id not in {None, key}:
-            words = f"expected the body's custom_id, or none: got {key!r} and {spec.custom_id!r}"
-            raise InvalidJob([FieldError(KEY_HEADER, words)])
-        spec.custom_id = key
-    return spec
-
-
-def packed(spec: JobSpec, traceparent: str) -> Checked:
+def packed(spec: JobSpec, traceparent: str) -> list[Packet]:
     """Return a job as a packet."""
-    hosts = PrivateHosts()
-    hosts.note(spec.body)
     packet = Packet(spec.account, traceparent=traceparent)
     packet.add(0, spec)
-    return [packet], hosts.warnings()
+    return [packet]
 
 
-def read_jobs(raw: bytes, account: str, traceparent: str) -> Checked:
+def read_jobs(raw: bytes, account: str, traceparent: str) -> list[Packet]:
     """Check an array of jobs, one after the other: never more than one is parsed at a time.
 
     Args:
@@ -73,7 +41,6 @@ def read_jobs(raw: bytes, account: str, traceparent: str) -> Checked:
     filling: dict[str, Packet] = {}
     full: list[Packet] = []
     errors: list[FieldError] = []
-    hosts = PrivateHosts()
     index = -1
     for index, element in enumerate(elements_of(raw, _NO_ARRAY)):
         if index >= MAX_JOBS:
@@ -87,7 +54,6 @@ def read_jobs(raw: bytes, account: str, traceparent: str) -> Checked:
             continue
         if errors:
             continue  # no job is accepted
-        hosts.note(spec.body)
         packet = filling.get(spec.account)
         if packet is None:
             packet = filling[spec.account] = Packet(spec.account, traceparent=traceparent)
@@ -98,4 +64,4 @@ def read_jobs(raw: bytes, account: str, traceparent: str) -> Checked:
         raise InvalidJob([FieldError("jobs", _NO_ARRAY)])
     if errors:
         raise InvalidJob(errors[:MAX_FAULTS])
-    return [*full, *filling.values()], hosts.warnings()
+    return [*full, *filling.values()]

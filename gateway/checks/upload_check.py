@@ -101,7 +101,6 @@ class UploadCheck:
     def _good(self, block: Block) -> list[Packet]:
         found = self.findings
         found.bad, found.repeated = self._checker.bad_lines, self._checker.repeated
-        found.warnings = self._checker.private.warnings()
         found.errors += (
             FieldError(f"line {bad.number}: {bad.field}", bad.message)
             for bad in block.bad[: MAX_FAULTS - len(found.errors)]

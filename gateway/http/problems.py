@@ -18,7 +18,6 @@ from starlette.responses import Response
 from config.settings import SHOWN_FAULTS
 from gateway.checks.findings import NotReadable, TooLarge
 from gateway.http.bursts import Burst
-from gateway.tenants.in_flight import REQUESTS
 from runqueue.connection.redis_errors import UNREADABLE_JOB, damage_of
 from runqueue.errors import (
     BatchCanceled,
@@ -56,20 +55,7 @@ _IN_DETAIL: Final = 5
 #: Faults of a model that a problem lists.
 _SHOWN: Final = 20
 
-_EXAMPLES: Final = {
-    401: "expected Authorization: Bearer <a token of RUNQUEUE_API_TOKENS>",
-    403: "dashboard has not the scope operate",
-    400: "the body did not arrive whole",
-    404: NO_JOB,
-    406: "expected Accept: application/x-ndjson or text/csv",
-    408: "the body did not arrive in time",
-    409: "the job has not ended, or it has no webhook",
-    413: "expected a body of 8 MiB at most",
-    415: "expected Content-Type: application/json",
-    422: "url: required",
-    429: f"expected at most {REQUESTS} requests of one token in flight",
-    503: "the queue cannot be reached; try again",
-}
+_AWAY: Final = "the queue cannot be reached; try again"
 
 
 class FieldFault(BaseModel):
@@ -119,42 +105,13 @@ def problem(
     return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
 
 
-def answers(
-    *statuses: int, words: Mapping[int, str] | None = None
-) -> dict[int | str, dict[str, Any]]:
-    """Describe the problems that a route may answer with, for the OpenAPI file.
-
-    Args:
-        statuses: their statuses.
-        words: the details of those examples that are the route's own; that of a 422 begins with
-            its field.
-    """
-    details = {**_EXAMPLES, **(words or {})}
-    shown: dict[int | str, dict[str, Any]] = {}
-    for status in statuses:
-        field, _, message = details[status].partition(": ")
-        errors = [FieldError(field, message)] if status == 422 else ()
-        words_of = f"{HTTPStatus(status).phrase}."
-        shown[status] = described(words_of, problem(status, details[status], errors))
-        if status in {429, 503}:
-            shown[status]["headers"] = _RETRY_AFTER
-    return shown
-
-
-_RETRY_AFTER: Final = {
-    "Retry-After": {
-        "description": "Seconds after which to try again, where that is known.",
-        "schema": {"type": "integer"},
-        "example": AWAY_SECONDS,
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the problems of these statuses that a route may answer with."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        status: {"description": f"{HTTPStatus(status).phrase}.", "content": content}
+        for status in statuses
     }
-}
-
-
-def described(words: str, *examples: Response) -> dict[str, Any]:
-    """Describe one problem, or several of one status, for the OpenAPI file."""
-    shown = {f"example{n}": {"value": orjson.loads(one.body)} for n, one in enumerate(examples, 1)}
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": words, "content": {MEDIA_TYPE: {"schema": schema, "examples": shown}}}
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -296,7 +253,7 @@ def log_trouble(event: str, error: Exception) -> None:
 
 
 def _away() -> Response:
-    return problem(503, _EXAMPLES[503], retry_after=AWAY_SECONDS)
+    return problem(503, _AWAY, retry_after=AWAY_SECONDS)
 
 
 async def _unforeseen(_: Request, __: Exception) -> Response:

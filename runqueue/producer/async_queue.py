@@ -54,7 +54,6 @@ from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words, has_words
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
-from runqueue.request.private_targets import log_warnings, private_callback
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import WEB_URL_WORDS, AnyRunRequest, is_web_url
 from runqueue.store import (
@@ -396,7 +395,6 @@ class AsyncRunQueue:
         await self._know({account})
         batch = ids.new_id(account)
         await self.send(job_calls.open_batch(account, batch, name, rules))
-        log_warnings(private_callback(rules.callback_url))
         return batch
 
     async def seal_batch(self, batch: str, expected: int | None = None) -> int:
@@ -511,7 +509,6 @@ class AsyncRunQueue:
         done = await self.send(call)
         if done is None:
             raise BatchNotFound(batch)
-        log_warnings(private_callback(url))
         return done
 
     async def retry_failed(

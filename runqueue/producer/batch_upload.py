@@ -21,7 +21,6 @@ from runqueue.producer.upload import MOST_REPORTED, Checker, as_line
 from runqueue.producer.upload_report import Uploaded, UploadReport
 from runqueue.records.batch import NO_RULES, BatchRules
 from runqueue.records.job import Enqueued, EnqueueStatus
-from runqueue.request.private_targets import private_callback
 from runqueue.store import job_calls
 from runqueue.store.scripts import ScriptCall, Send, T
 
@@ -71,9 +70,6 @@ class BatchUpload:
             self.give_up()
             raise
         report = self.report
-        report.warnings = checker.private.warnings()
-        if report.batches:  # otherwise its rules do not apply
-            report.warnings += private_callback(self._rules.callback_url)
         return Uploaded(
             report.batch_id,
             bool(report.batches),
@@ -83,7 +79,6 @@ class BatchUpload:
             report.conflicts,
             errors,
             [one._replace(custom_id=one.custom_id or None) for one in report.shown_conflicts],
-            report.warnings,
         )
 
     def _put_lines(

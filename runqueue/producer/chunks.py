@@ -9,7 +9,6 @@ from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.records.quotas import SUBMITTING_QUOTA
 from runqueue.request.job_spec import JobSpec, parse_line
-from runqueue.request.private_targets import warn_of_private
 from runqueue.request.request_checks import RequestChecks
 from runqueue.request.requests import AnyRunRequest
 from runqueue.store import job_calls
@@ -90,8 +89,6 @@ class Packet:
 def packets(jobs: Iterable[Handed], checks: RequestChecks | None = None) -> Iterator[Packet]:
     """Check jobs and yield them in packets of one account each, in constant memory.
 
-    A webhook URL of a private address is warned of in the log.
-
     Args:
         jobs: the jobs.
         checks: as `parse_line` takes them.
@@ -108,7 +105,6 @@ def packets(jobs: Iterable[Handed], checks: RequestChecks | None = None) -> Iter
         packet = filling.get(spec.account)
         if packet is None:
             packet = filling[spec.account] = Packet(spec.account)
-        warn_of_private(spec.body)
         packet.add(position, spec)
         if packet.is_full:
             yield filling.pop(spec.account)

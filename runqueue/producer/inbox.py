@@ -18,7 +18,6 @@ from runqueue.errors import FieldError, IdempotencyConflict, InvalidJob
 from runqueue.producer.chunks import Packet
 from runqueue.records.job import Enqueued, EnqueueStatus, moment
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES, JobSpec, parse_line
-from runqueue.request.private_targets import warn_of_private
 
 #: Characters of a Celery task's id beyond which it is called by a digest.
 MAX_TASK_ID = 200
@@ -155,7 +154,6 @@ def check_lines(
             said = f"{other_account} {spec.account!r}"
             checked.refused[position] = [FieldError("account", said)]
             continue
-        warn_of_private(spec.body)
         packet = filling.setdefault(spec.account, Packet(spec.account))
         packet.add(position, spec)
         if packet.is_full:

@@ -55,7 +55,6 @@ from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words, has_words
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
-from runqueue.request.private_targets import log_warnings, private_callback
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import WEB_URL_WORDS, AnyRunRequest, is_web_url
 from runqueue.store import (
@@ -380,7 +379,6 @@ class RunQueue:
         self._know({account})
         batch = ids.new_id(account)
         self.send(job_calls.open_batch(account, batch, name, rules))
-        log_warnings(private_callback(rules.callback_url))
         return batch
 
     def seal_batch(self, batch: str, expected: int | None = None) -> int:
@@ -495,7 +493,6 @@ class RunQueue:
         done = self.send(call)
         if done is None:
             raise BatchNotFound(batch)
-        log_warnings(private_callback(url))
         return done
 
     def retry_failed(

@@ -18,7 +18,6 @@ from runqueue.producer.chunks import Handed, Packet, check, placed
 from runqueue.producer.dedup import KeyedLine, Repeats
 from runqueue.request.job_options import RECORDED, When
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES, JobSpec, parse_line
-from runqueue.request.private_targets import PrivateHosts
 from runqueue.request.requests import RunRequest
 from runqueue.store import job_calls
 
@@ -93,7 +92,6 @@ class Checker:
         repeated: how many lines repeat an earlier line's job.
         without_id: how many have no custom_id: enqueued again they are new jobs.
         home: the account of lines that name none.
-        private: what webhook URLs of good lines name that no webhook is sent to.
     """
 
     repeats: Repeats
@@ -107,7 +105,6 @@ class Checker:
     repeated: int = 0
     without_id: int = 0
     home: str = DEFAULT
-    private: PrivateHosts = field(default_factory=PrivateHosts)
     _good: list[_Good] = field(default_factory=list)
     _bad: list[BadLine] = field(default_factory=list)
     _lines: int = 0
@@ -162,7 +159,6 @@ class Checker:
         if self.accounts is not None and spec.account not in self.accounts:
             said = f"unknown account {spec.account!r}: no worker has served it yet"
             raise InvalidJob([FieldError("account", f"{said} (docs/settings.md)")])
-        self.private.note(spec.body)
         return spec
 
     def _refuse_repeats(self) -> None:

@@ -9,7 +9,6 @@ from runqueue.errors import FieldError
 from runqueue.producer.chunks import Packet
 from runqueue.producer.upload import MOST_REPORTED
 from runqueue.records.job import Enqueued
-from runqueue.request.private_targets import FieldWarning
 
 #: Batches of known jobs that are counted apart.
 MOST_KNOWN_IN = 1000
@@ -47,7 +46,6 @@ class UploadReport:
         new: how many jobs each of them has.
         known: the jobs known before, by batch; None = in no batch, '' = in batches not named.
         conflicts: how many lines are in conflict, and the first of them.
-        warnings: what will not do what its sender may expect.
     """
 
     batches: dict[str, str] = field(default_factory=dict)
@@ -55,7 +53,6 @@ class UploadReport:
     known: dict[str | None, KnownIn] = field(default_factory=dict)
     conflicts: int = 0
     shown_conflicts: list[LineConflict] = field(default_factory=list)
-    warnings: list[FieldWarning] = field(default_factory=list)
 
     @property
     def batch_id(self) -> str | None:
@@ -109,7 +106,6 @@ class Uploaded:
         new, known, invalid, conflict: lines by what became of them.
         errors: why lines were skipped, the first hundred, named `line N: field`.
         conflicts: the first hundred of them.
-        warnings: what of the good lines will not do what you may expect; none is logged.
     """
 
     batch_id: str | None
@@ -120,4 +116,3 @@ class Uploaded:
     conflict: int
     errors: list[FieldError] = field(default_factory=list)
     conflicts: list[LineConflict] = field(default_factory=list)
-    warnings: list[FieldWarning] = field(default_factory=list)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -24,7 +23,6 @@ from runqueue.records.job import Candidate, Enqueued, Job, JobState, Orphan
 from runqueue.records.limits import AccountLimits
 from runqueue.records.waits import Wait
 from runqueue.request.job_spec import Priority
-from runqueue.request.private_targets import FieldWarning
 from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import BudgetUse
 from runqueue.store.groups import Group
@@ -35,14 +33,11 @@ from runqueue.store.operator_calls import CancelCounts
 M = TypeVar("M")
 
 _JOB, _BATCH, _GROUP = TypeAdapter(Job), TypeAdapter(Batch), TypeAdapter(Group)
-_ENQUEUED, _WARNINGS = TypeAdapter(Enqueued), TypeAdapter(list[FieldWarning])
+_ENQUEUED = TypeAdapter(Enqueued)
 _BUDGET_USE = TypeAdapter(BudgetUse)
-_RETRIED, _COUNT = TypeAdapter(Retried), TypeAdapter(int)
+_COUNT = TypeAdapter(int)
 _WAITS = TypeAdapter(tuple[Wait, ...])
 _SETTLED, _INBOX = TypeAdapter(dict[str, Settled]), TypeAdapter(InboxPage)
-#: The counts of a batch's cancel, in the order of `CancelCounts`.
-_CANCELED = ("canceled", "will_be_canceled", "over")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: What a results line has of a run, where it has it.
 _OF_THE_RESULT = (
     *("output", "failure_reason", "app_url", "recording_url", "screenshot_urls"),
@@ -81,7 +76,7 @@ def reader(kind: type[M]) -> Callable[[Any], M]:
 
 read_key_use, read_holder = reader(KeyUse), reader(EndedHolder)
 read_limits, read_note, read_worker = reader(AccountLimits), reader(AuditEntry), reader(Process)
-read_orphan = reader(Orphan)
+read_orphan, read_retried = reader(Orphan), reader(Retried)
 
 
 def known_values(values: Any, record: type[NamedTuple]) -> dict[str, Any]:
@@ -91,25 +86,8 @@ def known_values(values: Any, record: type[NamedTuple]) -> dict[str, Any]:
 
 def read_budget_use(values: dict[str, Any]) -> BudgetUse:
     """Return how a budget is used."""
-    budget = {
-        "steps": values["steps"],
-        "per": values["per"],
-        "timezone": values["timezone"],
-        "is_strict": values["strict"],
-        "expected": values["expected"],
-    }
-    names = (
-        "scope",
-        "target",
-        "resets_at",
-        "spent",
-        "estimated_runs",
-        "live",
-        "committed",
-        "mean_steps",
-        "next_check_at",
-    )
-    return read_strictly(_BUDGET_USE, {name: values[name] for name in names} | {"budget": budget})
+    budget = {**values, "is_strict": values["strict"]}
+    return read_strictly(_BUDGET_USE, {**values, "budget": budget})
 
 
 def read_count(values: dict[str, Any], name: str) -> int:
@@ -157,12 +135,6 @@ def read_answer(values: dict[str, Any]) -> Enqueued:
     return read_strictly(_ENQUEUED, {**known_values(values, Enqueued), "fault": fault})
 
 
-def read_warnings(values: dict[str, Any]) -> list[FieldWarning]:
-    """Return what an answer warns of."""
-    found = [known_values(one, FieldWarning) for one in values.get("warnings", [])]
-    return read_strictly(_WARNINGS, found)
-
-
 def read_batch(values: dict[str, Any]) -> Batch:
     """Return a batch."""
     return read_strictly(_BATCH, {**values, "id": values["batch_id"], "waits_for": _waits(values)})
@@ -175,7 +147,8 @@ def read_group(values: dict[str, Any]) -> Group:
 
 def read_canceled(values: dict[str, Any]) -> CancelCounts:
     """Return what the cancel of a batch came to."""
-    return CancelCounts(*(read_count(values, name) for name in _CANCELED))
+    names = ("canceled", "will_be_canceled", "over")  # in the order of `CancelCounts`
+    return CancelCounts(*(read_count(values, name) for name in names))
 
 
 def read_states(values: dict[str, Any]) -> list[tuple[JobState | None, float]]:
@@ -200,11 +173,6 @@ def read_inbox(values: dict[str, Any]) -> InboxPage:
     """Return a page of an inbox."""
     lines = [known_values(one, RefusedLine) for one in values["lines"]]
     return read_strictly(_INBOX, {**known_values(values, InboxPage), "lines": lines})
-
-
-def read_retried(values: dict[str, Any]) -> Retried:
-    """Return what of a batch is done again."""
-    return read_strictly(_RETRIED, values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,6 @@ from runqueue.remote.results import result_rows
 from runqueue.remote.upload import callback_header, rules_given, upload
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
-from runqueue.request.private_targets import FieldWarning, log_warnings
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import AnyRunRequest
 from runqueue.request.validation_errors import size_words
@@ -79,7 +78,7 @@ from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.live_processes import Process
 from runqueue.store.operator_calls import CancelCounts
 
-__all__ = ["FieldWarning", "LineConflict", "RemoteQueue", "Uploaded"]
+__all__ = ["LineConflict", "RemoteQueue", "Uploaded"]
 
 #: Jobs, and bytes of them, that the gateway takes in one call.
 MOST_JOBS, MOST_BYTES = 1_000, 4 * 1024 * 1024
@@ -142,7 +141,7 @@ class RemoteQueue:
         answer = self._link.ask(
             "POST",
             "/v1/jobs",
-            _warned(models.read_answer),
+            models.read_answer,
             content=line_of(spec),
             headers=_JSON,
             may_repeat=bool(key),
@@ -171,7 +170,7 @@ class RemoteQueue:
         return self._link.ask(
             "POST",
             "/v1/jobs:bulk",
-            _warned(lambda values: list(map(models.read_answer, values["jobs"]))),
+            lambda values: list(map(models.read_answer, values["jobs"])),
             content=body,
             headers=_JSON,
             params={"batch": batch},
@@ -295,7 +294,7 @@ class RemoteQueue:
         return self._link.ask(
             "POST",
             "/v1/batches:open",
-            _warned(lambda values: str(values["batch_id"])),
+            lambda values: str(values["batch_id"]),
             params={"name": name or None, "account": account, **ruled},
             headers=headers,
             may_repeat=False,
@@ -353,7 +352,7 @@ class RemoteQueue:
         return self._to_batch(
             batch,
             "retry-callbacks",
-            _warned(partial(models.read_count, name="callbacks")),
+            partial(models.read_count, name="callbacks"),
             headers=callback_header(given) if given else None,
             may_repeat=False,
             refused=InvalidBatch,
@@ -678,16 +677,6 @@ class RemoteQueue:
         return self._link.ask(
             "POST", path, parse, params=params, content=content, headers=_JSON, **options
         )
-
-
-def _warned(parse: Callable[[Any], T]) -> Callable[[Any], T]:
-    """Have the warnings of an answer logged as it is read."""
-
-    def read(values: Any) -> T:
-        log_warnings(models.read_warnings(values))
-        return parse(values)
-
-    return read
 
 
 def _checked(jobs: Iterable[Handed]) -> Iterator[JobSpec]:

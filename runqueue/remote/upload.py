@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import orjson
@@ -22,7 +22,7 @@ from runqueue.producer.upload import as_line
 from runqueue.producer.upload_report import LineConflict, Uploaded
 from runqueue.records.batch import NO_RULES, BatchRules
 from runqueue.remote.connection import GatewayLink
-from runqueue.remote.models import known_values, read_strictly, read_warnings
+from runqueue.remote.models import known_values, read_strictly
 
 _PATH = "/v1/batches"
 #: Takes a batch's `callback_url`.
@@ -155,5 +155,4 @@ def _read(values: Any, *, is_new: bool) -> Uploaded:
     counts = values["counts"]
     given = {**values, **counts, "is_new": is_new, "conflict": counts["conflicts"]}
     conflicts = [known_values(one, LineConflict) for one in values["conflicts"]]
-    given |= {"conflicts": conflicts, "warnings": []}
-    return replace(read_strictly(_UPLOADED, given), warnings=read_warnings(values))
+    return read_strictly(_UPLOADED, given | {"conflicts": conflicts})

@@ -6,9 +6,7 @@ import re
 from collections.abc import (
     Callable,
     Collection,
-    Container,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -238,11 +236,11 @@ def _codes(line: Line) -> Collection[object] | None:
 
 
 def unknown_fields(line: Line, models: Iterable[type[BaseModel]]) -> Errors:
-    """Name fields of a line that mean nothing there, `MANY` at most, and guess what was meant."""
+    """Name the first fields of a line that mean nothing there, and guess what was meant."""
     in_body = {name for model in models for name in model.model_fields}
     errors = []
     unknown = (name for name in line if name not in FIELDS)
-    for number, name in enumerate(nsmallest(MANY, unknown, key=str)):
+    for number, name in enumerate(nsmallest(MOST_ENTRIES, unknown, key=str)):
         if name in _NOT_YET:
             message = "not supported yet"
         elif name in in_body:
@@ -307,14 +305,9 @@ _READERS: Final[Mapping[str, tuple[Callable[[object], Any], str]]] = {
 }
 
 
-# A body of very many entries, in pieces: where one is at fault, no other is checked.
-#
-# Each reported fault of a body costs 20 microseconds and some hundred bytes. Few of them are
-# reported, so few of them are searched for.
-
-#: Entries of an object that are checked together: more than the faults reported of one line.
-MANY: Final = 100
-#: Fields that are objects whose entries are each checked.
+#: Entries of an object of which each is checked: one at fault takes 20 µs, and some hundred bytes.
+MOST_ENTRIES: Final = 200
+#: Fields that are such objects.
 _OBJECTS: Final = (
     "cdp_connect_headers",
     "error_code_mapping",
@@ -323,38 +316,14 @@ _OBJECTS: Final = (
 )
 
 
-def has_many(body: Mapping[Any, Any]) -> bool:
-    """Say whether a body is to be checked in pieces."""
-    return len(body) > MANY or any(_is_large(body.get(name)) for name in _OBJECTS)
-
-
-def pieces(body: Mapping[Any, Any], known: Container[Any]) -> Iterator[dict[Any, Any]]:
-    """Yield bodies of few entries: a body is valid if each of them is.
-
-    Of the fields that are not known the first ones are reported for all: none is treated better.
-
-    Args:
-        body: the body.
-        known: the names of the fields that it may have.
-    """
-    large = [name for name in _OBJECTS if name in known and _is_large(body.get(name))]
-    rest = {name: value for name, value in body.items() if name in known and name not in large}
-    yield rest
-    for name in large:
-        for part in _parts(body[name]):
-            yield {**rest, name: part}
-    unknown = ((name, value) for name, value in body.items() if name not in known)
-    yield {**rest, **dict(islice(unknown, MANY))}
-
-
-def _is_large(value: object) -> bool:
-    return isinstance(value, dict) and len(value) > MANY
-
-
-def _parts(whole: Mapping[Any, Any]) -> Iterator[dict[Any, Any]]:
-    entries = iter(whole.items())
-    while part := dict(islice(entries, MANY)):
-        yield part
+def too_many_entries(body: Mapping[Any, Any]) -> Errors:
+    """Say what of a body has more entries than are checked."""
+    objects = {"body": body} | {f"body.{name}": body.get(name) for name in _OBJECTS}
+    return [
+        FieldError(path, f"expected at most {MOST_ENTRIES} entries, got {len(value):,}")
+        for path, value in objects.items()
+        if isinstance(value, dict) and len(value) > MOST_ENTRIES
+    ]
 
 
 # Reading a job's `retry`, with a message for each field that is wrong.

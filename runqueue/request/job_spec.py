@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, Unpack, cast
@@ -28,10 +27,9 @@ from runqueue.request.job_options import (
     GivenOptions,
     Priority,
     When,
-    has_many,
-    pieces,
     read_custom_id,
     read_options,
+    too_many_entries,
     unknown_fields,
 )
 from runqueue.request.json_values import holds_more_values
@@ -268,10 +266,10 @@ def _checked_body(
     if model is None or not isinstance(body, (dict, Mapping)):
         return {}, b""
     body = dict(body)
-    if has_many(body):
-        canonical = _BodyCheck(model, errors, checks).in_pieces(body)
-    else:
-        canonical = _BodyCheck(model, errors, checks).at_once(body)
+    if wrong := too_many_entries(body):
+        errors += wrong
+        return {}, b""
+    canonical = _canonical(model, body, errors, checks)
     if canonical and (b"null" in canonical or not RULED.isdisjoint(body)):
         errors += judged(model.kind, broken_rules(model.kind, body), checks)
     if len(canonical) > MAX_PAYLOAD_BYTES:
@@ -283,59 +281,42 @@ def _checked_body(
     return body, canonical
 
 
-@dataclass(slots=True)
-class _BodyCheck:
-    """Checks a body by its model, which says what is wrong with it.
-
-    Args:
-        errors: takes the faults.
-        checks: as `parse_line` takes them.
-    """
-
-    model: type[RunRequest]
-    errors: list[FieldError]
-    checks: RequestChecks | None
-
-    def in_pieces(self, body: dict[Any, Any]) -> bytes:
-        """Return the canonical form of a body of very many entries, or the faults of a few."""
-        canonical = b""
-        with suppress(TypeError):  # the piece that holds what is no JSON says where
-            canonical = orjson.dumps(body, option=_DUMP)
-            if len(canonical) > MAX_PAYLOAD_BYTES:
-                return canonical  # whatever else is wrong with it
-        if not all(map(self.at_once, pieces(body, self.model.model_fields))):
-            return b""
-        return canonical or self.at_once(body)
-
-    def at_once(self, body: dict[Any, Any]) -> bytes:
-        """Return the canonical form of a body, or say what is wrong with it."""
+def _canonical(
+    model: type[RunRequest],
+    body: dict[Any, Any],
+    errors: list[FieldError],
+    checks: RequestChecks | None,
+) -> bytes:
+    """Return the canonical form of a body, or say what is wrong with it."""
+    try:
         try:
-            try:
-                self.model.__pydantic_validator__.validate_python(body)
-            except ValidationError as refusal:
-                if self._is_refused(body, refusal):
-                    return b""
-            return orjson.dumps(body, option=_DUMP)
-        except TypeError as refusal:  # orjson's; it does not say where
-            # A few are enough; a structure that holds itself twice over would never come to an end.
-            found = list(islice(json_errors(body, "body"), _MAX_ERRORS))
-            self.errors += found or [FieldError("body", f"expected JSON values: {refusal}")]
-        return b""
+            model.__pydantic_validator__.validate_python(body)
+        except ValidationError as refusal:
+            if faults := _faults(model, body, refusal, checks):
+                errors += faults
+                return b""
+        return orjson.dumps(body, option=_DUMP)
+    except TypeError as refusal:  # orjson's; it does not say where
+        # A few are enough; a structure that holds itself twice over would never come to an end.
+        found = list(islice(json_errors(body, "body"), _MAX_ERRORS))
+        errors += found or [FieldError("body", f"expected JSON values: {refusal}")]
+    return b""
 
-    def _is_refused(self, body: dict[Any, Any], refusal: ValidationError) -> bool:
-        """Say what is wrong with a body; no if the checks let its only fault, fields, pass."""
-        found = self._faults(body, refusal)
-        unknown = [fault for fault in found if fault.message.startswith(UNKNOWN_FIELD)]
-        if unknown and not judged(self.model.kind, unknown, self.checks):
-            known = {name: value for name, value in body.items() if name in self.model.model_fields}
-            try:
-                self.model.__pydantic_validator__.validate_python(known)
-            except ValidationError as other:
-                found = self._faults(known, other)
-            else:
-                return False
-        self.errors += found
-        return True
 
-    def _faults(self, body: dict[Any, Any], refusal: ValidationError) -> list[FieldError]:
-        return body_errors(self.model, MODELS, FIELDS, body, refusal)
+def _faults(
+    model: type[RunRequest],
+    body: dict[Any, Any],
+    refusal: ValidationError,
+    checks: RequestChecks | None,
+) -> list[FieldError]:
+    """Say what is wrong with a body; nothing if the checks let its only faults, fields, pass."""
+    found = body_errors(model, MODELS, FIELDS, body, refusal)
+    unknown = [fault for fault in found if fault.message.startswith(UNKNOWN_FIELD)]
+    if not unknown or judged(model.kind, unknown, checks):
+        return found
+    known = {name: value for name, value in body.items() if name in model.model_fields}
+    try:
+        model.__pydantic_validator__.validate_python(known)
+    except ValidationError as other:
+        return body_errors(model, MODELS, FIELDS, known, other)
+    return []

@@ -6,15 +6,19 @@ server may take them. So their check has a switch; what no server could take is 
 says.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from enum import StrEnum
 
 from runqueue.errors import FieldError
-from runqueue.request.once_log import OnceLog
 
 VARIABLE = "RUNQUEUE_REQUEST_CHECKS"
-_once = OnceLog()
+#: Faults that are logged, each once in the life of the process, and how many different ones are.
+MOST_LOGGED = 1000
+_logged: set[tuple[str, str]] = set()
+
+log = logging.getLogger("runqueue")
 
 
 class RequestChecks(StrEnum):
@@ -92,5 +96,7 @@ def judged(
         return faults
     if mode is RequestChecks.WARN:
         for fault in faults:  # the same field of a million lines is one line of the log
-            _once.warn((kind, fault.field), "a %s is sent although %s", kind, fault)
+            if (kind, fault.field) not in _logged and len(_logged) < MOST_LOGGED:
+                _logged.add((kind, fault.field))
+                log.warning("a %s is sent although %s (logged once)", kind, fault)
     return ()

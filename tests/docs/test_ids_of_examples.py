@@ -17,9 +17,9 @@ from tests.docs.pages import examples
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SCRIPTS = [path for path in sorted((ROOT / "examples").iterdir()) if path.suffix in {".py", ".mjs"}]
-#: A custom_id in the text of a page: in JSON, as a key of a header, as an argument, in a table.
+#: A custom_id in the text of a page: in JSON, as an argument, in a table.
 NAMED = re.compile(
-    r'"?custom_id"?: ?"([^"{…]+)"|Idempotency-Key: "([^"]+)"|idempotency_key="([^"]+)"'
+    r'"?custom_id"?: ?"([^"{…]+)"|idempotency_key="([^"]+)"'
     r"|^([a-z]+-\d+),",
     re.MULTILINE,
 )

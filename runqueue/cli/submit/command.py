@@ -18,7 +18,7 @@ from runqueue.cli.submit import batch_options, input_options
 from runqueue.cli.submit.gateway_upload import submit_remotely
 from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
 from runqueue.cli.submit.line_checker import CheckedInput
-from runqueue.cli.submit.report import print_submitted, print_warnings, report_of, say_end
+from runqueue.cli.submit.report import print_submitted, report_of, say_end
 from runqueue.cli.submit.submit_file import UploadOptions, submit_file
 from runqueue.cli.submit.wait import wait as wait_for
 from runqueue.errors import BatchNotFound
@@ -114,7 +114,6 @@ def _run(source: Source, wanted: _SubmitOptions, url: str | None) -> Exit:
             )
             return Exit.INVALID
         code = _report_lines(found, outcome, wanted)
-        print_warnings(outcome.warnings)
         _report_known(queue, outcome, wanted.upload)
         if not wanted.as_json:
             print_submitted(found, outcome)

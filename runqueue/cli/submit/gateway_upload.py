@@ -100,7 +100,7 @@ def _upload(
         skip_invalid=options.skip_invalid,
         rules=options.rules,
     )
-    outcome = UploadReport(conflicts=taken.conflict, warnings=taken.warnings)
+    outcome = UploadReport(conflicts=taken.conflict)
     outcome.shown_conflicts = [
         one._replace(custom_id=one.custom_id or "") for one in taken.conflicts
     ]

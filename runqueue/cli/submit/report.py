@@ -1,17 +1,14 @@
 """The reports of `runqueue submit` on a file: its content, and what became of it."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import orjson
 import typer
 
-from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.output import print_states
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.producer.upload_report import UploadReport
-from runqueue.request.private_targets import FieldWarning
 
 
 def found_in(reading: CheckedInput) -> dict[str, Any]:
@@ -42,15 +39,7 @@ def report_of(reading: CheckedInput, outcome: UploadReport) -> dict[str, Any]:
         ],
         "conflicts": [conflict._asdict() for conflict in outcome.shown_conflicts],
         "conflicting_lines": outcome.conflicts,
-        "warnings": [warning._asdict() for warning in outcome.warnings],
     }
-
-
-def print_warnings(warnings: Iterable[FieldWarning]) -> None:
-    """Print warnings, a line for each field."""
-    for warning in warnings:
-        how_many = "" if warning.jobs is None else f" ({counted(warning.jobs, 'job')})"
-        print_err(f"warning: {warning}{how_many}")
 
 
 def print_submitted(reading: CheckedInput, outcome: UploadReport) -> None:

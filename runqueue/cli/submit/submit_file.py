@@ -14,7 +14,6 @@ from runqueue.producer.queue import RunQueue
 from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchRules
 from runqueue.records.job import Enqueued
-from runqueue.request.private_targets import private_callback
 
 
 class UploadAbandoned(RunQueueError):  # noqa: N818 - what it says is in its name
@@ -86,11 +85,7 @@ def submit_file(
             if isinstance(error, BatchMismatch | BatchNotFound | BatchExpired):
                 raise UploadAbandoned(_WHY.get(type(error), str(error))) from None
             raise
-    report = upload.report
-    report.warnings = found.checker.private.warnings()
-    if report.batches:
-        report.warnings += private_callback(options.rules.callback_url)
-    return found, report
+    return found, upload.report
 
 
 def _keep(known: dict[str, list[str]], batch: str | None, answers: list[Enqueued]) -> None:

@@ -13,7 +13,7 @@ from runqueue.cli.shared.output import span_words
 from runqueue.cli.submit import input_options
 from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
 from runqueue.cli.submit.line_checker import CheckedInput, read
-from runqueue.cli.submit.report import found_in, print_warnings, say_repeated
+from runqueue.cli.submit.report import found_in, say_repeated
 from runqueue.errors import OtherFormat, QueueUnavailable
 from runqueue.producer.queue import RunQueue
 from runqueue.records.account import AccountStats
@@ -52,7 +52,6 @@ def _check(source: Source, namespace: str, *, as_json: bool) -> Exit:
         typer.echo(orjson.dumps(values))
     else:
         _say(found, values)
-    print_warnings(found.checker.private.warnings())
     if found.checker.bad_lines:
         print_err(found.summary())
     return Exit.OK if is_whole and not found.checker.bad_lines else Exit.INVALID
@@ -74,7 +73,6 @@ def _values(found: CheckedInput, stats: Mapping[str, AccountStats]) -> dict[str,
         "without_custom_id": checker.without_id,
         "kinds": dict(checker.kinds),
         "accounts": dict(checker.jobs),
-        "warnings": [warning._asdict() for warning in checker.private.warnings()],
         "estimated_seconds": {
             account: _seconds_for(jobs, stats[account])
             for account, jobs in checker.jobs.items()

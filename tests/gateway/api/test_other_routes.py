@@ -208,15 +208,14 @@ EXPECTED = {
     "POST /v1/batches": f"{TAKING} 200 201 409",
     "GET /v1/batches": f"{GUARDED} 200",
     "GET /v1/batches/{batch_id}": f"{GUARDED} 200 404",
-    "GET /v1/batches/{batch_id}/results": f"{GUARDED} 200 404 406",
-    "GET /v1/results": f"{GUARDED} 200 406",
-    "GET /v1/batches/{batch_id}/errors": f"{GUARDED} 200 404 406",
+    "GET /v1/batches/{batch_id}/results": f"{GUARDED} 200 404",
+    "GET /v1/results": f"{GUARDED} 200",
+    "GET /v1/batches/{batch_id}/errors": f"{GUARDED} 200 404",
     "POST /v1/batches/{batch_id}/cancel": f"{GUARDED} 200 404",
     "GET /v1/events": f"{GUARDED} 200",
     "GET /v1/stats": f"{GUARDED} 200",
     "POST /v1/jobs/{job_id}/webhook/ack": f"{GUARDED} 200 404 409",
     "POST /v1/webhooks/test": f"{TAKING} 200",
-    "POST /v1/webhooks/skyvern/{account}/{job_id}/{attempt}/{token}": "200 401 404 409 413 422 503",
     "PATCH /v1/accounts/{account}/limits": f"{TAKING} 200",
     "POST /v1/accounts/{account}/pause": f"{TAKING} 200",
     "POST /v1/accounts/{account}/resume": f"{GUARDED} 200",
@@ -237,7 +236,7 @@ EXPECTED = {
 }
 
 
-async def test_the_description_names_every_route_with_examples_and_each_answer(
+async def test_the_description_names_every_route_and_each_answer(
     redis_url: str,
 ) -> None:
     async with gating(redis_url) as door:
@@ -255,8 +254,7 @@ async def test_the_description_names_every_route_with_examples_and_each_answer(
         assert reference.removeprefix("#/components/schemas/") in described["components"]["schemas"]
     for operations in described["paths"].values():
         for operation in operations.values():
-            for status, answer in operation["responses"].items():
-                assert status < "300" or "example" in str(answer), operation
+            assert all(answer["content"] for answer in operation["responses"].values()), operation
 
 
 def references(part: Any) -> list[str]:

@@ -22,10 +22,6 @@ UNNAMED = {name: value for name, value in LINE.items() if name != "custom_id"}
 JOB = job_id_for("default", "", "order-17")
 
 
-def key(text: str) -> dict[str, str]:
-    return {"Idempotency-Key": text}
-
-
 async def test_a_line_becomes_a_job(queue: RunQueue, redis_url: str) -> None:
     async with gating(redis_url) as door:
         answer = await door.ask("POST", "/v1/jobs", LINE)
@@ -59,29 +55,6 @@ async def test_a_line_without_a_key_is_a_new_job_each_time(redis_url: str) -> No
     assert answers[0].body["job_id"] != answers[1].body["job_id"]
 
 
-async def test_the_header_is_the_job_s_custom_id(redis_url: str) -> None:
-    async with gating(redis_url) as door:
-        for text in ('"order-17"', "order-17", ' "order-17" '):
-            answer = await door.ask("POST", "/v1/jobs", UNNAMED, key(text))
-            assert (answer.body["job_id"], answer.body["custom_id"]) == (JOB, "order-17")
-        assert (await door.ask("POST", "/v1/jobs", LINE, key('"order-17"'))).status == 202
-        escaped = await door.ask("POST", "/v1/jobs", UNNAMED, key(r'"a\"b\\c"'))
-
-    assert escaped.body["custom_id"] == 'a"b\\c'
-
-
-async def test_a_header_that_is_no_key_or_another_is_refused(
-    queue: RunQueue, redis_url: str
-) -> None:
-    async with gating(redis_url) as door:
-        for text in ('"another"', '""', "", '"', '"a', "é", "x" * 257, '"a"b"'):
-            answer = await door.ask("POST", "/v1/jobs", LINE, key(text))
-            assert answer.status == 422, text
-            assert [fault["field"] for fault in answer.body["errors"]] == ["Idempotency-Key"]
-
-    assert queue.stats()["default"].totals == {}
-
-
 async def test_a_key_that_was_used_for_another_request_is_a_conflict(
     queue: RunQueue, redis_url: str
 ) -> None:
@@ -113,8 +86,7 @@ async def test_wrong_fields_are_named_as_everywhere_else(redis_url: str) -> None
             kind = answer.headers["content-type"]
             assert (answer.status, kind) == (422, "application/problem+json")
             assert answer.body["errors"] == [
-                {"field": "job" if fault.field == "line" else fault.field, "message": fault.message}
-                for fault in refused.value.errors
+                {"field": fault.field, "message": fault.message} for fault in refused.value.errors
             ]
 
 
@@ -212,13 +184,12 @@ async def test_no_page_of_another_origin_may_read_answers(redis_url: str) -> Non
 
 #: Large enough to be checked in a process of its own.
 LARGE: dict[str, Any] = {"kind": "task", "body": {"prompt": "Read it. " * 20_000}}
+NAMED = {**LARGE, "custom_id": "order-17"}
 
 
-async def test_a_large_job_is_taken_under_the_key_of_the_header(
-    queue: RunQueue, redis_url: str
-) -> None:
+async def test_a_large_job_is_taken_like_a_small_one(queue: RunQueue, redis_url: str) -> None:
     async with gating(redis_url) as door:
-        answers = [await door.ask("POST", "/v1/jobs", LARGE, key('"order-17"')) for _ in range(2)]
+        answers = [await door.ask("POST", "/v1/jobs", NAMED) for _ in range(2)]
 
     assert [answer.body["status"] for answer in answers] == ["new", "known"]
     assert answers[0].headers["location"] == f"/v1/jobs/{JOB}"
@@ -232,21 +203,19 @@ async def test_what_is_wrong_with_a_large_job_is_named_like_that_of_a_small_one(
 
     async with gating(redis_url) as door:
         field = await door.ask("POST", "/v1/jobs", bad)
-        other = {**LARGE, "custom_id": "order-18"}
-        header = await door.ask("POST", "/v1/jobs", other, key('"order-17"'))
         account = await door.ask("POST", "/v1/jobs", {**LARGE, "account": "acme"})
         text = await door.ask("POST", "/v1/jobs", b"x" * 100_000)
 
-    found = [answer.body["errors"][0]["field"] for answer in (field, header, account, text)]
-    assert [answer.status for answer in (field, header, account, text)] == [422] * 4
-    assert found == ["body.max_step", "Idempotency-Key", "account", "job"]
+    found = [answer.body["errors"][0]["field"] for answer in (field, account, text)]
+    assert [answer.status for answer in (field, account, text)] == [422] * 3
+    assert found == ["body.max_step", "account", "line"]
 
 
 @pytest.mark.parametrize(
     ("count", "words"),
     [
         (300_000, "f0: unknown field"),
-        (400_000, "job: expected at most 700,000 values and names of fields"),
+        (400_000, "line: expected at most 700,000 values and names of fields"),
     ],
 )
 async def test_a_line_of_very_many_unknown_fields_is_refused(

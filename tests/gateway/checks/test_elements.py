@@ -23,16 +23,9 @@ def cut(raw: bytes) -> list[bytes]:
     return [*elements_of(raw, "expected an array")]
 
 
-@given(
-    value=st.lists(_JSON, max_size=5),
-    is_object=st.booleans(),
-    indent=st.none() | st.just(1),
-)
-def test_they_are_those_that_a_parser_finds(
-    value: list[Any], is_object: bool, indent: int | None
-) -> None:
-    whole: Any = {"jobs": value} if is_object else value
-    raw = json.dumps(whole, ensure_ascii=False, indent=indent).encode()
+@given(value=st.lists(_JSON, max_size=5), indent=st.none() | st.just(1))
+def test_they_are_those_that_a_parser_finds(value: list[Any], indent: int | None) -> None:
+    raw = json.dumps(value, ensure_ascii=False, indent=indent).encode()
 
     found = cut(b" " + raw + b"\n")
 
@@ -41,7 +34,7 @@ def test_they_are_those_that_a_parser_finds(
 
 @pytest.mark.parametrize(
     "raw",
-    ["", " ", "{", "3", "{}", '{"jobs": 3}', '{"more": [1]}', '{"jobs', '"[1]"', " " * 9000 + "x"],
+    ["", " ", "{", "3", "{}", '{"jobs": [1]}', '"[1]"', " " * 9000 + "x"],
 )
 def test_what_is_no_array_says_what_was_expected(raw: str) -> None:
     with pytest.raises(NotReadable, match="expected an array"):
@@ -50,10 +43,7 @@ def test_what_is_no_array_says_what_was_expected(raw: str) -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [
-        *("[", "[1", "[1,", '["', "[[1]", "[1]]", "[1] 2", "[1],", "[1]}"),
-        *('{"jobs":[1]', '{"jobs":[1],"more":2}', '{"jobs":[1]}}', '{"jobs":[1]]'),
-    ],
+    ["[", "[1", "[1,", '["', "[[1]", "[1]]", "[1] 2", "[1],", "[1]}"],
 )
 def test_an_array_that_does_not_end_well_is_no_json(raw: str) -> None:
     with pytest.raises(NotReadable, match="expected JSON"):

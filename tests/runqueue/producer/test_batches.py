@@ -274,15 +274,3 @@ async def test_a_group_is_capped_and_paused(ask: Ask) -> None:
 def test_a_rule_of_another_type_is_named(rules: dict[str, Any]) -> None:
     with pytest.raises(InvalidBatch, match=rf"^{next(iter(rules))}: expected "):
         BatchRules(**rules)
-
-
-async def test_a_private_callback_url_is_warned_of_in_the_log(
-    ask: Ask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runqueue.request.private_targets._once.logged", set())
-    batch = await batch_of(ask, line("a"), callback_url="http://127.0.0.1:9/hook?t=secret")
-    await ask("retry_callbacks", batch, "http://127.0.0.2:9/hook?t=secret")
-
-    said = [record.getMessage() for record in caplog.records if record.name == "runqueue"]
-    assert [w[:26] for w in said] == ["callback_url: 127.0.0.1 is", "callback_url: 127.0.0.2 is"]
-    assert "secret" not in caplog.text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -47,7 +46,6 @@ from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
 from runqueue.store.sending import run
 from tests.either import TOKEN
-from tests.gateway.test_process import process, url_of
 from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
 from tests.runqueue.cli.gateways import READER
 
@@ -462,42 +460,3 @@ def test_a_token_over_http_is_warned_of_where_it_is_insisted_on() -> None:
         RemoteQueue("http://queue.example.com", "secret", allow_http=True).close()
     with pytest.raises(InvalidRequest, match="token: expected printable ASCII"):
         RemoteQueue("https://queue.example.com", "of two words")
-
-
-def test_what_the_gateway_warns_of_is_logged_once_and_an_upload_returns_it(
-    remote: RemoteQueue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runqueue.request.private_targets._once.logged", set())
-    hook = "http://10.0.0.5/hook?t=secret"
-    request = TaskRunRequest(prompt="Read it.", webhook_url=hook)
-    warning = "body.webhook_url: 10.0.0.5 is a private address: runqueue itself sends nothing there"
-
-    remote.enqueue(request)
-    remote.enqueue_many([request, TASK])
-
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "runqueue"]
-    assert said.startswith(warning)
-    found = remote.upload([request, request, TASK], rules=BatchRules(callback_url=hook)).warnings
-    assert [(one.field, one.jobs) for one in found] == [
-        ("body.webhook_url", 2),
-        ("callback_url", None),
-    ]
-    assert not remote.upload([TASK]).warnings
-    assert "secret" not in f"{caplog.text}{found}"
-
-
-def test_where_only_this_side_would_warn_nothing_is_logged(
-    desk: Desk, caplog: pytest.LogCaptureFixture, tmp_path: Any
-) -> None:
-    given = {
-        "RUNQUEUE_REDIS_URL": desk.url,
-        "RUNQUEUE_API_TOKENS": f"all:enqueue+read:{hashlib.sha256(TOKEN.encode()).hexdigest()}",
-        "RUNQUEUE_ALLOW_PRIVATE_WEBHOOK_TARGETS": "true",
-    }
-    request = TaskRunRequest(prompt="Read it.", webhook_url="http://10.0.0.6/hook")
-    with process(tmp_path, **given) as started, RemoteQueue(url_of(started), TOKEN) as queue:
-        queue.enqueue(request)
-        found = queue.upload([request] * 3, rules=BatchRules(callback_url="http://10.0.0.6/"))
-
-    assert "private address" not in caplog.text
-    assert (found.new, found.warnings) == (3, [])

@@ -78,7 +78,7 @@ def test_a_nul_is_found_in_every_text(name: str) -> None:
 
 
 def test_a_thousand_faults_are_not_all_listed() -> None:
-    assert len(faults(with_body(**{f"field_{n}": 1 for n in range(1_000)}))) == 21
+    assert len(faults(with_body(**{f"field_{n}": 1 for n in range(100)}))) == 21
 
 
 @pytest.mark.parametrize(
@@ -223,15 +223,15 @@ def test_a_value_nested_too_deeply_or_in_itself_is_refused() -> None:
 
 
 _BAD: dict[str, dict[str, Any]] = {
-    "names of headers": with_body(extra_http_headers={f"h {n}": "v" for n in range(3_500)}),
-    "values of headers": with_body(cdp_connect_headers={f"h{n}": 1 for n in range(3_500)}),
-    "error codes": with_body(error_code_mapping={f"C{n}": 1 for n in range(3_500)}),
-    "parts of a proxy": with_body(proxy_location={f"c{n}": 1 for n in range(3_500)}),
-    "fields of the body": with_body(**{f"max_ste{n}": 1 for n in range(3_500)}),
+    "names of headers": with_body(extra_http_headers={f"h {n}": "v" for n in range(150)}),
+    "values of headers": with_body(cdp_connect_headers={f"h{n}": 1 for n in range(150)}),
+    "error codes": with_body(error_code_mapping={f"C{n}": 1 for n in range(150)}),
+    "parts of a proxy": with_body(proxy_location={f"c{n}": 1 for n in range(150)}),
+    "fields of the body": with_body(**{f"max_ste{n}": 1 for n in range(150)}),
     "fields of the line": {**LINE, **{f"priorit{n}": 1 for n in range(3_500)}},
     "fields of the retry": {**LINE, "retry": {f"max_attempt{n}": 1 for n in range(3_500)}},
     "codes to retry on": {
-        **with_body(error_code_mapping={f"CODE_{n}": "so" for n in range(3_500)}),
+        **with_body(error_code_mapping={f"CODE_{n}": "so" for n in range(150)}),
         "retry": {"retry_on": ["CODE-1"]},
     },
 }
@@ -259,7 +259,7 @@ def test_of_very_many_faults_no_more_are_looked_for_than_are_told_of(
     found = faults(line)
 
     assert 1 <= len(found) <= 21
-    assert sum(described) <= 300  # a proxy is tried as two types
+    assert sum(described) <= 410  # a proxy is tried as two types
     assert len(compared) <= 21
     assert max(compared, default=0) <= 100
 
@@ -268,21 +268,22 @@ def test_a_line_of_more_faults_than_are_told_of_says_so() -> None:
     found = faults(_BAD["names of headers"])
 
     assert len(found) == 21
-    assert found["line"] == "at least 80 more fields are at fault"
+    assert found["line"] == "at least 130 more fields are at fault"
 
 
-def test_the_one_bad_entry_of_very_many_is_named() -> None:
-    headers = {f"h{n}": "v" for n in range(3_500)}
+def test_more_entries_than_are_checked_are_refused() -> None:
+    headers = {f"h{n}": "v" for n in range(200)}
 
     assert parse_line(with_body(extra_http_headers=headers)).body["extra_http_headers"] == headers
-    assert faults(with_body(extra_http_headers={**headers, "h 7": "v"})) == {
-        "body.extra_http_headers.h 7": "expected the name of a header: letters, digits and -,"
-        " got text"
+    assert faults(with_body(extra_http_headers={**headers, "h": "v"})) == {
+        "body.extra_http_headers": "expected at most 200 entries, got 201"
     }
+    unknown = {f"new_{n}": n for n in range(3_500)}
+    assert faults(with_body(**unknown)).keys() == {"body"}
 
 
 def test_very_many_unknown_fields_are_let_pass_where_the_checks_say_so() -> None:
-    unknown = {f"new_{n}": n for n in range(3_500)}
+    unknown = {f"new_{n}": n for n in range(100)}
     line = with_body(**unknown)
 
     assert parse_line(line, checks=RequestChecks.PASS).body == {**BODY, **unknown}
