@@ -40,16 +40,16 @@ CODE = [path for path in files() if path.suffix in {".py", ".lua"}]
 @pytest.mark.parametrize(
     ("what", "found", "most"),
     [
-        ("lines of product", lines([path for path in CODE if is_product(path)]), 58_100),
+        ("lines of product", lines([path for path in CODE if is_product(path)]), 57_300),
         (
             "lines of tests and lab",
             lines([p for p in CODE if p.relative_to(ROOT).parts[0] not in PRODUCT]),
-            116_060,
+            100_600,
         ),
         (
             "words of docs",
             sum(len(path.read_text().split()) for path in files() if path.suffix == ".md"),
-            32_000,
+            30_600,
         ),
     ],
 )
@@ -59,7 +59,7 @@ def test_there_is_no_more_than_there_may_be(what: str, found: int, most: int) ->
 
 def test_no_folder_has_more_files_than_a_reader_finds_his_way_in() -> None:
     counts = Counter(path.parent for path in CODE if path.name != "__init__.py")
-    large = {str(path.relative_to(ROOT)): n for path, n in counts.items() if n > 23}
+    large = {str(path.relative_to(ROOT)): n for path, n in counts.items() if n > 22}
     in_product = {name for name in large if name.split("/")[0] in PRODUCT}
     assert not in_product, large
 
