@@ -25,8 +25,8 @@ _DRIVER = Path(__file__).with_name("driver.py")
 _PAIRS, _BATCH = 5, 20_000
 _RATE, _TRICKLE_SECONDS, _IDLE_SECONDS = 30, 60, 60
 _PROMPT = "x" * 480
-#: No limit binds in the base either, which has other names for two of them.
-_UNLIMITED = {"RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": "0", "RUNQUEUE_MAX_BURST_SIZE": "0"}
+#: No limit binds in the base either, which has another name for one.
+_UNLIMITED = {"RUNQUEUE_MAX_DISPATCHES_PER_SECOND": "0"}
 
 
 @dataclass(frozen=True, slots=True)

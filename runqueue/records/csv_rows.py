@@ -10,15 +10,8 @@ from typing import Any
 
 import orjson
 
-from runqueue.records.job import RESULT_FIELDS
+from runqueue.records.job import COLUMNS
 
-#: What a table has of `Job.as_row`; the last ones a row has only where there is something.
-COLUMNS = (
-    *("custom_id", "job_id", "state", "run_id", "run_status", "output", "failure_reason"),
-    *("attempts", "runs", "kind", "priority", "group", "batch", "keys"),
-    *("created_at", "started_at", "ended_at", "webhook"),
-    *RESULT_FIELDS,
-)
 #: What makes a spreadsheet take a cell for a formula, in full width too; a plain number is none.
 _BEGINS = "=+@\uff1d\uff0b\uff0d\uff20-"
 _FORMULA = (*_BEGINS, "\t", "\r", "\n")

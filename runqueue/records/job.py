@@ -37,11 +37,38 @@ from runqueue.records.delivery import NO_WEBHOOK, DeliveryState, WebhookDelivery
 from runqueue.records.waits import Wait
 from runqueue.request.job_spec import Priority
 
-#: What a line of a results file has of a run where there is something.
-RESULT_FIELDS: Final = (
-    *("app_url", "recording_url", "screenshot_urls", "downloaded_files", "step_count"),
-    "result_omitted",
-)
+#: What a line of a results file has of a run where there is something, and what kind of value.
+RESULT_FIELDS: Final = {
+    "app_url": "text",
+    "recording_url": "text",
+    "screenshot_urls": "json",
+    "downloaded_files": "json",
+    "step_count": "whole",
+    "result_omitted": "flag",
+}
+#: The columns of a table of results (`Job.as_row`), and what kind of value each has. Values of
+#: Skyvern's API have any shape: they are JSON.
+COLUMNS: Final = {
+    "custom_id": "text",
+    "job_id": "text",
+    "state": "text",
+    "run_id": "text",
+    "run_status": "text",
+    "output": "json",
+    "failure_reason": "text",
+    "attempts": "whole",
+    "runs": "whole",
+    "kind": "text",
+    "priority": "text",
+    "group": "text",
+    "batch": "text",
+    "keys": "json",
+    "created_at": "time",
+    "started_at": "time",
+    "ended_at": "time",
+    "webhook": "text",
+    **RESULT_FIELDS,
+}
 #: Seconds that finished jobs and their idempotency keys are kept.
 KEEP_SECONDS = 7 * 86_400
 

@@ -11,6 +11,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from runqueue.records.job import COLUMNS
+
 _INT64 = 2**63
 #: Rows of one row group, and about so many bytes of them.
 _GROUP, _GROUP_BYTES = 10_000, 32 * 1024 * 1024
@@ -47,7 +49,7 @@ def write_parquet(file: BinaryIO, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def _batch(rows: list[dict[str, Any]]) -> Any:
-    kinds = ((name, *_KINDS[kind]) for name, kind in _COLUMNS.items())
+    kinds = ((name, *_KINDS[kind]) for name, kind in COLUMNS.items())
     columns = [pa.array([read(row.get(name)) for row in rows], of) for name, of, read in kinds]
     return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
 
@@ -81,31 +83,4 @@ _KINDS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "flag": (pa.bool_(), _flag),
     "time": (pa.timestamp("us", tz="UTC"), _moment),
 }
-#: Values of Skyvern's API have any shape: they are stored as JSON.
-_COLUMNS = {
-    "custom_id": "text",
-    "job_id": "text",
-    "state": "text",
-    "run_id": "text",
-    "run_status": "text",
-    "output": "json",
-    "failure_reason": "text",
-    "attempts": "whole",
-    "runs": "whole",
-    "kind": "text",
-    "priority": "text",
-    "group": "text",
-    "batch": "text",
-    "keys": "json",
-    "created_at": "time",
-    "started_at": "time",
-    "ended_at": "time",
-    "webhook": "text",
-    "app_url": "text",
-    "recording_url": "text",
-    "screenshot_urls": "json",
-    "downloaded_files": "json",
-    "step_count": "whole",
-    "result_omitted": "flag",
-}
-_SCHEMA = pa.schema([(name, _KINDS[kind][0]) for name, kind in _COLUMNS.items()])
+_SCHEMA = pa.schema([(name, _KINDS[kind][0]) for name, kind in COLUMNS.items()])

@@ -15,7 +15,7 @@ from gateway.api import results
 from runqueue import Job, RunQueue
 from runqueue.producer import async_results as reading
 from runqueue.records.claim_items import Lost
-from runqueue.records.csv_rows import COLUMNS
+from runqueue.records.job import COLUMNS
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
 from runqueue.store.sending import run

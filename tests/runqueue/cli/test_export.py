@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runqueue.records.csv_rows import COLUMNS
+from runqueue.records.job import COLUMNS
 from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
 from tests.runqueue.cli.exporting import over, rows_of
 from tests.runqueue.cli.test_batches import soon
@@ -177,7 +177,7 @@ def test_results_as_parquet_have_types(either: Desk) -> None:
 
     assert result.stdout == f"3 jobs written to {out}\n"
     table = parquet.read_table(out)
-    assert tuple(table.column_names) == COLUMNS
+    assert tuple(table.column_names) == tuple(COLUMNS)
     rows = table.to_pylist()
     assert [row["output"] for row in rows] == ['{"price":5}', '"=1"', None]
     assert rows[0]["ended_at"].tzinfo is not None
