@@ -168,7 +168,7 @@ def _checked_out() -> Iterator[Path]:
 
 @contextmanager
 def _side(tree: Path) -> Iterator[Side]:
-    with running("--duration", "0") as stack:
+    with running("--duration", "0", as_usual=True) as stack:
         environment = {**_environment(tree), **_UNLIMITED}
         with stack.workers(1, cwd=tree, **environment) as (worker,):
             yield Side(tree, stack, worker)
