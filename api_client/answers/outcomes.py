@@ -67,7 +67,7 @@ class ReadClass(StrEnum):
 
 
 class CancelClass(StrEnum):
-    """What reading a run came to.
+    """What a cancel of a run came to.
 
     DONE: the server took it. OVER: the run was over before. The others are as in `ReadClass`; after
     TROUBLE the run may be canceled all the same (a cancel sends the webhook inside the request, and

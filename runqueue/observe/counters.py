@@ -130,7 +130,7 @@ HISTOGRAMS = {
     "run": ("run_seconds", "Duration of a run."),
     "result": (
         "job_result_seconds",
-        "From when a job could go to its recorded end.",
+        "Time from ready (not scheduled) to its recorded end.",
     ),
     "delivery": (
         "webhook_delivery_seconds",

@@ -120,7 +120,7 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "permits",
-        "Calls that may go now: dispatch, request.",
+        "Calls that may go now: submission, request.",
         pairs(lambda seen: {name: float(n) for name, n in seen.stats.permits.items()}),
         ("limiter",),
     ),

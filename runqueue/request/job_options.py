@@ -1,4 +1,9 @@
-"""A job's options beside its body: its id, and when, for whom and how urgently it is to run."""
+"""A job's options beside its body: its id, and when, for whom and how urgently it is to run.
+
+A new option also goes to `runqueue/records/job.py`, `runqueue/schemas.py` (then `make schemas`) and
+`docs/enqueue.md`; a text that is kept as it is, to `RECORDED` below; any other, to `_options` of
+`runqueue/store/job_calls.py` and `line_of` of `runqueue/producer/upload.py`.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,9 @@ the two apart). Unknown fields are refused, because Skyvern ignores them without
 strict: what is sent is the caller's own JSON, so "10" is not taken for 10.
 
 A new field of Skyvern's also goes to `SENSITIVE_FIELDS` where its value is a secret,
+`server_rules.NOT_NULL` where it may not be null, `validation_errors._SHOWN_FIELDS` where messages
+may show it, `job_options._OBJECTS` where it is an object, `_HEADERS` or `_OUTSIDE` of
+`runqueue/store/codec.py` where it does not travel in the body,
 `api_client/calls/calls.py` (the typed call), `tests/api_client/test_call_signatures.py` and
 `test_every_argument.py`, `simulator/model/fields.py` (and `submissions.py` beside it, where runs
 show it), `examples/all_fields.jsonl`, `docs/schemas/` (`make schemas`), and, where it
