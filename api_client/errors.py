@@ -22,7 +22,7 @@ carry headers, a query string or a request body, so that no key reaches a log.
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from api_client.types import RunResponse
@@ -94,8 +94,12 @@ class UnprocessableEntityError(ApiError):
     """422: a field of the request is wrong; the message names it."""
 
 
+#: Statuses that say "too many requests": nothing was done, and calls come slower from then on.
+RATE_LIMITED: Final = frozenset({429})
+
+
 class RateLimitError(ApiError):
-    """429: nothing was done; try again later, and slower."""
+    """Of `RATE_LIMITED`: nothing was done; try again later, and slower."""
 
 
 class ServerError(ApiError):

@@ -11,6 +11,7 @@ from api_client.answers.parsing import NotAListError
 from api_client.answers.parts import is_route_missing, parse_json, retry_after, server_words
 from api_client.call import Call, CallKind
 from api_client.errors import (
+    RATE_LIMITED,
     ApiError,
     BadRequestError,
     ConflictError,
@@ -41,7 +42,7 @@ _ERRORS: dict[int, type[ApiError]] = {
     404: NotFoundError,
     409: ConflictError,
     422: UnprocessableEntityError,
-    429: RateLimitError,
+    **dict.fromkeys(RATE_LIMITED, RateLimitError),
 }
 
 
@@ -111,13 +112,14 @@ def _refusal(
 
 def _error(message: str, answer: HttpAnswer, content: Any) -> ApiError:
     status = answer.status
+    is_later = status in RATE_LIMITED or status >= 500
     kind = ServerError if status >= 500 else _ERRORS.get(status, ApiError)
     return kind(
         message,
         status_code=status,
         body=content,
         headers=answer.headers,
-        retry_after=retry_after(answer.headers) if status == 429 or status >= 500 else None,
+        retry_after=retry_after(answer.headers) if is_later else None,
     )
 
 

@@ -32,7 +32,7 @@ from api_client.answers.parts import (
     server_words,
     text_or_none,
 )
-from api_client.errors import BodyTooLargeError, NotSentError
+from api_client.errors import RATE_LIMITED, BodyTooLargeError, NotSentError
 from api_client.types import is_over
 
 #: How the answer of a run begins.
@@ -215,7 +215,7 @@ def classify_submission(status: int, body: bytes, headers: Mapping[str, str]) ->
         _refusal(status, words, parsed),
         **refused_with(status, words, headers),
         server_date=server_date(headers),
-        named_rate=named_rate(words) if status == 429 else None,
+        named_rate=named_rate(words) if status in RATE_LIMITED else None,
         needs_key_check=status in {401, 403},
         is_of_request=_is_of_request(status, words),
         hints_at_run=_is_file_used(status, words),
@@ -255,7 +255,7 @@ _SUBMISSION_CLASSES = {
     403: SubmissionClass.ACCOUNT,
     402: SubmissionClass.ACCOUNT,
     405: SubmissionClass.ACCOUNT,
-    429: SubmissionClass.BUSY,
+    **dict.fromkeys(RATE_LIMITED, SubmissionClass.BUSY),
 }
 
 

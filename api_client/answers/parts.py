@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from api_client.errors import RATE_LIMITED
+
 #: Characters of the server's words that are kept.
 MAX_WORDS = 500
 
@@ -122,7 +124,7 @@ def read_trouble(status: int, words: str, parsed: Any) -> str:
     """
     if status == 404 and not is_route_missing(words, parsed):
         return "not_found"
-    if status == 429:
+    if status in RATE_LIMITED:
         return "busy"
     if 300 <= status < 400 or status in {401, 402, 403, 404, 405}:
         return "account"

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from api_client import AsyncTransport, ListClass, RawClient, ReadClass, SkyvernError
 from api_client.answers.parts import parse_json
+from api_client.errors import RATE_LIMITED
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.proxies import Proxies
 from api_client.versions import CERTIFIED_VERSIONS, is_certified
@@ -98,7 +99,7 @@ def _refusal(
         return wrong(check, f"{said}: the key is refused", f"correct {prefix}API_KEY")
     if status == 402:
         return wrong(check, f"{said}: the account has no balance", "add credit at Skyvern")
-    if status == 429 or status >= 500:
+    if status in RATE_LIMITED or status >= 500:
         return warning(check, said, "try again in a minute")
     return wrong(check, said, f"correct {prefix}BASE_URL: {_NO_API}")
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from api_client import Submission, SubmissionClass
 from api_client.elapsed import elapsed
+from api_client.errors import RATE_LIMITED
 from config.settings import account_prefix
 from runqueue.records.claim_items import (
     ClaimAnswer,
@@ -233,7 +234,7 @@ class SubmitConsumer(Consumer[_Granted]):
 
 def _why(outcome: Submission) -> str:
     """Return why a claim is given back, in the words of `give_back`."""
-    if outcome.status_code == 429:
+    if outcome.status_code in RATE_LIMITED:
         return "limited"
     return "later" if outcome.is_of_request else outcome.outcome.value
 
