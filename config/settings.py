@@ -52,7 +52,7 @@ class NoAccountError(SettingsError):
 
 
 class Limits(BaseModel):
-    """The limits of an account; 0 = no limit. The defaults suit a plan of 10 runs."""
+    """The limits of an account; 0 = no limit (a burst of 0 is 1). The defaults suit 10 runs."""
 
     #: Submissions per second, shared by every process.
     max_submissions_per_second: Rate = 2
@@ -169,7 +169,8 @@ class Settings(
     #: How to treat unknown fields of a run request, and values that Skyvern is known not to take:
     #: refuse, warn (sent, and logged once) or pass.
     request_checks: Literal["refuse", "warn", "pass"] = "refuse"
-    #: Seconds between two polls of a run (and of lists of live runs): the least, and the most.
+    #: Seconds between two polls of a run, +-10 %: the least (of lists, too), and the most. It
+    #: bounds no lists, and no run that a webhook will report (mark_polled.lua).
     poll_min_seconds: Seconds = 2
     poll_max_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 30
     #: First port tried for metrics; 0 = no metrics server.

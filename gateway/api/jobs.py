@@ -114,6 +114,8 @@ async def read_job(
     # A result may be large: one at a time is read, and made an answer of.
     async with working(request) if result else nullcontext():
         if result:
+            # Refuse early if the largest answer would not fit; the answer itself is counted when
+            # it is sent.
             taken_by(request).check_room(LARGEST)
         (job,) = await queue_of(request).get_many([job_id], result=result)
         if job is None:

@@ -1,4 +1,7 @@
-"""Limits a token to its accounts; others answer 404, as if they did not exist.
+"""Limits a token to its accounts; others answer as if they did not exist.
+
+An account that is named and is not the token's answers 422, a job or batch of one 404. Only the
+metrics, which are of all accounts, answer 403.
 
 A queue that knows only some accounts treats the others like accounts, jobs and batches that never
 existed: the same path, the same calls, the same texts. So every route uses the queue of its bearer

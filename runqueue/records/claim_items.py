@@ -249,7 +249,7 @@ class Searched(NamedTuple):
     Args:
         verdict: `not_found` = there is none; `not_seen` = none is seen, and nothing shows what that
             is worth; `unknown` = it says nothing.
-        next_after_us: when to poll again.
+        next_after_us: when to search again.
         wait_us: from when on a search that finds nothing counts, since the job was unconfirmed.
         note: what keeps the job from being settled, for people.
         candidates: the runs that may be its own, as JSON; '' = none.

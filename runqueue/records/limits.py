@@ -13,7 +13,7 @@ from runqueue.records.job import fields_of
 
 
 class Range(NamedTuple):
-    """What a limit may be, beside 0, which means that there is none.
+    """What a limit may be, beside 0, which means that there is none; a burst of 0 is one of 1.
 
     Args:
         most: the largest value.
@@ -40,7 +40,7 @@ RANGES: Final[dict[str, Range]] = {
 
 @dataclass(frozen=True, slots=True)
 class AccountLimits:
-    """The limits of an account; 0 = none.
+    """The limits of an account; 0 = none, and a burst of 1.
 
     Args:
         environment: those of the worker that started last.

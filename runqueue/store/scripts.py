@@ -93,10 +93,11 @@ def sources(folder: Traversable = LUA) -> dict[str, Traversable]:
 def library(folder: Traversable = LUA) -> Library:
     """Return the library: `core`, the modules, each after those that it uses, then the scripts.
 
-    A file's first lines say which modules it uses itself (`-- use: limits active_consumers`), and
-    whether it writes nothing or is refused by a full server (`-- flags: no-writes`,
+    A file's first two lines say which modules it uses itself (`-- use: limits active_consumers`),
+    and whether it writes nothing or is refused by a full server (`-- flags: no-writes`,
     `refused-when-full`). A script is the body of its function; one with functions of its own ends
     with `body` instead, so that they are made once and not at every call.
+    Every script that writes ends in `changes.run`, so that module is always loaded, last.
     """
     texts = {name: _code(entry.read_text("utf-8")) for name, entry in sources(folder).items()}
     scripts = frozenset(texts.keys() - sources(folder / "lib").keys())
@@ -131,7 +132,7 @@ def _modules_of(name: str, texts: dict[str, str]) -> Iterator[str]:
 
 
 def _code(text: str) -> str:
-    """Return a file's text with its comments blank, but for the first lines; lines keep numbers."""
+    """Return a file's text with its comments blank, but for the first two; lines keep numbers."""
     first, rest = text.split("\n", 2)[:2], "\n".join(text.split("\n")[2:])
     return "\n".join([*first, re.sub(r"^ *--[^\n]*", "", rest, flags=re.MULTILINE)])
 

@@ -99,7 +99,7 @@ class SearchResult:
     """What a pass found out about a job whose run it did not find.
 
     Args:
-        verdict: `not_found`, `not_seen` or `unknown`, as `items.Searched` has it.
+        verdict: `not_found`, `not_seen` or `unknown`, as `claim_items.Searched` has it.
         note: what keeps the job from being settled.
         candidates: runs that may be its own, as JSON; '' = none.
     """
@@ -189,7 +189,8 @@ class _Pass:
         self._is_whole = False
         #: Runs of ours.
         self._controls = ListControls([])
-        #: How much a run is like a job's, by both, where it is not another's.
+        #: Per unconfirmed job: the free runs that may be its own, and how alike the two requests
+        #: are.
         self._fits: dict[str, Fits] = {}
         #: Free runs that may be tagged as another job's.
         self._kept_back: set[str] = set()

@@ -132,7 +132,7 @@ class Consumer(ABC, Generic[Item]):
     def release(self) -> None:
         """Free an item's capacity: all that came of it is recorded.
 
-        A claim that had capacity left took all there was, and said when there may be more.
+        Wake only if the last claim was full: otherwise nothing was left behind.
         """
         self.busy -= 1
         if self._was_full:

@@ -6,7 +6,7 @@
 -- There is no rollback: see changes.lua. What is written at once goes to indexes before the record: an entry without a
 -- record is passed over, a record without an entry is lost.
 local DAY = 86400000000
-local STEP = 2000000
+local STEP = 2000000 -- smaller differences of clocks change nothing, see clock.lua
 local NO_BATCH = '-'
 local LIVE = { submitting = true, unconfirmed = true, running = true }
 local ENDED = { completed = true, failed = true, canceled = true, dead = true }
