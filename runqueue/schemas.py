@@ -160,10 +160,6 @@ def _options() -> Schema:
             },
             "What it uses together with other jobs; operators set limits on keys.",
         ),
-        "note": _or_null(
-            {"type": "string", "minLength": 1, "maxLength": 200},
-            "Words of yours that results show.",
-        ),
         "traceparent": _or_null(
             {"type": "string", "pattern": TRACEPARENT_PATTERN},
             "The trace that it belongs to (W3C Trace Context).",
@@ -291,7 +287,6 @@ def _job() -> Schema:
         "started_at": {**time, "description": "When its run was accepted."},
         "ended_at": {**time, "description": "When it ended."},
         "webhook": _words(DeliveryState, "The delivery of its webhook."),
-        "note": _maybe("The producer's own words."),
     }
     said = "A job: a line of a results file. More fields come with some results."
     return _record("job", said, fields)

@@ -67,7 +67,6 @@ COLUMNS: Final = {
     "started_at": "time",
     "ended_at": "time",
     "webhook": "text",
-    "note": "text",
     **RESULT_FIELDS,
 }
 #: Seconds that finished jobs and their idempotency keys are kept.
@@ -213,7 +212,6 @@ class Job:
         webhook: how the news of its end got to the request's `webhook_url`.
         search_message: of an unconfirmed job, what the last search for its run came to.
         candidates: of an unconfirmed job, the runs that may be its own.
-        note: the producer's own words.
         max_run_seconds: the longest that its run may take; None = the account's limit.
         keys: what it uses together with other jobs: those that it names, and those that follow
             from its request.
@@ -250,7 +248,6 @@ class Job:
     max_run_seconds: float | None = None
     keys: tuple[str, ...] = ()
     waits_for: tuple[Wait, ...] = ()
-    note: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -295,7 +292,6 @@ class Job:
             "started_at": self.started_at.isoformat() if self.started_at else None,
             "ended_at": self.ended_at.isoformat() if self.ended_at else None,
             "webhook": self.webhook.state.value,
-            "note": self.note,
         }
         return row | {name: result[name] for name in RESULT_FIELDS if result.get(name) is not None}
 
@@ -357,7 +353,6 @@ def read_job(
         max_run_seconds=int(fields["max_run"]) / 1e6 if "max_run" in fields else None,
         keys=tuple((text(fields.get("keys")) or "").split()),
         waits_for=waits_for,
-        note=text(fields.get("note")),
     )
 
 

@@ -127,7 +127,6 @@ class EnqueueOptions(TypedDict, total=False):
             margin, or else the account's.
         keys: what it uses together with other jobs, such as `host:shop.example` or `login:acme`,
             four at most; operators set limits on them.
-        note: words of yours that results show, 200 characters at most.
     """
 
     priority: Priority | str | int
@@ -142,7 +141,6 @@ class EnqueueOptions(TypedDict, total=False):
     retry: Retry | Mapping[str, Any] | None
     max_run_seconds: timedelta | float | None
     keys: Sequence[str] | None
-    note: str | None
 
 
 #: All fields of a line.
@@ -150,7 +148,7 @@ FIELDS = (PLAIN_FIELDS | {"traceparent"} | EnqueueOptions.__annotations__.keys()
     "idempotency_key"
 }
 #: Options whose texts a job's record keeps as they are.
-RECORDED: Final = ("on_unconfirmed", "note")
+RECORDED: Final = ("on_unconfirmed",)
 _PRIORITIES = {p.name.lower(): p for p in Priority}
 _PRIORITY_WORDS = "urgent, high, normal, low or a whole number from 0 (urgent) to 3 (low)"
 _POLICY_WORDS = "auto, hold or resubmit"
@@ -188,7 +186,6 @@ class GivenOptions:
     traceparent: str = ""
     max_run_seconds: float | None = None
     keys: tuple[str, ...] = ()
-    note: str = ""
 
 
 def read_custom_id(line: Line, field: str, errors: Errors) -> str | None:
@@ -279,11 +276,6 @@ def _run_seconds(value: object) -> float | None:
     return found.microseconds / 1e6
 
 
-def _note(value: object) -> str | None:
-    is_fine = isinstance(value, str) and 0 < len(value) <= 200 and not _CONTROL.search(value)
-    return _plain(str(value)) if is_fine else None
-
-
 def _traceparent(value: object) -> str | None:
     return read_traceparent(value) if is_traceparent(value) else None
 
@@ -315,7 +307,6 @@ _READERS: Final[Mapping[str, tuple[Callable[[object], Any], str]]] = {
     "traceparent": (_traceparent, _TRACE_WORDS),
     "max_run_seconds": (_run_seconds, _RUN_SECONDS_WORDS),
     "keys": (read_keys, KEYS_WORDS),
-    "note": (_note, "text of 1 to 200 characters without control characters"),
 }
 
 
