@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -109,49 +109,53 @@ def workflow() -> bytes:
     return b'{"kind":"workflow","body":{"workflow_id":"w","parameters":{"x":%s}}}' % values
 
 
+@pytest.mark.parametrize(
+    ("path", "make_body"),
+    [
+        ("/v1/jobs:bulk", partial(array, b"[],", _LARGEST)),
+        ("/v1/jobs:bulk", partial(array, b'{"a":[[[]]]},', _LARGEST, _LONG)),
+        ("/v1/jobs:bulk", partial(array, b'"",', _LARGEST, b"[[")),
+        ("/v1/jobs", partial(array, b"0,", 8 * MEBIBYTE - 64, _LONG)),
+        ("/v1/jobs", bad_headers),
+        ("/v1/jobs", workflow),
+    ],
+    ids=["lists", "a long number", "texts", "numbers", "bad headers", "a workflow"],
+)
 async def test_bodies_of_small_values_take_little_memory_and_keep_nobody_waiting(
-    tmp_path: Path, redis_url: str
+    tmp_path: Path, redis_url: str, path: str, make_body: Callable[[], bytes]
 ) -> None:
     async with running_gateway(tmp_path, redis_url) as gateway:
-        for path, make_body in (
-            ("/v1/jobs:bulk", partial(array, b"[],", _LARGEST)),
-            ("/v1/jobs:bulk", partial(array, b'{"a":[[[]]]},', _LARGEST, _LONG)),
-            ("/v1/jobs:bulk", partial(array, b'"",', _LARGEST, b"[[")),
-            ("/v1/jobs", partial(array, b"0,", 8 * MEBIBYTE - 64, _LONG)),
-            ("/v1/jobs", bad_headers),
-            ("/v1/jobs", workflow),
-        ):
-            sends = [gateway.send("greedy", path, make_body(), _JSON) for _ in range(8)]
-            sending = asyncio.gather(*sends)
-            while not sending.done():
-                await gateway.neighbour()
-            statuses = {status for status, _ in await sending}
-            assert statuses <= {202, 413, 422, 429}
-            assert statuses & {202, 413, 422}
-            assert peak_mib(gateway.pid) <= MOST, make_body
-
-    print(f"a neighbour waited {max(gateway.waits):.3f} s for three answers at most")
+        sends = [gateway.send("greedy", path, make_body(), _JSON) for _ in range(8)]
+        sending = asyncio.gather(*sends)
+        while not sending.done():
+            await gateway.neighbour()
+        statuses = {status for status, _ in await sending}
+        assert statuses <= {202, 413, 422, 429}
+        assert statuses & {202, 413, 422}
+        assert peak_mib(gateway.pid) <= MOST
 
 
 _KEYED = b'{"custom_id":"a",' + _LINE[1:]
 
 
+@pytest.mark.parametrize(
+    ("line", "query", "status"), [(b"x", "?skip_invalid=true", 422), (_KEYED, "", 201)]
+)
 async def test_others_go_on_beside_small_uploads_that_unpack_to_many_lines(
-    tmp_path: Path, redis_url: str
+    tmp_path: Path, redis_url: str, line: bytes, query: str, status: int
 ) -> None:
     async with running_gateway(tmp_path, redis_url) as gateway:
-        for line, query, status in ((b"x", "?skip_invalid=true", 422), (_KEYED, "", 201)):
-            bomb = packed(line, 200_000)
-            assert len(bomb) < 64 * 1024
-            bombs = [
-                asyncio.create_task(gateway.send("greedy", f"/v1/batches{query}", bomb, _PACKED))
-                for _ in range(2)
-            ]
-            await gateway.neighbour()
-            assert not any(one.done() for one in bombs)
-            found = await asyncio.gather(*bombs)
-            assert [one for one, _ in found].count(status) >= 1, found
-            assert peak_mib(gateway.pid) <= MOST
+        bomb = packed(line, 200_000)
+        assert len(bomb) < 64 * 1024
+        bombs = [
+            asyncio.create_task(gateway.send("greedy", f"/v1/batches{query}", bomb, _PACKED))
+            for _ in range(2)
+        ]
+        await gateway.neighbour()
+        assert not any(one.done() for one in bombs)
+        found = await asyncio.gather(*bombs)
+        assert [one for one, _ in found].count(status) >= 1, found
+        assert peak_mib(gateway.pid) <= MOST
 
 
 async def test_a_token_at_its_limits_that_reads_no_answer_takes_little_memory(
