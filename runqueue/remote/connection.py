@@ -27,6 +27,7 @@ from runqueue.errors import (
     RunQueueError,
 )
 from runqueue.remote.errors import Meant, error_of, read_refusal
+from runqueue.remote.listeners import users_of
 
 #: Seconds to connect, and to get (the next part of) an answer.
 _CONNECT, _ANSWER = 3.0, 30.0
@@ -47,6 +48,10 @@ _WORDS = {
 _YES = {"1", "true", "yes", "on"}
 
 T = TypeVar("T")
+
+
+class _OtherUserError(httpx.RequestError):
+    """Another user of this machine has the gateway's port: nothing was sent to him."""
 
 
 class _Bearer(httpx.Auth):
@@ -86,8 +91,10 @@ class GatewayLink:
         given = url or os.environ.get("RUNQUEUE_URL", "")
         parts = _read_url(given)
         is_local = is_loopback(parts.hostname or "")
+        #: The users that may have the token that is sent; None = whichever the URL leads to.
+        self._users: frozenset[int] | None = None
         if token is None and not (token := os.environ.get("RUNQUEUE_TOKEN")) and is_local:
-            token = _own_token()
+            token, self._users = _own_token()
         self._token = token or ""
         if self._token and not _TOKEN.fullmatch(self._token):
             raise _wrong("token", "expected printable ASCII without spaces (RUNQUEUE_TOKEN)")
@@ -112,11 +119,31 @@ class GatewayLink:
             headers={"accept": "application/json"},
             # A request to this machine goes through no proxy, which would read the token.
             trust_env=not self._is_local,
+            event_hooks={"request": [self._watch]} if self._users else {},
         )
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _watch(self, request: httpx.Request) -> None:
+        """Have the user behind a request's connection checked before the request is sent."""
+        request.extensions["trace"] = self._connected
+
+    def _connected(self, event: str, info: Mapping[str, Any]) -> None:
+        if event != "connection.connect_tcp.complete":
+            return
+        stream = info["return_value"]
+        host, port = stream.get_extra_info("server_addr")[:2]
+        own = stream.get_extra_info("client_addr")[1]
+        others = users_of(host, port, own) - (self._users or frozenset())
+        if others:
+            stream.close()
+            users = ", ".join(map(str, sorted(others)))
+            raise _OtherUserError(
+                f"is not what listens there, but user {users}: the token in {TOKEN_FILE} is not"
+                " sent (RUNQUEUE_TOKEN is sent to any listener)"
+            )
 
     def ask(
         self,
@@ -267,18 +294,24 @@ def _answer(
 
 def words_of(error: Exception | None) -> str:
     """Say why there is no answer."""
+    if isinstance(error, _OtherUserError):
+        return str(error)
     for kind, words in _WORDS.items():
         if isinstance(error, kind):
             return words
     return f"cannot be reached ({str(error)[:200]})" if str(error) else "cannot be reached"
 
 
-def _own_token() -> str:
-    """Return the token that a gateway here made; '' = none."""
+def _own_token() -> tuple[str, frozenset[int]]:
+    """Return the token that a gateway here made ('' = none), and the users who may have it.
+
+    These are the file's owner, as the gateway made it, and those who may read everything.
+    """
     try:
-        return TOKEN_FILE.read_text().strip()
+        token, owner = TOKEN_FILE.read_text().strip(), TOKEN_FILE.stat().st_uid
     except (OSError, UnicodeDecodeError):
-        return ""
+        return "", frozenset()
+    return token, frozenset({owner, 0})
 
 
 def _read_url(url: str) -> SplitResult:

@@ -23,6 +23,7 @@ from runqueue import (
 )
 from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.ids import new_id
+from runqueue.remote import connection
 from runqueue.remote.queue import RemoteQueue
 from runqueue.remote.results import result_rows
 
@@ -400,6 +401,30 @@ def test_the_token_of_a_gateway_here_goes_to_this_machine_alone(
         queue.groups()
 
     assert asked == [f"Bearer {SECRET}", "", "", "", ""]
+
+
+def test_the_token_of_a_gateway_here_does_not_go_to_another_user_who_has_its_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RUNQUEUE_TOKEN", raising=False)
+    TOKEN_FILE.parent.mkdir()
+    TOKEN_FILE.write_text(f"{SECRET}\n")
+    listening = {4242}
+    monkeypatch.setattr(connection, "users_of", lambda *_: listening)
+
+    with answering(always(200, {}, b'{"groups": []}')) as (url, asked), RemoteQueue(url) as queue:
+        with pytest.raises(QueueUnavailable, match="user 4242: the token in") as no:
+            queue.groups()
+        assert (asked, SECRET in str(no.value)) == ([], False)
+        listening = {TOKEN_FILE.stat().st_uid}
+        assert queue.groups() == []
+        assert len(asked) == 1
+
+        listening = {4242}
+        monkeypatch.setenv("RUNQUEUE_TOKEN", SECRET)
+        with RemoteQueue(url) as chosen:
+            assert chosen.groups() == []
 
 
 def test_the_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
