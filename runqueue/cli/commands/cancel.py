@@ -41,12 +41,11 @@ def cancel(options: CancelOptions, *, as_json: OneObject = False) -> None:
         if not options.is_by_filter():
             done, values = _cancel_named(queue, options.jobs or [], options.namespace)
         else:
-            found = find(queue, wanted._replace(is_open=True), account)
-            ids = list(dict.fromkeys(job.id for job in found))
+            ids = options.kept(queue, find(queue, wanted._replace(is_open=True), account))
             confirm(f"cancel {counted(len(ids), 'job')}", yes=options.yes or not ids)
             done, values = _cancel_jobs(queue, ids), {}
             if done.at_once or done.asked:
-                by = wanted.words or "all open"
+                by = ", ".join(filter(None, (wanted.words or "all open", options.excluded)))
                 record_jobs_change(queue, "cancel", ids, canceled_words(done), by=by)
         print_canceled(done, values, as_json=as_json)
 

@@ -1,7 +1,7 @@
 """The options that choose many jobs, by name or by filter, and the report of what was done."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
@@ -13,7 +13,8 @@ from runqueue.cli.shared.job_names import named_jobs
 from runqueue.cli.shared.queues import Queue, Url, find
 from runqueue.operator.decisions import WORDS, Settled
 from runqueue.producer.listing import Filter
-from runqueue.records.job import JobState
+from runqueue.records.job import Job, JobState
+from runqueue.records.reasons import has_words
 
 
 def _not_empty(value: str | None) -> str | None:
@@ -33,6 +34,20 @@ Reason = Annotated[
     typer.Option(callback=_not_empty, help="Only jobs whose reason contains this text."),
 ]
 Account = Annotated[str | None, typer.Option(callback=_not_empty, help="Only this account.")]
+Except = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--except",
+        metavar="JOB",
+        help="With a filter: not this job (an id or custom_id); repeat for more.",
+    ),
+]
+ExceptReason = Annotated[
+    str | None,
+    typer.Option(
+        callback=_not_empty, help="With a filter: not jobs whose reason contains this text."
+    ),
+]
 All = Annotated[bool, typer.Option("--all", help="All jobs that match the filters.")]
 Namespace = Annotated[str, typer.Option(help="The namespace of the custom_ids.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -49,6 +64,8 @@ class JobOptions:
     reason: Reason = None
     account: Account = None
     everything: All = False
+    left_out: Except = None
+    except_reason: ExceptReason = None
     yes: Yes = False
     url: Url = None
 
@@ -61,16 +78,37 @@ class JobOptions:
         """Return the filters in words, for jobs of a state; '' = the jobs are named."""
         if self.jobs:
             return ""
-        return ", ".join(filter(None, (state.value, self.wanted.words)))
+        return ", ".join(filter(None, (state.value, self.wanted.words, self.excluded)))
 
     def action(self, what: str, state: JobState, more: str = "") -> "OperatorAction":
         """Return what is done to the jobs, as the audit log has it; see `OperatorAction`."""
         return OperatorAction(what, self.by(state), more, self.jobs or ())
 
+    @property
+    def excluded(self) -> str:
+        """What of the filters' jobs is left out, in words; '' = nothing is."""
+        parts = [f"except {', '.join(self.left_out)}"] if self.left_out else []
+        parts += [f"except reason with “{self.except_reason}”"] if self.except_reason else []
+        return ", ".join(parts)
+
     def is_by_filter(self) -> bool:
         """Return whether jobs are chosen by the filters; as `by_filter`."""
         filtered = self.everything or self.account is not None
-        return by_filter(self.jobs, self.wanted, self.namespace, filtered=filtered)
+        # The names that are left out may be custom_ids, too.
+        namespace = "" if self.left_out else self.namespace
+        by = by_filter(self.jobs, self.wanted, namespace, filtered=filtered)
+        if self.excluded and not by:
+            raise ended("--except and --except-reason go with a filter", Exit.USAGE)
+        return by
+
+    def kept(self, queue: Queue, found: Iterable[Job]) -> list[str]:
+        """Return the ids of the found jobs, each once, without those that are left out."""
+        not_these = set(named_jobs(queue, self.left_out or [], self.namespace))
+        words = self.except_reason
+        kept = dict.fromkeys(
+            job.id for job in found if words is None or not has_words(job.reason, words)
+        )
+        return [job_id for job_id in kept if job_id not in not_these]
 
     def ids(self, queue: Queue, state: JobState, hint: str = "") -> list[str]:
         """Return the ids of the named jobs, or of those in a state that match the filters.
@@ -80,7 +118,7 @@ class JobOptions:
         if not self.is_by_filter():
             return named_jobs(queue, self.jobs or [], self.namespace)
         jobs = find(queue, self.wanted._replace(state=state), self.account)
-        found = list(dict.fromkeys(job.id for job in jobs))
+        found = self.kept(queue, jobs)
         if not found:
             typer.echo("none")
             if hint:

@@ -174,3 +174,12 @@ def test_thousands_of_jobs_are_canceled_in_pages(
 
     assert desk.states() == {"canceled": 2_345}
     assert len(sent) < 80, sent
+
+
+def test_what_is_excepted_is_not_canceled(desk: Desk, either: Desk) -> None:
+    ready(desk, line("a", namespace="shop"), line("b"), line("c"))
+
+    result = either.run("cancel", "--all", "--except", "a", "--namespace", "shop", "--yes")
+
+    assert result.exit_code == 0
+    assert desk.states() == {"ready": 1, "canceled": 2}

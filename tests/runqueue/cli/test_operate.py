@@ -159,6 +159,45 @@ def test_what_a_filter_leaves_is_done_once_that_is_agreed(
     assert either.states() == left
 
 
+@pytest.mark.parametrize(
+    ("excepted", "left"),
+    [
+        (["--except", "a"], "a"),
+        (["--except", "a", "--except", "b"], "a b"),
+        (["--except-reason", "TOO LARGE"], "c"),
+        (["--except", "b", "--except-reason", "large"], "b c"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("command", ["replay", "discard"])
+def test_what_is_excepted_stays_dead(
+    desk: Desk, command: str, excepted: list[str], left: str
+) -> None:
+    desk.dead([line("a"), line("b")])
+    desk.dead([line("c")], "Too large")
+
+    result = desk.run("dead", command, "--all", *excepted, "--yes")
+
+    assert result.exit_code == 0
+    assert {row["custom_id"] for row in listed(desk)} == set(left.split())
+    (note,) = desk.queue.audit()
+    assert "except" in note.detail
+
+
+def test_an_excepted_job_that_is_unknown_ends_the_command(either: Desk) -> None:
+    either.dead([line("a")])
+
+    unknown = either.run("dead", "replay", "--all", "--except", "typo", "--yes")
+    alone = either.run("dead", "replay", "--except", "a", "--yes")
+    named = either.run("dead", "replay", "a", "--except", "a")
+
+    assert (unknown.exit_code, alone.exit_code, named.exit_code) == (3, 2, 2)
+    assert "no job, batch or custom_id 'typo' on record" in unknown.stderr
+    assert "name jobs, or choose some by --group" in alone.stderr
+    assert "--except and --except-reason go with a filter" in named.stderr
+    assert either.states() == {"dead": 1}
+
+
 @pytest.mark.parametrize("state", ["failed", "canceled"])
 def test_failed_and_canceled_jobs_are_replayed_by_filter_if_that_is_said(
     desk: Desk, state: str
