@@ -83,7 +83,7 @@ def make_app(gate: GatewayState) -> FastAPI:
     app.router.routes.extend(router.routes)
     app.router.routes.extend(routes.routes())
     app.add_middleware(ChangeRecorder, gate=gate)
-    app.add_middleware(Refusals, metrics=gate.metrics)
+    app.add_middleware(Refusals, metrics=gate.metrics, closing=gate.closing)
     app.add_middleware(Counting)
     app.add_middleware(PlainCookies)
     return app

@@ -1,4 +1,4 @@
-"""What strangers may cause as often as they like: logged only so often."""
+"""What strangers may cause as often as they like: logged and answered at once only so often."""
 
 import time
 from collections.abc import Callable
@@ -26,12 +26,17 @@ class Burst:
         #: When one was logged last, and how many were not logged since.
         self._logged, self._unlogged = 0.0, 0
 
+    @property
+    def is_over(self) -> bool:
+        """Whether there were more than the burst, with what was forgiven until the last one."""
+        return self._level > BURST
+
     def count(self) -> int | None:
         """Count an event; returns how many were not logged before it; None = nor is this one."""
         now = self._clock()
         self._level = max(0.0, self._level - (now - self._at) * FORGIVEN) + 1
         self._at = now
-        if self._level > BURST and now - self._logged < LOG_SECONDS:
+        if self.is_over and now - self._logged < LOG_SECONDS:
             self._unlogged += 1
             return None
         unlogged, self._unlogged, self._logged = self._unlogged, 0, now

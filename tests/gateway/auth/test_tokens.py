@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from config.gateway import ApiToken
+from gateway.auth import refusals
 from gateway.auth.tokens import find_bearer
 from runqueue.connection.urls import is_loopback
 from tests.gateway.gating import Desk, bearer, gating, token, told
@@ -104,7 +105,10 @@ async def test_who_has_the_scope_may_and_who_has_another_may_not(redis_url: str)
             assert (may_not.status, "has not the scope" in may_not.body["detail"]) == (403, True)
 
 
-async def test_who_has_no_token_is_asked_for_one(redis_url: str) -> None:
+async def test_who_has_no_token_is_asked_for_one(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "WAIT_SECONDS", 0)  # so many would wait
     async with gating(redis_url, api_tokens=TOKENS) as door:
         for call in GUARDED:
             for headers in NO_TOKENS:
