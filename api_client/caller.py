@@ -72,7 +72,7 @@ class Caller:
             raise NotSupported(f"{call.method} /{call.path}: this server has no such call")
         if self.limiter is None:
             return 0.0
-        left = budget.spare()
+        left = budget.for_waiting()
         wait = self.limiter.reserve(call.kind, left)
         if wait is None:
             raise LocalLimitError(

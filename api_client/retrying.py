@@ -136,11 +136,11 @@ class RetryBudget:
         """Return the seconds that the next attempt may take; 0 or less = none."""
         return min(self._attempt_timeout, self._end - monotonic())
 
-    def spare(self) -> float:
+    def for_waiting(self) -> float:
         """Return the seconds that may be waited before an attempt.
 
-        What is no read keeps back the time for an answer: one cut off after a moment would be in
-        doubt.
+        A submission keeps back the time for its answer: one cut off after a moment would be
+        unconfirmed.
         """
         return min(self._attempt_timeout, self._end - self._reserve - monotonic())
 

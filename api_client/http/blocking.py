@@ -118,7 +118,7 @@ class _Connection:
         try:
             answer = self._client.exchange(request)
             # Skyvern was seen to close kept-alive connections right after a 500; a submission that
-            # meets the closing would be in doubt.
+            # meets the closing would be unconfirmed.
             keeps = answer.status < 500 and not self._has_surplus()
         finally:
             self._idle_since = elapsed()

@@ -218,7 +218,7 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         answer = self._answer = HttpAnswer(status, headers, self._body.whole())
         # Skyvern was seen to close kept-alive connections right after a 500; a submission that
-        # meets the closing would be in doubt.
+        # meets the closing would be unconfirmed.
         if status >= 500 or not self._parser.should_keep_alive():
             self._keeps = False
         return answer

@@ -179,7 +179,7 @@ def next_hop(request: Request, onward: Request, answer: HttpAnswer, start: float
     if answer.status not in (_SAME_REQUEST | _MOVED if is_read else _SAME_REQUEST):
         return None
     left = None if total is None else total - (monotonic() - start)
-    # A submission cut off after a moment would be in doubt; a redirect is not.
+    # A submission cut off after a moment would be unconfirmed; a redirect is not.
     if not is_read and left is not None and left < min(total or 0, ANSWER_SECONDS) / 2:
         return None
     return redirected(onward, answer.headers.get("location"), left)

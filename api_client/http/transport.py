@@ -35,7 +35,7 @@ DEFAULT_TIMEOUT = 60.0
 DEFAULT_CONNECT_TIMEOUT = 10.0
 
 #: Seconds. A server closes an idle connection when *it* likes (uvicorn: after 5 s), and a POST
-#: that meets the closing is lost in doubt. A connection idle for longer than this is not used
+#: that meets the closing is unconfirmed. A connection idle for longer than this is not used
 #: again. One limit for reads and submissions: under load connections are never idle for so long,
 #: and without load a connection more costs nothing that matters.
 IDLE_LIMIT = 2.0

@@ -23,7 +23,7 @@ from gateway.state.state import state_of
 from gateway.tenants.in_flight import SMALL
 from gateway.tenants.scope import tenant_scope_of
 from runqueue.producer.async_queue import enqueue_packets
-from runqueue.producer.chunks import accepted, told
+from runqueue.producer.chunks import accepted, traced
 from runqueue.producer.upload import read_line
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
@@ -71,7 +71,7 @@ async def submit(request: Request) -> Response:
     await gate.limiter.admit(request, 1)
     with enqueuing() as step:
         packets = packed(spec, ambient())
-        (answer,) = told(await enqueue_packets(tenant_scope.queue, packets), step)
+        (answer,) = traced(await enqueue_packets(tenant_scope.queue, packets), step)
     return json_answer(answer_values(accepted(answer)), 202, f"/v1/jobs/{answer.job_id}")
 
 
@@ -104,7 +104,7 @@ async def submit_many(request: Request, batch: OpenBatch = None) -> Response:
             await gate.limiter.admit(request, count)
             if len(packets) > 1:  # otherwise one call, without a batch
                 packets = [part for packet in packets for part in packet.cut_short()]
-            found = told(await enqueue_packets(tenant_scope.queue, packets, batch), step)
+            found = traced(await enqueue_packets(tenant_scope.queue, packets, batch), step)
             return await gate.in_thread(partial(_many, found))
 
 

@@ -47,7 +47,7 @@ REGIONS: Final = (
     "needing",
     "notes",
 )
-#: Stands in parts for the form token of whoever they are sent to.
+#: Stands in parts for the form token of each recipient.
 _FORM_TOKEN: Final = secrets.token_hex()
 #: States of open jobs, and those of ended ones, in the order of the table.
 OPEN: Final = ("scheduled", "ready", "submitting", "unconfirmed", "running")

@@ -33,7 +33,7 @@ from runqueue.producer.async_listener import AsyncEndListener
 from runqueue.producer.async_ordered_sender import AsyncOrderedSender
 from runqueue.producer.async_pages import list_jobs
 from runqueue.producer.async_results import AsyncBatchResults, AsyncEndedResults, AsyncResultReader
-from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, told
+from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, traced
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.listing import PAGE, Filter
 from runqueue.producer.upload import Checker
@@ -192,7 +192,7 @@ class AsyncRunQueue:
             BatchNotFound: the batch is unknown or sealed.
         """
         with enqueuing() as step:
-            return told(await self._enqueue_parts(packets(jobs, self._checks), batch), step)
+            return traced(await self._enqueue_parts(packets(jobs, self._checks), batch), step)
 
     async def _enqueue_parts(self, parts: Iterator[Packet], batch: str | None) -> list[Enqueued]:
         first = list(islice(parts, 2))

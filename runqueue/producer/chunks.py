@@ -144,7 +144,7 @@ def in_order(parts: Iterable[tuple[list[int], list[Enqueued]]]) -> list[Enqueued
     return [ordered[position] for position in sorted(ordered)]
 
 
-def told(answers: list[Enqueued], step: SpanUnderWay) -> list[Enqueued]:
+def traced(answers: list[Enqueued], step: SpanUnderWay) -> list[Enqueued]:
     """Return the answers; a span of the call names its job, or says how many they are."""
     if len(answers) == 1:
         step.tell(messaging__message__id=answers[0].job_id)

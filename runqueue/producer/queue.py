@@ -29,7 +29,7 @@ from runqueue.operator.refused_lines import PAGE as LINES
 from runqueue.operator.refused_lines import InboxPage, inbox_page, line_moves
 from runqueue.producer import listing
 from runqueue.producer.batch_upload import BatchUpload, discard_batch
-from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, told
+from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, traced
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.handles import QueuedJob
 from runqueue.producer.listener import EndListener
@@ -181,7 +181,7 @@ class RunQueue:
             BatchNotFound: the batch is unknown or sealed.
         """
         with enqueuing() as step:
-            return told(self._enqueue_parts(packets(jobs, self._checks), batch), step)
+            return traced(self._enqueue_parts(packets(jobs, self._checks), batch), step)
 
     def _enqueue_parts(self, parts: Iterator[Packet], batch: str | None) -> list[Enqueued]:
         first = list(islice(parts, 2))

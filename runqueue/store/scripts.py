@@ -2,7 +2,7 @@
 
 A `ScriptCall` is made by a pure function (`job_calls.py`) and says which function, with what, and
 how its reply reads (`async_sending.py` sends it). A server that lacks the library is given it by
-whoever calls it first (https://redis.io/docs/latest/develop/programmability/functions-intro/).
+the first caller (https://redis.io/docs/latest/develop/programmability/functions-intro/).
 """
 
 from __future__ import annotations

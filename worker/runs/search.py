@@ -531,12 +531,12 @@ class _Pass:
             may_count = is_sole or not self._account.settings.shared_account
             if are_clear and is_counted and may_count and len(runs) <= len(group):
                 pairs += _oldest_first(group, runs.values(), listing)
-        wanted_ones = [pair for pair in pairs if not pair[0].is_canceled]
-        left = await self._adopt(jobs, wanted_ones, by_request=True)
+        active = [pair for pair in pairs if not pair[0].is_canceled]
+        left = await self._adopt(jobs, active, by_request=True)
         if self._account.settings.shared_account:
             return left
-        unwanted = [pair for pair in pairs if pair[0].is_canceled]
-        return await self._adopt(left, unwanted, by_request=True, canceled=True)
+        canceled = [pair for pair in pairs if pair[0].is_canceled]
+        return await self._adopt(left, canceled, by_request=True, canceled=True)
 
     def _judge(self, job: LostJob) -> SearchResult:
         """Say what the pass shows of a job whose run was not found."""

@@ -124,7 +124,7 @@ class SubmitConsumer(Consumer[_Granted]):
                 receiver=account.receiver(job.job_id, job.attempt),
             )
         except (ValueError, KeyError) as error:
-            # Nothing was sent, so it is not in doubt.
+            # Nothing was sent, so no run can exist.
             account.log.error(  # noqa: TRY400 - the trace may quote the request
                 "stored_request_unreadable", job_id=job.job_id
             )
