@@ -76,6 +76,15 @@ async def test_a_webhook_s_failure_is_looked_up_where_the_server_tells_it(kind: 
 
 
 @both
+async def test_a_webhook_s_failure_that_the_server_does_not_report_is_not_supported(
+    kind: Kind,
+) -> None:
+    async with twin(kind, transport=FakeTransport(answer(200, {"task_id": "tsk_1"}))) as client:
+        with pytest.raises(NotSupported, match="does not report the webhook of run tsk_1"):
+            await client.call("webhook_failure_reason", "tsk_1")
+
+
+@both
 async def test_a_webhook_s_failure_in_a_shape_nobody_knows_is_an_api_error(kind: Kind) -> None:
     transport = FakeTransport(answer(200, {"webhook_failure_reason": 7}))
     async with twin(kind, transport=transport) as client:
