@@ -170,7 +170,7 @@ def _checked_out() -> Iterator[Path]:
 
 @contextmanager
 def _side(tree: Path) -> Iterator[Side]:
-    with running("--duration", "0", as_usual=True) as stack:
+    with running("--duration", "0", "--no-list", as_usual=True) as stack:
         with redis.Redis.from_url(stack.redis_url) as client:
             # The process that rewrites the file would count, and only where it meets a measurement.
             client.config_set("auto-aof-rewrite-percentage", 0)
