@@ -13,7 +13,6 @@ from runqueue.store.delivery_calls import callback_again, callback_claim
 from tests.runqueue.lua.clockwork import (
     CALLBACK_LEASE,
     DAY,
-    KEEP,
     SECOND,
     UPLOAD,
     Clockwork,
@@ -190,7 +189,7 @@ def test_a_callback_outlives_the_jobs_of_its_batch(clock: Clockwork) -> None:
     end(clock, "completed", "completed")
     (due,) = clock.callbacks()
     clock.wait(9 * DAY / SECOND)
-    clock.sweep("retire", KEEP)
+    clock.sweep("retire")
     (again,) = clock.callbacks()
     assert (again.batch.id, again.batch.total) == (batch, 2)
     assert clock.tell(due) == 1
@@ -274,7 +273,7 @@ def test_a_batch_whose_callbacks_are_settled_goes_with_its_jobs(
         clock.tell(due, verdict)
     assert clock.read(batch).callback is not None
     clock.wait(9 * DAY / SECOND)
-    clock.sweep("retire", KEEP)
+    clock.sweep("retire")
     assert [key for key in clock.dump() if batch in key] == []
 
 
