@@ -178,7 +178,7 @@ def test_an_upload_that_was_canceled_stays_canceled_and_goes_with_its_jobs(
     found = clock.read(batch)
     assert (found.status, found.total) == (BatchStatus.CANCELED, 2)
     assert clock.states(jobs) == {"canceled"}
-    clock.wait(9 * DAY / SECOND)
+    clock.wait((RETENTION + DAY) / SECOND)
     clock.sweep("retire")
     assert [key for key in clock.dump() if batch in key] == []
 
@@ -233,7 +233,7 @@ def test_what_is_done_again_in_a_batch_that_expired_long_ago_goes_in_time_too(
     expire_for_a_week(clock)
     clock.sweep("sweep_canceled")
     assert clock.queue.retry_failed(batch, canceled=True).jobs == 2
-    for _ in range(20):
+    for _ in range(3 * RETENTION // DAY):
         clock.wait(DAY / SECOND)
         for script in ("hold_expired", "sweep_canceled", "retire"):
             clock.sweep(script)
@@ -246,7 +246,7 @@ def expire_for_a_week(clock: Clockwork) -> None:
     """The time of a batch is up, and nobody resumes it."""
     clock.wait(60)
     clock.sweep("hold_expired")
-    clock.wait(7 * DAY / SECOND)
+    clock.wait(RETENTION / SECOND)
     clock.sweep("hold_expired")
 
 

@@ -197,7 +197,7 @@ def test_a_full_server_frees_memory_by_its_sweeps(clock: Clockwork) -> None:
     clock.finish(job)
     (open_,) = clock.enqueue(1, batch=clock.open_batch())
     (late,) = clock.enqueue(1, deadline=clock.now + SECOND)
-    (soon,) = clock.enqueue(1, run_at=clock.now + 8 * UPLOAD)
+    (soon,) = clock.enqueue(1, run_at=clock.now + RETENTION + UPLOAD)
     batch = clock.open_batch()
     (canceled,) = clock.enqueue(1, batch=batch)
     clock.seal(batch)
@@ -206,7 +206,7 @@ def test_a_full_server_frees_memory_by_its_sweeps(clock: Clockwork) -> None:
     fill_up(clock)
     assert clock.cancel_batch(batch) == 1
     assert clock.sweep("sweep_canceled") == 1
-    clock.wait(8 * UPLOAD / SECOND)
+    clock.wait((RETENTION + UPLOAD) / SECOND)
     assert clock.sweep("expire_leases", CLAIM_AGE) == 1
     assert clock.sweep("expire_deadlines") == 1
     assert clock.sweep("promote_due") == 1

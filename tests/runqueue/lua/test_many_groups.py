@@ -20,7 +20,7 @@ from runqueue.store import (
 )
 from runqueue.store.groups import KEEP, Keep
 from runqueue.store.scripts import ScriptCall
-from tests.runqueue.lua.clockwork import UPLOAD, Clockwork, spec
+from tests.runqueue.lua.clockwork import RETENTION, SECOND, UPLOAD, Clockwork, spec
 
 #: More lanes than a tick, or a claim, looks at.
 MANY = 500
@@ -191,7 +191,7 @@ def to_retire_its_last_job(clock: Clockwork, n: int) -> ScriptCall[Any]:
     ids = clock.run(job_calls.list_batch(clock.account, batch, 0, n))
     for start in range(0, n, 100):
         clock.cancel(*ids[start : start + 100])
-    clock.wait(8 * 86_400)
+    clock.wait(RETENTION / SECOND + 86_400)
     clock.heartbeat(first=True)
     for _ in range(n // 100 - 1):
         assert clock.run(worker_calls.sweep(clock.account, "retire", 100)) == 100

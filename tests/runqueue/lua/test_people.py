@@ -232,7 +232,7 @@ def test_a_discarded_job_leaves_its_attempts_alone_and_its_key_is_free(clock: Cl
     assert not names & {"dead", "deadlines", "batches"}
     assert clock.run(job_calls.stats(clock.account)).states[JobState.DEAD] == 0
     assert clock.enqueue_specs([spec("k", body="b")])[0].status is EnqueueStatus.NEW
-    clock.wait(8 * DAY / SECOND)
+    clock.wait((RETENTION + DAY) / SECOND)
     clock.sweep("retire")
     assert clock.state(job) == "ready", "the end of its namesake is none of its own"
 
