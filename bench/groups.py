@@ -86,7 +86,7 @@ def measure(count: int) -> dict[str, Cost]:
         _step(seen, "remove its lanes", "step_lanes")
         seen.now += 8 * _DAY_US
         seen.run("heartbeat", worker_calls.heartbeat(ACCOUNT, "p1", _LEASE_US, 0, 0, first=True))
-        _step(seen, "retire", "retire", 7 * _DAY_US)
+        _step(seen, "retire", "retire")
         return seen.costs
 
 

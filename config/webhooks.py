@@ -11,7 +11,8 @@ _MAX_SECRETS = 2
 #: 5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 10 h: after an immediate first try, as Svix does it.
 _SCHEDULE = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
 
-#: Seconds that a schedule may take in all.
+#: Seconds that a schedule may take in all: those of `runqueue/records/retention.py` for which a
+#: job is surely retained.
 _LONGEST = 6 * 86_400
 
 Redeliver = Literal["always", "on_failure", "never"]
@@ -62,7 +63,9 @@ def _schedule(value: Any) -> Any:
     if len(found) > 50 or not all(0 <= seconds <= 86_400 * 30 for seconds in found):
         raise ValueError("expected seconds with commas between them, such as 5,300,1800")
     if sum(found) > _LONGEST:
-        raise ValueError("expected six days together at most: jobs are kept for seven")
+        raise ValueError(
+            f"expected {_LONGEST // 86_400} days together at most: jobs are retained for a day more"
+        )
     return found
 
 

@@ -1,8 +1,8 @@
-"""Reading which jobs have ended, in order, from any point of the last week on.
+"""Reading which jobs have ended, in order, from any point of the last days on.
 
 Every end is appended to its day's list (`ended:<day>`, kept for retention), and a list is cut at
-its head only once its jobs are a week old. So a reader's position is a day and an index for each
-account, and the ends that it has missed come after.
+its head only once the retention of its jobs is over. So a reader's position is a day and an index
+for each account, and the ends that it has missed come after.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import structlog
 from runqueue.connection.redis_errors import damage_of
 from runqueue.ids import is_name
 from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.records.retention import SURELY_RETAINED_SECONDS
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, load
 
@@ -26,8 +27,8 @@ log = structlog.get_logger()
 
 #: Ends that are read at a time.
 PAGE = 200
-#: Days for which a list certainly has all of its entries.
-DAYS = 6
+#: Days for which a list surely has all of its entries.
+DAYS = SURELY_RETAINED_SECONDS // 86_400
 _DAY_US = 86_400_000_000
 _PLACE = re.compile(r"([a-z0-9_-]{1,32}):([0-9]{1,6}):([0-9]{1,12})")
 

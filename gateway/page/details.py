@@ -16,6 +16,7 @@ from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.ids import is_id, is_name
 from runqueue.producer.listing import Filter
 from runqueue.records.job import Job
+from runqueue.records.retention import RETENTION_SECONDS
 from runqueue.store import worker_calls
 from runqueue.store.history import read_history
 
@@ -143,7 +144,8 @@ async def search(request: Request) -> Response:
     found = await _find(viewer, text, namespace) if text else ""
     if found:
         return RedirectResponse(found, 303, HEADERS)
-    values = {"text": text, "namespace": namespace}
+    days = RETENTION_SECONDS // 86_400
+    values = {"text": text, "namespace": namespace, "retention_days": days}
     return page(request, "search.html", viewer, values, 404 if text else 200)
 
 

@@ -69,8 +69,6 @@ COLUMNS: Final = {
     "webhook": "text",
     **RESULT_FIELDS,
 }
-#: Seconds that finished jobs and their idempotency keys are kept.
-KEEP_SECONDS = 7 * 86_400
 
 
 class JobState(StrEnum):

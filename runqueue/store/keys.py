@@ -20,7 +20,7 @@ job:<id>                hash    what changes of a job (state, attempt, run_id, .
 body:<id>               string  envelope line + the request body as it will be sent; later packed,
                                 with the result
 result:<id>             string  the API's answer as it came, from the end on
-attempts:<id>           string  of a discarded job, for a week: "<next> <request> <first>"
+attempts:<id>           string  of a discarded job, retained: "<next> <request> <first>"
 lane:<p>:<group>:<b>    list    ids ready at priority p, of one group and one batch ('-' none)
 lane:<p>:<group>:<b>+   list    those of them that are the batch's canary
 lanes:<p>:<group>       list    batches with a lane to claim from, next turn first

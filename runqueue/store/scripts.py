@@ -21,6 +21,7 @@ import redis.asyncio
 from redis.exceptions import NoPermissionError, ResponseError
 
 from runqueue.connection.redis_errors import NO_FUNCTION
+from runqueue.records.retention import RETENTION_SECONDS, SURELY_RETAINED_SECONDS
 
 T = TypeVar("T")
 Argument = str | bytes | int
@@ -93,17 +94,20 @@ def sources(folder: Traversable = LUA) -> dict[str, Traversable]:
 def library(folder: Traversable = LUA) -> Library:
     """Return the library: `core`, the modules, each after those that it uses, then the scripts.
 
-    A file's first two lines say which modules it uses itself (`-- use: limits active_consumers`),
-    and whether it writes nothing or is refused by a full server (`-- flags: no-writes`,
-    `refused-when-full`). A script is the body of its function; one with functions of its own ends
-    with `body` instead, so that they are made once and not at every call.
+    Before them stand the durations of `records/retention.py`, in microseconds. A file's first two
+    lines say which modules it uses itself (`-- use: limits active_consumers`), and whether it
+    writes nothing or is refused by a full server (`-- flags: no-writes`, `refused-when-full`). A
+    script is the body of its function; one with functions of its own ends with `body` instead, so
+    that they are made once and not at every call.
     Every script that writes ends in `changes.run`, so that module is always loaded, last.
     """
     texts = {name: _code(entry.read_text("utf-8")) for name, entry in sources(folder).items()}
     scripts = frozenset(texts.keys() - sources(folder / "lib").keys())
     modules = dict.fromkeys(name for one in sorted(texts) for name in _modules_of(one, texts))
     modules |= dict.fromkeys([*_modules_of("changes", texts), "changes"])
-    text = texts["core"]
+    text = f"local RETENTION = {RETENTION_SECONDS * 1_000_000}\n"
+    text += f"local SURELY_RETAINED = {SURELY_RETAINED_SECONDS * 1_000_000}\n"
+    text += texts["core"]
     text += "".join(f"local {one} = (function()\n{texts[one]}end)()\n" for one in modules)
     text += "".join(_registered(name, texts) for name in sorted(scripts))
     # SHA-1 tells versions apart; it is no safeguard.

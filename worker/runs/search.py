@@ -24,7 +24,7 @@ from api_client import ListedRun
 from api_client.elapsed import elapsed
 from runqueue import ids
 from runqueue.records.claim_items import RunAccepted, Unconfirmed
-from runqueue.records.job import KEEP_SECONDS
+from runqueue.records.retention import SURELY_RETAINED_SECONDS
 from runqueue.store import codec, worker_calls
 from worker.process.account import AccountRuntime
 from worker.runs.comparison import Comparison, ShownRun, Similarity, compare
@@ -53,9 +53,6 @@ MOST_OWNED = 3
 MOST_CANDIDATES, MOST_FIELDS, LONGEST_NAME = 5, 12, 100
 #: An id that no job can have: a filter that finds runs by it filters nothing.
 NO_JOB = "0" * ids.ID_LENGTH
-#: Seconds for which it is surely known whose a run was: jobs that ended, and orphans, are forgotten
-#: a little later.
-REMEMBERED = KEEP_SECONDS - 86_400
 #: Seconds of comparing after which the event loop gets its turn: large requests take milliseconds.
 TURN_SECONDS = 0.01
 #: Seconds for which it is remembered that a server does not filter by tags.
@@ -507,7 +504,7 @@ class _Pass:
         groups: dict[bytes, list[LostJob]] = defaultdict(list)
         equal: dict[bytes, dict[str, ListedRun]] = defaultdict(dict)
         likely: dict[str, set[bytes]] = defaultdict(set)
-        known_since = elapsed() - REMEMBERED
+        known_since = elapsed() - SURELY_RETAINED_SECONDS
         for job in (*jobs, *self._others):
             if job.marker not in self._waiting or job.claimed < known_since:
                 continue  # it was settled meanwhile, or is old

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from runqueue.connection.urls import endpoint_of
 from runqueue.records.claim_items import Taken
 from runqueue.records.delivery import Delivered, DueDelivery
+from runqueue.records.retention import SURELY_RETAINED_SECONDS
 from runqueue.store import codec, delivery_calls
 from runqueue.tracing import Origin, continuing, working
 from worker.delivery.sender import Relay, result_of, target_of
@@ -34,8 +35,6 @@ log = structlog.get_logger()
 LEASE_SECONDS = 120.0
 #: Seconds that a webhook may wait for besides its schedule: Skyvern's own tries, a worker's death.
 EXTRA_SECONDS = 600.0
-#: Seconds that a webhook's record stays after its end, less a day: no try is put off beyond that.
-KEPT_SECONDS = 6 * 86_400.0
 #: Seconds after which one that was cut off comes again.
 SOON_SECONDS = 2.0
 
@@ -98,7 +97,7 @@ class WebhookConsumer(Consumer[_Due]):
             self._open[receiver] -= 1
             if not self._open[receiver]:
                 del self._open[receiver]
-        if result.verdict == "again" and item.age + result.wait_us / 1e6 > KEPT_SECONDS:
+        if result.verdict == "again" and item.age + result.wait_us / 1e6 > SURELY_RETAINED_SECONDS:
             result = result._replace(verdict="abandoned")
         if result.verdict == "abandoned" or (result.was_tried and result.verdict != "delivered"):
             details = {"verdict": result.verdict, "status": result.status, "why": result.error}

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 
 from runqueue.connection.redis_errors import damage_of
-from runqueue.records.job import KEEP_SECONDS
 from runqueue.store import worker_calls
 from runqueue.store.scripts import Argument
 from worker.process.account import AccountRuntime
@@ -31,7 +30,7 @@ STEPS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
     ("expire_deadlines", (LIMIT,)),
     ("hold_expired", (LIMIT,)),
     ("sweep_canceled", (LIMIT,)),
-    ("retire", (int(KEEP_SECONDS * 1e6), LIMIT)),
+    ("retire", (LIMIT,)),
     ("expire_batches", (int(UPLOAD_SECONDS * 1e6), LIMIT)),
     ("step_lanes", (LIMIT,)),
 )

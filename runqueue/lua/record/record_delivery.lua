@@ -37,8 +37,7 @@ local function record(i)
         deliveries.end_delivery(q, id, verdict, status ~= '' and status, words)
       end
       if signed ~= '' and verdict ~= 'delivered' then
-        redis.call('SET', q.prefix .. 'webhook:' .. id, q.args[i + 10], 'PX', int(8 * DAY / 1000))
-        redis.call('HSET', job_key(q, id), 'signed', signed)
+        webhooks.store_signed(q, id, signed, q.args[i + 10])
       end
       code = 1
     end

@@ -20,7 +20,6 @@
 --                 job's once that is submitted again; an older one is not recorded
 local PER_WEBHOOK = 11
 local POLICY_LEASE = 15000000
-local KEPT = 6 * DAY -- a job's record stays for a day longer: one whose run is newer than this was lost
 local reply = {}
 
 -- It came to us, whatever `webhook_route` is in the record (or missing, after a lost claim): only we deliver it to the
@@ -52,8 +51,7 @@ local function keep_body(job, run_id, signed, body)
   if job.delivery == 'delivered' then return end
   local f = redis.call('HMGET', job_key(q, job.id), 'signed', 'sending')
   if f[1] then return end
-  redis.call('SET', q.prefix .. 'webhook:' .. job.id, body, 'PX', int(8 * DAY / 1000))
-  redis.call('HSET', job_key(q, job.id), 'signed', signed)
+  webhooks.store_signed(q, job.id, signed, body)
   if job.delivery == 'pending' and tonumber(f[2] or 0) <= q.now then
     redis.call('ZADD', q.prefix .. 'relays', int(q.now), job.id)
     q.relays_due = true
@@ -61,8 +59,9 @@ local function keep_body(job, run_id, signed, body)
 end
 
 -- A key whose first job was removed counts its attempts from 1 again: a run from before the job was enqueued is not its
--- own. A job is removed a week after its end, or discarded, and then the attempts count on. So a day is a safe margin for
--- clocks that differ: ours may have been set several times, and corrected (`clock_lost`); Skyvern's may be behind it.
+-- own. A job is removed once its retention is over, or discarded, and then the attempts count on. So a day is a safe
+-- margin for clocks that differ: ours may have been set several times, and corrected (`clock_lost`); Skyvern's may be
+-- behind it.
 local function is_from_before(id, created)
   if created == 0 then return false end
   local since = tonumber(redis.call('HGET', job_key(q, id), 'created') or 0)
@@ -130,7 +129,7 @@ local function record(i)
       end
       verdict = 'duplicate'
     end
-  elseif not job and state ~= '' and created < q.now - KEPT then
+  elseif not job and state ~= '' and created < q.now - SURELY_RETAINED then
     verdict = 'unknown'
   elseif may_adopt or taker then
     if job.state == 'unconfirmed' then history.add(q, job, 'found', run_id .. ', by its webhook') end

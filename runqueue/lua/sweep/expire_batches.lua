@@ -1,6 +1,6 @@
 -- use: counters lanes batches job_record jobs
 -- An upload that was never finished expires: its jobs are removed (they were not accepted), and its record shows that
--- for a week. A discarded upload is removed without a trace, and so is a batch without jobs.
+-- for RETENTION. A discarded upload is removed without a trace, and so is a batch without jobs.
 -- ARGV  now_us, upload_us (how long an upload may take; '' = only discarded ones expire), limit, that one
 -- Reply: how many batches and jobs were read (as many as the limit, or more = call again)
 local UNSEALED, upload, limit, looked = q.prefix .. 'unsealed', tonumber(q.args[2]), tonumber(q.args[3]), 0
@@ -45,7 +45,7 @@ local function is_empty(batch)
   return redis.call('EXISTS', list) == 0
 end
 
--- The record that is shown for a week.
+-- The record that is shown for RETENTION.
 local function keep_record(batch)
   lanes.drop(q, batch)
   redis.call('UNLINK', q.prefix .. 'batch_left:' .. batch)
@@ -55,7 +55,7 @@ local function keep_record(batch)
     end
   end
   redis.call('HSET', batches.key(q, batch), 'emptied', '1')
-  redis.call('ZADD', UNSEALED, int(q.now + batches.KEPT - upload), batch)
+  redis.call('ZADD', UNSEALED, int(q.now + RETENTION - upload), batch)
   batches.judge(q, batch)
 end
 

@@ -1,12 +1,12 @@
 -- use: job_record orphans jobs
 -- Removes records whose retention is over: the record, its body, its result, its run's entry; and orphan runs.
--- ARGV  now_us, keep_us, limit.   Reply: how many list entries were read (the limit = call again)
+-- ARGV  now_us, limit.   Reply: how many list entries were read (the limit = call again)
 -- While more than the limit is due, `retire_left` of meta has the tick ask for the next pass at once: a queue whose
 -- jobs end faster than a pass in half a minute removes them would grow for good.
 -- An entry removes its job only if that is over and its end is due: a replayed job has a later entry.
 if clock_is_stale(q) then return 0 end
-local keep, limit = tonumber(q.args[2]), tonumber(q.args[3])
-local day, looked = math.floor((q.now - keep) / DAY), 0
+local limit = tonumber(q.args[2])
+local day, looked = math.floor((q.now - RETENTION) / DAY), 0
 local first = tonumber(redis.call('HGET', q.meta, 'retired_day') or day - 400)
 
 -- True for a run whose job is gone, or that was an orphan run.
@@ -45,10 +45,10 @@ while looked < limit and first <= day do
   else
     local entry = read_entry(id)
     -- Entries are in the order of the ends: the first that is not due ends the walk.
-    if entry.at > q.now - keep and math.floor(entry.at / DAY) == first then break end
+    if entry.at > q.now - RETENTION and math.floor(entry.at / DAY) == first then break end
     redis.call('LPOP', list)
     looked = looked + 1
-    if entry.at <= q.now - keep then remove(entry) end
+    if entry.at <= q.now - RETENTION then remove(entry) end
   end
 end
 if looked >= limit then

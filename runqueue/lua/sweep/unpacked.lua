@@ -5,10 +5,10 @@
 -- Reply { more (1 = call again), packing's position, its position after these, per job: id, ended_us, body, result
 --         ('' = none) }
 -- `pack_more` reports more work to the tick. pack.lua writes the position ('<day> <entry>').
--- Retention removes entries from a day's front, a week later: after a week in which nothing was packed, entries of that
+-- retire.lua removes entries from a day's front: if nothing was packed for as long as the retention, entries of that
 -- day may be skipped, and are removed unpacked that day.
 local after, limit, bytes_left = tonumber(q.args[2]), tonumber(q.args[3]), tonumber(q.args[4])
-local OLDEST = 8
+local OLDEST = math.ceil(RETENTION / DAY) + 1 -- days
 if clock_is_stale(q) then
   redis.call('HDEL', q.meta, 'pack_more')
   return { 0, '', '' }

@@ -23,6 +23,7 @@ from runqueue.records.claim_items import (
 )
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.records.quotas import Quota
+from runqueue.records.retention import RETENTION_SECONDS
 from runqueue.records.times import packed
 from runqueue.request.job_spec import JobSpec, Kind, Priority, When
 from runqueue.request.retry_policy import Retry
@@ -44,7 +45,7 @@ LEASE = 15 * SECOND
 CLAIM_AGE = 75 * SECOND
 #: The account's limit of workflow runs.
 WORKFLOW_RUN = 29_700 * SECOND
-KEEP = 7 * DAY
+RETENTION = RETENTION_SECONDS * SECOND
 #: What the worker tells the script that records searches.
 GRACE, SPACING = 30 * SECOND, 30 * SECOND
 UPLOAD = DAY

@@ -13,7 +13,7 @@ from runqueue.records.job import EnqueueStatus
 from runqueue.records.times import packed
 from runqueue.store import budgets, job_calls, worker_calls
 from runqueue.store.budgets import Budget, BudgetUse
-from tests.runqueue.lua.clockwork import KEEP, SECOND, UPLOAD, Clockwork, spec
+from tests.runqueue.lua.clockwork import RETENTION, SECOND, UPLOAD, Clockwork, spec
 
 DAY = 86_400
 
@@ -422,9 +422,9 @@ def test_a_batch_takes_its_budget_with_it(clock: Clockwork) -> None:
     clock.seal(batch)
     clock.claimed()
     end(clock, job, 3)
-    clock.wait(9 * DAY)
+    clock.wait(RETENTION / SECOND + DAY)
     clock.heartbeat(first=True)
-    clock.sweep("retire", KEEP)
+    clock.sweep("retire")
     clock.sweep("expire_batches", UPLOAD)
     assert [key for key in clock.dump() if batch in key] == []
     assert clock.queue.list_budgets(clock.account) == []

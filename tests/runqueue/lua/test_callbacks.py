@@ -10,14 +10,7 @@ from runqueue.records.batch import BatchRules, BatchStatus
 from runqueue.records.claim_items import ClaimAnswer
 from runqueue.store import job_calls
 from runqueue.store.delivery_calls import callback_again, callback_claim
-from tests.runqueue.lua.clockwork import (
-    CALLBACK_LEASE,
-    DAY,
-    KEEP,
-    SECOND,
-    UPLOAD,
-    Clockwork,
-)
+from tests.runqueue.lua.clockwork import CALLBACK_LEASE, DAY, RETENTION, SECOND, UPLOAD, Clockwork
 
 URL = "https://User.test:8443/hook?token=secret"
 TOLD = BatchRules(callback_url=URL)
@@ -189,8 +182,8 @@ def test_a_callback_outlives_the_jobs_of_its_batch(clock: Clockwork) -> None:
     batch, _ = clock.batch_of(2, TOLD)
     end(clock, "completed", "completed")
     (due,) = clock.callbacks()
-    clock.wait(9 * DAY / SECOND)
-    clock.sweep("retire", KEEP)
+    clock.wait((RETENTION + DAY) / SECOND)
+    clock.sweep("retire")
     (again,) = clock.callbacks()
     assert (again.batch.id, again.batch.total) == (batch, 2)
     assert clock.tell(due) == 1
@@ -273,8 +266,8 @@ def test_a_batch_whose_callbacks_are_settled_goes_with_its_jobs(
     for due in clock.callbacks():
         clock.tell(due, verdict)
     assert clock.read(batch).callback is not None
-    clock.wait(9 * DAY / SECOND)
-    clock.sweep("retire", KEEP)
+    clock.wait((RETENTION + DAY) / SECOND)
+    clock.sweep("retire")
     assert [key for key in clock.dump() if batch in key] == []
 
 

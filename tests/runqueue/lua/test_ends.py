@@ -10,8 +10,8 @@ from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.runqueue.lua.clockwork import (
     CLAIM_AGE,
     DAY,
-    KEEP,
     LEASE,
+    RETENTION,
     SECOND,
     UPLOAD,
     Clockwork,
@@ -343,7 +343,7 @@ def test_an_upload_never_sealed_expires_after_24_hours_and_leaves_nothing(
         clock.run(worker_calls.sweep(clock.account, "expire_batches", UPLOAD, 4))
     clock.sweep("expire_batches", UPLOAD)
     assert clock.read(batch).status is BatchStatus.EXPIRED
-    clock.wait(KEEP / SECOND)
+    clock.wait(RETENTION / SECOND)
     clock.sweep("expire_batches", UPLOAD)
     assert left_over(clock) == set()
     states = clock.run(job_calls.stats(clock.account)).states
@@ -364,11 +364,11 @@ def test_an_upload_that_expired_leaves_no_run_of_its_jobs_after_a_week(clock: Cl
     run_again(clock, job, "run1")
     clock.wait(24 * HOUR)
     clock.sweep("expire_batches", UPLOAD)
-    clock.wait((KEEP + DAY) / SECOND)
+    clock.wait((RETENTION + DAY) / SECOND)
     clock.sweep("expire_batches", UPLOAD)
     clock.sweep("expire_leases", CLAIM_AGE)
     for _ in range(2):
-        clock.sweep("retire", KEEP)
+        clock.sweep("retire")
     assert left_over(clock) == set()
 
 
@@ -382,12 +382,12 @@ def test_a_job_that_another_upload_takes_over_keeps_the_runs_that_it_had(clock: 
     clock.seal(batch)
     assert clock.cancel(job) == [1]
     assert clock.claimed() == []
-    clock.wait(8 * DAY / SECOND)
+    clock.wait((RETENTION + DAY) / SECOND)
     clock.sweep("expire_leases", CLAIM_AGE)
     for _ in range(2):
-        clock.sweep("retire", KEEP)
+        clock.sweep("retire")
         clock.sweep("expire_batches", UPLOAD)
-        clock.wait(KEEP / SECOND)
+        clock.wait(RETENTION / SECOND)
     assert left_over(clock) == set()
 
 
@@ -426,7 +426,7 @@ def test_an_upload_abandoned_is_removed_by_the_next_sweep(clock: Clockwork) -> N
 # Retention.
 
 
-def test_everything_of_a_job_goes_seven_days_after_its_end(clock: Clockwork) -> None:
+def test_everything_of_a_job_goes_once_its_retention_is_over(clock: Clockwork) -> None:
     batch = clock.open_batch()
     jobs = clock.enqueue(3, batch=batch)
     clock.seal(batch)
@@ -436,10 +436,10 @@ def test_everything_of_a_job_goes_seven_days_after_its_end(clock: Clockwork) -> 
         clock.finish(job)
     clock.cancel(jobs[2])
     clock.claimed()
-    clock.wait(7 * DAY / SECOND - 0.001)
-    assert clock.sweep("retire", KEEP) == 0
+    clock.wait(RETENTION / SECOND - 0.001)
+    assert clock.sweep("retire") == 0
     clock.wait(0.001)
-    assert clock.sweep("retire", KEEP) == 3
+    assert clock.sweep("retire") == 3
     clock.sweep("expire_leases", CLAIM_AGE)
     assert left_over(clock) == set()
     assert not any(clock.run(job_calls.stats(clock.account)).states.values())
@@ -451,10 +451,8 @@ def test_retention_goes_on_where_it_stopped_after_any_pause(clock: Clockwork) ->
         job = clock.enqueue(1)
         clock.cancel(*job)
         clock.claimed()
-    clock.wait(7 * DAY / SECOND)
-    assert (
-        sum(clock.run(worker_calls.sweep(clock.account, "retire", KEEP, 1)) for _ in range(8)) == 4
-    )
+    clock.wait(RETENTION / SECOND)
+    assert sum(clock.run(worker_calls.sweep(clock.account, "retire", 1)) for _ in range(8)) == 4
     clock.wait(60)
     clock.sweep("expire_leases", CLAIM_AGE)
     assert left_over(clock) == set()
@@ -465,13 +463,13 @@ def test_while_more_is_to_be_removed_the_tick_asks_for_the_next_sweep_at_once(
 ) -> None:
     clock.enqueue(3)
     clock.end_all("completed", "completed", "completed")
-    clock.wait(7 * DAY / SECOND)
+    clock.wait(RETENTION / SECOND)
     clock.heartbeat(first=True)
     assert "sweep" in clock.tick().messages
-    assert clock.run(worker_calls.sweep(clock.account, "retire", KEEP, 2)) == 2
+    assert clock.run(worker_calls.sweep(clock.account, "retire", 2)) == 2
     clock.wait(2)
     assert "sweep" in clock.tick().messages
-    assert clock.run(worker_calls.sweep(clock.account, "retire", KEEP, 2)) == 1
+    assert clock.run(worker_calls.sweep(clock.account, "retire", 2)) == 1
     clock.wait(2)
     assert "sweep" not in clock.tick().messages
 
@@ -481,7 +479,7 @@ def test_lanes_of_a_batch_that_no_claim_met_go_with_it(clock: Clockwork) -> None
     jobs = clock.enqueue(3, batch=batch)
     clock.seal(batch)
     clock.cancel(*jobs)
-    clock.wait(8 * DAY / SECOND)
-    clock.sweep("retire", KEEP)
+    clock.wait((RETENTION + DAY) / SECOND)
+    clock.sweep("retire")
     assert clock.claimed() == []
     assert not {name for name in left_over(clock) if name.startswith("lane")}

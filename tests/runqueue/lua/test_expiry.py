@@ -10,7 +10,7 @@ from runqueue.store import (
     operator_calls,
     worker_calls,
 )
-from tests.runqueue.lua.clockwork import DAY, KEEP, SECOND, UPLOAD, Clockwork
+from tests.runqueue.lua.clockwork import DAY, RETENTION, SECOND, UPLOAD, Clockwork
 
 HOUR = 3_600.0
 ONE_HOUR = BatchRules(expires_after=HOUR)
@@ -130,7 +130,7 @@ def test_an_upload_that_was_never_finished_is_shown_as_expired_for_a_week(
     assert found.finished_at is not None
     listed = clock.run(job_calls.list_batches(clock.account, "", 10)).batches
     assert [(one.id, one.status) for one in listed] == [(batch, BatchStatus.EXPIRED)]
-    clock.wait(KEEP / SECOND - 1)
+    clock.wait(RETENTION / SECOND - 1)
     clock.sweep("expire_batches", UPLOAD)
     assert clock.read(batch).status is BatchStatus.EXPIRED
     clock.wait(1)
@@ -178,8 +178,8 @@ def test_an_upload_that_was_canceled_stays_canceled_and_goes_with_its_jobs(
     found = clock.read(batch)
     assert (found.status, found.total) == (BatchStatus.CANCELED, 2)
     assert clock.states(jobs) == {"canceled"}
-    clock.wait(9 * DAY / SECOND)
-    clock.sweep("retire", KEEP)
+    clock.wait((RETENTION + DAY) / SECOND)
+    clock.sweep("retire")
     assert [key for key in clock.dump() if batch in key] == []
 
 
@@ -233,10 +233,10 @@ def test_what_is_done_again_in_a_batch_that_expired_long_ago_goes_in_time_too(
     expire_for_a_week(clock)
     clock.sweep("sweep_canceled")
     assert clock.queue.retry_failed(batch, canceled=True).jobs == 2
-    for _ in range(20):
+    for _ in range(3 * RETENTION // DAY):
         clock.wait(DAY / SECOND)
-        for script, *span in (("hold_expired",), ("sweep_canceled",), ("retire", KEEP)):
-            clock.sweep(script, *span)
+        for script in ("hold_expired", "sweep_canceled", "retire"):
+            clock.sweep(script)
     assert clock.states(jobs) == {None}
     assert [key for key in clock.dump() if batch in key] == []
     assert clock.members("expiring") == []
@@ -246,7 +246,7 @@ def expire_for_a_week(clock: Clockwork) -> None:
     """The time of a batch is up, and nobody resumes it."""
     clock.wait(60)
     clock.sweep("hold_expired")
-    clock.wait(7 * DAY / SECOND)
+    clock.wait(RETENTION / SECOND)
     clock.sweep("hold_expired")
 
 

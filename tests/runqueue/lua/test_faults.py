@@ -15,8 +15,8 @@ from runqueue.request.job_spec import JobSpec
 from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.runqueue.lua.clockwork import (
     CLAIM_AGE,
-    KEEP,
     LEASE,
+    RETENTION,
     SECOND,
     UPLOAD,
     Clockwork,
@@ -197,7 +197,7 @@ def test_a_full_server_frees_memory_by_its_sweeps(clock: Clockwork) -> None:
     clock.finish(job)
     (open_,) = clock.enqueue(1, batch=clock.open_batch())
     (late,) = clock.enqueue(1, deadline=clock.now + SECOND)
-    (soon,) = clock.enqueue(1, run_at=clock.now + 8 * UPLOAD)
+    (soon,) = clock.enqueue(1, run_at=clock.now + RETENTION + UPLOAD)
     batch = clock.open_batch()
     (canceled,) = clock.enqueue(1, batch=batch)
     clock.seal(batch)
@@ -206,12 +206,12 @@ def test_a_full_server_frees_memory_by_its_sweeps(clock: Clockwork) -> None:
     fill_up(clock)
     assert clock.cancel_batch(batch) == 1
     assert clock.sweep("sweep_canceled") == 1
-    clock.wait(8 * UPLOAD / SECOND)
+    clock.wait((RETENTION + UPLOAD) / SECOND)
     assert clock.sweep("expire_leases", CLAIM_AGE) == 1
     assert clock.sweep("expire_deadlines") == 1
     assert clock.sweep("promote_due") == 1
     assert clock.sweep("expire_batches", UPLOAD) == 2, "the batch, and its job"
-    assert clock.sweep("retire", KEEP) >= 1
+    assert clock.sweep("retire") >= 1
     assert [clock.state(i) for i in (job, open_, late, soon, canceled)] == [
         None,
         None,
@@ -247,8 +247,8 @@ def test_every_recording_script_takes_a_thousand_jobs(clock: Clockwork) -> None:
         for job in jobs
     ]
     assert clock.run(worker_calls.finish(clock.account, done)) == [1] * 1_000
-    clock.wait(KEEP / SECOND)
-    assert clock.sweep("retire", KEEP) == 1_000
+    clock.wait(RETENTION / SECOND)
+    assert clock.sweep("retire") == 1_000
 
 
 def test_what_people_and_searches_do_is_done_to_a_thousand_jobs(clock: Clockwork) -> None:

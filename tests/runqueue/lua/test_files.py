@@ -7,7 +7,7 @@ import orjson
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.request.job_spec import JobSpec
 from runqueue.store import operator_calls
-from tests.runqueue.lua.clockwork import DAY, KEEP, UPLOAD, Clockwork, spec
+from tests.runqueue.lua.clockwork import DAY, RETENTION, UPLOAD, Clockwork, spec
 
 
 def with_files(name: str, *files: str, body: str = "a") -> JobSpec:
@@ -92,8 +92,8 @@ def test_files_go_with_the_record_that_holds_them(clock: Clockwork) -> None:
     clock.claimed()
     clock.found(job, 1, "r-a")
     clock.finish(job, run_id="r-a")
-    clock.now += KEEP + DAY
-    clock.sweep("retire", KEEP)
+    clock.now += RETENTION + DAY
+    clock.sweep("retire")
     assert clock.state(job) is None
     assert held(clock) == {}
 

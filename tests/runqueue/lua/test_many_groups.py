@@ -18,10 +18,9 @@ from runqueue.store import (
     operator_calls,
     worker_calls,
 )
-from runqueue.store.groups import KEEP as KEEP_CAP
-from runqueue.store.groups import Keep
+from runqueue.store.groups import KEEP, Keep
 from runqueue.store.scripts import ScriptCall
-from tests.runqueue.lua.clockwork import KEEP, UPLOAD, Clockwork, spec
+from tests.runqueue.lua.clockwork import RETENTION, SECOND, UPLOAD, Clockwork, spec
 
 #: More lanes than a tick, or a claim, looks at.
 MANY = 500
@@ -50,10 +49,10 @@ def sealed_in_groups(clock: Clockwork, n: int) -> str:
     return batch
 
 
-def set_groups(clock: Clockwork, n: int, cap: int | Keep | None = KEEP_CAP) -> None:
+def set_groups(clock: Clockwork, n: int, cap: int | Keep | None = KEEP) -> None:
     """Cap each of n groups, or pause it."""
     for i in range(n):
-        paused = True if cap is KEEP_CAP else None
+        paused = True if cap is KEEP else None
         clock.run(groups.set_group(clock.account, f"g{i}", cap, paused))
 
 
@@ -192,11 +191,11 @@ def to_retire_its_last_job(clock: Clockwork, n: int) -> ScriptCall[Any]:
     ids = clock.run(job_calls.list_batch(clock.account, batch, 0, n))
     for start in range(0, n, 100):
         clock.cancel(*ids[start : start + 100])
-    clock.wait(8 * 86_400)
+    clock.wait(RETENTION / SECOND + 86_400)
     clock.heartbeat(first=True)
     for _ in range(n // 100 - 1):
-        assert clock.run(worker_calls.sweep(clock.account, "retire", KEEP, 100)) == 100
-    return worker_calls.sweep(clock.account, "retire", KEEP, 100)
+        assert clock.run(worker_calls.sweep(clock.account, "retire", 100)) == 100
+    return worker_calls.sweep(clock.account, "retire", 100)
 
 
 def to_expire_an_upload(clock: Clockwork, n: int) -> ScriptCall[Any]:

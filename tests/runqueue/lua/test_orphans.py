@@ -9,7 +9,7 @@ from runqueue.records import claim_items
 from runqueue.records.claim_items import DuePoll, EndedOrphan, RunAbandoned
 from runqueue.request.retry_policy import Retry
 from runqueue.store import job_calls, operator_calls, worker_calls
-from tests.runqueue.lua.clockwork import DAY, KEEP, LEASE, SECOND, WORKFLOW_RUN, Clockwork
+from tests.runqueue.lua.clockwork import DAY, LEASE, RETENTION, SECOND, WORKFLOW_RUN, Clockwork
 from tests.runqueue.lua.webhooks import receive, told
 
 #: The longest that a task's run may take.
@@ -262,9 +262,9 @@ def test_a_later_life_of_a_key_takes_no_orphan_of_one_that_had_its_run(clock: Cl
     assert [clock.found(job, 1, run_id) for run_id in ("run1", "run2")] == [1, 2]
     clock.finish(job, run_id="run1")
     clock.client.hset(clock.key("orphans"), "run2", f"{job} 1 {clock.now + 6 * DAY} - late")
-    clock.wait((KEEP + DAY) / SECOND)
+    clock.wait((RETENTION + DAY) / SECOND)
     clock.heartbeat("p1", first=True)
-    clock.sweep("retire", KEEP)
+    clock.sweep("retire")
     assert clock.state(job) is None
     clock.enqueue(names=["k"], body="b")
     assert clock.claimed() == [job]
@@ -375,13 +375,13 @@ def test_orphans_are_forgotten_a_week_later(clock: Clockwork, is_over: bool) -> 
     orphan(clock)
     if is_over:
         over(clock, "run1")
-    clock.wait(KEEP / SECOND - 1)
+    clock.wait(RETENTION / SECOND - 1)
     clock.heartbeat("p1", first=True)
-    clock.sweep("retire", KEEP)
+    clock.sweep("retire")
     assert clock.run(job_calls.stats(clock.account)).orphans == 1
     clock.wait(DAY / SECOND)
     clock.heartbeat("p1", first=True)
-    clock.sweep("retire", KEEP)
+    clock.sweep("retire")
     stats = clock.run(job_calls.stats(clock.account))
     assert (stats.orphans, stats.orphans_live) == (0, 0)
     assert not clock.client.exists(clock.key("orphan_jobs"))
@@ -399,9 +399,9 @@ def bound(clock: Clockwork) -> int:
 
 def retire(clock: Clockwork) -> None:
     """Let a week and a day pass, and have the sweep forget what is that old."""
-    clock.wait((KEEP + DAY) / SECOND)
+    clock.wait((RETENTION + DAY) / SECOND)
     clock.heartbeat("p1", first=True)
-    clock.sweep("retire", KEEP)
+    clock.sweep("retire")
 
 
 def test_an_orphan_that_was_canceled_stays_its_job_s_until_the_week_is_over(
@@ -419,7 +419,7 @@ def test_an_orphan_that_was_canceled_stays_its_job_s_until_the_week_is_over(
     assert owners(clock, "run1") == [job]
     clock.wait(DAY / SECOND / 2)
     clock.heartbeat("p1", first=True)
-    clock.sweep("retire", KEEP)
+    clock.sweep("retire")
     assert owners(clock, "run1") == [job]
     retire(clock)
     assert bound(clock) == 0
@@ -482,8 +482,8 @@ def test_an_orphan_that_was_adopted_is_not_forgotten_with_the_week(clock: Clockw
     job = orphan(clock)
     clock.enqueue(names=["k"])
     clock.claimed()
-    clock.wait((KEEP + DAY) / SECOND)
+    clock.wait((RETENTION + DAY) / SECOND)
     clock.heartbeat("p1", first=True)
-    clock.sweep("retire", KEEP)
+    clock.sweep("retire")
     assert clock.field(job, "run_id") == "run1"
     assert clock.run(worker_calls.owned_runs(clock.account, ["run1"])) == [job]

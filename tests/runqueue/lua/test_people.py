@@ -8,8 +8,8 @@ from runqueue.records.job import EnqueueStatus, JobState
 from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.runqueue.lua.clockwork import (
     DAY,
-    KEEP,
     LEASE,
+    RETENTION,
     SECOND,
     Clockwork,
     spec,
@@ -191,16 +191,16 @@ def test_a_replayed_job_is_not_removed_for_its_first_end(clock: Clockwork) -> No
     clock.cancel(job)
     clock.wait(DAY / SECOND)
     replay(clock, job)
-    clock.wait(KEEP / SECOND - 3_600)
-    clock.sweep("retire", KEEP)
+    clock.wait(RETENTION / SECOND - 3_600)
+    clock.sweep("retire")
     assert clock.state(job) == "ready"
     assert clock.claimed() == [job]
     clock.refuse(job)
-    clock.wait(KEEP / SECOND - 1)
-    clock.sweep("retire", KEEP)
+    clock.wait(RETENTION / SECOND - 1)
+    clock.sweep("retire")
     assert clock.state(job) == "dead"
     clock.wait(1)
-    clock.sweep("retire", KEEP)
+    clock.sweep("retire")
     assert clock.state(job) is None
     assert clock.members("dead") == []
 
@@ -232,8 +232,8 @@ def test_a_discarded_job_leaves_its_attempts_alone_and_its_key_is_free(clock: Cl
     assert not names & {"dead", "deadlines", "batches"}
     assert clock.run(job_calls.stats(clock.account)).states[JobState.DEAD] == 0
     assert clock.enqueue_specs([spec("k", body="b")])[0].status is EnqueueStatus.NEW
-    clock.wait(8 * DAY / SECOND)
-    clock.sweep("retire", KEEP)
+    clock.wait((RETENTION + DAY) / SECOND)
+    clock.sweep("retire")
     assert clock.state(job) == "ready", "the end of its namesake is none of its own"
 
 

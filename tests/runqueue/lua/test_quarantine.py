@@ -16,8 +16,8 @@ from tests.runqueue.lua.clockwork import (
     CLAIM_AGE,
     DAY,
     GRACE,
-    KEEP,
     LEASE,
+    RETENTION,
     SECOND,
     SPACING,
     UPLOAD,
@@ -350,7 +350,7 @@ def cancel_batches(clock: Clockwork) -> None:
 
 
 def retire(clock: Clockwork) -> None:
-    clock.sweep("retire", KEEP)
+    clock.sweep("retire")
 
 
 def free_slots(clock: Clockwork) -> None:
@@ -378,7 +378,7 @@ def of_the_dead(clock: Clockwork) -> list[str]:
 def old(clock: Clockwork) -> list[str]:
     jobs = bring_to(clock, "running")
     finish(clock, jobs)
-    clock.wait(KEEP / SECOND + DAY / SECOND)
+    clock.wait(RETENTION / SECOND + DAY / SECOND)
     return jobs
 
 

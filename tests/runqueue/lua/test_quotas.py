@@ -11,7 +11,7 @@ from runqueue.records.job import JobState
 from runqueue.records.quotas import Quota
 from runqueue.request.retry_policy import Retry
 from runqueue.store import inbox_calls, job_calls, operator_calls, worker_calls
-from tests.runqueue.lua.clockwork import KEEP, LEASE, SECOND, UPLOAD, Clockwork, spec
+from tests.runqueue.lua.clockwork import LEASE, SECOND, UPLOAD, Clockwork, spec
 
 #: A job of `spec` with the body `a`, as it is stored.
 SIZE = len(job_calls.pack_job(spec("job0")).stored)
@@ -122,7 +122,7 @@ def test_however_a_job_stops_waiting_its_place_is_free(clock: Clockwork, how: st
         assert clock.cancel(*jobs) == [1, 1, 1]
         clock.wait(8 * 86_400)
         clock.heartbeat(first=True)
-        clock.sweep("retire", KEEP)
+        clock.sweep("retire")
 
     assert "jobs:shop" not in quota_use(clock)
     assert "bytes" not in quota_use(clock)

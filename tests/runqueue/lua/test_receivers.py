@@ -3,7 +3,7 @@
 import pytest
 
 from runqueue.records.delivery import DueDelivery
-from tests.runqueue.lua.clockwork import KEEP, SECOND, Clockwork
+from tests.runqueue.lua.clockwork import RETENTION, SECOND, Clockwork
 from tests.runqueue.lua.webhooks import (
     SPAN,
     confirm,
@@ -101,9 +101,9 @@ def test_a_receiver_is_known_by_its_scheme_host_and_port(clock: Clockwork, url: 
 
 def test_what_a_dead_receiver_kept_waiting_too_long_is_abandoned(clock: Clockwork) -> None:
     jobs = ended(clock, 6)
-    fail(clock, due(clock, 5), wait=KEEP / SECOND)
+    fail(clock, due(clock, 5), wait=RETENTION / SECOND)
     clock.wait(SPAN / SECOND - 1)
-    fail(clock, due(clock, 5), wait=KEEP / SECOND)
+    fail(clock, due(clock, 5), wait=RETENTION / SECOND)
     (late,) = ended(clock, 1)
     clock.wait(2)
     assert due(clock) == []

@@ -7,7 +7,7 @@ import pytest
 from runqueue.records.claim_items import Finished
 from runqueue.store import job_calls, operator_calls, worker_calls
 from runqueue.store.delivery_calls import deliver_again
-from tests.runqueue.lua.clockwork import KEEP, SECOND, Clockwork
+from tests.runqueue.lua.clockwork import RETENTION, SECOND, Clockwork
 from tests.runqueue.lua.webhooks import (
     BODY,
     SIGNED,
@@ -179,9 +179,9 @@ def test_nothing_is_left_of_a_webhook_when_its_job_is_retired(
     clock.wait(10)
     items = due(clock)
     record(clock, *[outcome(item, verdict) for item in items if verdict])
-    clock.wait(KEEP / SECOND + 1)
+    clock.wait(RETENTION / SECOND + 1)
     clock.heartbeat("p1", first=True)
-    assert clock.sweep("retire", KEEP) == 2
+    assert clock.sweep("retire") == 2
     assert (counts(clock), stands(clock, job), stands(clock, seen)) == ({}, [], [])
     assert [key for key in clock.dump() if job in key or seen in key] == []
     assert record(clock, *map(outcome, items)) == [0, 0]

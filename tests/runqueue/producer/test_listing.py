@@ -15,7 +15,7 @@ from runqueue.records.batch import JobPage
 from runqueue.records.job import JobState, moment
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.keys import Keys
-from tests.runqueue.lua.clockwork import DAY, KEEP, SECOND, WORKFLOW_RUN, Clockwork
+from tests.runqueue.lua.clockwork import DAY, RETENTION, SECOND, WORKFLOW_RUN, Clockwork
 
 
 def pages(clock: Clockwork, limit: int = 3, **wanted: str) -> list[list[str]]:
@@ -211,9 +211,9 @@ def test_retention_between_two_pages_repeats_nothing(clock: Clockwork) -> None:
     old = ended(clock, 4)
     clock.wait(2)
     new = ended(clock, 4)
-    clock.wait((KEEP - 6 * SECOND) / SECOND)
+    clock.wait((RETENTION - 6 * SECOND) / SECOND)
     page = one(clock, "", 2, state="completed")
-    clock.sweep("retire", KEEP)
+    clock.sweep("retire")
     left = [job for job in old if clock.state(job)]
     assert 0 < len(left) < 4 or not left
     rest = one(clock, page.cursor, 10, state="completed")

@@ -275,7 +275,7 @@ async def test_a_job_older_than_what_is_remembered_is_given_no_run_by_its_reques
     async with work(**SOON) as bench:
         a = await lose(bench, task_v2(), MADE)
         (run,) = await bench.runs()
-        monkeypatch.setattr("worker.runs.search.REMEMBERED", 0.0)
+        monkeypatch.setattr("worker.runs.search.SURELY_RETAINED_SECONDS", 0.0)
 
         await look(bench)
 

@@ -5,7 +5,6 @@
 -- callback_url, callback_at (shares still to be reported), callbacks:*, callback:<event> (still to be sent) and
 -- abandoned:<event> (which an operator may send again).
 local batches = {}
-batches.KEPT = 7 * DAY -- as long as the worker keeps jobs that ended
 function batches.key(q, batch) return q.prefix .. 'batch:' .. batch end
 
 -- How many jobs a batch has, without those that another upload took over (`moved`).

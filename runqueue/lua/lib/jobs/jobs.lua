@@ -19,8 +19,8 @@ function jobs.drop_files(q, id, files)
   if #own > 0 then redis.call('HDEL', q.prefix .. 'files', unpack(own)) end
 end
 
--- The owner of a run is kept for as long as the records of jobs that ended today (REMEMBERED of worker/runs/search.py),
--- so that no search takes it for an equal job's. '~' means that it has no owner now.
+-- The owner of a run is retained for as long as the records of jobs that ended today, so that no search takes it for
+-- an equal job's. '~' means that it has no owner now.
 function jobs.keep_owner(q, run_id, job_id)
   redis.call('HSET', job_record.runs_key(q, run_id), run_id, '~' .. job_id)
   q.ended_ids[#q.ended_ids + 1] = 'orphan ' .. run_id
@@ -55,8 +55,8 @@ function jobs.remove_record(q, job, is_old)
     local next_attempt, earlier_request, first = string.match(redis.call('GET', key) or '', '^(%d+) (%S+) (%d+)$')
     if earlier_request ~= request then first = next_attempt or 0 end -- this job counted on from the earlier one's
     next_attempt = math.max(tonumber(next_attempt or 0), last + 1)
-    redis.call('SET', key, table.concat({ int(next_attempt), request, first }, ' '), 'PX', int(batches.KEPT / 1000))
-    redis.call('HSET', q.meta, 'attempts_until', int(q.now + batches.KEPT))
+    redis.call('SET', key, table.concat({ int(next_attempt), request, first }, ' '), 'PX', int(RETENTION / 1000))
+    redis.call('HSET', q.meta, 'attempts_until', int(q.now + RETENTION))
   end
   redis.call('DEL', job_key(q, job.id), q.prefix .. 'body:' .. job.id, q.prefix .. 'result:' .. job.id)
   counters.bump(q.totals, job.state .. ':' .. job.priority, -1)
