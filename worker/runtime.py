@@ -206,8 +206,12 @@ class ServedAccounts:
             log.warning("stage_failed", account=account, kind=kind, error=str(error))
 
     def wake(self, account: str, kind: str) -> None:
-        """Tell a consumer that there may be work."""
-        self.accounts[account].consumers[kind].wake()
+        """Tell a consumer that there may be work; one that has just ended begins again."""
+        consumer = self.accounts[account].consumers[kind]
+        if consumer.is_running:
+            consumer.wake()
+        else:
+            self.begin(kind, account, 0)
 
     async def stop(self, grace: float) -> None:
         """Drain every account: finish and record what is on the wire, and end the leases.

@@ -94,7 +94,12 @@ class Ticker:
         if woken == own:
             self._runtime.wake(self._account, "submit")
         elif woken == everyone:
-            self._tick(woken=True)
+            # Its own consumer needs no script that finds it, which costs the tenth of a job that
+            # comes alone.
+            if self._runtime.accounts[self._account].consumers["submit"].takes_more:
+                self._runtime.wake(self._account, "submit")
+            else:
+                self._tick(woken=True)
         elif woken is not None:
             # Without a message: the process that takes the wake-up sends the webhook.
             self._runtime.begin("webhooks", self._account, 0)

@@ -35,10 +35,15 @@ class Process:
         self.messages: list[tuple[str, str, int]] = []
         self.begun: list[tuple[str, str, int]] = []
         self.broker: Exception | None = None
+        self.consumer = SimpleNamespace(takes_more=False)
         self.stopping = threading.Event()
         fake = SimpleNamespace(
             url=url,
-            accounts={"default": SimpleNamespace(lease=SimpleNamespace(name=name))},
+            accounts={
+                "default": SimpleNamespace(
+                    lease=SimpleNamespace(name=name), consumers={"submit": self.consumer}
+                )
+            },
             stopping=self.stopping,
             wake=lambda account, kind: self.wakes.append((account, kind)),
             begin=lambda kind, account, tick_us: self.begun.append((kind, account, tick_us)),
@@ -116,6 +121,21 @@ def test_a_wake_up_wakes_the_own_consumer_instead_of_sending_a_message(
     one.ticker.once()
 
     assert (one.wakes, one.messages) == ([("default", "submit")], [])
+
+
+def test_a_wake_up_wakes_the_own_consumer_that_has_free_capacity_without_a_script(
+    queue: RunQueue, process: Make, client: redis.Redis
+) -> None:
+    one = process("p1")
+    one.wait_for_the_slot()
+    one.consumer.takes_more = True
+    enqueue(queue)
+    client.config_resetstat()
+
+    one.ticker.once()
+
+    assert (one.wakes, one.messages) == ([("default", "submit")], [])
+    assert "cmdstat_fcall" not in client.info("commandstats")
 
 
 def test_a_wake_up_is_passed_on_to_the_process_that_has_the_consumer(

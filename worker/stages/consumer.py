@@ -90,6 +90,16 @@ class Consumer(ABC, Generic[Item]):
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
 
+    @property
+    def is_running(self) -> bool:
+        """Say whether it is active: a wake-up makes it claim."""
+        return self._running
+
+    @property
+    def takes_more(self) -> bool:
+        """Say whether a wake-up makes it claim at once: it is active and has free capacity."""
+        return self._running and not self.draining and self.busy < self.capacity
+
     def stays_idle(self) -> bool:
         """Say whether an idle consumer should stay active a little longer."""
         return time.monotonic() - self._worked < STAY_IDLE_SECONDS
