@@ -14,7 +14,7 @@ from gateway.checks.jobs import (
     MAX_BYTES,
     MAX_JOBS,
     MORE_JOBS,
-    packed,
+    read_job,
     read_jobs,
 )
 from gateway.http.counting import taken_by, working
@@ -24,7 +24,6 @@ from gateway.tenants.in_flight import SMALL
 from gateway.tenants.scope import tenant_scope_of
 from runqueue.producer.async_queue import enqueue_packets
 from runqueue.producer.chunks import accepted, traced
-from runqueue.producer.upload import read_line
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
 from runqueue.tracing import ambient, enqueuing
@@ -63,14 +62,14 @@ async def submit(request: Request) -> Response:
     """
     gate, tenant_scope = state_of(request), tenant_scope_of(request)
     raw = await read_json(request, MAX_BODY)
-    if len(raw) > _LARGE:
-        async with working(request):
-            spec = await gate.in_thread(partial(read_line, raw, tenant_scope.default))
-    else:
-        spec = read_line(raw, tenant_scope.default)
-    await gate.limiter.admit(request, 1)
     with enqueuing() as step:
-        packets = packed(spec, ambient())
+        check = partial(read_job, raw, tenant_scope.default, ambient())
+        if len(raw) > _LARGE:
+            async with working(request):
+                packets = await gate.in_thread(check)
+        else:
+            packets = check()
+        await gate.limiter.admit(request, 1)
         (answer,) = traced(await enqueue_packets(tenant_scope.queue, packets), step)
     return json_answer(answer_values(accepted(answer)), 202, f"/v1/jobs/{answer.job_id}")
 

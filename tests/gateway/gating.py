@@ -7,8 +7,10 @@ import hashlib
 import hmac
 import io
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -247,6 +249,17 @@ async def gating(url: str, *, key: str = KEY, **settings: Any) -> AsyncIterator[
     finally:
         server.should_exit = True
         await serving
+
+
+@contextmanager
+def hanging(client: redis.Redis) -> Iterator[None]:
+    """Stop the process of a Redis until the end."""
+    pid = client.info("server")["process_id"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def unended(path: str, size: int, headers: str = "") -> bytes:

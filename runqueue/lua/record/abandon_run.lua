@@ -16,13 +16,13 @@ end
 
 local function leave_orphan(job, run_id, attempt)
   if orphans.add(q, run_id, job.id, int(attempt), 'cancel not confirmed') then
-    counters.put_later(q, 'orphan_polls', int(q.now), run_id)
+    redis.call('ZADD', q.prefix .. 'orphan_polls', int(q.now), run_id)
   end
 end
 
 local function end_unconfirmed(job)
+  leave_orphan(job, job.run_id, job.attempt) -- first: if that fails, the job goes on running
   runs.leave_running(q, job, '')
-  leave_orphan(job, job.run_id, job.attempt)
   jobs.end_job(q, job, 'failed', { 'reason', job.cancel .. ' (the cancel was never confirmed)' })
 end
 

@@ -305,24 +305,31 @@ def test_the_run_of_a_job_that_cannot_be_read_is_kept_as_an_orphan(clock: Clockw
     assert clock.members("orphan_polls") == [f"r-{jobs[1]}"]
 
 
-def test_runs_are_recorded_although_the_index_of_one_of_them_has_a_wrong_type(
-    clock: Clockwork,
+@pytest.mark.parametrize(
+    ("state", "act", "becomes", "index"),
+    [
+        ("submitting", mark_running, "running", "poll"),
+        ("dead", mark_running, "dead", "orphan_polls"),
+        ("canceling", give_up, "failed", "orphan_polls"),
+    ],
+)
+def test_a_call_made_again_polls_runs_whose_index_had_a_wrong_type(
+    clock: Clockwork, state: str, act: Act, becomes: str, index: str
 ) -> None:
-    jobs = bring_to(clock, "submitting")
-    clock.client.set(clock.key("poll"), "foreign")
-
+    jobs = bring_to(clock, state)
+    clock.client.set(clock.key(index), "foreign")
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        mark_running(clock, jobs)
+        act(clock, jobs)
+    assert clock.states(jobs) <= {"running", becomes}
+    clock.client.delete(clock.key(index))
 
-    assert clock.states(jobs) == {"running"}
-    clock.client.delete(clock.key("poll"))
-    mark_running(clock, jobs)
-    assert clock.members("poll") == sorted(jobs), "a call that is made again finishes it"
-    assert (count(clock, "running:2"), count(clock, "submitting:2"), count(clock, "live")) == (
-        3,
-        0,
-        3,
-    )
+    act(clock, jobs)
+
+    runs = jobs if index == "poll" else [f"r-{job}" for job in jobs]
+    assert clock.members(index) == sorted(runs)
+    assert clock.states(jobs) == {becomes}
+    assert count(clock, "live") + len(clock.members("orphan_polls")) == 3
+    assert count(clock, f"{becomes}:2") == 3
     assert clock.members("claims:p1") == []
 
 

@@ -51,12 +51,16 @@ end
 local function request_of(digest) return digest and string.sub(redis.sha1hex(digest), 1, 16) or '-' end
 function orphans.request_of(q, job_id) return request_of(redis.call('HGET', job_key(q, job_id), 'digest')) end
 
--- `orphans` holds '<job> <attempt> <since_us> <its request> <why>'.
+-- `orphans` holds '<job> <attempt> <since_us> <its request> <why>'. True if the run is to be polled from now on: it is
+-- new, or an earlier call failed before it was in `orphan_polls` (changes.lua).
 function orphans.add(q, run_id, job_id, attempt, why)
   local f = job_record.read_fields(q, job_id, job_record.ORPHANED)
   local told = table.concat({ job_id, attempt, int(q.now), request_of(f and f[2]), why }, ' ')
   local before = redis.call('HGET', q.prefix .. 'orphan_jobs', job_id)
-  if redis.call('HSETNX', q.prefix .. 'orphans', run_id, told) == 0 then return false end
+  if redis.call('HSETNX', q.prefix .. 'orphans', run_id, told) == 0 then
+    return redis.call('HEXISTS', q.prefix .. 'orphan_takes', run_id) == 1
+      and not redis.call('ZSCORE', q.prefix .. 'orphan_polls', run_id)
+  end
   q.has_orphans = true
   redis.call('HSET', q.prefix .. 'orphan_jobs', job_id, before and before .. ' ' .. run_id or run_id)
   if f then
