@@ -26,7 +26,7 @@ LEAST_LIST_SECONDS = 1.0
 LIST_CALLS_A_RUN = 0.28
 #: Between two lists at most, as far as the account's rate allows: that share of what a run takes,
 #: as between two GETs, or so many seconds; of long runs another share. A run waits for half of it.
-SHARE_OF_SHORT, LONGEST_SECONDS, SHARE_OF_LONG = AGE_SHARE, 12.0, 0.04
+SHARE_OF_SHORT, LONGEST_SECONDS, SHARE_OF_LONG = 0.1, 12.0, 0.04
 #: A list's pages may take that share of the account's calls per second.
 SHARE_OF_CALLS = 0.5
 #: Failures in a row that a list may have before runs are polled one by one; and for how many
