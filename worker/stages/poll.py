@@ -31,13 +31,7 @@ from runqueue.records.job import STATES, short_reason
 from runqueue.records.times import packed
 from runqueue.request.retry_policy import Retry
 from runqueue.store import worker_calls
-from worker.poll_times import (
-    FAILED_SECONDS,
-    LEASE_SECONDS,
-    least_listed,
-    spacing,
-    spacing_after_failure,
-)
+from worker import poll_times
 from worker.process.writers import Write
 from worker.runs.run_reads import End, end_of, has_failed, read_again, read_run
 from worker.stages.consumer import Consumer
@@ -90,12 +84,12 @@ class PollConsumer(Consumer[_Due]):
             worker_calls.poll_claim,
             limit,
             tick_us,
-            int(LEASE_SECONDS * 1e6),
+            int(poll_times.LEASE_SECONDS * 1e6),
             max_run_us=max_run_us,
             max_workflow_us=max_workflow_us,
             may_list=account.may_list(),
             ahead_us=int(account.worker_settings.poll_max_seconds * 1e6),
-            least_us=int(least_listed(account.worker_settings) * 1e6),
+            least_us=int(poll_times.least_listed(account.worker_settings) * 1e6),
         )
         return taken.with_items([(job, taken.now_us) for job in taken.items])
 
@@ -133,13 +127,13 @@ class PollConsumer(Consumer[_Due]):
         (job, now_us), settings = item, self.account.worker_settings
         overdue, begun_us = self._overdue(job, now_us, reading, is_unreadable=is_unreadable)
         least, most = settings.poll_min_seconds, settings.poll_max_seconds
-        wait = spacing((now_us - job.started_us) / 1e6, least, most, random.random())
+        wait = poll_times.spacing((now_us - job.started_us) / 1e6, least, most, random.random())
         status = ""
         if reading.outcome is ReadClass.RUN:
             status = "" if reading.run_status == job.run_status else reading.run_status or ""
         else:
-            least = min(FAILED_SECONDS, most)
-            wait = spacing_after_failure(wait, least, reading.retry_after)
+            least = min(poll_times.FAILED_SECONDS, most)
+            wait = poll_times.spacing_after_failure(wait, least, reading.retry_after)
             why = reading.outcome.value
             self.warn(item, "poll_failed", why=why, status=reading.status_code)
         polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6), begun_us)
