@@ -94,7 +94,9 @@ class UnprocessableEntityError(ApiError):
     """422: a field of the request is wrong; the message names it."""
 
 
-#: Statuses that say "too many requests": nothing was done, and calls come slower from then on.
+#: Statuses that say "too many requests": nothing was done, and calls come slower from then on. What
+#: treats them so: `answers/` (class of a submission, a read, a cancel; error of a typed call),
+#: `retrying.py`, the worker's `stages/submit.py` (the pace) and the doctor. All of them read this.
 RATE_LIMITED: Final = frozenset({429})
 
 

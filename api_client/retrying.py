@@ -18,6 +18,7 @@ from tenacity.stop import stop_after_attempt, stop_before_delay
 from api_client.arguments import is_whole
 from api_client.call import Call, CallKind
 from api_client.errors import (
+    RATE_LIMITED,
     AnswerLostError,
     ApiError,
     BodyTooLargeError,
@@ -29,6 +30,9 @@ from api_client.errors import (
 from api_client.http.messages import ANSWER_SECONDS
 
 _logger = logging.getLogger("api_client")
+
+#: Statuses below 500 after which a read is tried again.
+_LATER = RATE_LIMITED | {408, 425}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ def _may_read_again(error: BaseException) -> bool:
     if isinstance(error, BodyTooLargeError):
         return False
     if isinstance(error, ApiError):
-        return error.status_code in {408, 425, 429} or error.status_code >= 500
+        return error.status_code in _LATER or error.status_code >= 500
     return _was_not_sent(error) or isinstance(error, AnswerLostError)
 
 

@@ -27,7 +27,7 @@ from lab.valkeys import free_port
 from lab.waiting import until
 from runqueue import RunQueue
 from runqueue.store.keys import Keys
-from worker.runs.live_runs import LONGEST_SECONDS, SHARE_OF_LONG, SHARE_OF_SHORT
+from worker.poll_times import most_list_spacing
 
 #: Seconds that a look may be overdue.
 TOLERANCE = 5.0
@@ -134,8 +134,7 @@ class _Trial:
             lambda: self._submit_first(live, duration), lambda: self._live() >= live, 900
         )
         # What lies between two looks at most, lists included; ±10 % of a GET's is chance.
-        lists = max(min(SHARE_OF_SHORT * duration, LONGEST_SECONDS), SHARE_OF_LONG * duration)
-        bound = max(1.1 * longest, lists) + TOLERANCE
+        bound = max(1.1 * longest, most_list_spacing(duration)) + TOLERANCE
         calls, first = self._calls(), 0.0
 
         def is_over() -> bool:

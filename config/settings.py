@@ -170,7 +170,7 @@ class Settings(
     #: refuse, warn (sent, and logged once) or pass.
     request_checks: Literal["refuse", "warn", "pass"] = "refuse"
     #: Seconds between two polls of a run, +-10 %: the least (of lists, too), and the most. It
-    #: bounds no lists, and no run that a webhook will report (mark_polled.lua).
+    #: bounds no lists, and no run that a webhook will report (worker/poll_times.py).
     poll_min_seconds: Seconds = 2
     poll_max_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 30
     #: First port tried for metrics; 0 = no metrics server.

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ssl import CertificateError, SSLContext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import aiohttp
 import yarl
@@ -23,6 +23,7 @@ from api_client.answers.parts import retry_after
 from api_client.http.connect import HostNames, TunnelError, connect
 from api_client.http.proxies import Proxies, ProxyServer
 from api_client.http.transport import IDLE_LIMIT
+from config.webhooks import WebhookSettings
 from webhooks.url_policy import (
     PrivateTargetError,
     TargetRefusedError,
@@ -79,7 +80,8 @@ class Outbound:
         allow_private: whether they may go to addresses that are not of the public internet.
         per_host: connections to one receiver at once.
         look_up: how names become addresses; None = as the system knows them.
-        tls: True verifies with the system's certificates; an SSLContext is used as it is.
+        tls: True verifies with the system's certificates; an SSLContext, which may hold a client
+            certificate (mTLS), is used as it is.
         proxies: lead to the receivers; without, connections are direct.
     """
 
@@ -101,6 +103,11 @@ class Outbound:
         #: Of each proxy, and of none.
         self._sessions: dict[ProxyServer | None, aiohttp.ClientSession] = {}
         self._closed = False
+
+    @classmethod
+    def of(cls, settings: WebhookSettings, proxies: Proxies) -> Self:
+        """Return what sends all webhooks of a worker's account, or a gateway's, as settings say."""
+        return cls(allow_private=settings.allow_private_webhook_targets, proxies=proxies)
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], timeout: float

@@ -77,8 +77,7 @@ class GatewayState:
             name: Proxies.from_environment(environment, account.proxy_url)
             for name, account in self.accounts.items()
         }
-        allow = settings.allow_private_webhook_targets
-        made = {way: Outbound(allow_private=allow, proxies=way) for way in set(ways.values())}
+        made = {way: Outbound.of(settings, way) for way in set(ways.values())}
         #: What sends webhooks, by account: each may have a proxy of its own.
         self.outbounds = {name: made[way] for name, way in ways.items()}
         #: Routes use the queue of their bearer: `queue_of`.

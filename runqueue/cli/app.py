@@ -1,4 +1,9 @@
-"""The command line app; commands of other packages join by entry point."""
+"""The command line app. Every command is registered here.
+
+A new one is a function in `commands/`, for which `commands/groups.py` is a model: options, queue,
+table, audit log. It calls what `RunQueue` and `RemoteQueue` both have, and gets a row in
+`docs/cli.md`. Commands of other packages join by entry point (`shared/plugins.py`).
+"""
 
 from importlib.metadata import version
 from typing import Annotated

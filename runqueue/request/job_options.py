@@ -1,8 +1,13 @@
 """A job's options beside its body: its id, and when, for whom and how urgently it is to run.
 
-A new option also goes to `runqueue/records/job.py`, `runqueue/schemas.py` (then `make schemas`) and
-`docs/enqueue.md`; a text that is kept as it is, to `RECORDED` below; any other, to `_options` of
-`runqueue/store/job_calls.py` and `line_of` of `runqueue/producer/upload.py`.
+A new option that results show is in four files: this one (`EnqueueOptions`, `GivenOptions`,
+`_READERS`; a text also in `RECORDED`), `runqueue/records/job.py` (`Job`, with a default;
+`read_job`, `COLUMNS`, `as_row`), `runqueue/schemas.py` (`_options`, `_job`; then `make schemas`)
+and `docs/enqueue.md`. Redis, uploads, HTTP, `RemoteQueue` and result files follow from these. One
+that only the job's own answer shows is not in `COLUMNS`, `as_row` and `_job`, but in `_OF_JOBS` of
+`gateway/api/schemas.py` and `_job_values` of `runqueue/cli/commands/status.py`. One that is no text
+is also in `_options` of `runqueue/store/job_calls.py`, and in `line_of` of
+`runqueue/producer/upload.py`.
 """
 
 from __future__ import annotations
@@ -90,6 +95,8 @@ def moment(value: object) -> When | None:
 
 #: Longest `custom_id`, in characters.
 MAX_CUSTOM_ID: Final = 256
+#: Entries of an object of which each is checked: one at fault takes 20 µs, and some hundred bytes.
+MOST_ENTRIES: Final = 200
 #: Fields of a line that requests nothing out of the ordinary.
 PLAIN_FIELDS = frozenset({"custom_id", "kind", "body"})
 _NOT_YET = frozenset({"redeliver"})
@@ -308,27 +315,6 @@ _READERS: Final[Mapping[str, tuple[Callable[[object], Any], str]]] = {
     "max_run_seconds": (_run_seconds, _RUN_SECONDS_WORDS),
     "keys": (read_keys, KEYS_WORDS),
 }
-
-
-#: Entries of an object of which each is checked: one at fault takes 20 µs, and some hundred bytes.
-MOST_ENTRIES: Final = 200
-#: Fields that are such objects.
-_OBJECTS: Final = (
-    "cdp_connect_headers",
-    "error_code_mapping",
-    "extra_http_headers",
-    "proxy_location",
-)
-
-
-def too_many_entries(body: Mapping[Any, Any]) -> Errors:
-    """Say what of a body has more entries than are checked."""
-    objects = {"body": body} | {f"body.{name}": body.get(name) for name in _OBJECTS}
-    return [
-        FieldError(path, f"expected at most {MOST_ENTRIES} entries, got {len(value):,}")
-        for path, value in objects.items()
-        if isinstance(value, dict) and len(value) > MOST_ENTRIES
-    ]
 
 
 # Reading a job's `retry`, with a message for each field that is wrong.

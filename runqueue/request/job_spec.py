@@ -29,12 +29,18 @@ from runqueue.request.job_options import (
     When,
     read_custom_id,
     read_options,
-    too_many_entries,
     unknown_fields,
 )
 from runqueue.request.json_values import holds_more_values
 from runqueue.request.request_checks import RequestChecks, current_checks, judged
-from runqueue.request.requests import KINDS, MODELS, AnyRunRequest, Kind, RunRequest
+from runqueue.request.requests import (
+    KINDS,
+    MODELS,
+    AnyRunRequest,
+    Kind,
+    RunRequest,
+    too_many_entries,
+)
 from runqueue.request.run_limits import own_limit_us
 from runqueue.request.server_rules import RULED, broken_rules
 from runqueue.request.validation_errors import (

@@ -4,14 +4,18 @@ A field left out is left out of the JSON; an explicit None is sent as null (`mod
 the two apart). Unknown fields are refused, because Skyvern ignores them without a word. Types are
 strict: what is sent is the caller's own JSON, so "10" is not taken for 10.
 
-A new field of Skyvern's also goes to `SENSITIVE_FIELDS` where its value is a secret,
-`server_rules.NOT_NULL` where it may not be null, `validation_errors._SHOWN_FIELDS` where messages
-may show it, `job_options._OBJECTS` where it is an object, `_HEADERS` or `_OUTSIDE` of
-`runqueue/store/codec.py` where it does not travel in the body,
-`api_client/calls/calls.py` (the typed call), `tests/api_client/test_call_signatures.py` and
-`test_every_argument.py`, `simulator/model/fields.py` (and `submissions.py` beside it, where runs
-show it), `examples/all_fields.jsonl`, `docs/schemas/` (`make schemas`), and, where it
-distinguishes runs, to `worker/runs/comparison.py`.
+A new field of Skyvern's goes to its model below, to the typed call (`api_client/calls/calls.py`;
+tests: `test_call_signatures.py`, `test_every_argument.py`), to `simulator/model/fields.py` and to
+`examples/all_fields.jsonl`; `make schemas` writes `docs/schemas/`. The queue passes it on. Some
+fields need more:
+
+- a secret: `SENSITIVE_FIELDS` below;
+- an object each of whose entries is checked: `CHECKED_OBJECTS` below;
+- not in the body: `_HEADERS` or `_OUTSIDE` of `runqueue/store/codec.py`;
+- a value that messages may show: `_SHOWN_FIELDS` of `validation_errors.py`;
+- never null: `NOT_NULL` of `server_rules.py`;
+- shown of a run: `simulator/model/submissions.py`, and if it tells runs apart,
+  `worker/runs/comparison.py`.
 """
 
 from __future__ import annotations
@@ -29,8 +33,8 @@ from pydantic import (
     model_validator,
 )
 
-from runqueue.errors import InvalidJob
-from runqueue.request.job_options import FIELDS
+from runqueue.errors import FieldError, InvalidJob
+from runqueue.request.job_options import FIELDS, MOST_ENTRIES
 from runqueue.request.validation_errors import Expected, body_errors
 
 #: The kinds of run request. All but `task` make a workflow run.
@@ -77,6 +81,13 @@ SENSITIVE_FIELDS = frozenset(
         "azure_vault_password_key",
         "azure_vault_totp_secret_key",
     }
+)
+#: Fields that are objects of which each entry is checked.
+CHECKED_OBJECTS: Final = (
+    "cdp_connect_headers",
+    "error_code_mapping",
+    "extra_http_headers",
+    "proxy_location",
 )
 _REPR_CHARS = 60
 _URL_SECRETS = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
@@ -154,6 +165,16 @@ def is_web_url(value: object) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def too_many_entries(body: Mapping[Any, Any]) -> list[FieldError]:
+    """Say what of a body has more entries than are checked."""
+    objects = {"body": body} | {f"body.{name}": body.get(name) for name in CHECKED_OBJECTS}
+    return [
+        FieldError(path, f"expected at most {MOST_ENTRIES} entries, got {len(value):,}")
+        for path, value in objects.items()
+        if isinstance(value, dict) and len(value) > MOST_ENTRIES
+    ]
 
 
 class _StrictModel(BaseModel):

@@ -34,4 +34,4 @@ def relay(client: redis.Redis, redis_url: str) -> Work:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists are read of runs that take no time, and show what was submitted just before."""
     monkeypatch.setattr("worker.stages.list_runs.SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr("worker.stages.poll.LEAST_LIST_SECONDS", 0.0)
+    monkeypatch.setattr("worker.poll_times.LEAST_LIST_SECONDS", 0.0)

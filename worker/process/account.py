@@ -88,9 +88,7 @@ class AccountRuntime:
         #: Seconds by which the dates of answers are ahead of the clock that dates the runs, as
         #: lists have shown.
         self.date_ahead = 0.0
-        self.outbound = Outbound(
-            allow_private=settings.allow_private_webhook_targets, proxies=proxies
-        )
+        self.outbound = Outbound.of(settings, proxies)
         self._list_again = 0.0
         self._no_list_for = 0.0
         self._scripts = scripts

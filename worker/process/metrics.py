@@ -1,8 +1,10 @@
 """What one worker process measures. Labels never hold a job, a run or a URL.
 
-`/metrics` is this process's own: adding up ten workers is right. What `/metrics/queue` shows of the
-whole queue is read in `runqueue/observe/collector.py`. `make monitoring` writes the row of a new
-metric in `docs/monitoring.md`; panels are made in `ops/boards/`, alerts in `ops/prometheus/`.
+`/metrics` is this process's own: adding up ten workers is right. A gauge is made here, and set once
+a second in `ServedAccounts._measure` (`worker/runtime.py`), as `CONSUMERS` is. `make monitoring`
+writes its row in `docs/monitoring.md`; panels are made in `ops/boards/`, alerts in
+`ops/prometheus/`. What `/metrics/queue` shows of the whole queue is read in
+`runqueue/observe/collector.py`.
 
 How long calls of the API take is a histogram of our own: the library's takes a lock twice and walks
 the buckets for each value. Here a call adds to a list, and the metric is made when it is read.

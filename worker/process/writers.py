@@ -21,6 +21,7 @@ from runqueue.observe.run_spans import TracedRun, TracedRuns
 from runqueue.records.claim_items import Finished, GivenBack, Lost, RunAccepted, RunAgain
 from runqueue.store import delivery_calls, worker_calls
 from runqueue.store.scripts import ScriptCall
+from worker.poll_times import SOON_SECONDS
 
 log = structlog.get_logger()
 
@@ -36,8 +37,6 @@ GROUP, GROUP_BYTES = 200, 16 * 1024 * 1024
 MANY, GATHER_SECONDS = 8, 0.003
 #: Seconds between two tries while Redis is away: the first, and the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
-#: Seconds after which a run is polled again whose end may not be final.
-SOON_SECONDS = 5.0
 #: Why a claim is given back, as `give_back.lua` has it.
 _REASONS = ("void", "not_sent", "busy", "limited", "account", "later")
 #: Items set aside whose capacity is free again, and their bytes; those beyond keep theirs.

@@ -4,7 +4,6 @@ Pure: nothing here calls Redis or Skyvern. An item's own status decides whether 
 never the filter that was sent; a run that is missing only ever gets a GET.
 """
 
-import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,51 +12,14 @@ from api_client import ListedRun
 from api_client.types import TERMINAL_STATUSES
 from runqueue.store.live_run_calls import Joined, ListReading, Shown
 
-#: Calls for lists that a run may cost, beside its submission and the GET of its result.
-LIST_CALLS_A_RUN = 0.28
 #: Runs that a page shows, and pages that the server has.
 PAGE, MAX_PAGES = 100, 100
-#: Between two lists at most, as far as the account's rate allows: that share of what a run takes,
-#: as between two GETs, or so many seconds; of long runs another share. A run waits for half of it.
-SHARE_OF_SHORT, LONGEST_SECONDS, SHARE_OF_LONG = 0.1, 12.0, 0.04
-#: A list's pages may take that share of the account's calls per second.
-SHARE_OF_CALLS = 0.5
 #: Submissions answered out of order: so many seconds apart two runs may stand the other way round.
 ORDER_SECONDS = 10.0
 #: A run is too young to be over below that share of what the shortest of late took.
 YOUNG_SHARE = 0.9
 #: From so many missing on, if they are more than half, a list is not believed at once.
 SUSPICIOUS = 20
-
-
-def spacing(duration: float, live: int, pages: int, least: float, rate: float) -> float:
-    """Return how many seconds lie between two lists: as many as the budget of calls needs.
-
-    Args:
-        duration: what a run takes, in seconds.
-        live: runs of ours.
-        pages: that have to be read for them, those of other people's runs included.
-        least: the least, in seconds.
-        rate: calls per second that the account may make; 0 = no limit.
-    """
-    budget = duration * pages / (LIST_CALLS_A_RUN * max(live, 1))
-    most = max(min(SHARE_OF_SHORT * duration, LONGEST_SECONDS), SHARE_OF_LONG * duration)
-    slowest = pages / (SHARE_OF_CALLS * rate) if rate else 0.0
-    return max(least, slowest, min(budget, most))
-
-
-def duration_of(reading: ListReading, now_us: int, started_us: Sequence[int]) -> float:
-    """Return what a run takes, in seconds: the mean; or longer, if none ended for that long.
-
-    Then the runs' own ages count, as they do where none was ever seen to end. A run that hangs for
-    hours says nothing of the others, so it is the median that counts.
-    """
-    mean = reading.mean_us / 1e6
-    quiet = (now_us - reading.ended_us) / 1e6
-    if quiet <= mean or not started_us:
-        return mean
-    age = (now_us - statistics.median(started_us)) / 1e6
-    return max(mean, min(quiet, 2 * age))
 
 
 def young_seconds(reading: ListReading, spaced: float) -> float:

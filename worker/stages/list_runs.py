@@ -18,21 +18,14 @@ from api_client import ListClass, ReadClass, RunPage
 from runqueue.records.claim_items import Taken
 from runqueue.store import live_run_calls
 from runqueue.store.live_run_calls import Joined, ListReading
+from worker import poll_times
 from worker.process.account import NO_LIST_SECONDS, AccountRuntime
 from worker.process.writers import Write
-from worker.runs.live_runs import (
-    ListVerdict,
-    Watchlist,
-    duration_of,
-    pages_worth,
-    spacing,
-    young_seconds,
-)
+from worker.runs.live_runs import ListVerdict, Watchlist, pages_worth, young_seconds
 from worker.runs.pages import PageFailedError, Pager, TooLongError
 from worker.runs.reader import Runs
 from worker.runs.run_reads import read_run
 from worker.stages.consumer import Consumer
-from worker.stages.poll import LEASE_SECONDS, least_spacing, least_useful
 
 #: Seconds after which another process may read the list; renewed with every page.
 LIST_LEASE_SECONDS = 30.0
@@ -45,11 +38,6 @@ SETTLE_SECONDS = 1.0
 CHUNK, OVERLAP_SECONDS = 500, 1.0
 #: Runs of a list that is not believed that get a GET.
 SAMPLE = 5
-#: Failures in a row that a list may have before runs are polled one by one; and for how many
-#: seconds they are then, doubling.
-MOST_FAILS, FIRST_OFF, LONGEST_OFF = 3, 60.0, 3600.0
-#: Seconds after which an orphan is polled although lists show it.
-ORPHAN_SECONDS = 300.0
 
 
 class TakenOverError(Exception):
@@ -76,7 +64,8 @@ class ListConsumer(Consumer[ListReading]):
     async def take(self, limit: int, tick_us: int) -> Taken[ListReading]:
         """Take the reading of the list."""
         self._process = self.account.lease.name
-        least, lease = int(least_useful(self.account) * 1e6), int(LIST_LEASE_SECONDS * 1e6)
+        least = int(poll_times.least_listed(self.account.worker_settings) * 1e6)
+        lease = int(LIST_LEASE_SECONDS * 1e6)
         return await self.claim(live_run_calls.lists_claim, limit, tick_us, lease, least_us=least)
 
     async def handle(self, item: ListReading) -> Sequence[Write]:
@@ -104,7 +93,7 @@ class ListConsumer(Consumer[ListReading]):
             await self._failed(reading, failed.page)
             return
         except TooLongError:
-            await self._end(FIRST_OFF * 5, "too many runs of others")
+            await self._end(poll_times.TOO_LONG_OFF, "too many runs of others")
             return
         self.account.reads.answered()
         settled_us = reading.began_us - int(SETTLE_SECONDS * 1e6)
@@ -114,10 +103,10 @@ class ListConsumer(Consumer[ListReading]):
             return
         await self._record(reading, verdict)
         now_us = reading.began_us + int((time.monotonic() - began) * 1e6)
-        duration = duration_of(reading, now_us, self._watchlist.started())
+        duration = poll_times.duration_of(reading, now_us, self._watchlist.started())
         rate = self.account.settings.max_requests_per_second
-        least = least_spacing(self.account)
-        self._spaced = spacing(duration, live, len(read.pages), least, rate)
+        least = poll_times.least_list_spacing(self.account.worker_settings)
+        self._spaced = poll_times.list_spacing(duration, live, len(read.pages), least, rate)
         await self._next_in(reading, self._spaced, reach_us=read.reach_us)
         self.account.log.debug(
             "runs_listed",
@@ -151,7 +140,11 @@ class ListConsumer(Consumer[ListReading]):
         is_due = False
         for start in range(0, len(runs), CHUNK):
             part = runs[start : start + CHUNK]
-            times = (reading.began_us, int(SETTLE_SECONDS * 1e6), int(LEASE_SECONDS * 1e6))
+            times = (
+                reading.began_us,
+                int(SETTLE_SECONDS * 1e6),
+                int(poll_times.LEASE_SECONDS * 1e6),
+            )
             codes = await account.run(live_run_calls.lists_missing, part, *times)
             self._watchlist.drop(
                 run_id for (_, run_id), code in zip(part, codes, strict=True) if code != 2
@@ -160,7 +153,9 @@ class ListConsumer(Consumer[ListReading]):
         for start in range(0, len(verdict.shown), CHUNK):
             some = verdict.shown[start : start + CHUNK]
             limits = account.run_limits_us
-            await account.run(live_run_calls.lists_seen, some, int(ORPHAN_SECONDS * 1e6), *limits)
+            await account.run(
+                live_run_calls.lists_seen, some, int(poll_times.ORPHAN_SECONDS * 1e6), *limits
+            )
         if is_due:
             self.on_missing()
 
@@ -194,13 +189,12 @@ class ListConsumer(Consumer[ListReading]):
         if page is not None and page.outcome is ListClass.NOT_SUPPORTED:
             await self._end(NO_LIST_SECONDS, why)
             return
-        retry_after = 0.0 if page is None else page.retry_after or 0.0
-        wait = max(self._spaced, least_spacing(self.account), retry_after)
+        retry_after = None if page is None else page.retry_after
+        least = poll_times.least_list_spacing(self.account.worker_settings)
+        wait = poll_times.spacing_after_failure(self._spaced, least, retry_after)
         fails = await self._next_in(reading, wait, failed=True)
-        # A wrong list is one too many.
-        further = fails - (1 if page is None else MOST_FAILS)
-        if further >= 0:
-            await self._end(min(FIRST_OFF * 2.0 ** min(further, 16), LONGEST_OFF), why)
+        if seconds := poll_times.lists_off(fails, is_wrong=page is None):
+            await self._end(seconds, why)
 
     async def _next_in(
         self, reading: ListReading, wait: float, *, failed: bool = False, reach_us: int = 0

@@ -1,7 +1,7 @@
-"""Polling: running → completed | failed | canceled | scheduled, one GET a run, spaced by age.
+"""Polling: running → completed | failed | canceled | scheduled, one GET a run.
 
-Where many runs are live, the list of live runs shows which are to be polled (`list_runs.py`): those
-that would be due are left to it (`poll_claim.lua`).
+`worker/poll_times.py` says when. Where many runs are live, the list of live runs shows which are to
+be polled (`list_runs.py`): those that would be due are left to it (`poll_claim.lua`).
 
 Runs that no job owns (orphans) are polled, too: each takes a slot until it is over.
 """
@@ -31,47 +31,17 @@ from runqueue.records.job import STATES, short_reason
 from runqueue.records.times import packed
 from runqueue.request.retry_policy import Retry
 from runqueue.store import worker_calls
-from worker.process.account import AccountRuntime
+from worker import poll_times
 from worker.process.writers import Write
 from worker.runs.run_reads import End, end_of, has_failed, read_again, read_run
 from worker.stages.consumer import Consumer
 
 log = structlog.get_logger()
 
-#: Seconds after which a poll that nobody recorded comes again.
-LEASE_SECONDS = 15.0
-#: A run is polled again after this share of its age.
-AGE_SHARE = 0.1
-#: Seconds between two lists of live runs at least.
-LEAST_LIST_SECONDS = 1.0
 #: Age in seconds from which an orphan that the server does not know is believed not to exist.
 UNKNOWN_SECONDS = 60.0
 #: Largest answer that is kept whole.
 MAX_RESULT_BYTES = 8 * 1024 * 1024
-
-
-def spacing(age: float, least: float, most: float, chance: float) -> float:
-    """Return after how many seconds to poll a run again.
-
-    Args:
-        age: seconds since the run was accepted.
-        least, most: the bounds, in seconds.
-        chance: 0 to 1; spreads the polls by ±10 % so that runs begun together drift apart.
-    """
-    return min(max(age * AGE_SHARE, least), most) * (0.9 + 0.2 * chance)
-
-
-def least_spacing(account: AccountRuntime) -> float:
-    """Return how many seconds lie between two lists of live runs at least."""
-    return max(account.worker_settings.poll_min_seconds, LEAST_LIST_SECONDS)
-
-
-def least_useful(account: AccountRuntime) -> float:
-    """Return how many seconds runs take at least that lists are read for.
-
-    Of shorter ones nearly all are over when a list, or their first GET, is due.
-    """
-    return 2 * least_spacing(account)
 
 
 def kept(reading: RunReading) -> bytes:
@@ -114,12 +84,12 @@ class PollConsumer(Consumer[_Due]):
             worker_calls.poll_claim,
             limit,
             tick_us,
-            int(LEASE_SECONDS * 1e6),
+            int(poll_times.LEASE_SECONDS * 1e6),
             max_run_us=max_run_us,
             max_workflow_us=max_workflow_us,
             may_list=account.may_list(),
             ahead_us=int(account.worker_settings.poll_max_seconds * 1e6),
-            least_us=int(least_useful(account) * 1e6),
+            least_us=int(poll_times.least_listed(account.worker_settings) * 1e6),
         )
         return taken.with_items([(job, taken.now_us) for job in taken.items])
 
@@ -157,12 +127,13 @@ class PollConsumer(Consumer[_Due]):
         (job, now_us), settings = item, self.account.worker_settings
         overdue, begun_us = self._overdue(job, now_us, reading, is_unreadable=is_unreadable)
         least, most = settings.poll_min_seconds, settings.poll_max_seconds
-        wait = spacing((now_us - job.started_us) / 1e6, least, most, random.random())
+        wait = poll_times.spacing((now_us - job.started_us) / 1e6, least, most, random.random())
         status = ""
         if reading.outcome is ReadClass.RUN:
             status = "" if reading.run_status == job.run_status else reading.run_status or ""
         else:
-            wait = max(wait, reading.retry_after or 0.0, min(1.0, most))
+            least = min(poll_times.FAILED_SECONDS, most)
+            wait = poll_times.spacing_after_failure(wait, least, reading.retry_after)
             why = reading.outcome.value
             self.warn(item, "poll_failed", why=why, status=reading.status_code)
         polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6), begun_us)

@@ -27,6 +27,7 @@ from runqueue.records.claim_items import (
 )
 from runqueue.store import codec, worker_calls
 from runqueue.tracing import Origin, working
+from worker import poll_times
 from worker.process.account import AccountRuntime
 from worker.process.writers import Write
 from worker.runs.answer_check import AnswerCheck
@@ -146,7 +147,7 @@ class SubmitConsumer(Consumer[_Granted]):
             return [(returned["void"], GivenBack(job.job_id, job.attempt))]
         if outcome.outcome is SubmissionClass.ACCEPTED and outcome.run_id:
             status = outcome.run_status or "created"
-            first_poll_us = int(account.worker_settings.poll_min_seconds * 1e6)
+            first_poll_us = int(poll_times.first_spacing(account.worker_settings) * 1e6)
             run = RunAccepted(job.job_id, job.attempt, outcome.run_id, status, first_poll_us)
             return [(account.writers.running, run)]
         return self._without_run(item, outcome)

@@ -1,4 +1,4 @@
--- use: counters active_consumers limits job_record orphans run_lists run_limits
+-- use: counters active_consumers limits job_record orphans run_lists run_limits poll_times
 -- Takes running jobs whose poll is due, and orphan runs; each is due again after `lease_us` unless it is recorded (an
 -- orphan run after a tenth of its age, if that is longer).
 -- With many live runs, list calls follow them: due jobs are left to the lists, and only those that a list does not
@@ -52,8 +52,8 @@ local function take_orphans(q, claim, room)
     if since then last = orphans.ends_at(q, run_id, job_id, tonumber(since), claim.max_run, claim.max_workflow) end
     if last > q.now then
       if looked >= share then break end
-      local next_look = q.now + math.max(claim.lease, math.floor((q.now - tonumber(since)) / 10))
-      redis.call('ZADD', q.prefix .. 'orphan_polls', int(math.min(next_look, last)), run_id)
+      local next_us = poll_times.of_orphan(q, tonumber(since), claim.lease, last)
+      redis.call('ZADD', q.prefix .. 'orphan_polls', int(next_us), run_id)
       for _, field in ipairs({ '', attempt, run_id, '', since, '', '', '', '', '', '' }) do reply[#reply + 1] = field end
       looked = looked + 1
     else

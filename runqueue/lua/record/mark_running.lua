@@ -1,4 +1,4 @@
--- use: counters job_record webhooks orphans jobs trust runs history request_matches run_lists
+-- use: counters job_record orphans jobs runs history request_matches poll_times
 -- A run_id is known: submitting | unconfirmed → running; it is never dropped (it costs money).
 -- ARGV  now_us, how they were found (0 = by the answer to the submission, 1 = by their requests only: a match by
 -- request,
@@ -16,11 +16,7 @@ local by_marker, also_canceled = q.args[2] == '2', q.args[2] == '3'
 local by_request = q.args[2] == '1' or also_canceled
 
 local function look_after(job, poll_after)
-  local left_alone = webhooks.comes_to_us(job) and trust.grace(q) or 0
-  local after = math.min(math.max(tonumber(poll_after), left_alone), job.max_run or math.huge)
-  local is_listed = left_alone == 0 and run_lists.may_join(q, q.now, q.now, job.max_run)
-  local due = is_listed and run_lists.join(q, job.id, q.now, job.max_run) or q.now + after
-  counters.put_later(q, 'poll', int(due), job.id)
+  counters.put_later(q, 'poll', int(poll_times.first(q, job, tonumber(poll_after))), job.id)
 end
 
 local function take_on(job, attempt, run_id, run_status, poll_after)

@@ -1,4 +1,4 @@
--- use: counters job_record times webhooks orphans trust runs history request_matches
+-- use: counters job_record times webhooks orphans trust runs history request_matches poll_times
 -- Records webhooks of Skyvern's, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
 -- ARGV  now_us, then 11 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run is live), signed
@@ -19,7 +19,6 @@
 --       unknown   no such job: a run that is live, or too new for its job to be removed, is an orphan run, and the
 --                 job's once that is submitted again; an older one is not recorded
 local PER_WEBHOOK = 11
-local POLICY_LEASE = 15000000
 local reply = {}
 
 -- It came to us, whatever `webhook_route` is in the record (or missing, after a lost claim): only we deliver it to the
@@ -86,7 +85,7 @@ local function told_of_own(job, run_status, state, signed, final, body, run_time
   local retry = state == 'failed' and not final and (redis.call('HGET', job_key(q, job.id), 'retry')
     or (string.find(reason, '^' .. job_record.OCCUPIED) and ''))
   if retry then
-    redis.call('ZADD', q.prefix .. 'poll', 'XX', 'LT', int(q.now + POLICY_LEASE), job.id)
+    redis.call('ZADD', q.prefix .. 'poll', 'XX', 'LT', int(poll_times.after_webhook(q)), job.id)
     return { 'policy', retry, int(job.runs), string.match(' ' .. (job.keys or ''), ' session:(%S+)') or '' }
   end
   trust.webhook_came(q, job)
@@ -137,14 +136,13 @@ local function record(i)
     came_to_us(job)
     verdict = told_of_own(job, run_status, state, signed, final, body, q.args[i + 9], q.args[i + 10])
     if verdict ~= 'ended' then
-      local left_alone = verdict == 'noted' and math.max(POLICY_LEASE, trust.grace(q)) or POLICY_LEASE
-      redis.call('ZADD', q.prefix .. 'poll', int(q.now + left_alone), id)
+      redis.call('ZADD', q.prefix .. 'poll', int(poll_times.after_webhook(q, verdict == 'noted')), id)
     end
-    if matched then request_matches.leave_late_run(q, job, attempt, matched, POLICY_LEASE) end
+    if matched then request_matches.leave_late_run(q, job, attempt, matched, poll_times.AFTER_WEBHOOK) end
   else
     local fresh = orphans.add(q, run_id, id, int(attempt), job and ('job was ' .. job.state) or 'job is gone')
     if state == '' and fresh then
-      redis.call('ZADD', q.prefix .. 'orphan_polls', int(q.now + POLICY_LEASE), run_id)
+      redis.call('ZADD', q.prefix .. 'orphan_polls', int(poll_times.after_webhook(q)), run_id)
     elseif state ~= '' and (fresh or redis.call('ZSCORE', q.prefix .. 'orphan_polls', run_id)) then
       orphans.is_over(q, run_id, times.steps_of(q.args[i + 9]))
     end

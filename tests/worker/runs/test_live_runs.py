@@ -1,22 +1,12 @@
-"""How often lists are read, and what a list means for our runs."""
+"""What a list means for our runs."""
 
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from api_client import ListClass, ListedRun, RunPage
 from runqueue.store.live_run_calls import Joined, ListReading, Shown
-from worker.runs.live_runs import (
-    LIST_CALLS_A_RUN,
-    ListPages,
-    Watchlist,
-    duration_of,
-    pages_worth,
-    spacing,
-    young_seconds,
-)
+from worker.runs.live_runs import ListPages, Watchlist, pages_worth, young_seconds
 from worker.runs.pages import reach_of
 
 SECOND = 1_000_000
@@ -45,70 +35,11 @@ def missing(watchlist: Watchlist, read: ListPages, before_us: int = NOW) -> set[
     return {run.run_id for run in watchlist.judge(read, before_us).missing}
 
 
-@pytest.mark.parametrize(
-    ("duration", "live", "pages", "seconds"),
-    [
-        (300, 1_000, 10, 10.7),
-        (1_800, 1_000, 10, 64.3),
-        (300, 1_000, 3, 3.2),  # the others hold only young runs
-        (300, 1_000, 110, 12),  # other people's runs: as late as that, no later
-        (1_800, 20, 1, 72),
-        (300, 20, 1, 12),
-        (30, 20, 1, 3),
-        (30, 1_000, 10, 2),
-        (0, 1_000, 10, 2),
-    ],
-)
-def test_the_spacing_of_lists_grows_with_what_runs_take(
-    duration: float, live: int, pages: int, seconds: float
-) -> None:
-    assert spacing(duration, live, pages, 2, 0) == pytest.approx(seconds, rel=0.01)
-
-
-def test_the_pages_of_lists_take_half_of_the_calls_that_the_account_may_make() -> None:
-    assert spacing(300, 1_000, 110, 2, 10) == 22
-
-
-@given(duration=st.floats(20, 1e5), live=st.integers(10, 10_000), others=st.integers(0, 10_000))
-def test_a_run_waits_no_longer_than_it_may_and_costs_no_more_than_its_budget(
-    duration: float, live: int, others: int
-) -> None:
-    pages = -(-(live + others) // 100)
-    spaced = spacing(duration, live, pages, 2, 0)
-
-    delay, calls = spaced / 2, duration / spaced * pages / live
-    assert delay <= max(6, 0.02 * duration) + 1e-9
-    most = max(min(0.1 * duration, 12), 0.04 * duration)
-    assert calls <= LIST_CALLS_A_RUN + 1e-9 or spaced == pytest.approx(max(most, 2))
-
-
-def reading(mean: float, ended_ago: float | None, floor: float = 0) -> ListReading:
-    ended = 0 if ended_ago is None else NOW - round(ended_ago * SECOND)
-    return ListReading(NOW, round(mean * SECOND), round(floor * SECOND), ended)
-
-
-@pytest.mark.parametrize(
-    ("mean", "ended_ago", "ages", "duration"),
-    [
-        (300, 5, [10, 20, 7_000], 300),
-        (0, None, [10, 20, 30], 40),  # never seen to end: twice the median of their ages
-        (30, 400, [500, 600, 700], 400),  # now they take longer: no end for so long
-        (30, 86_400, [5, 10, 7_000], 30),  # nothing was there to end
-        (30, 86_400, [], 30),
-    ],
-)
-def test_what_runs_take_is_the_mean_unless_none_ended_for_longer(
-    mean: float, ended_ago: float | None, ages: list[float], duration: float
-) -> None:
-    started = [NOW - round(age * SECOND) for age in ages]
-
-    assert duration_of(reading(mean, ended_ago), NOW, started) == pytest.approx(duration)
-
-
 def test_runs_are_too_young_to_be_over_well_below_the_shortest_of_late() -> None:
-    assert young_seconds(reading(300, 1, floor=290), 10) == pytest.approx(251)
-    assert young_seconds(reading(300, 1, floor=5), 10) == 0
-    assert young_seconds(reading(0, None), 0) == 0
+    floors = [(290, 10), (5, 10), (0, 0)]
+    young = [young_seconds(ListReading(NOW, 0, s * SECOND, 0), spaced) for s, spaced in floors]
+
+    assert young == pytest.approx([251, 0, 0])
 
 
 def test_pages_are_worth_reading_while_each_replaces_two_looks() -> None:

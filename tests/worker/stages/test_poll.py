@@ -1,19 +1,16 @@
-"""Polling: how often a run is looked at, and what each answer means for its job."""
+"""Polling: what each answer means for the job."""
 
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from runqueue import JobState
 from runqueue.producer.listing import Filter
 from runqueue.records.job import REASON_CHARS
 from tests.simulator.simulating import FakeClock, eventually
 from tests.worker.working import INSTANT, KEYS, Bench, Work
-from worker.stages.poll import spacing
 
 
 def due(bench: Bench, job_id: str) -> None:
@@ -26,30 +23,6 @@ def wait_of(bench: Bench, job_id: str) -> float:
     score = bench.score("poll", job_id)
     assert score is not None
     return (score - bench.now_us()) / 1e6
-
-
-@pytest.mark.parametrize(
-    ("age", "wait"), [(0, 2), (5, 2), (20, 2), (60, 6), (299, 29.9), (300, 30), (7_200, 30)]
-)
-def test_a_run_is_looked_at_again_after_a_tenth_of_its_age_within_the_bounds(
-    age: float, wait: float
-) -> None:
-    assert spacing(age, 2, 30, 0.5) == pytest.approx(wait)
-
-
-@given(
-    age=st.floats(0, 1e6),
-    least=st.floats(0, 60),
-    extra=st.floats(0, 3_600),
-    chance=st.floats(0, 1),
-)
-def test_no_age_brings_a_wait_outside_the_bounds_and_their_spread(
-    age: float, least: float, extra: float, chance: float
-) -> None:
-    wait = spacing(age, least, least + extra, chance)
-
-    assert 0.9 * least - 1e-6 <= wait <= 1.1 * (least + extra) + 1e-6
-    assert spacing(age + 1, least, least + extra, chance) >= wait
 
 
 async def test_a_run_that_ended_is_finished_with_its_answer_as_it_came(work: Work) -> None:
