@@ -132,8 +132,8 @@ def running(*simulator: str, as_usual: bool = False) -> Iterator[Stack]:
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time of the threads of a process and of its living children, in seconds.
 
-    The kernel counts it to the nanosecond for each thread; a process's own sums (`/proc/<pid>/stat`)
-    are of whole ticks, ten times what an idle process takes in a second.
+    The kernel counts it for each thread to the nanosecond; the sums of a process
+    (`/proc/<pid>/stat`) are of whole ticks, and an idle one takes a third of a tick in a second.
     """
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     threads = (

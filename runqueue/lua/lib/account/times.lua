@@ -5,20 +5,29 @@
 local times = {}
 local BOUNDS = { 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400 }
 
+-- The fields of each name are put together once: a job has four times.
+local NAMES, FIELDS = { 'queue', 'run_queue', 'run', 'result', 'delivery' }, {}
+for i = 1, #NAMES do -- no `ipairs` while a library is loaded
+  local start = 'time:' .. NAMES[i] .. ':'
+  local fields = { sum = start .. 'sum', [#BOUNDS + 1] = start .. 'more' }
+  for n = 1, #BOUNDS do fields[n] = start .. BOUNDS[n] end
+  FIELDS[NAMES[i]] = fields
+end
+
 function times.observe(q, name, us)
   us = math.max(0, us) -- the clock was set
-  local first = 1
+  local first, fields = 1, FIELDS[name]
   while BOUNDS[first] and us / 1000000 > BOUNDS[first] do first = first + 1 end
-  counters.bump(q.totals, 'time:' .. name .. ':' .. (BOUNDS[first] or 'more'), 1)
-  counters.bump(q.totals, 'time:' .. name .. ':sum', math.floor(us / 1000))
+  counters.bump(q.totals, fields[first], 1)
+  counters.bump(q.totals, fields.sum, math.floor(us / 1000))
 end
 
 function times.steps_of(run_times) return tonumber(string.match(run_times, '^%d*:%d*:(%d+)$') or nil) end
 
 -- What Skyvern reports of a job's ended run: '<queued_ms>:<ran_ms>:<steps>', each '' if it is not reported.
 function times.observe_run(q, job, run_times)
-  counters.ended(q, job, times.steps_of(run_times))
   local queued, ran, steps = string.match(run_times, '^(%d*):(%d*):(%d*)$')
+  counters.ended(q, job, tonumber(steps))
   if not queued then return end
   if queued ~= '' then times.observe(q, 'run_queue', tonumber(queued) * 1000) end
   if ran ~= '' then times.observe(q, 'run', tonumber(ran) * 1000) end
