@@ -74,7 +74,7 @@ class PollConsumer(Consumer[_Due]):
     kind = "poll"
     #: Where 550 polls a second came due one by one, a third of the worker's CPU went into scripts
     #: that claimed one or two each.
-    gathers = 0.02
+    min_claim_interval = 0.02
 
     async def take(self, limit: int, tick_us: int) -> Taken[_Due]:
         """Claim due polls."""

@@ -277,7 +277,7 @@ def test_when_lists_end_all_runs_are_looked_at_and_none_joins_until_it_is_time(
     assert clock.members("listed") == []
     assert sorted(poll(clock)) == sorted(job_ids)
     assert "list" not in clock.tick().messages
-    assert take(clock).left
+    assert take(clock).consumer_left
     clock.wait(60)
     assert poll(clock) == []
     assert set(clock.members("listed")) == set(job_ids)

@@ -75,7 +75,7 @@ async def test_a_message_older_than_5_s_starts_no_consumer_and_is_no_alarm(
 ) -> None:
     async with work() as bench:
         await bench.submitted()  # this process remembers a claim
-        assert (await bench.account.consumers["submit"].take(1, 0)).left
+        assert (await bench.account.consumers["submit"].take(1, 0)).consumer_left
         bench.enqueue()
 
         stale = run(bench, tick_us=bench.now_us() - 5_100_000)
@@ -159,7 +159,7 @@ async def test_a_wake_up_during_the_last_empty_claim_makes_the_consumer_look_aga
     async def enqueue_behind_its_back(send: Any, call: Any) -> Any:
         reply = await send(call)
         if call.script.name == "claim" and not late:
-            assert reply.left
+            assert reply.consumer_left
             late.extend(bench.enqueue())
             bench.account.consumers["submit"].wake()
         return reply
@@ -340,7 +340,7 @@ async def test_looks_that_come_due_one_by_one_are_claimed_together(
 
     async with work(simulator={"list_supported": False}) as bench:
         bench.account.remember_no_list()
-        monkeypatch.setattr(bench.account.consumers["poll"], "gathers", 0.2)
+        monkeypatch.setattr(bench.account.consumers["poll"], "min_claim_interval", 0.2)
         job_ids = await bench.submitted(40, url=INSTANT)
         start_us = bench.now_us()
         looks = {job_id: start_us + i * 10_000 for i, job_id in enumerate(job_ids)}
@@ -359,7 +359,7 @@ async def test_a_place_that_gets_free_where_all_were_busy_is_used_at_once(
 ) -> None:
     async with work(settings={"max_open_calls": 2}) as bench:
         monkeypatch.setattr(module, "REFRESH", 60.0)
-        monkeypatch.setattr(bench.account.consumers["poll"], "gathers", 60.0)
+        monkeypatch.setattr(bench.account.consumers["poll"], "min_claim_interval", 60.0)
         await bench.one_pass("submit")
         job_ids = [*await bench.submitted(2, url=INSTANT), *await bench.submitted(2, url=INSTANT)]
         bench.client.zadd(f"{KEYS.prefix}poll", dict.fromkeys(job_ids, 0), xx=True)

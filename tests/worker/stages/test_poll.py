@@ -38,7 +38,7 @@ async def test_a_run_that_ended_is_finished_with_its_answer_as_it_came(work: Wor
             f"{bench.api.url}/v1/runs/{job.run_id}", headers={"x-api-key": "simulator-key"}
         )
         assert bench.client.get(f"runqueue:{{default}}:result:{job_id}") == await answer.read()
-        assert (await bench.one_pass("poll")).left
+        assert (await bench.one_pass("poll")).consumer_left
         assert bench.stats().live == 0
 
 
