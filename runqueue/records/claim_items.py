@@ -307,7 +307,7 @@ class EndedOrphan(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """What the tick says: `wait`, `wake`, `passed`, `idle`, or `send` with messages by kind."""
+    """What the tick says: `wait`, `wake`, `passed`, `idle`, or `send` with messages by stage."""
 
     answer: str
     now_us: int

@@ -38,7 +38,7 @@ _Call = Coroutine[Any, Any, asyncio.Event]
 class CancelConsumer(Consumer[list[ToCancel]]):
     """Claims runs that are to be canceled and says so to the API."""
 
-    kind = "cancel"
+    stage = "cancel"
 
     def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, capacity)

@@ -1,7 +1,7 @@
 """A consumer moves many jobs through one stage: claim as many as it has capacity for, call, record.
 
 A Celery message starts it, and only means "there may be work". One process runs at most one
-consumer of a stage for an account; Redis lists the active consumers (`active_consumers:<kind>`). A
+consumer of a stage for an account; Redis lists the active consumers (`active_consumers:<stage>`). A
 consumer ends when there is nothing to do, and leaves that list in the script that says so. After
 20 s it hands over to a successor, but not while a claim is unanswered: the jobs that it took belong
 to this process, and the successor may run in another. Calls that are open then finish by themselves
@@ -71,7 +71,7 @@ class Consumer(ABC, Generic[Item]):
         capacity: calls open at once.
     """
 
-    kind: ClassVar[str]
+    stage: ClassVar[str]
     #: Seconds at least between two claims, where items come due one by one.
     min_claim_interval: ClassVar[float] = 0.0
 
@@ -200,7 +200,7 @@ class Consumer(ABC, Generic[Item]):
         """Claim nothing for a while: what keeps this account from it does not pass in a second."""
         self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
         self._not_before = time.monotonic() + self._pause
-        self.account.log.warning("claim_refused", kind=self.kind, error=str(error))
+        self.account.log.warning("claim_refused", stage=self.stage, error=str(error))
 
     async def _loop(self, tick_us: int) -> ConsumerEnd:
         end = time.monotonic() + LIFETIME
@@ -209,7 +209,9 @@ class Consumer(ABC, Generic[Item]):
             taken = await self._taken(limit, tick_us)
             tick_us = 0
             if taken.answer is not ClaimAnswer.OK:
-                self.account.log.info("consumer_refused", kind=self.kind, answer=taken.answer.value)
+                self.account.log.info(
+                    "consumer_refused", stage=self.stage, answer=taken.answer.value
+                )
                 return ConsumerEnd.REFUSED
             self._was_full = len(taken.items) == limit
             for item in taken.items:
@@ -235,7 +237,7 @@ class Consumer(ABC, Generic[Item]):
         except RedisError as error:
             if damage_of(error) is not None and not quarantined_a_job(error):
                 raise
-            self.account.log.warning("claim_unanswered", kind=self.kind, error=str(error))
+            self.account.log.warning("claim_unanswered", stage=self.stage, error=str(error))
             return Taken(ClaimAnswer.OK, self.server_us, consumer_left=False)
         self._claim_answered, self.server_us, self._pause = True, taken.now_us, 0.0
         if taken.items:
@@ -261,7 +263,7 @@ class Consumer(ABC, Generic[Item]):
         name = self.account.lease.name
         # Without Redis the entry expires by itself.
         with suppress(RedisError):
-            await self.account.run(worker_calls.remove_consumer, self.kind, name)
+            await self.account.run(worker_calls.remove_consumer, self.stage, name)
 
     def _start(self, item: Item) -> None:
         self.busy += 1
@@ -278,7 +280,7 @@ class Consumer(ABC, Generic[Item]):
         own = {
             "event": "item_failed",
             "account": self.account.name,
-            "kind": self.kind,
+            "stage": self.stage,
             "error": type(error).__name__,
             "at": f"{Path(where.filename).name}:{where.lineno}",
         }

@@ -47,7 +47,7 @@ class TakenOverError(Exception):
 class ListConsumer(Consumer[ListReading]):
     """Reads the list of live runs; one at a time."""
 
-    kind = "list"
+    stage = "list"
 
     def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, min(capacity, 1))

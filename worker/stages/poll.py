@@ -71,7 +71,7 @@ _Due = tuple[DuePoll, int]
 class PollConsumer(Consumer[_Due]):
     """Claims runs whose poll is due and reads them."""
 
-    kind = "poll"
+    stage = "poll"
     #: Where 550 polls a second came due one by one, a third of the worker's CPU went into scripts
     #: that claimed one or two each.
     min_claim_interval = 0.02

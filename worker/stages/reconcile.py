@@ -33,7 +33,7 @@ _Pass = tuple[Taken[Unconfirmed], float, bool]
 class ReconcileConsumer(Consumer[_Pass]):
     """Looks for the runs of unconfirmed jobs, one pass at a time; recovers lost claims beside."""
 
-    kind = "reconcile"
+    stage = "reconcile"
 
     def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, min(capacity, 1) * 2)

@@ -20,15 +20,15 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STAY_IDLE_SECONDS", 0.0)
 
 
-def run(bench: Bench, kind: str = "submit", tick_us: int = 0) -> "asyncio.Task[ConsumerEnd]":
-    return asyncio.create_task(bench.account.consumers[kind].run(tick_us))
+def run(bench: Bench, stage: str = "submit", tick_us: int = 0) -> "asyncio.Task[ConsumerEnd]":
+    return asyncio.create_task(bench.account.consumers[stage].run(tick_us))
 
 
-@pytest.mark.parametrize("kind", ["submit", "poll", "cancel"])
-async def test_a_consumer_without_work_ends_idle_and_is_not_active(work: Work, kind: str) -> None:
+@pytest.mark.parametrize("stage", ["submit", "poll", "cancel"])
+async def test_a_consumer_without_work_ends_idle_and_is_not_active(work: Work, stage: str) -> None:
     async with work() as bench:
-        assert await ended(run(bench, kind)) is ConsumerEnd.IDLE
-        assert bench.active_consumers(kind) == 0
+        assert await ended(run(bench, stage)) is ConsumerEnd.IDLE
+        assert bench.active_consumers(stage) == 0
 
 
 async def test_a_consumer_never_has_more_calls_open_than_places(
@@ -193,7 +193,7 @@ async def test_a_bug_with_one_job_frees_its_place_and_is_logged_without_the_body
 
         assert bench.job(fine).state is JobState.RUNNING
         (told,) = [event for event in logged if event["event"] == "item_failed"]
-        assert told["kind"] == "submit"
+        assert told["stage"] == "submit"
         assert "secret" not in str(logged)
         # Its lease brings it back.
         assert bench.client.hget(f"{KEYS.prefix}job:{broken}", "state") == b"submitting"
