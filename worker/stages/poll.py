@@ -28,7 +28,7 @@ from runqueue.records.claim_items import (
     Taken,
 )
 from runqueue.records.job import STATES, short_reason
-from runqueue.records.times import packed
+from runqueue.records.times import encode_times
 from runqueue.request.retry_policy import Retry
 from runqueue.store import worker_calls
 from worker import poll_times
@@ -159,7 +159,7 @@ class PollConsumer(Consumer[_Due]):
             status: what Skyvern calls its end.
             note: why it completed all the same; '' = it ended as it is called.
         """
-        writers, result, times = self.account.writers, kept(reading), packed(*reading.times)
+        writers, result, times = self.account.writers, kept(reading), encode_times(*reading.times)
         run = (job.job_id, job.attempt, job.run_id)
         state = "completed" if note else STATES.get(status, "failed")
         reason = short_reason(reading.failure_reason)
