@@ -20,9 +20,9 @@ local function add(member)
   local f = redis.call('HMGET', batches.key(q, batch), 'sealed', 'callback_url', 'callback:' .. event)
   if f[1] and f[2] and f[3] then
     local tries, at = string.match(f[3], '^(%d+) (%d+)$')
-    local told = { batch, event, tries, at, f[2], redis.call('HGETALL', batches.key(q, batch)), batches.size(q, batch),
-      waits.of_batch(q, batch) }
-    for _, value in ipairs(told) do reply[#reply + 1] = value end
+    local callback = { batch, event, tries, at, f[2], redis.call('HGETALL', batches.key(q, batch)),
+      batches.size(q, batch), waits.of_batch(q, batch) }
+    for _, value in ipairs(callback) do reply[#reply + 1] = value end
     taken = taken + 1
   else -- its upload was discarded
     redis.call('ZREM', CALLBACKS, member)

@@ -46,8 +46,8 @@ local function take_orphans(q, claim, room)
   if share < 1 and room > 0 and tonumber(due[2]) < q.now - claim.lease then share = 1 end
   for i = 1, math.min(#due, 2 * math.max(share, MAX_OVER)), 2 do
     local run_id = due[i]
-    local told = redis.call('HGET', q.prefix .. 'orphans', run_id)
-    local job_id, attempt, since = string.match(told or '', '^(%S+) (%d+) (%d+)')
+    local record = redis.call('HGET', q.prefix .. 'orphans', run_id)
+    local job_id, attempt, since = string.match(record or '', '^(%S+) (%d+) (%d+)')
     local last = 0
     if since then last = orphans.ends_at(q, run_id, job_id, tonumber(since), claim.max_run, claim.max_workflow) end
     if last > q.now then

@@ -1,7 +1,7 @@
 -- use: counters holds job_record times webhooks orphans jobs webhook_health
 -- Adopting a run as a job's own, and its end.
--- An end that a poll saw is relayed once Skyvern's own webhook has had time to come (OUTRUN, webhook_health.lua), not after its
--- three tries, which take up to 94 s. Whether one that Skyvern sends to the user arrived is checked first after 10 s.
+-- An end that a poll saw is relayed once Skyvern's own webhook has had time to come (OUTRUN, webhook_health.lua), not
+-- after its three tries, which take up to 94 s. Whether one that Skyvern sends to the user arrived is checked first after 10 s.
 local runs = {}
 local FIRST_WATCH = 10000000
 
