@@ -33,7 +33,7 @@ from runqueue.request.retry_policy import Retry
 from runqueue.store import worker_calls
 from worker import poll_times
 from worker.process.writers import Write
-from worker.runs.run_reads import End, end_of, has_failed, read_again, read_run
+from worker.runs.read_run import End, end_of, has_failed, read_again, read_run
 from worker.stages.consumer import Consumer
 
 log = structlog.get_logger()

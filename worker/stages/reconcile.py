@@ -12,8 +12,8 @@ from runqueue.records.claim_items import RunAccepted, Searched, Taken, Unconfirm
 from runqueue.store import worker_calls
 from worker.process.account import AccountRuntime
 from worker.process.writers import Write
+from worker.runs.listed_runs import Runs
 from worker.runs.matcher import next_search
-from worker.runs.reader import Runs
 from worker.runs.recovery import Recovery
 from worker.runs.search import Search, SearchMessage, SearchResult, readable
 from worker.stages.consumer import Consumer

@@ -25,7 +25,7 @@ from tests.worker.searching import (
     task_v2,
 )
 from tests.worker.working import ENDLESS, KEYS, Bench, Work
-from worker.runs.reader import Runs, Submitted, date_ahead
+from worker.runs.listed_runs import Runs, Submitted, date_ahead
 from worker.runs.search import BEHIND_PROXY, SearchMessage
 
 __all__ = ["no_waiting"]

@@ -32,7 +32,7 @@ from tests.worker.searching import (
     task_v2,
 )
 from tests.worker.working import Bench, Work
-from worker.runs.reader import Listing, Runs
+from worker.runs.listed_runs import Listing, Runs
 from worker.runs.search import SearchMessage
 
 __all__ = ["no_waiting"]
