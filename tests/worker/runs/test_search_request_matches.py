@@ -25,7 +25,6 @@ from tests.worker.searching import (
     look,
     lose,
     lose_many,
-    no_waiting,
     record,
     show_requests,
     task,
@@ -35,7 +34,6 @@ from tests.worker.working import Bench, Work
 from worker.runs.listed_runs import Listing, Runs
 from worker.runs.search import SearchMessage
 
-__all__ = ["no_waiting"]
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
