@@ -219,11 +219,11 @@ class ServedAccounts:
         Args:
             grace: seconds that calls on the wire may take to finish.
         """
-        links = list(self.accounts.values())
-        ends = await asyncio.gather(*(one.stop(grace) for one in links), return_exceptions=True)
-        for link, error in zip(links, ends, strict=True):
+        accounts = list(self.accounts.values())
+        ends = await asyncio.gather(*(one.stop(grace) for one in accounts), return_exceptions=True)
+        for account, error in zip(accounts, ends, strict=True):
             if error is not None:
-                log.warning("account_not_drained", account=link.name, error=repr(error))
+                log.warning("account_not_drained", account=account.name, error=repr(error))
         if self._lag is not None:
             self._lag.cancel()
         for transport in self._transports.values():
@@ -240,12 +240,12 @@ class ServedAccounts:
             return "stopping"
         if not self._started:
             return "waiting for Redis"
-        links = self.accounts.values()
-        lost = [link for link in links if not link.lease.may_send(link.lease.name)]
+        accounts = self.accounts.values()
+        lost = [account for account in accounts if not account.lease.may_send(account.lease.name)]
         # What keeps one account alone from a lease no other process does better with.
-        if len(lost) < len(links):
+        if len(lost) < len(accounts):
             return ""
-        return f"no lease in {', '.join(link.name for link in lost)}"
+        return f"no lease in {', '.join(account.name for account in lost)}"
 
     async def _measure(self) -> None:
         while True:
