@@ -92,9 +92,9 @@ class Clocked:
         tick = await self.account.send(
             worker_calls.tick(name, process, int(TICK_SECONDS * 1e6), 0, woken=False)
         )
-        for kind in tick.messages:
-            if kind != "sweep":
-                await self._pass(self.account.consumers[kind])
+        for stage in tick.messages:
+            if stage != "sweep":
+                await self._pass(self.account.consumers[stage])
         if self._is_poll_due:
             self._is_poll_due = False
             await self._pass(self.account.consumers["poll"])
@@ -110,7 +110,7 @@ class Clocked:
             while consumer.busy:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         await self.account.send(
-            worker_calls.remove_consumer(self.account.name, consumer.kind, self.account.lease.name)
+            worker_calls.remove_consumer(self.account.name, consumer.stage, self.account.lease.name)
         )
 
     async def _handled(self, consumer: Consumer[Any], item: Any) -> None:

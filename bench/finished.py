@@ -127,8 +127,8 @@ def _finished(queue: RunQueue, plain: redis.Redis, first: int, *, whole: bool) -
         ends.append(Finished(job.job_id, job.attempt, run_id, "completed", "completed", "", result))
         yield len(result)
     run(plain, worker_calls.finish(_ACCOUNT, ends))
-    told = [Delivered(job.job_id, job.attempt, "delivered", was_tried=False) for job in taken]
-    run(plain, record_delivery(_ACCOUNT, told))
+    delivered = [Delivered(job.job_id, job.attempt, "delivered", was_tried=False) for job in taken]
+    run(plain, record_delivery(_ACCOUNT, delivered))
     plain.delete(f"{Keys(_ACCOUNT).prefix}claim:claim-{first}")  # it goes by itself, later
 
 

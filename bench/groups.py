@@ -147,7 +147,7 @@ def _claim(seen: Watched, what: str, most: int) -> None:
         number += 1
         claimed = seen.run(what, worker_calls.claim(ACCOUNT, "p1", f"{what} {number}", 100, 0))
         taken += claimed.items
-        if claimed.left:
+        if claimed.consumer_left:
             break
     for start in range(0, len(taken), 100):
         back = [GivenBack(item.job_id, item.attempt) for item in taken[start : start + 100]]

@@ -18,7 +18,7 @@ import aiohttp
 
 from bench.stack import Stack, running
 from lab.gateways import Gateway
-from lab.large_requests import array, environment_of, large_answer, packed
+from lab.large_requests import array, compressed, environment_of, large_answer
 from lab.waiting import until
 from runqueue import RunQueue
 
@@ -52,7 +52,7 @@ class Attack:
         body: makes its body; None = it is a GET.
         at_once: by how many at a time.
         kind: its Content-Type.
-        packing: its Content-Encoding.
+        encoding: its Content-Encoding.
         is_read: whether its answer is.
     """
 
@@ -60,7 +60,7 @@ class Attack:
     body: Callable[[], bytes] | None
     at_once: int
     kind: str = "application/json"
-    packing: str = "identity"
+    encoding: str = "identity"
     is_read: bool = True
 
 
@@ -78,7 +78,7 @@ ATTACKS = {
         256,
     ),
     "20 KiB of gzip, 10 M bad lines": Attack(
-        "/v1/batches?skip_invalid=true", lambda: packed(b"x", 10_000_000), 4, _LINES, "gzip"
+        "/v1/batches?skip_invalid=true", lambda: compressed(b"x", 10_000_000), 4, _LINES, "gzip"
     ),
     "honest uploads of 100,000 lines": Attack("/v1/batches", _honest, 4, _LINES),
     "lists of 1,000 jobs": Attack("/v1/jobs?limit=1000", None, 64),
@@ -184,7 +184,7 @@ def _send(host: str, found: Attack, same: bytes, path: str) -> None:
             method = "GET" if body is None else "POST"
             headers = {"authorization": f"Bearer {_TOKENS['greedy']}"}
             if body is not None:
-                headers |= {"content-type": found.kind, "content-encoding": found.packing}
+                headers |= {"content-type": found.kind, "content-encoding": found.encoding}
             connection.request(method, found.path or path, body, headers)
             sys.stdout.write("sent\n")
             sys.stdout.flush()

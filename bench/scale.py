@@ -3,7 +3,7 @@
 import os
 
 from bench import backlog, budgets, flight, groups, keys
-from bench.slow import told
+from bench.slow import as_text
 
 Row = tuple[str, str, str]
 
@@ -30,7 +30,7 @@ def backlog_rows() -> list[Row]:
             "at most 1.1",
         ),
         ("jobs a second meanwhile", f"{many.a_second:,.0f} to {few.a_second:,.0f}", ""),
-        ("slow commands of Redis", told(seen.slow), "below 10 ms"),
+        ("slow commands of Redis", as_text(seen.slow), "below 10 ms"),
     ]
 
 
@@ -114,5 +114,5 @@ def flight_rows() -> list[Row]:
         ),
         ("… from end to record", f"mean {mean:.1f} s, p99 {p99:.1f} s, most {worst:.1f} s", ""),
         ("… GETs, lists a second", f"{seen.gets:,.0f}, {seen.lists:.1f}", ""),
-        ("slow commands of Redis", told(seen.slow), "below 10 ms"),
+        ("slow commands of Redis", as_text(seen.slow), "below 10 ms"),
     ]

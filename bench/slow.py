@@ -39,6 +39,6 @@ def slowest(server: "redis.Redis", most: int = 5) -> list[Slow]:
     return sorted(rows, key=lambda row: -row.worst)[:most]
 
 
-def told(rows: list[Slow]) -> str:
+def as_text(rows: list[Slow]) -> str:
     """Return the rows as text for a table."""
     return "\n".join(f"{row.name}: {row.times}, worst {row.worst:.1f} ms" for row in rows) or "none"

@@ -103,7 +103,7 @@ class GatewaySettings(BaseModel):
     #: Jobs of one token that may wait in an account, and bytes of their requests; 0 = no limit.
     gateway_max_waiting_jobs: Annotated[int, Field(ge=0, le=10**9)] = 0
     gateway_max_waiting_bytes: Annotated[int, Field(ge=0, le=2**50)] = 0
-    #: Lines of one upload, and bytes of it, unpacked.
+    #: Lines of one upload, and bytes of it, decompressed.
     gateway_max_upload_lines: Annotated[int, Field(ge=1)] = 10_000_000
     gateway_max_upload_bytes: Annotated[int, Field(ge=1)] = 4 * 1024**3
     #: The file of the token for the metrics alone; made if it is missing.

@@ -66,10 +66,10 @@ class Cluster:
 
     def is_well(self) -> bool:
         """Say whether every node that runs knows that every slot has an owner."""
-        told = [node.ask("CLUSTER INFO") for node in self.nodes if node.answers()]
+        infos = [node.ask("CLUSTER INFO") for node in self.nodes if node.answers()]
         known = str(len(self.nodes))
         return all(
-            info["cluster_state"] == "ok" and info["cluster_known_nodes"] == known for info in told
+            info["cluster_state"] == "ok" and info["cluster_known_nodes"] == known for info in infos
         )
 
     def move(self, account: str, target: Node) -> None:

@@ -33,7 +33,7 @@ def array(unit: bytes, size: int, first: bytes = b"[") -> bytes:
     return first + unit * ((size - len(first) - 2) // len(unit)) + b"1]"
 
 
-def packed(line: bytes, lines: int) -> bytes:
+def compressed(line: bytes, lines: int) -> bytes:
     """Return so many lines, compressed."""
     packer = zlib.compressobj(9, wbits=31)
     some = (line + b"\n") * 10_000

@@ -80,5 +80,5 @@ def _sentinel(folder: Path, port: int) -> Valkey:
 
 def _knows_all(sentinel: Valkey) -> bool:
     with redis.Redis(port=sentinel.port, socket_timeout=5) as client:
-        told = cast(dict[str, Any], client.sentinel_masters())[NAME]
-    return bool(told["num-slaves"] == 1 and told["num-other-sentinels"] == 2)
+        master = cast(dict[str, Any], client.sentinel_masters())[NAME]
+    return bool(master["num-slaves"] == 1 and master["num-other-sentinels"] == 2)

@@ -35,8 +35,8 @@ class SimulatorProcess:
         if errors is not None:
             errors.close()
         assert process.stdout is not None
-        with process.stdout as told:
-            line = told.readline()
+        with process.stdout as output:
+            line = output.readline()
         if not line:
             raise RuntimeError(f"the simulator did not start, see {log}")
         return cls(process, line.split()[-1])

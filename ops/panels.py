@@ -171,8 +171,8 @@ def _field(panel: Panel) -> Json:
 
 
 def _mappings(words: dict[int, tuple[str, str]]) -> list[Json]:
-    told = {str(value): {"text": text, "color": color} for value, (text, color) in words.items()}
-    return [{"type": "value", "options": told}] if told else []
+    options = {str(value): {"text": text, "color": color} for value, (text, color) in words.items()}
+    return [{"type": "value", "options": options}] if options else []
 
 
 def _options(panel: Panel) -> Json:

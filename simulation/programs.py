@@ -47,7 +47,7 @@ class Broker:
         self.is_down = False
         self.faults_met: Counter[str] = Counter()
 
-    def send(self, kind: str, account: str, tick_us: int) -> None:
+    def send(self, stage: str, account: str, tick_us: int) -> None:
         """Accept a message.
 
         Raises:
@@ -56,7 +56,7 @@ class Broker:
         if self.is_down:
             self.faults_met["message: refused"] += 1
             raise OSError("the broker is not reached")
-        message = (kind, account, tick_us)
+        message = (stage, account, tick_us)
         draw = self._chance.random()
         if draw < self.lost:
             self.faults_met["message: lost"] += 1
@@ -213,15 +213,15 @@ class SimulatedWorker:
                 lambda _: self._free_threads.release()
             )
 
-    async def _run_message(self, kind: str, account: str, tick_us: int) -> None:
+    async def _run_message(self, stage: str, account: str, tick_us: int) -> None:
         await asyncio.sleep(self.process.chance.uniform(0.001, 0.02))
         try:
-            if kind == "sweep":
+            if stage == "sweep":
                 await self.served.sweep(account)
                 return
-            ended, server_us = await self.served.consume(kind, account, tick_us)
+            ended, server_us = await self.served.consume(stage, account, tick_us)
             if ended is ConsumerEnd.SUCCESSOR:
-                self._broker.send(kind, account, server_us)
+                self._broker.send(stage, account, server_us)
         except (RedisError, OSError):  # Celery logs it
             return
 

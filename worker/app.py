@@ -129,9 +129,9 @@ app.conf.update(
 )
 
 
-def send(kind: str, account: str, tick_us: int) -> None:
+def send(stage: str, account: str, tick_us: int) -> None:
     """Send the message that starts a consumer or a sweep."""
-    app.send_task(f"runqueue.{kind}", args=[account, tick_us])
+    app.send_task(f"runqueue.{stage}", args=[account, tick_us])
 
 
 class ProducerStep(bootsteps.ConsumerStep):
@@ -236,21 +236,21 @@ def _warn_of_request_rate() -> None:
             log.warning("request_rate_caps_submissions", account=name, submissions_per_second=share)
 
 
-def _task(kind: str) -> None:
-    """Register the task `runqueue.<kind>`, which runs the consumer of a stage to its end."""
+def _task(stage: str) -> None:
+    """Register the task `runqueue.<stage>`, which runs the consumer of a stage to its end."""
 
-    @app.task(name=f"runqueue.{kind}")
+    @app.task(name=f"runqueue.{stage}")
     def consume(account: str, tick_us: int) -> None:
         runtime = _state.get("runtime")
         if runtime is None:
             return
-        ended, server_us = runtime.consume(kind, account, tick_us)
+        ended, server_us = runtime.consume(stage, account, tick_us)
         if ended is ConsumerEnd.SUCCESSOR:
-            send(kind, account, server_us)
+            send(stage, account, server_us)
 
 
-for stage in STAGES:
-    _task(stage)
+for one in STAGES:
+    _task(one)
 
 
 def take_at_once(task: Any, celery_app: Any, consumer: Any, **kwargs: Any) -> Any:

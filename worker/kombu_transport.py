@@ -45,7 +45,7 @@ RECONNECT_SECONDS = 1.0
 def _is_ending() -> bool:
     """Say whether Celery was told to end; its loop, which waits here, has yet to see it."""
     flags = state.should_stop, state.should_terminate
-    return any(told is not None and told is not False for told in flags)  # 0 is an exit code
+    return any(flag is not None and flag is not False for flag in flags)  # 0 is an exit code
 
 
 class QoS(redis.QoS):

@@ -77,9 +77,9 @@ class AccountWorker(AccountRuntime):
             CallbackConsumer,
             InboxConsumer,
         )
-        every = [poll, listing, *(stage(self, capacity) for stage in others)]
-        #: By their kinds, which are the `STAGES` of `runqueue/store/live_processes.py`.
-        self.consumers: dict[str, Consumer[Any]] = {one.kind: one for one in every}
+        every = [poll, listing, *(made(self, capacity) for made in others)]
+        #: By stage: those of `STAGES` in `runqueue/store/live_processes.py`.
+        self.consumers: dict[str, Consumer[Any]] = {one.stage: one for one in every}
 
     async def stop(self, seconds: float) -> None:
         """Drain the consumers, record what they brought, and end the lease.
@@ -164,7 +164,7 @@ class ServedAccounts:
                 await worker.start()
                 self.accounts[name] = worker
 
-    async def consume(self, kind: str, account: str, tick_us: int) -> tuple[ConsumerEnd, int]:
+    async def consume(self, stage: str, account: str, tick_us: int) -> tuple[ConsumerEnd, int]:
         """Run one consumer to its end.
 
         Returns:
@@ -172,7 +172,7 @@ class ServedAccounts:
         """
         if account not in self.accounts or self.stopping:
             return ConsumerEnd.REFUSED, 0
-        consumer = self.accounts[account].consumers[kind]
+        consumer = self.accounts[account].consumers[stage]
         return await consumer.run(tick_us), consumer.server_us
 
     async def sweep(self, account: str) -> dict[str, int]:
@@ -190,28 +190,28 @@ class ServedAccounts:
         finally:
             self._sweeping.discard(account)
 
-    def begin(self, kind: str, account: str, tick_us: int) -> None:
+    def begin(self, stage: str, account: str, tick_us: int) -> None:
         """Start a consumer or a sweep of this process without a message."""
-        task = asyncio.get_running_loop().create_task(self._work(kind, account, tick_us))
+        task = asyncio.get_running_loop().create_task(self._work(stage, account, tick_us))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, kind: str, account: str, tick_us: int) -> None:
+    async def _work(self, stage: str, account: str, tick_us: int) -> None:
         try:
-            if kind == "sweep":
+            if stage == "sweep":
                 await self.sweep(account)
             else:
-                await self.accounts[account].consumers[kind].run(tick_us)
+                await self.accounts[account].consumers[stage].run(tick_us)
         except (RedisError, OSError) as error:  # the next tick begins it again
-            log.warning("stage_failed", account=account, kind=kind, error=str(error))
+            log.warning("stage_failed", account=account, stage=stage, error=str(error))
 
-    def wake(self, account: str, kind: str) -> None:
+    def wake(self, account: str, stage: str) -> None:
         """Tell a consumer that there may be work; one that has just ended begins again."""
-        consumer = self.accounts[account].consumers[kind]
+        consumer = self.accounts[account].consumers[stage]
         if consumer.is_running:
             consumer.wake()
         else:
-            self.begin(kind, account, 0)
+            self.begin(stage, account, 0)
 
     async def stop(self, grace: float) -> None:
         """Drain every account: finish and record what is on the wire, and end the leases.
@@ -219,11 +219,11 @@ class ServedAccounts:
         Args:
             grace: seconds that calls on the wire may take to finish.
         """
-        links = list(self.accounts.values())
-        ends = await asyncio.gather(*(one.stop(grace) for one in links), return_exceptions=True)
-        for link, error in zip(links, ends, strict=True):
+        accounts = list(self.accounts.values())
+        ends = await asyncio.gather(*(one.stop(grace) for one in accounts), return_exceptions=True)
+        for account, error in zip(accounts, ends, strict=True):
             if error is not None:
-                log.warning("account_not_drained", account=link.name, error=repr(error))
+                log.warning("account_not_drained", account=account.name, error=repr(error))
         if self._lag is not None:
             self._lag.cancel()
         for transport in self._transports.values():
@@ -240,20 +240,20 @@ class ServedAccounts:
             return "stopping"
         if not self._started:
             return "waiting for Redis"
-        links = self.accounts.values()
-        lost = [link for link in links if not link.lease.may_send(link.lease.name)]
+        accounts = self.accounts.values()
+        lost = [account for account in accounts if not account.lease.may_send(account.lease.name)]
         # What keeps one account alone from a lease no other process does better with.
-        if len(lost) < len(links):
+        if len(lost) < len(accounts):
             return ""
-        return f"no lease in {', '.join(link.name for link in lost)}"
+        return f"no lease in {', '.join(account.name for account in lost)}"
 
     async def _measure(self) -> None:
         while True:
             self._turned = time.monotonic()
             await measure_lag(LOOP_LAG)
             for account in self.accounts.values():
-                for kind, consumer in account.consumers.items():
-                    CONSUMERS.labels(account.name, kind).set(consumer.busy)
+                for stage, consumer in account.consumers.items():
+                    CONSUMERS.labels(account.name, stage).set(consumer.busy)
 
 
 class Runtime:
@@ -300,12 +300,12 @@ class Runtime:
         """Run a coroutine on the loop, from another thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
-    def consume(self, kind: str, account: str, tick_us: int) -> tuple[ConsumerEnd, int]:
+    def consume(self, stage: str, account: str, tick_us: int) -> tuple[ConsumerEnd, int]:
         """Run one consumer to its end, as `ServedAccounts.consume`; called from a pool thread."""
         if self.stopping.is_set():
             return ConsumerEnd.REFUSED, 0
         try:
-            return self.call(self._served.consume(kind, account, tick_us)).result()
+            return self.call(self._served.consume(stage, account, tick_us)).result()
         except concurrent.futures.CancelledError:
             return ConsumerEnd.DRAINING, 0
 
@@ -318,13 +318,13 @@ class Runtime:
         except concurrent.futures.CancelledError:
             return {}
 
-    def begin(self, kind: str, account: str, tick_us: int) -> None:
+    def begin(self, stage: str, account: str, tick_us: int) -> None:
         """Start a consumer or a sweep of this process without a message, from another thread."""
-        self._loop.call_soon_threadsafe(self._served.begin, kind, account, tick_us)
+        self._loop.call_soon_threadsafe(self._served.begin, stage, account, tick_us)
 
-    def wake(self, account: str, kind: str) -> None:
+    def wake(self, account: str, stage: str) -> None:
         """Tell a consumer that there may be work; called from another thread."""
-        self._loop.call_soon_threadsafe(self._served.wake, account, kind)
+        self._loop.call_soon_threadsafe(self._served.wake, account, stage)
 
     def stop(self) -> None:
         """Drain: claim no more, finish and record what is on the wire, end leases and loop."""

@@ -29,7 +29,7 @@ IDLE_SECONDS = 1.0
 #: Seconds between two tries while Redis is away; and at most, where keys are damaged.
 PAUSE_SECONDS, LONGEST_PAUSE = 0.5, 10.0
 
-#: Sends one message: kind, account, the tick's server time.
+#: Sends one message: stage (or `sweep`), account, the tick's server time.
 Sender = Callable[[str, str, int], None]
 
 
@@ -40,10 +40,10 @@ class TickedProcess(Protocol):
     def accounts(self) -> Mapping[str, AccountWorker]:
         """The accounts at work."""
 
-    def wake(self, account: str, kind: str) -> None:
+    def wake(self, account: str, stage: str) -> None:
         """Tell a consumer that there may be work."""
 
-    def begin(self, kind: str, account: str, tick_us: int) -> None:
+    def begin(self, stage: str, account: str, tick_us: int) -> None:
         """Start a consumer or a sweep without a message."""
 
 
@@ -124,21 +124,21 @@ class Ticker:
         tick = run(self._redis, call)
         if tick.answer == "wake":
             self._runtime.wake(self._account, "submit")
-        for kind, count in tick.messages.items():
+        for stage, count in tick.messages.items():
             for _ in range(count):
-                self._begin(kind, tick.now_us)
+                self._begin(stage, tick.now_us)
         return tick.answer
 
-    def _begin(self, kind: str, tick_us: int) -> None:
+    def _begin(self, stage: str, tick_us: int) -> None:
         """Send the message that starts a consumer; where the broker takes none, start it here.
 
         A full Redis takes no message, and runs have to be followed to their ends to free memory.
         """
         try:
-            self._send(kind, self._account, tick_us)
+            self._send(stage, self._account, tick_us)
         except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
-            log.warning("message_refused", account=self._account, kind=kind, error=str(error))
-            self._runtime.begin(kind, self._account, tick_us)
+            log.warning("message_refused", account=self._account, stage=stage, error=str(error))
+            self._runtime.begin(stage, self._account, tick_us)
 
 
 class TickerThread(Ticker):

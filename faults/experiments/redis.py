@@ -123,10 +123,10 @@ def disk_full(lab: Lab, jobs: int) -> None:
     lab.submit(1, prefix="after")
     lab.goes_on(AGAIN)
     lab.settle()
-    told = [
+    refusals = [
         word for word in ("record_refused", "record_lost") if sum(w.words(word) for w in workers)
     ]
-    lab.expect(not told, f"run ids were thrown away: {told}")
+    lab.expect(not refusals, f"run ids were thrown away: {refusals}")
     lab.expect(sum(w.words("MISCONF") for w in workers) > 0, "nobody met the full disk")
     died = [w.name for w in workers if w.process is None or w.process.poll() is not None]
     lab.expect(not died, f"{died} died of it")

@@ -29,7 +29,7 @@ router = Routes("batches")
 
 #: Content types of lines of JSON.
 KINDS: Final = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
-_PACKED = {"": False, "identity": False, "gzip": True, "x-gzip": True}
+_IS_GZIP = {"": False, "identity": False, "gzip": True, "x-gzip": True}
 
 BatchId = Annotated[str, Path(description="The batch's id.", examples=[EXAMPLE_BATCH])]
 
@@ -77,15 +77,15 @@ async def create_batch(
 
 def _lines_of(request: Request, opening: Opening) -> UploadWork:
     check_kind(request, *KINDS)
-    packed = _PACKED.get(request.headers.get("content-encoding", "").strip().lower())
-    if packed is None:
+    is_gzip = _IS_GZIP.get(request.headers.get("content-encoding", "").strip().lower())
+    if is_gzip is None:
         raise HTTPException(415, "expected Content-Encoding: gzip, or none")
     settings = state_of(request).settings
     return UploadWork(
         account=tenant_scope_of(request).whose(opening.account),
         namespace=opening.namespace,
         skip_invalid=opening.skip_invalid,
-        is_gzip=packed,
+        is_gzip=is_gzip,
         traceparent=ambient(),
         max_lines=settings.gateway_max_upload_lines,
         max_bytes=settings.gateway_max_upload_bytes,

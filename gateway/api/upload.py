@@ -18,7 +18,7 @@ from runqueue.producer.chunks import Packet
 from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchRules
 
-#: Seconds after which a step of a check ends: a little body may unpack to gigabytes.
+#: Seconds after which a step of a check ends: a little body may decompress to gigabytes.
 _STEP_SECONDS = 0.05
 
 _ABANDONED = "the upload was abandoned meanwhile; send it again"

@@ -26,7 +26,7 @@ class UploadWork:
         is_gzip: whether the body is compressed.
         traceparent: the trace of jobs that name none.
         max_lines: lines that it may have.
-        max_bytes: bytes that it may have, unpacked.
+        max_bytes: bytes that it may have, decompressed.
     """
 
     account: str
@@ -61,13 +61,15 @@ class UploadCheck:
 
         Raises:
             NotReadable: the body is not compressed as it should be.
-            TooLarge: a line is too long, there are too many, or they unpack to too many bytes.
+            TooLarge: a line is too long, there are too many, or they decompress to too many bytes.
             NoSpace: the disk has no space to remember the lines.
         """
         for piece in self._gzip.feed(part) if self._gzip else (part,):
             self._bytes += len(piece)
             if self._bytes > self._upload.max_bytes:
-                raise TooLarge(f"expected at most {size_words(self._upload.max_bytes)}, unpacked")
+                raise TooLarge(
+                    f"expected at most {size_words(self._upload.max_bytes)}, decompressed"
+                )
             yield from self._check(self._lines.feed(piece))
             if self.findings.has_seen_enough:
                 return

@@ -7,7 +7,7 @@ from gateway.checks.findings import NotReadable, TooLarge
 from runqueue.producer.upload import MAX_LINE
 from runqueue.request.validation_errors import size_words
 
-#: Bytes that are unpacked at a time, so that a gzip bomb takes no memory.
+#: Bytes that are decompressed at a time, so that a gzip bomb takes no memory.
 _PIECE = 256 * 1024
 _GZIP = zlib.MAX_WBITS + 16
 _BOM = b"\xef\xbb\xbf"
@@ -20,17 +20,17 @@ class Gzip:
         self._stream = zlib.decompressobj(_GZIP)
 
     def feed(self, part: bytes) -> Iterator[bytes]:
-        """Yield what a part of the stream unpacks to.
+        """Yield what a part of the stream decompresses to.
 
         Raises:
             NotReadable: it is no gzip.
         """
         try:
-            yield from self._unpack(part)
+            yield from self._decompress(part)
         except zlib.error:
             raise NotReadable("expected gzip, as Content-Encoding says") from None
 
-    def _unpack(self, part: bytes) -> Iterator[bytes]:
+    def _decompress(self, part: bytes) -> Iterator[bytes]:
         more = bool(part)
         while more:
             if self._stream.eof:
@@ -73,7 +73,7 @@ class Lines:
             TooLarge: a line has more bytes than any that is accepted.
         """
         if not self._rest and part.isspace():
-            self._number += part.count(b"\n")  # a little body may unpack to a lot of these
+            self._number += part.count(b"\n")  # a little body may decompress to a lot of these
             return
         *whole, rest = part.split(b"\n")
         for end in whole:

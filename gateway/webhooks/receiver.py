@@ -24,7 +24,7 @@ from gateway.webhooks.webhook_writer import WebhookWriter
 from runqueue import ids
 from runqueue.records.delivery import Reported
 from runqueue.records.job import short_reason
-from runqueue.records.times import packed
+from runqueue.records.times import encode_times
 from webhooks import receiver_address
 
 log = structlog.get_logger()
@@ -144,7 +144,7 @@ class Receiver:
             final=False,
             body=raw,
             created_us=webhook.created_us,
-            times=packed(*run_times(webhook.parsed)) if webhook.state else "",
+            times=encode_times(*run_times(webhook.parsed)) if webhook.state else "",
             reason=_why(webhook),
         )
         writer = self._writers[address.account]

@@ -47,8 +47,8 @@ BOARD = Board(
                 ),
                 Panel(
                     "Open calls",
-                    [(f"sum by (kind) (runqueue_consumer_busy{{{CHOSEN}}})", "{{kind}}")],
-                    "By kind of consumer; 100 a kind and process at most.",
+                    [(f"sum by (stage) (runqueue_consumer_busy{{{CHOSEN}}})", "{{stage}}")],
+                    "By stage; 100 a stage and process at most.",
                     stacks=True,
                 ),
                 Panel(

@@ -342,13 +342,13 @@ def serve(directory: Path | str, announce: Callable[[str], None]) -> bool:
     Raises:
         ServerError: it cannot be started.
     """
-    told = threading.Event()
+    stop_requested = threading.Event()
     # Before the start, so that a signal during it does not leave a server behind.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
+        signal.signal(number, lambda *_: stop_requested.set())
     with EmbeddedServer(directory) as server:
         announce(shown_url(server.url))
         while server.is_running():
-            if told.wait(_LOOK_SECONDS):
+            if stop_requested.wait(_LOOK_SECONDS):
                 return True
-        return told.is_set()
+        return stop_requested.is_set()

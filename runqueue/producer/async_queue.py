@@ -202,7 +202,7 @@ class AsyncRunQueue:
         return await self._upload(chain(first, parts), batch)
 
     async def _upload(self, parts: Iterable[Packet], batch: str | None) -> list[Enqueued]:
-        """Send packets, the server at work on one while the next is checked and packed."""
+        """Send packets, the server at work on one while the next is checked and encoded."""
         opened: dict[str, str] = {}
         answers: list[tuple[list[int], list[Enqueued]]] = []
 
@@ -1118,7 +1118,7 @@ if True:  # ASYNC
     async def enqueue_packets(
         queue: AsyncRunQueue, parts: Sequence[Packet], batch: str | None = None
     ) -> list[Enqueued]:
-        """As `enqueue_many`, of jobs that were checked and packed elsewhere; for the gateway."""
+        """As `enqueue_many`, of jobs that were checked and encoded elsewhere; for the gateway."""
         return await queue._enqueue_parts(iter(parts), batch)  # noqa: SLF001 - its own module
 
     def retry_pages(

@@ -33,22 +33,22 @@ class Packet:
     account: str
     positions: list[int] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
-    arguments: list[job_calls.PackedJob] = field(default_factory=list, repr=False)
+    arguments: list[job_calls.EncodedJob] = field(default_factory=list, repr=False)
     size: int = 0
     lanes: set[tuple[int, str]] = field(default_factory=set, repr=False)
     traceparent: str = field(default_factory=ambient)
 
     def add(self, position: int, spec: JobSpec) -> None:
         """Take in one more job."""
-        self.put(position, spec.custom_id, job_calls.pack_job(spec, self.traceparent))
+        self.put(position, spec.custom_id, job_calls.encode_job(spec, self.traceparent))
 
-    def put(self, position: int, key: str | None, packed: job_calls.PackedJob) -> None:
-        """Take in one more job that is packed already."""
+    def put(self, position: int, key: str | None, encoded: job_calls.EncodedJob) -> None:
+        """Take in one more job that is encoded already."""
         self.positions.append(position)
         self.keys.append(key)
-        self.arguments.append(packed)
-        self.size += len(packed.stored)
-        self.lanes.add(packed.lane)
+        self.arguments.append(encoded)
+        self.size += len(encoded.stored)
+        self.lanes.add(encoded.lane)
 
     @property
     def is_full(self) -> bool:
@@ -62,11 +62,11 @@ class Packet:
     def cut(self, most: int, most_bytes: float = math.inf) -> Iterator["Packet"]:
         """Yield its jobs in packets of so many, and of so many bytes, at most; each has one."""
         start = size = 0
-        for end, packed in enumerate(self.arguments):
-            if end > start and (end - start >= most or size + len(packed.stored) > most_bytes):
+        for end, encoded in enumerate(self.arguments):
+            if end > start and (end - start >= most or size + len(encoded.stored) > most_bytes):
                 yield self._part(slice(start, end), size)
                 start, size = end, 0
-            size += len(packed.stored)
+            size += len(encoded.stored)
         yield self._part(slice(start, None), size)
 
     def cut_short(self) -> Iterator["Packet"]:

@@ -191,7 +191,7 @@ class RunQueue:
         return self._upload(chain(first, parts), batch)
 
     def _upload(self, parts: Iterable[Packet], batch: str | None) -> list[Enqueued]:
-        """Send packets, the server at work on one while the next is checked and packed."""
+        """Send packets, the server at work on one while the next is checked and encoded."""
         opened: dict[str, str] = {}
         answers: list[tuple[list[int], list[Enqueued]]] = []
 

@@ -59,7 +59,7 @@ class _Good(NamedTuple):
     account: str
     kind: str
     key: str | None
-    packed: job_calls.PackedJob
+    encoded: job_calls.EncodedJob
 
 
 @dataclass(slots=True)
@@ -121,9 +121,9 @@ class Checker:
             spec = self._checked(raw)
         except InvalidJob as error:
             return self.refuse(number, error.errors)
-        packed = job_calls.pack_job(spec, self.traceparent)
-        self._good.append(_Good(number, spec.account, spec.kind, spec.custom_id, packed))
-        return self._grown(len(packed.stored))
+        encoded = job_calls.encode_job(spec, self.traceparent)
+        self._good.append(_Good(number, spec.account, spec.kind, spec.custom_id, encoded))
+        return self._grown(len(encoded.stored))
 
     def refuse(self, number: int, errors: list[FieldError]) -> Block | None:
         """Note a line that cannot even be read; otherwise as `take`."""
@@ -165,7 +165,7 @@ class Checker:
         """Take the lines out that name an earlier line's job; another body is a fault."""
         repeats = self.repeats.note(
             [
-                KeyedLine(line.packed.job_id, line.packed.digest, line.number)
+                KeyedLine(line.encoded.job_id, line.encoded.digest, line.number)
                 for line in self._good
                 if line.key is not None
             ]
@@ -176,7 +176,7 @@ class Checker:
             first = repeats.get(line.number)
             if first is None:
                 continue
-            if first.digest == line.packed.digest:
+            if first.digest == line.encoded.digest:
                 self.repeated += 1
                 continue
             self.bad_lines += 1
@@ -192,7 +192,7 @@ class Checker:
             if packet is None:
                 packet = Packet(line.account, traceparent=self.traceparent)
                 filling[line.account] = packet
-            packet.put(line.number, line.key, line.packed)
+            packet.put(line.number, line.key, line.encoded)
             if packet.is_full:
                 full.append(filling.pop(line.account))
             self.jobs[line.account] += 1

@@ -138,7 +138,7 @@ class Taken(NamedTuple, Generic[Item]):
     Args:
         now_us: the server's time.
         next_us: when asking again makes sense (a permit, a hold's end, a poll); 0 = not known.
-        left: there is nothing to do, and the consumer is no active one any more.
+        consumer_left: there is nothing to do, and the consumer is no active one any more.
         sequence: the claim sequence after this claim (submit only).
         recover_from_us: since when to search for runs of lost claims; 0 = none (reconcile).
         recover_since_us: when the loss was noticed (reconcile).
@@ -151,7 +151,7 @@ class Taken(NamedTuple, Generic[Item]):
     answer: ClaimAnswer
     now_us: int
     next_us: int = 0
-    left: bool = True
+    consumer_left: bool = True
     sequence: int = 0
     items: Sequence[Item] = ()
     recover_from_us: int = 0
@@ -307,7 +307,7 @@ class EndedOrphan(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """What the tick says: `wait`, `wake`, `passed`, `idle`, or `send` with messages by kind."""
+    """What the tick says: `wait`, `wake`, `passed`, `idle`, or `send` with messages by stage."""
 
     answer: str
     now_us: int

@@ -58,7 +58,7 @@ class Reported(NamedTuple):
         final: whether the job's `retry` was applied to a bad end.
         created_us: when Skyvern made the run; 0 = not reported. One from before the job was
             enqueued is of an earlier life of its key.
-        times: the run's own times; see `times.packed`.
+        times: the run's own times; see `times.encode_times`.
         reason: why the run has no result, as a record keeps it; '' = not reported.
     """
 

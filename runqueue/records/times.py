@@ -41,7 +41,7 @@ def _take(name: str, counters: MutableMapping[str, int]) -> Times:
     return Times(counts, counters.pop(f"time:{name}:sum", 0) / 1000)
 
 
-def packed(queued: float | None, ran: float | None, steps: int | None) -> str:
+def encode_times(queued: float | None, ran: float | None, steps: int | None) -> str:
     """Return a run's own times as the scripts read them; '' = nothing is known.
 
     Args:

@@ -119,17 +119,17 @@ def _budget(_: str, wait: Wait, more: list[str]) -> Wait:
     is_spent = float(spent) >= float(steps)
     of = f"of {int(steps):,} steps {'in all' if per == 'total' else f'a {per}'}"
     if is_spent:
-        told = f"is spent{f' until {utc(wait.until)}' if wait.until else ''}: {int(spent):,} {of}"
+        state = f"is spent{f' until {utc(wait.until)}' if wait.until else ''}: {int(spent):,} {of}"
     else:
         latest = f" until {utc(wait.until)} at the latest" if wait.until else ""
         room = f"no room for {int(need):,} steps" if need else "no room"
-        told = (
+        state = (
             f"has {room}{latest}: {int(spent):,} spent and {int(committed):,} committed to live"
             f" runs, {of}"
         )
     needs_person = wait.until is None and (is_spent or int(committed) == 0)
     also = "; set a larger one, or clear it" if needs_person else ""
-    return wait._replace(needs_person=needs_person, words=f"the budget of {whose} {told}{also}")
+    return wait._replace(needs_person=needs_person, words=f"the budget of {whose} {state}{also}")
 
 
 def _batch(_: str, wait: Wait, more: list[str]) -> Wait:

@@ -1,4 +1,4 @@
-"""Uploading a batch over HTTP: packed as it is sent, in constant memory.
+"""Uploading a batch over HTTP: compressed as it is sent, in constant memory.
 
 An upload that breaks off is nothing, and is sent again. If all of it was sent and the answer was
 lost, the batch may be there: it is sent again only if every line has a `custom_id`, since these
@@ -31,7 +31,7 @@ _HEADERS = {b"content-type": b"application/x-ndjson", b"content-encoding": b"gzi
 #: Packed bytes that are sent at once, and seconds after which less is: the gateway does not wait
 #: for ever.
 _PART, _LATEST = 64 * 1024, 5.0
-#: Little is gained by packing harder, and much time lost.
+#: Little is gained by compressing harder, and much time lost.
 _LEVEL = 3
 _GZIP = 31
 _UNSURE = (
@@ -94,7 +94,7 @@ class _SendingLines:
         return not (self._once and self._has_begun)
 
     def parts(self) -> Iterator[bytes]:
-        """Yield the packed lines."""
+        """Yield the compressed lines."""
         self._has_begun = True
         self.is_whole, self.is_named = False, True
         packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)

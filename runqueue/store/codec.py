@@ -55,7 +55,7 @@ class Post:
     marker: str = ""
 
 
-def pack(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
+def encode(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
     """Return (digest, stored body) of a checked job; a traceparent of its own comes first.
 
     The digest (16 bytes) covers the kind and the canonical body: it decides whether an idempotency

@@ -46,7 +46,7 @@ CHUNK_BYTES = 16 * 1024 * 1024
 CHUNK_WORK, LANE_WORK = 1_300, 3
 
 
-class PackedJob(NamedTuple):
+class EncodedJob(NamedTuple):
     """A checked job as `enqueue.lua` takes it; the last three fields are not sent.
 
     Args:
@@ -101,11 +101,11 @@ def _options(spec: JobSpec) -> dict[str, Any]:
     return {name: value for name, value in texts.items() if value}
 
 
-def pack_job(spec: JobSpec, traceparent: str = "") -> PackedJob:
+def encode_job(spec: JobSpec, traceparent: str = "") -> EncodedJob:
     """Return a checked job as the enqueue script takes it."""
-    digest, stored = codec.pack(spec, traceparent)
+    digest, stored = codec.encode(spec, traceparent)
     options = _options(spec)
-    return PackedJob(
+    return EncodedJob(
         job_id_of(spec),
         digest,
         orjson.dumps(options) if options else b"",
@@ -118,7 +118,7 @@ def pack_job(spec: JobSpec, traceparent: str = "") -> PackedJob:
 
 def enqueue(
     account: str,
-    jobs: Sequence[PackedJob],
+    jobs: Sequence[EncodedJob],
     keys: Sequence[str | None],
     batch: str | None = None,
     quota: Quota | None = None,
@@ -127,7 +127,7 @@ def enqueue(
 
     Args:
         account: whose jobs these are.
-        jobs: the jobs, packed.
+        jobs: the jobs, encoded.
         keys: their idempotency keys.
         batch: an open batch they belong to.
         quota: of the caller that enqueues them, beside the account's own quotas.
@@ -138,19 +138,19 @@ def enqueue(
 
 
 def look_up(
-    account: str, jobs: Sequence[PackedJob], keys: Sequence[str | None]
+    account: str, jobs: Sequence[EncodedJob], keys: Sequence[str | None]
 ) -> ScriptCall[list[Enqueued]]:
     """Return what `enqueue` would answer, and store nothing."""
     parse = partial(_enqueued, jobs, keys, None)
     return ScriptCall(load("look_up"), account, _arguments(jobs), parse)
 
 
-def _arguments(jobs: Sequence[PackedJob]) -> list[Argument]:
+def _arguments(jobs: Sequence[EncodedJob]) -> list[Argument]:
     return flat(job[:4] for job in jobs)
 
 
 def _enqueued(
-    jobs: Sequence[PackedJob], keys: Sequence[str | None], batch: str | None, reply: list[Any]
+    jobs: Sequence[EncodedJob], keys: Sequence[str | None], batch: str | None, reply: list[Any]
 ) -> list[Enqueued]:
     now = _at(reply[0])
 
@@ -165,7 +165,7 @@ def _enqueued(
     ]
 
 
-def _known(job: PackedJob, key: str | None, row: list[Any]) -> Enqueued:
+def _known(job: EncodedJob, key: str | None, row: list[Any]) -> Enqueued:
     code, state, batch, created, *taken = row
     fault = None
     if code == _FILE_TAKEN:

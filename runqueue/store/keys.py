@@ -141,10 +141,10 @@ def is_own_format(found: bytes | str | None) -> bool:
     Raises:
         OtherFormat: it is another one.
     """
-    told = found.decode(errors="replace") if isinstance(found, bytes) else found
-    if told not in {None, str(FORMAT)}:
-        raise OtherFormat(str(told), FORMAT)
-    return told is not None
+    stored = found.decode(errors="replace") if isinstance(found, bytes) else found
+    if stored not in {None, str(FORMAT)}:
+        raise OtherFormat(str(stored), FORMAT)
+    return stored is not None
 
 
 @dataclass(frozen=True, slots=True)

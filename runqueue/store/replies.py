@@ -132,7 +132,7 @@ def optional_int(raw: bytes) -> int | None:
 
 
 def taken(reply: Sequence[Any], items: Iterable[Item]) -> Taken[Item]:
-    """Read the reply of a claiming script: answer, clock, when to claim again, and whether it left.
+    """Read the reply of a claiming script: answer, clock, next claim, whether the consumer left.
 
     Args:
         reply: the reply; one that is refused is shorter.

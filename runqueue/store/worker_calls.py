@@ -371,9 +371,9 @@ def poll_now(account: str, job_ids: Sequence[str], after_us: int = 0) -> ScriptC
     return ScriptCall(load("poll_now"), account, [after_us, *job_ids], int)
 
 
-def remove_consumer(account: str, kind: str, process: str) -> ScriptCall[int]:
+def remove_consumer(account: str, stage: str, process: str) -> ScriptCall[int]:
     """Say that a consumer is not active any more."""
-    return ScriptCall(load("remove_consumer"), account, [kind, process], int)
+    return ScriptCall(load("remove_consumer"), account, [stage, process], int)
 
 
 def heartbeat(
@@ -419,7 +419,7 @@ def tick(
     """Take the tick's slot, if it is free, or act on a wake-up; see `tick.lua`."""
 
     def parse(reply: list[Any]) -> Tick:
-        pairs = {kind.decode(): int(count) for kind, count in rows(reply, 2, 2)}
+        pairs = {stage.decode(): int(count) for stage, count in rows(reply, 2, 2)}
         return Tick(reply[0].decode(), int(reply[1]), pairs)
 
     return ScriptCall(load("tick"), account, [process, int(woken), interval_us, passed_us], parse)

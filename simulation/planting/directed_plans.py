@@ -469,7 +469,7 @@ PLANS: dict[str, SimulationPlan] = {
         max_concurrent_runs=8,
         run_seconds=3,
     ),
-    "missing-webhooks-cost-no-trust": _plan(
+    "missing-webhooks-cost-no-health": _plan(
         _jobs(60, 1, 2.0), [_fault("webhooks are dropped", 0, 900)], minutes=3, run_seconds=8
     ),
     "run-missing-in-the-list-gets-no-get": _plan(

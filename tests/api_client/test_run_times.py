@@ -11,7 +11,7 @@ from api_client.answers.parts import (
     ended_ago,
     run_times,
 )
-from runqueue.records.times import packed
+from runqueue.records.times import encode_times
 
 CREATED, QUEUED = "2026-01-01T00:00:00Z", "2026-01-01T00:00:02Z"
 STARTED, FINISHED = "2026-01-01T00:00:05.500000+00:00", "2026-01-01T01:00:05.500000"
@@ -57,7 +57,7 @@ def test_what_is_not_told_is_none(fields: dict[str, Any], expected: RunTimes) ->
     ],
 )
 def test_the_scripts_are_told_in_milliseconds(times: RunTimes, expected: str) -> None:
-    assert packed(*times) == expected
+    assert encode_times(*times) == expected
 
 
 def attempt(started: str | None, next_at: str | None = None) -> dict[str, Any]:

@@ -35,3 +35,14 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists are read of runs that take no time, and show what was submitted just before."""
     monkeypatch.setattr("worker.stages.list_runs.SETTLE_SECONDS", 0.0)
     monkeypatch.setattr("worker.poll_times.LEAST_LIST_SECONDS", 0.0)
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let two searches follow each other at once, and a control the loss.
+
+    A server tells its time in whole seconds: what it lists seems up to a second newer, never older.
+    """
+    monkeypatch.setattr("worker.stages.reconcile.SPACING", 0.0)
+    monkeypatch.setattr("worker.runs.search.NEWER", 0.0)
+    monkeypatch.setattr("worker.runs.recovery.NEWER", 0.0)

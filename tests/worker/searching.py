@@ -20,17 +20,6 @@ SUBMISSION = {"method": "POST"}
 SOON: dict[str, Any] = {"settings": {"unconfirmed_grace_seconds": 0}}
 
 
-@pytest.fixture
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let two searches follow each other at once, and a control the loss.
-
-    A server tells its time in whole seconds: what it lists seems up to a second newer, never older.
-    """
-    monkeypatch.setattr("worker.stages.reconcile.SPACING", 0.0)
-    monkeypatch.setattr("worker.runs.search.NEWER", 0.0)
-    monkeypatch.setattr("worker.runs.recovery.NEWER", 0.0)
-
-
 def task(**fields: Any) -> TaskRunRequest:
     """A task that never ends; `engine=None` leaves the engine to the server."""
     body = {"prompt": "p", "url": ENDLESS, "engine": "skyvern-1.0"} | fields
@@ -95,6 +84,20 @@ async def control(bench: Bench, request: Any) -> str:
     await bench.one_pass("submit")
     assert bench.job(job_id).state is JobState.RUNNING
     return job_id
+
+
+async def lose_with_control(bench: Bench, request: Any, action: dict[str, Any]) -> str:
+    """Submit a job whose answer is lost, then its `control`; return the job's id."""
+    job_id = await lose(bench, request, action)
+    await control(bench, request)
+    return job_id
+
+
+def make_older(bench: Bench, job_id: str, seconds: int) -> None:
+    """Have an unconfirmed job be claimed so long ago."""
+    then = bench.now_us() - seconds * 1_000_000
+    bench.set(job_id, "claimed", then)
+    bench.client.zadd(f"{KEYS.prefix}unconfirmed", {job_id: then})
 
 
 def settled(bench: Bench, *job_ids: str) -> list[JobState]:

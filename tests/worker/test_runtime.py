@@ -294,9 +294,9 @@ async def test_a_key_of_a_wrong_type_stops_its_own_account_alone(
             await eventually(is_running)
             await asyncio.gather(
                 *(
-                    asyncio.to_thread(runtime.consume, kind, account, 0)
+                    asyncio.to_thread(runtime.consume, stage, account, 0)
                     for account in broken
-                    for kind in runtime.accounts[account].consumers
+                    for stage in runtime.accounts[account].consumers
                 ),
                 *(asyncio.to_thread(runtime.sweep, account) for account in broken),
             )
@@ -347,7 +347,7 @@ def test_a_stage_that_is_begun_while_redis_is_away_is_logged_and_raises_nowhere(
         {
             "event": "stage_failed",
             "account": "shop",
-            "kind": "poll",
+            "stage": "poll",
             "error": "gone",
             "log_level": "warning",
         }

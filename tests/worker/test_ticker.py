@@ -45,29 +45,29 @@ class Process:
                 )
             },
             stopping=self.stopping,
-            wake=lambda account, kind: self.wakes.append((account, kind)),
-            begin=lambda kind, account, tick_us: self.begun.append((kind, account, tick_us)),
+            wake=lambda account, stage: self.wakes.append((account, stage)),
+            begin=lambda stage, account, tick_us: self.begun.append((stage, account, tick_us)),
         )
         run(client, worker_calls.heartbeat("default", name, LEASE_US, -1, elapsed_us(), first=True))
         self.ticker = TickerThread("default", cast(Runtime, fake), self._send)
 
-    def _send(self, kind: str, account: str, tick_us: int) -> None:
+    def _send(self, stage: str, account: str, tick_us: int) -> None:
         if self.broker is not None:
             raise self.broker
-        self.messages.append((kind, account, tick_us))
+        self.messages.append((stage, account, tick_us))
 
-    def begin_consumer(self, kind: str = "submit") -> None:
+    def begin_consumer(self, stage: str = "submit") -> None:
         """Enter an active consumer."""
         call: ScriptCall[Taken[Any]] = (
             worker_calls.claim("default", self.name, "c0", 0, 0)
-            if kind == "submit"
+            if stage == "submit"
             else worker_calls.poll_claim("default", self.name, 0, 0, LEASE_US)
         )
         assert run(self.client, call).answer == "ok"
 
-    def kinds(self) -> list[str]:
-        """The kinds of the messages sent."""
-        return [kind for kind, _, _ in self.messages]
+    def stages(self) -> list[str]:
+        """The stages of the messages sent."""
+        return [stage for stage, _, _ in self.messages]
 
     def wait_for_the_slot(self) -> None:
         """Only wake-ups count from now on."""
@@ -104,8 +104,8 @@ def test_a_wake_up_brings_one_message_with_the_servers_time(queue: RunQueue, pro
 
     one.ticker.once()
 
-    ((kind, account, tick_us),) = one.messages
-    assert (kind, account) == ("submit", "default")
+    ((stage, account, tick_us),) = one.messages
+    assert (stage, account) == ("submit", "default")
     seconds, rest = cast(Any, one.client.time())
     assert 0 <= seconds * 1_000_000 + rest - tick_us < 5_000_000
 
@@ -168,7 +168,7 @@ def test_the_tick_sends_what_is_due_and_only_one_process_has_the_slot(
     one.ticker.once()
     other.ticker.once()
 
-    assert sorted(one.kinds()) == ["cancel", "poll", "submit", "submit", "sweep"]
+    assert sorted(one.stages()) == ["cancel", "poll", "submit", "submit", "sweep"]
     assert other.messages == []
 
 
@@ -202,7 +202,7 @@ def test_trouble_with_redis_does_not_end_the_thread(
 
     enqueue(queue)
 
-    until(lambda: "submit" in one.kinds())
+    until(lambda: "submit" in one.stages())
     one.stopping.set()
     one.ticker.join(5)
     assert not one.ticker._thread.is_alive()
@@ -220,4 +220,4 @@ def test_what_the_broker_does_not_take_is_begun_in_this_process(
 
     one.broker = None
 
-    until(lambda: "submit" in one.kinds())
+    until(lambda: "submit" in one.stages())

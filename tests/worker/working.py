@@ -58,9 +58,9 @@ class Bench:
         )
         return [self.queue.enqueue(request, **options).job_id for _ in range(n)]
 
-    async def one_pass(self, kind: str, want: int = 100) -> Taken[Any]:
+    async def one_pass(self, stage: str, want: int = 100) -> Taken[Any]:
         """Claim once, and wait until what was claimed is recorded."""
-        consumer = self.account.consumers[kind]
+        consumer = self.account.consumers[stage]
         taken = await consumer.take(want, 0)
         start(consumer, *taken.items)
         await eventually(lambda: consumer.busy == 0)
@@ -89,9 +89,9 @@ class Bench:
         """Read a member's score, microseconds."""
         return self.client.zscore(f"{KEYS.prefix}{zset}", member)
 
-    def active_consumers(self, kind: str) -> int:
-        """How many consumers of a kind are active."""
-        count: Any = self.client.zcard(f"{KEYS.prefix}active_consumers:{kind}")
+    def active_consumers(self, stage: str) -> int:
+        """How many consumers of a stage are active."""
+        count: Any = self.client.zcard(f"{KEYS.prefix}active_consumers:{stage}")
         return int(count)
 
     def now_us(self) -> int:

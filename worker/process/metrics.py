@@ -100,8 +100,8 @@ REGISTRY.register(_CALLS)
 LOOP_LAG = loop_lag(REGISTRY)
 CONSUMERS = Gauge(
     "runqueue_consumer_busy",
-    "Calls open now, by kind of consumer.",
-    ["account", "kind"],
+    "Calls open now, by stage.",
+    ["account", "stage"],
     registry=REGISTRY,
 )
 _RELAYED = Counter(

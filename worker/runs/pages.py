@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Sequence
 
 from api_client import ListClass, RunPage
+from worker.runs.listed_runs import Runs
 from worker.runs.live_runs import MAX_PAGES, ORDER_SECONDS, PAGE, ListPages, Watchlist
-from worker.runs.reader import Runs
 
 #: The filter of the list; what an item says of itself counts. Skyvern 1.0.40 refuses a list by the
 #: last one (`tests/real/test_conformance.py`).

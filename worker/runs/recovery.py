@@ -19,10 +19,10 @@ from runqueue.records.claim_items import RunAccepted, Taken, Unconfirmed
 from runqueue.store import job_calls, worker_calls
 from worker.process.account import AccountRuntime
 from worker.runs.comparison import WORKFLOW_RUN, ShownRun
+from worker.runs.listed_runs import Listing, Runs
 from worker.runs.matcher import WITHOUT_URL, markers_of, own_markers
 from worker.runs.maybe_claimed import REQUESTS, TooManyError, maybe_claimed, most_lost, unlisted
-from worker.runs.reader import Listing, Runs
-from worker.runs.run_reads import answers_reads
+from worker.runs.read_run import answers_reads
 
 #: Seconds after a change of server was noticed in which submissions from before may yet become
 #: runs (14 s of a lease to begin one, and 60 s for its answer); and between two tries to recover.

@@ -29,9 +29,9 @@ from runqueue.store import codec, worker_calls
 from worker.process.account import AccountRuntime
 from worker.runs.comparison import Comparison, ShownRun, Similarity, compare
 from worker.runs.controls import ListControls, OwnedRun, Proven, lacks_marker
+from worker.runs.listed_runs import Listing, Runs
 from worker.runs.matcher import BEFORE, Carrier, LostJob, markers_of, own_markers, wanted
 from worker.runs.plausible import Index
-from worker.runs.reader import Listing, Runs
 
 #: Seconds by which something in the list must be newer than the loss, to show that the list is: the
 #: server gives its time in whole seconds.

@@ -36,7 +36,7 @@ MOST_AT_ONCE = 20
 class CallbackConsumer(Consumer[DueCallback]):
     """Claims callbacks that are due, and sends them."""
 
-    kind = "callbacks"
+    stage = "callbacks"
 
     def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, min(capacity, MOST_AT_ONCE))

@@ -18,7 +18,7 @@ from runqueue.records.claim_items import RunAbandoned, Taken, ToCancel
 from runqueue.store import worker_calls
 from worker.process.account import AccountRuntime
 from worker.process.writers import Write
-from worker.runs.run_reads import is_unreadable
+from worker.runs.read_run import is_unreadable
 from worker.stages.consumer import Consumer
 
 #: Seconds one call may take (it sends the runs' webhooks inside), and until the next try.
@@ -38,7 +38,7 @@ _Call = Coroutine[Any, Any, asyncio.Event]
 class CancelConsumer(Consumer[list[ToCancel]]):
     """Claims runs that are to be canceled and says so to the API."""
 
-    kind = "cancel"
+    stage = "cancel"
 
     def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, capacity)

@@ -1,7 +1,7 @@
 """A consumer moves many jobs through one stage: claim as many as it has capacity for, call, record.
 
 A Celery message starts it, and only means "there may be work". One process runs at most one
-consumer of a stage for an account; Redis lists the active consumers (`active_consumers:<kind>`). A
+consumer of a stage for an account; Redis lists the active consumers (`active_consumers:<stage>`). A
 consumer ends when there is nothing to do, and leaves that list in the script that says so. After
 20 s it hands over to a successor, but not while a claim is unanswered: the jobs that it took belong
 to this process, and the successor may run in another. Calls that are open then finish by themselves
@@ -48,8 +48,9 @@ STAY_IDLE_SECONDS = 1.0
 CLAIM_GRACE = 2.0
 #: Seconds before the next claim after one that met damaged keys: the first time, and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
-#: Seconds a consumer stays for something that is due later; beyond that the tick starts another.
-STAYS_FOR = 1.0
+#: Work that is due within these seconds keeps a consumer active, as in the claim scripts; for later
+#: work the tick starts another.
+DUE_SOON = 1.0
 
 
 class ConsumerEnd(StrEnum):
@@ -70,9 +71,9 @@ class Consumer(ABC, Generic[Item]):
         capacity: calls open at once.
     """
 
-    kind: ClassVar[str]
-    #: Seconds between two claims of what comes due one by one.
-    gathers: ClassVar[float] = 0.0
+    stage: ClassVar[str]
+    #: Seconds at least between two claims, where items come due one by one.
+    min_claim_interval: ClassVar[float] = 0.0
 
     def __init__(self, account: AccountRuntime, capacity: int) -> None:
         self.account = account
@@ -80,7 +81,8 @@ class Consumer(ABC, Generic[Item]):
         self.busy = 0
         self.draining = False
         self._was_full = True
-        self._is_answered = True
+        #: Whether the last claim has its reply: else its jobs may be this process's.
+        self._claim_answered = True
         self._running = False
         self._ended = asyncio.Event()
         self._worked = 0.0
@@ -198,23 +200,25 @@ class Consumer(ABC, Generic[Item]):
         """Claim nothing for a while: what keeps this account from it does not pass in a second."""
         self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
         self._not_before = time.monotonic() + self._pause
-        self.account.log.warning("claim_refused", kind=self.kind, error=str(error))
+        self.account.log.warning("claim_refused", stage=self.stage, error=str(error))
 
     async def _loop(self, tick_us: int) -> ConsumerEnd:
         end = time.monotonic() + LIFETIME
-        while not self.draining and (time.monotonic() < end or not self._is_answered):
+        while not self.draining and (time.monotonic() < end or not self._claim_answered):
             limit = max(0, self.capacity - self.busy)
             taken = await self._taken(limit, tick_us)
             tick_us = 0
             if taken.answer is not ClaimAnswer.OK:
-                self.account.log.info("consumer_refused", kind=self.kind, answer=taken.answer.value)
+                self.account.log.info(
+                    "consumer_refused", stage=self.stage, answer=taken.answer.value
+                )
                 return ConsumerEnd.REFUSED
             self._was_full = len(taken.items) == limit
             for item in taken.items:
                 self._start(item)
             wait = self._wait(taken, limit)
             if wait is None:
-                if not taken.left:
+                if not taken.consumer_left:
                     await self._leave()
                 return ConsumerEnd.IDLE
             await _wait_or(self._woken, wait)
@@ -227,39 +231,39 @@ class Consumer(ABC, Generic[Item]):
         So it is while Redis is away, and where a job was quarantined.
         """
         self._woken.clear()
-        self._is_answered = False
+        self._claim_answered = False
         try:
             taken = await self.take(limit, tick_us)
         except RedisError as error:
             if damage_of(error) is not None and not quarantined_a_job(error):
                 raise
-            self.account.log.warning("claim_unanswered", kind=self.kind, error=str(error))
-            return Taken(ClaimAnswer.OK, self.server_us, left=False)
-        self._is_answered, self.server_us, self._pause = True, taken.now_us, 0.0
+            self.account.log.warning("claim_unanswered", stage=self.stage, error=str(error))
+            return Taken(ClaimAnswer.OK, self.server_us, consumer_left=False)
+        self._claim_answered, self.server_us, self._pause = True, taken.now_us, 0.0
         if taken.items:
             self._worked = time.monotonic()
         return taken
 
     def _wait(self, taken: Taken[Item], limit: int) -> float | None:
         """Return how many seconds to wait before claiming again, unless woken; None = end."""
-        if taken.left:
+        if taken.consumer_left:
             # A message that came while the last script ran may have meant newer work.
             return 0.0 if self._woken.is_set() else None
         if limit == 0 or len(taken.items) == limit:
             return REFRESH  # all capacity is in use: what gets free wakes us
         if taken.next_us == 0:
             # New work, or a slot that gets free, wakes us.
-            return STAY_IDLE_SECONDS if self._is_answered else REFRESH
+            return STAY_IDLE_SECONDS if self._claim_answered else REFRESH
         due = (taken.next_us - taken.now_us) / 1_000_000
-        if due > STAYS_FOR:
+        if due > DUE_SOON:
             return None
-        return min(max(due, self.gathers, 0.001), REFRESH)
+        return min(max(due, self.min_claim_interval, 0.001), REFRESH)
 
     async def _leave(self) -> None:
         name = self.account.lease.name
         # Without Redis the entry expires by itself.
         with suppress(RedisError):
-            await self.account.run(worker_calls.remove_consumer, self.kind, name)
+            await self.account.run(worker_calls.remove_consumer, self.stage, name)
 
     def _start(self, item: Item) -> None:
         self.busy += 1
@@ -276,7 +280,7 @@ class Consumer(ABC, Generic[Item]):
         own = {
             "event": "item_failed",
             "account": self.account.name,
-            "kind": self.kind,
+            "stage": self.stage,
             "error": type(error).__name__,
             "at": f"{Path(where.filename).name}:{where.lineno}",
         }

@@ -55,7 +55,7 @@ class _Due(NamedTuple):
 class WebhookConsumer(Consumer[_Due]):
     """Claims webhooks that are due, and sends them or has them sent."""
 
-    kind = "webhooks"
+    stage = "webhooks"
 
     def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, capacity)

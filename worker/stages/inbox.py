@@ -50,7 +50,7 @@ class InboxChunk(NamedTuple):
 class InboxConsumer(Consumer[InboxChunk]):
     """Takes lines of the inbox and enqueues them."""
 
-    kind = "inbox"
+    stage = "inbox"
 
     def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, min(capacity, MOST_AT_ONCE))

@@ -21,10 +21,10 @@ from runqueue.store.live_run_calls import Joined, ListReading
 from worker import poll_times
 from worker.process.account import NO_LIST_SECONDS, AccountRuntime
 from worker.process.writers import Write
+from worker.runs.listed_runs import Runs
 from worker.runs.live_runs import ListVerdict, Watchlist, pages_worth, young_seconds
 from worker.runs.pages import PageFailedError, Pager, TooLongError
-from worker.runs.reader import Runs
-from worker.runs.run_reads import read_run
+from worker.runs.read_run import read_run
 from worker.stages.consumer import Consumer
 
 #: Seconds after which another process may read the list; renewed with every page.
@@ -47,7 +47,7 @@ class TakenOverError(Exception):
 class ListConsumer(Consumer[ListReading]):
     """Reads the list of live runs; one at a time."""
 
-    kind = "list"
+    stage = "list"
 
     def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, min(capacity, 1))

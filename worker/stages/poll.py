@@ -28,12 +28,12 @@ from runqueue.records.claim_items import (
     Taken,
 )
 from runqueue.records.job import STATES, short_reason
-from runqueue.records.times import packed
+from runqueue.records.times import encode_times
 from runqueue.request.retry_policy import Retry
 from runqueue.store import worker_calls
 from worker import poll_times
 from worker.process.writers import Write
-from worker.runs.run_reads import End, end_of, has_failed, read_again, read_run
+from worker.runs.read_run import End, end_of, has_failed, read_again, read_run
 from worker.stages.consumer import Consumer
 
 log = structlog.get_logger()
@@ -71,10 +71,10 @@ _Due = tuple[DuePoll, int]
 class PollConsumer(Consumer[_Due]):
     """Claims runs whose poll is due and reads them."""
 
-    kind = "poll"
+    stage = "poll"
     #: Where 550 polls a second came due one by one, a third of the worker's CPU went into scripts
     #: that claimed one or two each.
-    gathers = 0.02
+    min_claim_interval = 0.02
 
     async def take(self, limit: int, tick_us: int) -> Taken[_Due]:
         """Claim due polls."""
@@ -159,7 +159,7 @@ class PollConsumer(Consumer[_Due]):
             status: what Skyvern calls its end.
             note: why it completed all the same; '' = it ended as it is called.
         """
-        writers, result, times = self.account.writers, kept(reading), packed(*reading.times)
+        writers, result, times = self.account.writers, kept(reading), encode_times(*reading.times)
         run = (job.job_id, job.attempt, job.run_id)
         state = "completed" if note else STATES.get(status, "failed")
         reason = short_reason(reading.failure_reason)

@@ -12,8 +12,8 @@ from runqueue.records.claim_items import RunAccepted, Searched, Taken, Unconfirm
 from runqueue.store import worker_calls
 from worker.process.account import AccountRuntime
 from worker.process.writers import Write
+from worker.runs.listed_runs import Runs
 from worker.runs.matcher import next_search
-from worker.runs.reader import Runs
 from worker.runs.recovery import Recovery
 from worker.runs.search import Search, SearchMessage, SearchResult, readable
 from worker.stages.consumer import Consumer
@@ -33,7 +33,7 @@ _Pass = tuple[Taken[Unconfirmed], float, bool]
 class ReconcileConsumer(Consumer[_Pass]):
     """Looks for the runs of unconfirmed jobs, one pass at a time; recovers lost claims beside."""
 
-    kind = "reconcile"
+    stage = "reconcile"
 
     def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, min(capacity, 1) * 2)

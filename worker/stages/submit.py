@@ -62,7 +62,7 @@ _Granted = tuple[Claimed, str, float]
 class SubmitConsumer(Consumer[_Granted]):
     """Claims ready jobs and submits them."""
 
-    kind = "submit"
+    stage = "submit"
 
     def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, capacity)

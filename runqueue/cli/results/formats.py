@@ -1,4 +1,4 @@
-"""The formats of results files: lines of JSON, CSV, both packed by gzip, and Parquet."""
+"""The formats of results files: lines of JSON, CSV, both compressed by gzip, and Parquet."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def write_rows(file: BinaryIO, wanted: Format, rows: Iterable[dict[str, Any]]) -
         rows: as `Job.as_row` gives them.
     """
     if wanted.is_gzip:
-        with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=_LEVEL, mtime=0) as packed:
-            write_rows(cast(BinaryIO, packed), wanted._replace(is_gzip=False), rows)
+        with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=_LEVEL, mtime=0) as compressed:
+            write_rows(cast(BinaryIO, compressed), wanted._replace(is_gzip=False), rows)
     elif wanted.kind is ResultsKind.PARQUET:
         # pyarrow is large, and comes with its own extra.
         from runqueue.cli.results.parquet import write_parquet  # noqa: PLC0415

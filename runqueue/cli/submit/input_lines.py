@@ -1,4 +1,4 @@
-"""The input of jobs: a file or stdin, packed or not, as numbered lines, in constant memory."""
+"""The input of jobs: a file or stdin, compressed or not, as numbered lines, in constant memory."""
 
 import gzip
 import io
@@ -129,14 +129,14 @@ def no_utf_8(number: int, text: bytes) -> FieldError | None:
 
 
 def _plain(stream: IO[bytes]) -> IO[bytes]:
-    """Return the content of a stream, unpacked if it is gzip, whatever its name."""
+    """Return the content of a stream, decompressed if it is gzip, whatever its name."""
     head = stream.read(len(_GZIP))
     whole = cast(IO[bytes], io.BufferedReader(_Rejoined(head, stream), _BUFFER))
     if head != _GZIP:
         return whole
     # In small reads: of a cut file, everything before the cut is read.
-    packed = _Rejoined(b"", cast(IO[bytes], gzip.GzipFile(fileobj=whole)))
-    return cast(IO[bytes], io.BufferedReader(packed, _BUFFER))
+    decompressed = _Rejoined(b"", cast(IO[bytes], gzip.GzipFile(fileobj=whole)))
+    return cast(IO[bytes], io.BufferedReader(decompressed, _BUFFER))
 
 
 class _Rejoined(io.RawIOBase):
@@ -190,7 +190,9 @@ def _without_mark(text: bytes) -> bytes:
         Unreadable: it has the mark of another encoding, or is a zip file.
     """
     if text.startswith(_ZIP):
-        raise Unreadable(1, "expected text, or text packed with gzip, got a zip file: unpack it")
+        raise Unreadable(
+            1, "expected text, or text compressed with gzip, got a zip file: unpack it"
+        )
     for mark, encoding in _OTHERS.items():
         if text.startswith(mark):
             said = f"expected UTF-8, got {encoding}: save the file as UTF-8"

@@ -20,7 +20,7 @@ Form = Literal["jsonl", "csv"]
 File = Annotated[
     str,
     typer.Argument(
-        help="One job a line, as JSON, or a table (.csv), packed (gzip) or not; - reads stdin."
+        help="One job a line, as JSON, or a table (.csv), compressed (gzip) or not; - reads stdin."
     ),
 ]
 Format = Annotated[

@@ -72,9 +72,9 @@ class CheckedInput:
 
     def summary(self) -> str:
         """Return how many lines are bad, and whether all of them were reported."""
-        told = len({bad.number for bad in self.bad})
+        shown = len({bad.number for bad in self.bad})
         words = counted(self.checker.bad_lines, "bad line")
-        more = self.checker.bad_lines - told
+        more = self.checker.bad_lines - shown
         return f"{words}, {more:,} of them not shown" if more > 0 else words
 
 

@@ -2,7 +2,7 @@
 -- Takes runs whose cancel is due; each is due again after `lease_us` until its end is recorded.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
---       { 'ok', now_us, next_us, left (0 | 1), per job: id ('' = an orphan run), attempt, run_id, since_us }
+--       { 'ok', now_us, next_us, consumer_left (0 | 1), per job: id ('' = an orphan run), attempt, run_id, since_us }
 --       since_us = since when canceling was tried: a cancel requested before the run was known counts from then. Of the
 --       time between two tries at most a minute counts: without any worker nothing was tried.
 local process, want, tick_us, lease = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), tonumber(q.args[5])
@@ -36,9 +36,9 @@ local function add(id, due_at)
 end
 for i = 1, #due, 2 do add(due[i], due[i + 1]) end
 if #due / 2 < room then next_us = 0 end -- there are permits left
-local left = 0
+local consumer_left = 0
 if #due == 0 and next_us == 0 and want > 0 then
   active_consumers.leave(q, 'cancel', process)
-  left = 1
+  consumer_left = 1
 end
-return { 'ok', int(q.now), int(next_us), left, unpack(reply) }
+return { 'ok', int(q.now), int(next_us), consumer_left, unpack(reply) }

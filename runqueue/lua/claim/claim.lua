@@ -9,9 +9,9 @@
 --       date_us (what Skyvern's own clock shows at least; '' = the process does not know)
 -- Reply { 'stale' | 'fenced', now_us }: the consumer ends, see active_consumers.lua
 --       { 'moved', now_us }: a Redis server that is not trusted (yet) answers, see server.lua
---       { 'ok', now_us, sequence, next_us, left (0 | 1), per job: id, attempt, body }
+--       { 'ok', now_us, sequence, next_us, consumer_left (0 | 1), per job: id, attempt, body }
 --       next_us = when a permit or the end of a hold is due (0 = nothing to wait for but work);
---       left = 1: nothing was taken and nothing is ready, the consumer is not active any more.
+--       consumer_left = 1: nothing was taken and nothing is ready, the consumer is not active any more.
 -- A repeated claim_id returns the same jobs and takes nothing more.
 -- A job with an orphan run of an attempt that its record does not know (Redis lost that claim) is not submitted: it
 -- gets that run.
@@ -20,10 +20,10 @@
 -- A job whose process died during its submission may be the cause: it is taken alone, so that no other job of this claim
 -- dies with it (crash loops: jobs.lua).
 -- What it takes out of a ring, a list of lanes or a lane goes back, whatever happens (`at_end`).
--- What one claim skips at most: ids that are not ready any more; held lanes, and turns of groups without a job.
--- To defer a job for a budget counts as several skips. So many commands are run at most for keys, and for the jobs
--- that were taken, each of which counts as some.
-local MAX_SKIPS, MAX_PASSED, COSTS_DEFERRAL, MOST_COMMANDS, FOR_A_JOB = 1000, 200, 10, 900, 4
+-- What one claim skips at most: jobs that were read and not taken; turns of lanes and groups that brought no
+-- job, or ended early. To defer a job for a budget counts as several skipped jobs. So many commands are run at most for
+-- keys, and for the jobs that were taken, each of which counts as some.
+local MAX_SKIPPED_JOBS, MAX_SKIPPED_TURNS, COSTS_DEFERRAL, MOST_COMMANDS, FOR_A_JOB = 1000, 200, 10, 900, 4
 local PROBE_EVERY = 60000000
 
 local function bodies_of(q, ids)
@@ -102,28 +102,23 @@ local function adopt_orphan(q, claim, id, job, known, route)
   return true
 end
 
--- True for an id that is no ready job of this lane any more.
-local function has_moved(f, priority, group, lane)
-  local batch = lanes.batch_of(lane)
-  if f[1] ~= 'ready' or f[12] or (f[3] or NO_BATCH) ~= batch or (f[5] or '2') ~= priority
-    or (f[6] or 'default') ~= group then
-    return true -- canceled meanwhile, taken over by another batch, or submitted again elsewhere
-  end
+-- True for a job that waits elsewhere now: taken over by another batch, or submitted again.
+local function has_moved(job, priority, group, lane)
+  if job.batch ~= lanes.batch_of(lane) or job.priority ~= priority or job.group ~= group then return true end
   -- Another job has its id now, and waits in a lane of its own keys.
-  return f[13] and string.find(lane, '|', 1, true)
-    and lane ~= lanes.keyed_of({ batch = batch, canary = lanes.is_canary(lane), keys = f[13] })
+  return job.keys and string.find(lane, '|', 1, true) and lane ~= lanes.keyed_of(job)
 end
 
--- Takes a ready job for which there is room; `f` = what was read of its record.
-local function begin(q, claim, job, f)
+-- Takes a ready job for which there is room.
+local function begin(q, claim, job, no_marker, route)
   counters.count_state(q, job, 'submitting')
   if claim.has_budgets then budgets.begin(q, job) end
   if job.keys then key_limits.begin(q, job) end
   local attempt = job.attempt == 0 and '1' or int(job.attempt + 1)
   redis.call('HSET', job_key(q, job.id), 'state', 'submitting', 'attempt', attempt, 'process', claim.process,
     'taken', int(q.now), unpack(claim.fields))
-  if claim.marked and f[10] then redis.call('HDEL', job_key(q, job.id), 'no_marker') end
-  claim.attempts[job.id], claim.routes[job.id] = attempt, f[11]
+  if claim.marked and no_marker then redis.call('HDEL', job_key(q, job.id), 'no_marker') end
+  claim.attempts[job.id], claim.routes[job.id] = attempt, route
   claim.taken[#claim.taken + 1] = job.id
 end
 
@@ -131,41 +126,42 @@ end
 -- the budget that is named, have no room, or it is to be taken 'alone'. `goes_first`: it comes before jobs that wait for its
 -- keys.
 local function take(q, claim, id, priority, group, lane, goes_first)
-  local f = job_record.read_fields(q, id, job_record.CLAIMED) or {}
-  if has_moved(f, priority, group, lane) then
-    claim.skips = claim.skips + 1
+  local state, attempt, batch, deadline, its_priority, its_group, deaths, maybe_claimed_at, quota_owner, no_marker, route,
+    cancel, keys = unpack(job_record.read_fields(q, id, job_record.CLAIMED) or {})
+  local job = { id = id, state = 'ready', priority = its_priority or '2', group = its_group or 'default',
+    batch = batch or NO_BATCH, attempt = tonumber(attempt or 0), quota_owner = quota_owner, keys = keys,
+    deadline = deadline, canary = lanes.is_canary(lane), goes_first = goes_first }
+  if state ~= 'ready' or cancel or has_moved(job, priority, group, lane) then
+    claim.skipped_jobs = claim.skipped_jobs + 1
     return
   end
-  local job = { id = id, state = 'ready', priority = priority, group = group, batch = f[3] or NO_BATCH,
-    attempt = tonumber(f[2] or 0), quota_owner = f[9], keys = f[13], deadline = f[4], canary = lanes.is_canary(lane),
-    goes_first = goes_first }
-  if orphans.are_any(q) and adopt_orphan(q, claim, id, job, job.attempt, f[11]) then
-    claim.skips = claim.skips + 1
+  if orphans.are_any(q) and adopt_orphan(q, claim, id, job, job.attempt, route) then
+    claim.skipped_jobs = claim.skipped_jobs + 1
     return true
   end
-  local is_late = f[4] and tonumber(f[4]) <= q.now
-  if f[8] or is_late then
-    claim.skips = claim.skips + 1
-    if f[8] then
+  local is_late = deadline and tonumber(deadline) <= q.now
+  if maybe_claimed_at or is_late then
+    claim.skipped_jobs = claim.skipped_jobs + 1
+    if maybe_claimed_at then
       jobs.look_before_end(q, job, is_late and 'deadline' or nil)
     else
       jobs.end_job(q, job, 'dead', { 'reason', 'deadline: it passed while the job was queued' })
     end
     return
   end
-  local is_alone = tonumber(f[7] or 0) > 0
+  local is_alone = tonumber(deaths or 0) > 0
   if is_alone and #claim.taken > 0 then return 'alone' end
   local lack, budget, what
   if claim.has_budgets then lack, budget, what = budgets.lacks(q, job) end
   if lack == 'deferred' then
-    claim.skips = claim.skips + COSTS_DEFERRAL
+    claim.skipped_jobs = claim.skipped_jobs + COSTS_DEFERRAL
     budgets.defer(q, job, budget, what)
     return
   end
   local full = key_limits.first_full(q, job)
   if full then
     if q.key_turn then return 'keys' end
-    claim.skips = claim.skips + 1 -- it moves to another lane
+    claim.skipped_jobs = claim.skipped_jobs + 1 -- it moves to another lane
     key_limits.wait(q, job, full)
     return
   end
@@ -173,7 +169,7 @@ local function take(q, claim, id, priority, group, lane, goes_first)
     budgets.hold(q, budget, what)
     return what
   end
-  begin(q, claim, job, f)
+  begin(q, claim, job, no_marker, route)
   if is_alone then claim.room = 1 end
 end
 
@@ -190,7 +186,7 @@ local function room_in(q, claim, group)
 end
 
 local function has_done_enough(q, claim)
-  return claim.skips >= MAX_SKIPS or claim.passed >= MAX_PASSED
+  return claim.skipped_jobs >= MAX_SKIPPED_JOBS or claim.skipped_turns >= MAX_SKIPPED_TURNS
     or (q.key_commands > 0 and q.key_commands + FOR_A_JOB * #claim.taken >= MOST_COMMANDS)
 end
 
@@ -224,10 +220,10 @@ local function from_lane(q, claim, turn, name)
     share = math.min(share, key_limits.enter(q, turn.priority, turn.group, name))
   end
   if not lanes.runs(q, name) then
-    claim.passed = claim.passed + 1
+    claim.skipped_turns = claim.skipped_turns + 1
     return
   end
-  if share < 1 then claim.passed = claim.passed + 1 end
+  if share < 1 then claim.skipped_turns = claim.skipped_turns + 1 end
   out.ids = share > 0 and redis.call('LPOP', out.lane, share) or {}
   out.is_empty = #out.ids < share
   for _, id in ipairs(out.ids) do
@@ -237,7 +233,7 @@ local function from_lane(q, claim, turn, name)
     if outcome == true then
       turn.goal = turn.goal - 1
     elseif outcome then
-      claim.passed = claim.passed + 1
+      claim.skipped_turns = claim.skipped_turns + 1
       if outcome == 'account' or outcome == 'alone' then
         claim.room = #claim.taken
       elseif string.sub(outcome, 1, 6) == 'batch:' then
@@ -305,7 +301,7 @@ local function claim_from_rings(q, claim)
         groups_there = groups_there - 1
       end
       out.group = nil
-      if #claim.taken == count then claim.passed = claim.passed + 1 end
+      if #claim.taken == count then claim.skipped_turns = claim.skipped_turns + 1 end
     end
     if claim.left_at then redis.call('HSET', q.meta, 'vt:' .. priority, claim.left_at) end
     claim.left_at = nil
@@ -404,7 +400,7 @@ local function body(q)
   -- attempts.
   local claim = { process = process, key = key, marked = q.args[7] == '1', receives = q.args[8] == '1', fields = {},
     limit = limit, sequence = tonumber(meta[1] or 0), has_budgets = budgets.are_any(q), taken = {}, attempts = {},
-    routes = {}, groups = {}, bodies = {}, out = { ids = {} }, skips = 0, passed = 0 }
+    routes = {}, groups = {}, bodies = {}, out = { ids = {} }, skipped_jobs = 0, skipped_turns = 0 }
   if date == '' and meta[5] then date = int(q.now + tonumber(meta[5])) end
   if date ~= '' then claim.fields = { 'claimed_server_time', date } end
   if not claim.marked then
@@ -419,11 +415,11 @@ local function body(q)
   if claim.room > #claim.taken and lanes.anything_ready(q) then claim_from_rings(q, claim) end
   if #claim.taken < claim.room then next_us = next_claim(q, claim) end
   changes.save(q)
-  local left = 0
+  local consumer_left = 0
   if want > 0 and #claim.taken == 0 and q.args[6] ~= '1' and not lanes.anything_ready(q) then
     active_consumers.leave(q, 'submit', process)
-    left = 1
+    consumer_left = 1
   end
-  local reply = { 'ok', int(q.now), int(claim.sequence), int(next_us), left }
+  local reply = { 'ok', int(q.now), int(claim.sequence), int(next_us), consumer_left }
   return with_bodies(q, reply, claim.taken, claim.bodies, claim.attempts)
 end

@@ -6,19 +6,18 @@
 --       bodies and envelopes in one reply; the last may go beyond), then 2 a receiver that the process is busy
 --       with: endpoint, webhooks being sent
 -- Reply { 'stale' | 'fenced', now_us } or
---       { 'ok', now_us, next_us, left (0 | 1), per webhook: id, attempt, run_id, run_status, webhook_route, tries
---       (made),
---         looks (made), forced (0 | 1: requested by an operator), ended_us, signed ('' = not by Skyvern),
+--       { 'ok', now_us, next_us, consumer_left (0 | 1), per webhook: id, attempt, run_id, run_status, webhook_route,
+--         tries (made), looks (made), forced (0 | 1: requested by an operator), ended_us, signed ('' = not by Skyvern),
 --         url ('' = the request's own), state (the job's), envelope, body ('' for a watch; it may be packed, see
 --         compression.py) }
---       next_us = when a permit or the next delivery is due; left = 1: the consumer is not active any more.
+--       next_us = when a permit or the next delivery is due; consumer_left = 1: the consumer is not active any more.
 -- A receiver that does not answer has its circuit breaker open (endpoints.lua): its webhooks wait untried, and are
 -- given up when their time is over. A slow receiver gets a quarter of the free capacity: its other webhooks wait for
 -- a second, without a permit, so that it exhausts neither capacity nor rate.
 local process, want, tick_us, stay_idle = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), q.args[5] == '1'
 local lease, span, bytes_left = tonumber(q.args[6]), tonumber(q.args[7]), tonumber(q.args[8])
 local RELAYS, WATCHES = q.prefix .. 'relays', q.prefix .. 'watches'
-local STAYS_FOR, RELAY_BURST, MAX_BLOCKED = 1000000, 10, 500
+local DUE_SOON, RELAY_BURST, MAX_BLOCKED = 1000000, 10, 500
 local SHARE, FULL_WAITS = 4, 1000000
 local ATTEMPT, TRIES, LOOKS, FORCED, ENDED_AT, URL, DELIVERY = 2, 6, 7, 8, 9, 11, 12 -- places in job_record.DELIVERED
 local refused = active_consumers.enter(q, 'webhooks', process, tick_us)
@@ -145,18 +144,18 @@ if looks_next > 0 and (next_us == 0 or looks_next < next_us) then
   if redis.call('ZCOUNT', WATCHES, '-inf', int(q.now)) > 0 then next_us = looks_next end
 end
 
-local left = 0
+local consumer_left = 0
 if next_us == 0 and asked > 0 then
   for _, index in ipairs({ RELAYS, WATCHES }) do
     local first = tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2] or 0)
     if first > 0 and (next_us == 0 or first < next_us) then next_us = first end
   end
-  if taken == 0 and not stay_idle and (next_us == 0 or next_us > q.now + STAYS_FOR) then
+  if taken == 0 and not stay_idle and (next_us == 0 or next_us > q.now + DUE_SOON) then
     active_consumers.leave(q, 'webhooks', process)
-    left = 1
-  elseif next_us > q.now + STAYS_FOR then
+    consumer_left = 1
+  elseif next_us > q.now + DUE_SOON then
     next_us = 0 -- it stays active for wake-ups
   end
 end
-reply[3], reply[4] = int(next_us), left
+reply[3], reply[4] = int(next_us), consumer_left
 return reply

@@ -5,8 +5,8 @@
 -- ARGV  now_us, process, want (lines; 0 = only refresh), tick_us (0 = not the first), stay_idle (0 | 1),
 --       lease_us, allowed_bytes (the last line may go beyond)
 -- Reply { 'stale' | 'fenced', now_us } or
---       { 'ok', now_us, next_us (0 = there is none), left (0 | 1), per line: number, line }
---       left = 1: there is nothing to do, the consumer is not active any more.
+--       { 'ok', now_us, next_us (0 = there is none), consumer_left (0 | 1), per line: number, line }
+--       consumer_left = 1: there is nothing to do, the consumer is not active any more.
 -- A full server refuses it, and the lines stay in the inbox; so do lines beyond the account's quotas.
 local process, want, tick_us, stay_idle = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), q.args[5] == '1'
 local lease, bytes_left = tonumber(q.args[6]), tonumber(q.args[7])

@@ -8,15 +8,15 @@
 --       max_workflow_us (that of workflow runs), may_list (1 = this process may ask for lists), ahead_us (polls due
 --       within it decide whether runs are many), least_us (shorter runs are cheaper to poll one by one)
 -- Reply { 'stale' | 'fenced', now_us } or
---       { 'ok', now_us, next_us, left (0 | 1), per job: id ('' = an orphan run), attempt, run_id, run_status,
+--       { 'ok', now_us, next_us, consumer_left (0 | 1), per job: id ('' = an orphan run), attempt, run_id, run_status,
 --         started_us, deadline_us ('' none), retry (the policy's JSON, '' none), runs (that ended before),
 --         since_us (from when its time counts), limit_us (how long that is; both '' for an orphan run), session (the
 --         browser session that it uses; '' none) }; a job whose cancel was requested has neither deadline nor limit
---       next_us = when the next poll is due, or a permit for it; left = 1: none due within a second, the
+--       next_us = when the next poll is due, or a permit for it; consumer_left = 1: none due within a second, the
 --       consumer is not active any more.
-local STAYS_FOR = 1000000
+local DUE_SOON = 1000000
 local MAX_JOINS = 500
-local MAX_PASSED = 16 -- due jobs checked for joining the lists, once all permits are used
+local MAX_SKIPPED = 16 -- due jobs checked for joining the lists, once all permits are used
 local MAX_OVER = 16 -- orphan runs checked for those whose time is over
 local MOST_READ = 5 * run_lists.MANY
 local ATTEMPT, STARTED, DEADLINE, RUNS, CANCEL, MAX_RUN, BEGUN, KEYS = 2, 5, 6, 8, 9, 10, 11, 12 -- in job_record.POLLED
@@ -46,8 +46,8 @@ local function take_orphans(q, claim, room)
   if share < 1 and room > 0 and tonumber(due[2]) < q.now - claim.lease then share = 1 end
   for i = 1, math.min(#due, 2 * math.max(share, MAX_OVER)), 2 do
     local run_id = due[i]
-    local told = redis.call('HGET', q.prefix .. 'orphans', run_id)
-    local job_id, attempt, since = string.match(told or '', '^(%S+) (%d+) (%d+)')
+    local record = redis.call('HGET', q.prefix .. 'orphans', run_id)
+    local job_id, attempt, since = string.match(record or '', '^(%S+) (%d+) (%d+)')
     local last = 0
     if since then last = orphans.ends_at(q, run_id, job_id, tonumber(since), claim.max_run, claim.max_workflow) end
     if last > q.now then
@@ -119,10 +119,10 @@ local function look_at(q, claim, id, is_listed)
   if is_read and not f then
     counters.remove_later(q, 'poll', id) -- it is gone
   elseif f and not is_listed and joins_lists(q, claim, id, f) then
-    claim.passed = 0
+    claim.skipped = 0
   elseif claim.gets >= claim.most then
-    claim.passed = claim.passed + 1
-    return claim.passed < MAX_PASSED
+    claim.skipped = claim.skipped + 1
+    return claim.skipped < MAX_SKIPPED
   else
     claim.gets = claim.gets + 1
     claim.leased[#claim.leased + 1] = int(q.now + claim.lease)
@@ -164,7 +164,7 @@ local function body(q)
   local refused = active_consumers.enter(q, 'poll', process, tick_us)
   if refused then return refused end
   local claim = { polls = q.prefix .. 'poll', lease = tonumber(q.args[5]), max_run = tonumber(q.args[6]),
-    max_workflow = tonumber(q.args[7]), reply = { 'ok', int(q.now), '0', 0 }, leased = {}, gets = 0, passed = 0 }
+    max_workflow = tonumber(q.args[7]), reply = { 'ok', int(q.now), '0', 0 }, leased = {}, gets = 0, skipped = 0 }
   local lists = run_lists.read(q)
   local are_ending = not lists.on and redis.call('EXISTS', q.prefix .. 'listed') == 1
   if are_ending then run_lists.stop(q) end -- some runs of ended lists are left
@@ -175,7 +175,7 @@ local function body(q)
   if not lists.on and not are_ending then begin_lists(q, claim, lists) end
   claim.most = room - looked
   if want > 0 and lists.on and lists.room > 0 then
-    look_through(q, claim, lists, math.max(claim.most, MAX_JOINS), math.max(claim.most, 0) + MAX_PASSED)
+    look_through(q, claim, lists, math.max(claim.most, MAX_JOINS), math.max(claim.most, 0) + MAX_SKIPPED)
   elseif claim.most > 0 then
     look_through(q, claim, lists, claim.most, claim.most)
   end
@@ -187,7 +187,7 @@ local function body(q)
   if want > 0 and (next_us == 0 or taken < room) then -- there are permits left
     local due = soonest(q, claim)
     next_us = due < math.huge and due or 0
-    if due > q.now + STAYS_FOR then
+    if due > q.now + DUE_SOON then
       active_consumers.leave(q, 'poll', process)
       claim.reply[4] = 1
     end

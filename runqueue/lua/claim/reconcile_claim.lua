@@ -2,15 +2,16 @@
 -- Takes unconfirmed jobs whose next search is due; each is due again after `lease_us` unless a search is recorded.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
---       { 'ok', now_us, next_us, left (0 | 1), recover_from_us (0 = nothing to recover, see server.lua),
+--       { 'ok', now_us, next_us, consumer_left (0 | 1), recover_from_us (0 = nothing to recover, see server.lua),
 --         recover_since_us, lost (how many later claims a process remembers), recover_date_us ('' = not known),
 --         deaths (1 = a process may have died with claims that this Redis does not know),
 --         per job: what lib/jobs/unconfirmed.lua returns }
---       next_us = when the next search is due; left = 1: none within a second, the consumer is not active any more.
+--       next_us = when the next search is due; consumer_left = 1: none within a second, the consumer is not
+--       active any more.
 -- Takes no permits: the number of a search's calls is not known yet (see permits.lua).
 local process, want, tick_us, lease = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), tonumber(q.args[5])
 local RECONCILE = q.prefix .. 'reconcile'
-local STAYS_FOR = 1000000
+local DUE_SOON = 1000000
 local refused = active_consumers.enter(q, 'reconcile', process, tick_us)
 if refused then return refused end
 
@@ -31,10 +32,10 @@ end
 if #leased > 0 then redis.call('ZADD', RECONCILE, unpack(leased)) end
 changes.save(q)
 local first = redis.call('ZRANGE', RECONCILE, 0, 0, 'WITHSCORES')
-local next_us, left = tonumber(first[2] or 0), 0
-if #reply == 0 and recover_from == '0' and want > 0 and (next_us == 0 or next_us > q.now + STAYS_FOR) then
+local next_us, consumer_left = tonumber(first[2] or 0), 0
+if #reply == 0 and recover_from == '0' and want > 0 and (next_us == 0 or next_us > q.now + DUE_SOON) then
   active_consumers.leave(q, 'reconcile', process)
-  left = 1
+  consumer_left = 1
 end
-return { 'ok', int(q.now), int(next_us), left, recover_from, recover[2] or '0', lost, recover[5] or '', deaths,
+return { 'ok', int(q.now), int(next_us), consumer_left, recover_from, recover[2] or '0', lost, recover[5] or '', deaths,
   unpack(reply) }

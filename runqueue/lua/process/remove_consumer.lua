@@ -1,2 +1,2 @@
--- Removes an active consumer. ARGV  now_us, kind, process.   Reply: 1 = it was active
+-- Removes an active consumer. ARGV  now_us, stage, process.   Reply: 1 = it was active
 return redis.call('ZREM', q.prefix .. 'active_consumers:' .. q.args[2], q.args[3])

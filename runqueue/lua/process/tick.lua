@@ -5,7 +5,7 @@
 -- Reply { 'wait', now_us }: another process has this slot
 --       { 'wake', now_us }: the woken process has the active consumer itself
 --       { 'passed', now_us }: the wake-up was handed to a process that has an active consumer
---       { 'send', now_us, per kind that is due: kind, messages }
+--       { 'send', now_us, per stage that is due (or 'sweep'): stage, messages }
 --       { 'idle', now_us }: nothing is there that could come due
 local JOBS_A_CONSUMER, MAX_LANES = 100, 64
 local LINES_A_JOB = 100 -- lines of the inbox cost no call to Skyvern: so many go for one job
@@ -16,8 +16,8 @@ local RINGS = { 'ring:0', 'ring:1', 'ring:2', 'ring:3', 'listing', 'held_keys', 
 local INDEXES = { 'poll', 'orphan_polls', 'cancels', 'relays', 'watches', 'callbacks', 'inbox', 'inbox:leases',
   'reconcile', 'due', 'deadlines', 'expiring', 'canceling', 'dropping', 'ends_after_recovery' }
 
-local function active_consumers(q, kind)
-  local consumers = q.prefix .. 'active_consumers:' .. kind
+local function active_consumers(q, stage)
+  local consumers = q.prefix .. 'active_consumers:' .. stage
   redis.call('ZREMRANGEBYSCORE', consumers, '-inf', int(q.now))
   return redis.call('ZCARD', consumers)
 end
@@ -67,17 +67,17 @@ local function may_submit(q, paused, hold_until)
   return limit == 0 or orphans.slots_taken(q) < limit
 end
 
-local function send(q, reply, kind, n)
+local function send(q, reply, stage, n)
   if n < 1 then return end
-  reply[#reply + 1] = kind
+  reply[#reply + 1] = stage
   reply[#reply + 1] = n
-  redis.call('HSET', q.meta, 'sent:' .. kind, int(q.now))
+  redis.call('HSET', q.meta, 'sent:' .. stage, int(q.now))
 end
 
--- Sends so many messages of a kind that its work needs, and its active consumers do not do.
-local function send_for(q, reply, kind, work, alive)
+-- Sends so many messages of a stage as its work needs, and its active consumers do not do.
+local function send_for(q, reply, stage, work, alive)
   if work == 0 then return end
-  send(q, reply, kind, math.min(alive, math.ceil(work / JOBS_A_CONSUMER)) - active_consumers(q, kind))
+  send(q, reply, stage, math.min(alive, math.ceil(work / JOBS_A_CONSUMER)) - active_consumers(q, stage))
 end
 
 -- Acts on a wake-up. The clock is left to the ticks.

@@ -3,9 +3,9 @@
 -- ARGV  now_us, then run ids.   Reply: how many were dropped
 local dropped = 0
 local function drop(i)
-  local told = redis.call('HGET', q.prefix .. 'orphans', q.args[i])
-  if told then
-    local job_id = string.match(told, '^%S+')
+  local record = redis.call('HGET', q.prefix .. 'orphans', q.args[i])
+  if record then
+    local job_id = string.match(record, '^%S+')
     orphans.forget(q, q.args[i], job_id)
     if redis.call('HEXISTS', job_record.runs_key(q, q.args[i]), q.args[i]) == 0 then
       jobs.keep_owner(q, q.args[i], job_id)

@@ -1,4 +1,4 @@
--- use: counters job_record times webhooks trust runs
+-- use: counters job_record times webhooks webhook_health runs
 -- A run is over: running → completed | failed | canceled. A result is recorded once.
 -- ARGV  now_us, then 8 a job: id, attempt, run_id, state, run_status, reason, result (the answer as
 --       it came; '' = none is known), times (the run's own times in it, see times.lua; '' = none)
@@ -25,10 +25,10 @@ for i = 2, #q.args, 8 do
   local job = jobs[i]
   if job then
     local missed = webhooks.comes_to_us(job) and not job.cancel
-    if missed then trust.webhook_missed(q, job) end
+    if missed then webhook_health.webhook_missed(q, job) end
     counters.bump(q.totals, missed and 'seen:missed' or 'seen:poll', 1)
     times.observe_run(q, job, q.args[i + 7])
-    trust.run_took(q, job)
+    webhook_health.run_took(q, job)
     runs.end_with_run(q, job, q.args[i + 3], q.args[i + 4], q.args[i + 5], q.args[i + 6] == '' and '' or nil, '')
     reply[#reply + 1] = 1
   else

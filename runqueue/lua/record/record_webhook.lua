@@ -1,4 +1,4 @@
--- use: counters job_record times webhooks orphans trust runs history request_matches poll_times
+-- use: counters job_record times webhooks orphans webhook_health runs history request_matches poll_times
 -- Records webhooks of Skyvern's, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
 -- ARGV  now_us, then 11 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run is live), signed
@@ -40,7 +40,7 @@ end
 -- being sent now is not sent twice.
 local function keep_body(job, run_id, signed, body)
   if job.run_id ~= run_id then return end
-  trust.webhook_came_late(q, job)
+  webhook_health.webhook_came_late(q, job)
   came_to_us(job)
   if job.webhook_route ~= 'relay' or signed == '' then return end
   if not job.delivery then -- the run was abandoned, or its record has no webhook
@@ -88,8 +88,8 @@ local function told_of_own(job, run_status, state, signed, final, body, run_time
     redis.call('ZADD', q.prefix .. 'poll', 'XX', 'LT', int(poll_times.after_webhook(q)), job.id)
     return { 'policy', retry, int(job.runs), string.match(' ' .. (job.keys or ''), ' session:(%S+)') or '' }
   end
-  trust.webhook_came(q, job)
-  trust.run_took(q, job)
+  webhook_health.webhook_came(q, job)
+  webhook_health.run_took(q, job)
   runs.end_with_run(q, job, state, run_status, reason, body, signed)
   counters.bump(q.totals, 'seen:webhook', 1)
   times.observe_run(q, job, run_times)

@@ -1,4 +1,4 @@
--- use: counters job_record times jobs trust runs history extra_run key_limits
+-- use: counters job_record times jobs webhook_health runs history extra_run key_limits
 -- A run ended badly, and the job's policy retries it: running → scheduled (failed or canceled if the
 -- job is to end, unconfirmed if its extra run may have been made: mark_maybe_claimed.lua).
 -- ARGV  now_us, then 9 a job: id, attempt, run_id, run_status, reason, backoff_us, result, times (see times.lua), occupied
@@ -64,7 +64,7 @@ local function record(i)
     wait_for_next(job, status, reason, start, job.runs + (is_occupied and 0 or 1))
   end
   job.started = started
-  trust.run_took(q, job)
+  webhook_health.run_took(q, job)
   counters.bump(q.totals, 'seen:retried', 1)
   times.observe_run(q, job, q.args[i + 7])
   reply[#reply + 1] = code

@@ -51,11 +51,11 @@ async def test_lines_may_come_in_any_pieces(queue: RunQueue, redis_url: str, siz
     assert accepted(queue, told["batch_id"]) == 200
 
 
-async def test_a_packed_upload_is_unpacked(queue: RunQueue, redis_url: str) -> None:
+async def test_a_compressed_upload_is_decompressed(queue: RunQueue, redis_url: str) -> None:
     async with gating(redis_url) as door:
         raw = text(lines(3_000))
-        packed = gzip.compress(raw[:50_000]) + gzip.compress(raw[50_000:])
-        answer = await send(door, packed, content_encoding="gzip")
+        compressed = gzip.compress(raw[:50_000]) + gzip.compress(raw[50_000:])
+        answer = await send(door, compressed, content_encoding="gzip")
 
     assert accepted(queue, answer.body["batch_id"]) == 3_000
 

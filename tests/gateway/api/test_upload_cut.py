@@ -155,7 +155,7 @@ async def test_an_upload_is_abandoned_when_redis_stays_away(
     ("limit", "words"),
     [
         ({"gateway_max_upload_lines": 1_999}, "expected at most 1,999 lines"),
-        ({"gateway_max_upload_bytes": 20_000}, "expected at most 20,000 bytes, unpacked"),
+        ({"gateway_max_upload_bytes": 20_000}, "expected at most 20,000 bytes, decompressed"),
     ],
     ids=["lines", "bytes"],
 )

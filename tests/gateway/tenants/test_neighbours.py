@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 import redis
 
-from lab.large_requests import array, environment_of, large_answer, packed
+from lab.large_requests import array, compressed, environment_of, large_answer
 from runqueue import RunQueue
 from tests.gateway.gating import hanging
 from tests.gateway.test_process import process, url_of
@@ -147,7 +147,7 @@ async def test_others_go_on_beside_small_uploads_that_unpack_to_many_lines(
     tmp_path: Path, redis_url: str, line: bytes, query: str, status: int
 ) -> None:
     async with running_gateway(tmp_path, redis_url) as gateway:
-        bomb = packed(line, 200_000)
+        bomb = compressed(line, 200_000)
         assert len(bomb) < 64 * 1024
         bombs = [
             asyncio.create_task(gateway.send("greedy", f"/v1/batches{query}", bomb, _PACKED))

@@ -60,7 +60,10 @@ def test_a_batch_that_was_never_accepted_is_told_wherever_it_is_shown(either: De
     ("text", "said"),
     [
         ('{"custom_id": "Prüfe"}\n'.encode("latin-1"), "1: line: expected UTF-8, got byte 0xfc"),
-        (b"PK\x03\x04 and so on", "1: line: expected text, or text packed with gzip, got a zip"),
+        (
+            b"PK\x03\x04 and so on",
+            "1: line: expected text, or text compressed with gzip, got a zip",
+        ),
         (b"\n[\n{}\n]\n", "2: line: expected one JSON object a line, got an array: jq -c '.[]'"),
         (b'{\n  "custom_id": "a"\n}\n', "1: line: expected one JSON object a line, got an object"),
     ],

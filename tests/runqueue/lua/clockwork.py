@@ -24,7 +24,7 @@ from runqueue.records.claim_items import (
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.records.quotas import Quota
 from runqueue.records.retention import RETENTION_SECONDS
-from runqueue.records.times import packed
+from runqueue.records.times import encode_times
 from runqueue.request.job_spec import JobSpec, Kind, Priority, When
 from runqueue.request.retry_policy import Retry
 from runqueue.store import delivery_calls, job_calls, operator_calls, sending, worker_calls
@@ -179,8 +179,8 @@ class Clockwork:
     ) -> ScriptCall[list[Enqueued]]:
         """The call that hands in jobs."""
         keys = [job.custom_id for job in jobs]
-        packed = [job_calls.pack_job(job) for job in jobs]
-        return job_calls.enqueue(self.account, packed, keys, batch, self.quota)
+        encoded = [job_calls.encode_job(job) for job in jobs]
+        return job_calls.enqueue(self.account, encoded, keys, batch, self.quota)
 
     def open_batch(self, rules: BatchRules = NO_RULES) -> str:
         """Open a batch."""
@@ -319,7 +319,7 @@ class Clockwork:
         steps: int | None = None,
     ) -> int:
         """Record the end of a run, by default of `r-<id>`."""
-        run_id, times = run_id or f"r-{job_id}", packed(None, None, steps)
+        run_id, times = run_id or f"r-{job_id}", encode_times(None, None, steps)
         item = Finished(job_id, attempt, run_id, state, state, "", result, times)
         return self.run(worker_calls.finish(self.account, [item]))[0]
 

@@ -10,7 +10,7 @@ from runqueue.observe.family import AccountSample
 from runqueue.observe.statistics import read_figures
 from runqueue.records.claim_items import EndedOrphan, RunAgain
 from runqueue.records.job import EnqueueStatus
-from runqueue.records.times import packed
+from runqueue.records.times import encode_times
 from runqueue.store import budgets, job_calls, worker_calls
 from runqueue.store.budgets import Budget, BudgetUse
 from tests.runqueue.lua.clockwork import RETENTION, SECOND, UPLOAD, Clockwork, spec
@@ -136,7 +136,7 @@ def test_each_run_of_a_retried_job_counts_in_each_budget_of_it(
     for attempt, steps in ((1, 3), (2, 4)):
         assert clock.claimed() == [job]
         assert clock.found(job, attempt, f"r{attempt}") == 1
-        times = packed(None, None, steps)
+        times = encode_times(None, None, steps)
         again = RunAgain(job, attempt, f"r{attempt}", "failed", "no", 0, b"{}", times)
         assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
         clock.sweep("promote_due")

@@ -232,9 +232,9 @@ def test_looking_jobs_up_stores_and_takes_over_nothing(clock: Clockwork) -> None
     batch = clock.open_batch()
     clock.enqueue(batch=batch, names=["uploading"])
     clock.enqueue(names=["known"])
-    packed = [job_calls.pack_job(spec(name)) for name in ("uploading", "known", "fresh")]
+    encoded = [job_calls.encode_job(spec(name)) for name in ("uploading", "known", "fresh")]
     before = clock.dump()
-    found = clock.run(job_calls.look_up(clock.account, packed, [None] * 3))
+    found = clock.run(job_calls.look_up(clock.account, encoded, [None] * 3))
     assert [answer.status.value for answer in found] == ["new", "known", "new"]
     assert clock.dump() == before
 

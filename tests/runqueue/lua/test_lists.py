@@ -132,16 +132,16 @@ def test_lists_do_not_begin_for_runs_that_none_of_them_may_have(clock: Clockwork
     assert look_of(clock, canceled[0]) == 19 * SECOND
 
 
-def test_lost_trust_asks_for_no_run_that_lists_tell_of(clock: Clockwork) -> None:
+def test_missing_webhooks_ask_for_no_run_that_lists_tell_of(clock: Clockwork) -> None:
     job_ids = clock.running(MANY, receives=True)
     clock.wait(61)
     assert poll(clock) == []
-    trusting = clock.running(2, receives=True)
+    received = clock.running(2, receives=True)
 
-    for job_id in job_ids[:2]:  # two misses end the trust
+    for job_id in job_ids[:2]:  # after two misses webhooks are not healthy
         assert clock.finish(job_id) == 1
 
-    assert {look_of(clock, job_id) for job_id in trusting} == {0}
+    assert {look_of(clock, job_id) for job_id in received} == {0}
     assert look_of(clock, job_ids[5]) == BACKSTOP
 
 
@@ -277,7 +277,7 @@ def test_when_lists_end_all_runs_are_looked_at_and_none_joins_until_it_is_time(
     assert clock.members("listed") == []
     assert sorted(poll(clock)) == sorted(job_ids)
     assert "list" not in clock.tick().messages
-    assert take(clock).left
+    assert take(clock).consumer_left
     clock.wait(60)
     assert poll(clock) == []
     assert set(clock.members("listed")) == set(job_ids)

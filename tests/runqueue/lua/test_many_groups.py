@@ -94,7 +94,7 @@ def test_a_claim_that_took_out_held_lanes_alone_is_followed_by_the_next_at_once(
     clock.heartbeat(first=True)
     taken = clock.claim()
     assert not taken.items
-    assert not taken.left
+    assert not taken.consumer_left
     assert taken.next_us == clock.now
     assert claimed_in(clock, 8) == [job]
 
@@ -122,7 +122,7 @@ def to_resume(clock: Clockwork, n: int) -> ScriptCall[Any]:
     clock.run(to_pause(clock, n))
     (batch,) = clock.members("batches")
     clock.heartbeat(first=True)
-    while not clock.claim().left:
+    while not clock.claim().consumer_left:
         pass
     return job_calls.hold_batch(clock.account, batch, "resume", "paused")
 
@@ -301,7 +301,7 @@ def claim_all(clock: Clockwork, most: int = 50) -> list[str]:
     for _ in range(most):
         taken = clock.claim(500)
         found += [item.job_id for item in taken.items]
-        if taken.left:
+        if taken.consumer_left:
             break
     return found
 
@@ -338,7 +338,7 @@ def test_lanes_that_are_yet_to_be_listed_have_a_consumer_started(clock: Clockwor
     clock.heartbeat(first=True)
     clock.wait(1)
     assert clock.tick().messages["submit"] == 1
-    assert not clock.claim(500).left
+    assert not clock.claim(500).consumer_left
 
 
 def kinds_left(clock: Clockwork) -> dict[str, list[str]]:

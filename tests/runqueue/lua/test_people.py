@@ -407,10 +407,10 @@ def test_a_job_is_not_run_again_at_or_after_its_deadline(clock: Clockwork) -> No
 def test_polls_tell_the_retry_policy_and_the_runs_that_ended(clock: Clockwork) -> None:
     clock.heartbeat(first=True)
     policy = '[3,["failed"],5.0,60.0,16]'
-    packed = job_calls.pack_job(spec("k"))
-    job = packed.job_id
+    encoded = job_calls.encode_job(spec("k"))
+    job = encoded.job_id
     options = orjson.dumps({"retry": policy})
-    clock.run(job_calls.enqueue(clock.account, [packed._replace(options=options)], ["k"]))
+    clock.run(job_calls.enqueue(clock.account, [encoded._replace(options=options)], ["k"]))
     clock.claimed()
     clock.found(job, 1, f"r-{job}")
     clock.wait(1)

@@ -229,12 +229,12 @@ def test_a_message_older_than_5_seconds_is_refused(clock: Clockwork) -> None:
 def test_the_last_empty_claim_makes_the_consumer_inactive(clock: Clockwork) -> None:
     clock.enqueue(1)
     clock.heartbeat(first=True)
-    assert not clock.claim(0).left
+    assert not clock.claim(0).consumer_left
     assert active_consumers(clock) == {"p1"}
     taken = clock.claim()
     assert taken.items
-    assert not taken.left, "more may come while it is at work"
-    assert clock.claim().left
+    assert not taken.consumer_left, "more may come while it is at work"
+    assert clock.claim().consumer_left
     assert active_consumers(clock) == set()
 
 
@@ -242,7 +242,7 @@ def test_a_consumer_with_jobs_it_may_not_take_yet_stays_active(clock: Clockwork)
     clock.limit(concurrent_runs=1)
     clock.running()
     clock.enqueue(1)
-    assert not clock.claim().left
+    assert not clock.claim().consumer_left
     assert active_consumers(clock) == {"p1"}
 
 
@@ -279,7 +279,7 @@ def test_nothing_is_sent_for_submissions_while_the_account_is_held_or_full(
 ) -> None:
     (job,) = clock.enqueue(1)
     clock.claimed()
-    assert clock.claim().left
+    assert clock.claim().consumer_left
     clock.give_back(job, "busy")
     assert "submit" not in clock.tick().messages
     clock.wait(1)

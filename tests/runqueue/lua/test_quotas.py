@@ -14,7 +14,7 @@ from runqueue.store import inbox_calls, job_calls, operator_calls, worker_calls
 from tests.runqueue.lua.clockwork import LEASE, SECOND, UPLOAD, Clockwork, spec
 
 #: A job of `spec` with the body `a`, as it is stored.
-SIZE = len(job_calls.pack_job(spec("job0")).stored)
+SIZE = len(job_calls.encode_job(spec("job0")).stored)
 
 
 def refused(clock: Clockwork, n: int = 1, **options: Any) -> str:

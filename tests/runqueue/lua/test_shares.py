@@ -63,6 +63,6 @@ def test_a_consumer_asks_again_at_once_while_only_busy_receivers_were_seen(
 ) -> None:
     ended(clock, 3)
     taken = take(clock, 1, busy={ENDPOINT: 25})
-    assert (taken.items, taken.next_us, taken.left) == ([], clock.now, False)
+    assert (taken.items, taken.next_us, taken.consumer_left) == ([], clock.now, False)
     taken = take(clock, 1, busy={ENDPOINT: 25})
     assert taken.next_us == clock.now + SECOND

@@ -42,7 +42,7 @@ def test_a_lost_answer_is_looked_for_after_two_seconds(clock: Clockwork) -> None
     (job,) = clock.unconfirmed(deadline=clock.now + 3_600 * SECOND, on_unconfirmed="hold")
     since = clock.now
     taken = reconcile(clock)
-    assert (taken.items, taken.left, taken.next_us) == ([], True, since + 2 * SECOND)
+    assert (taken.items, taken.consumer_left, taken.next_us) == ([], True, since + 2 * SECOND)
     clock.wait(2)
     (unconfirmed,) = reconcile(clock).items
     assert isinstance(unconfirmed, Unconfirmed)

@@ -138,9 +138,9 @@ def counts(clock: Clockwork) -> dict[str, int]:
     return {state.value: n for state, n in found.items() if n}
 
 
-def trust(clock: Clockwork) -> int:
-    """How far webhooks are trusted to come."""
-    return int(meta(clock, "push_trust") or 20)
+def webhook_health(clock: Clockwork) -> int:
+    """How surely webhooks come, 0 to 20."""
+    return int(meta(clock, "webhook_health") or 20)
 
 
 def meta(clock: Clockwork, field: str) -> str:

@@ -11,7 +11,7 @@ from runqueue.errors import InvalidJob
 from runqueue.producer.upload import line_of
 from runqueue.request.job_spec import JobSpec, parse_line
 from runqueue.request.run_limits import MARGIN_SECONDS, own_limit_us
-from runqueue.store.job_calls import pack_job
+from runqueue.store.job_calls import encode_job
 
 TASK = TaskRunRequest(prompt="Read it.")
 
@@ -40,7 +40,7 @@ def test_a_limit_is_given_in_seconds_or_as_a_timedelta(given: Any) -> None:
     spec = JobSpec.of(TASK, max_run_seconds=given)
 
     assert (spec.max_run_seconds, spec.max_run_us) == (60, 60_000_000)
-    assert pack_job(spec).options == b'{"max_run":"60000000"}'
+    assert encode_job(spec).options == b'{"max_run":"60000000"}'
     assert parse_line(line_of(spec)).max_run_seconds == 60
 
 
@@ -49,7 +49,7 @@ def test_the_limit_of_a_body_is_stored_and_not_said_twice() -> None:
     spec = JobSpec.of(request)
 
     assert spec.max_run_seconds is None
-    assert orjson.loads(pack_job(spec).options) == {
+    assert orjson.loads(encode_job(spec).options) == {
         "max_run": str((600 + MARGIN_SECONDS) * 1_000_000)
     }
     assert b"max_run_seconds" not in line_of(spec)

@@ -33,7 +33,7 @@ def job(kind: str = "task", *, body: dict[str, Any] | None = None, **options: An
 
 def sent(spec: JobSpec, *, mark: bool = True) -> codec.Post:
     """The third attempt of a job as it is sent."""
-    _, stored = codec.pack(spec)
+    _, stored = codec.encode(spec)
     return codec.submission(stored, JOB, 3, mark=mark)
 
 
@@ -107,7 +107,7 @@ def test_a_request_that_was_copied_from_another_run_carries_its_own_marker_alone
     if kind == "workflow":
         body["run_metadata"] = {"rq_job": ids.tag_value(OTHER, 1), "a": "b"}
         assert codec.can_tag("workflow", body["run_metadata"])
-    _, stored = codec.pack(job(kind, body=body))
+    _, stored = codec.encode(job(kind, body=body))
 
     post = codec.submission(stored, JOB, 3, tag=True)
 
@@ -131,7 +131,7 @@ def test_where_markers_are_turned_off_a_request_carries_none_of_the_run_that_it_
         "webhook_url": f"https://h.test/?a=1&{ids.url_marker(OTHER, 1)}",
         "run_metadata": {"rq_job": ids.tag_value(OTHER, 1), "a": "b"},
     }
-    _, stored = codec.pack(job("workflow", body=body))
+    _, stored = codec.encode(job("workflow", body=body))
 
     post = codec.submission(stored, JOB, 3, **switches)
 
@@ -145,7 +145,7 @@ def test_where_markers_are_turned_off_a_request_carries_none_of_the_run_that_it_
 
 
 def test_each_attempt_carries_its_own_number() -> None:
-    _, stored = codec.pack(job())
+    _, stored = codec.encode(job())
     titles = [orjson.loads(codec.submission(stored, JOB, n).content)["title"] for n in (1, 11)]
     assert titles == [f"[rq:{JOB}.1]", f"[rq:{JOB}.11]"]
 
@@ -156,7 +156,7 @@ TAG = {"rq_job": f"{JOB}.3"}
 
 
 def metadata(spec: JobSpec, *, mark: bool = True, tag: bool = True) -> Any:
-    _, stored = codec.pack(spec)
+    _, stored = codec.encode(spec)
     post = codec.submission(stored, JOB, 3, mark=mark, tag=tag)
     return orjson.loads(post.content).get("run_metadata", "not there")
 
@@ -280,10 +280,10 @@ def test_whatever_the_title_the_content_is_json_with_the_marker_last_in_it(
 
 def test_the_envelope_tells_kind_key_and_namespace() -> None:
     spec = job("workflow", custom_id="order-17", namespace="erp")
-    line = codec.pack(spec)[1].partition(b"\n")[0]
+    line = codec.encode(spec)[1].partition(b"\n")[0]
     assert codec.read_envelope(line) == ("workflow", "order-17", "erp", "")
     for kind in KINDS:
-        line = codec.pack(job(kind))[1].partition(b"\n")[0]
+        line = codec.encode(job(kind))[1].partition(b"\n")[0]
         assert codec.read_envelope(line) == (kind, None, "", "")
 
 
@@ -299,14 +299,14 @@ def test_the_envelope_tells_kind_key_and_namespace() -> None:
     ],
 )
 def test_the_digest_ignores_options(options: dict[str, Any]) -> None:
-    assert codec.pack(job(**options))[0] == codec.pack(job())[0]
+    assert codec.encode(job(**options))[0] == codec.encode(job())[0]
 
 
 def test_the_digest_ignores_the_order_of_keys() -> None:
     one = parse_line({"kind": "task", "body": {"prompt": "P", "max_steps": 3}})
     two = parse_line({"kind": "task", "body": {"max_steps": 3, "prompt": "P"}})
-    assert codec.pack(one)[0] == codec.pack(two)[0]
-    assert codec.pack(one)[1] != codec.pack(two)[1]
+    assert codec.encode(one)[0] == codec.encode(two)[0]
+    assert codec.encode(one)[1] != codec.encode(two)[1]
 
 
 @pytest.mark.parametrize(
@@ -321,11 +321,11 @@ def test_the_digest_ignores_the_order_of_keys() -> None:
     ],
 )
 def test_the_digest_covers_the_whole_body(body: dict[str, Any]) -> None:
-    assert codec.pack(job(body=body))[0] != codec.pack(job())[0]
+    assert codec.encode(job(body=body))[0] != codec.encode(job())[0]
 
 
 def test_the_digest_has_sixteen_bytes_and_tells_kinds_apart() -> None:
-    digests = [codec.pack(job(kind))[0] for kind in KINDS]
+    digests = [codec.encode(job(kind))[0] for kind in KINDS]
     assert {len(digest) for digest in digests} == {16}
     assert len(set(digests)) == len(KINDS)
 
@@ -336,7 +336,7 @@ def test_a_job_is_stored_as_the_same_text_in_every_interpreter() -> None:
         "from runqueue.store import codec\n"
         "body = {'webhook_url': 'https://user.test/', 'workflow_id': 'wpid_1',"
         " 'title': 't', 'max_steps_override': 4}\n"
-        "print(codec.pack(parse_line({'kind': 'workflow', 'body': body})))"
+        "print(codec.encode(parse_line({'kind': 'workflow', 'body': body})))"
     )
     stored = {
         subprocess.run(

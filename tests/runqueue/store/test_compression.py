@@ -72,7 +72,7 @@ def test_other_phrases_are_another_format() -> None:
 
 def test_a_request_and_its_answer_take_much_less_together() -> None:
     body = texts.body(1, 660)
-    _, stored = codec.pack(parse_line({"kind": "task", "body": body}))
+    _, stored = codec.encode(parse_line({"kind": "task", "body": body}))
     result = texts.answer(1, body, 1_000)
 
     packed = pack_calls.packed(EndedJob("id", ENDED, stored, result))

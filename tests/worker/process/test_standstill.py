@@ -24,7 +24,6 @@ from tests.worker.searching import (
     flow,
     look,
     lose,
-    no_waiting,
     record,
     show_lists,
     task,
@@ -34,7 +33,6 @@ from tests.worker.working import ENDLESS, Bench, Work
 from worker.runs.search import SearchMessage
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
-__all__ = ["no_waiting"]
 
 PAUSE = 600.0
 

@@ -552,7 +552,7 @@ class Held(BatchWriter[str]):
 class Stage(Consumer[str]):
     """A stage whose items come to what the test gives it."""
 
-    kind = "test"
+    stage = "test"
     writes: Sequence[Write] = ()
     #: What is logged of each item.
     warning: dict[str, Any] | None = None
@@ -616,7 +616,7 @@ async def test_a_stage_s_warning_names_the_account_and_the_item(
         assert line.items() >= {"account": "default", "job_id": "j1", "why": "trouble"}.items()
 
 
-CLASHES = {"event": "e", "account": "a", "kind": "k", "why": "w", "error": "e", "at": "a"}
+CLASHES = {"event": "e", "account": "a", "stage": "s", "why": "w", "error": "e", "at": "a"}
 
 
 @pytest.mark.parametrize("ids", [None, CLASHES], ids=["a bug", "names that clash"])

@@ -16,7 +16,6 @@ from tests.worker.searching import (
     control,
     flow,
     look,
-    no_waiting,
     record,
     settled,
     task,
@@ -26,7 +25,6 @@ from tests.worker.working import KEYS, Bench, Work
 from worker.runs.search import SearchMessage
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
-__all__ = ["no_waiting"]
 
 #: Of each kind of request: one, another, and how their echo carries no marker of ours.
 PAIRS = {

@@ -24,7 +24,7 @@ from tests.worker.searching import (
     look,
     lose,
     lose_many,
-    no_waiting,
+    lose_with_control,
     record,
     show_lists,
     show_pages,
@@ -36,7 +36,6 @@ from worker.runs.search import SearchMessage
 from worker.stages.reconcile import ReconcileConsumer
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
-__all__ = ["no_waiting"]
 
 #: Seconds for which the cache has kept what it gives: a list that is so old reaches back behind the
 #: claims of the jobs here.
@@ -115,8 +114,7 @@ async def test_one_page_from_a_cache_is_enough_to_deny_nothing(
     work: Work, monkeypatch: pytest.MonkeyPatch, which: int
 ) -> None:
     async with work(**SOON) as bench:
-        job_id = await lose(bench, task(), LOST)
-        await control(bench, task())
+        job_id = await lose_with_control(bench, task(), LOST)
         await other_runs(bench, 6)
         show_pages(monkeypatch, bench, full_pages, full=5)
         show_lists(
@@ -129,8 +127,7 @@ async def test_a_cached_page_behind_a_short_one_does_not_end_the_list(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with work(**SOON) as bench:
-        job_id = await lose(bench, task(), LOST)
-        await control(bench, task())
+        job_id = await lose_with_control(bench, task(), LOST)
         show_lists(monkeypatch, bench, lambda page, number: stored(page) if number == 2 else page)
         await stays(bench, job_id, note=SearchMessage.INCOMPLETE)
 

@@ -32,7 +32,7 @@ BODIES: dict[Kind, dict[str, Any]] = {
 
 def job(kind: Kind = "task", *, marked: bool = True, **fields: Any) -> LostJob:
     """An unconfirmed job."""
-    _, stored = codec.pack(parse_line({"kind": kind, "body": {**BODIES[kind], **fields}}))
+    _, stored = codec.encode(parse_line({"kind": kind, "body": {**BODIES[kind], **fields}}))
     return wanted(Unconfirmed(JOB, 1, 5, 1, marked, "auto", "", stored), 9, 500.0)
 
 

@@ -18,17 +18,15 @@ from tests.worker.searching import (
     control,
     look,
     lose,
-    no_waiting,
+    lose_with_control,
     record,
     show_lists,
     task,
     task_v2,
 )
 from tests.worker.working import ENDLESS, KEYS, Bench, Work
-from worker.runs.reader import Runs, Submitted, date_ahead
+from worker.runs.listed_runs import Runs, Submitted, date_ahead
 from worker.runs.search import BEHIND_PROXY, SearchMessage
-
-__all__ = ["no_waiting"]
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -97,8 +95,7 @@ async def test_a_run_is_told_by_its_request_once_the_date_is_corrected(
     work: Work, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     async with work(**SOON) as bench:
-        job_id = await lose(bench, task_v2(), MADE)
-        await control(bench, task_v2())
+        job_id = await lose_with_control(bench, task_v2(), MADE)
         date_otherwise(monkeypatch, bench, seconds)
         await look(bench, 2)
         assert record(bench, job_id, "search_message") == SearchMessage.CANDIDATES
@@ -117,8 +114,7 @@ async def test_that_there_is_no_run_is_believed_once_the_date_is_corrected(
     work: Work, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     async with work(**SOON) as bench:
-        job_id = await lose(bench, task(), LOST)
-        await control(bench, task())
+        job_id = await lose_with_control(bench, task(), LOST)
         date_otherwise(monkeypatch, bench, seconds)
         await look(bench, 3)
         assert bench.job(job_id).state is JobState.UNCONFIRMED
@@ -180,8 +176,7 @@ async def test_behind_a_proxy_a_job_is_submitted_again_only_when_nothing_can_arr
 ) -> None:
     async with work(**SOON) as bench:
         bench.account.is_proxied = True
-        job_id = await lose(bench, task(), LOST)
-        await control(bench, task())
+        job_id = await lose_with_control(bench, task(), LOST)
         await look(bench, 3)
         assert bench.job(job_id).state is JobState.UNCONFIRMED
         assert record(bench, job_id, "search_message") == SearchMessage.PROXIED

@@ -46,7 +46,7 @@ def job(
     date: int | None = None,
 ) -> LostJob:
     """A job that has been unconfirmed for five seconds."""
-    _, stored = codec.pack(parse_line({"kind": kind, "body": body}))
+    _, stored = codec.encode(parse_line({"kind": kind, "body": body}))
     claimed_us = None if claimed is None else claimed * SECOND
     date_us = None if date is None else date * SECOND
     unconfirmed = Unconfirmed(

@@ -19,7 +19,6 @@ from tests.worker.searching import (
     flow,
     look,
     lose,
-    no_waiting,
     record,
     show_requests,
     task,
@@ -33,7 +32,6 @@ MINUTE = 60_000_000
 HOOK = "https://hook.test/"
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
-__all__ = ["no_waiting"]
 
 
 async def lost_claims(bench: Bench, *, noticed: int = 100, ago: int = 5, remembered: bool) -> None:

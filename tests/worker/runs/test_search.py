@@ -16,7 +16,6 @@ from tests.worker.searching import (
     SUBMISSION,
     look,
     lose,
-    no_waiting,
     task,
 )
 from tests.worker.stages.test_reconcile import ALL
@@ -26,7 +25,6 @@ MINUTE = 60_000_000
 
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
-__all__ = ["no_waiting"]
 
 
 async def claimed_by_the_dead(bench: Bench, engine: str, minutes: int) -> str:

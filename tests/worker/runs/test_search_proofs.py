@@ -29,7 +29,8 @@ from tests.worker.searching import (
     look,
     lose,
     lose_many,
-    no_waiting,
+    lose_with_control,
+    make_older,
     record,
     settled,
     show_lists,
@@ -43,7 +44,6 @@ from tests.worker.working import ENDLESS, KEYS, Bench, Send, Work, wrap_send
 from worker.runs.search import SearchMessage
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
-__all__ = ["no_waiting"]
 
 REQUESTS = {"a task": task(), "a task 2.0": task_v2(), "a workflow": flow()}
 each_request = pytest.mark.parametrize("request_of", REQUESTS.values(), ids=REQUESTS)
@@ -80,8 +80,7 @@ async def other_runs(bench: Bench, n: int) -> None:
 @each_request
 async def test_with_all_of_it_a_job_is_submitted_again(work: Work, request_of: Any) -> None:
     async with work(**SOON) as bench:
-        job_id = await lose(bench, request_of, LOST)
-        await control(bench, request_of)
+        job_id = await lose_with_control(bench, request_of, LOST)
         await other_runs(bench, 4)
 
         await denied(bench, job_id)
@@ -95,8 +94,7 @@ async def test_without_the_server_s_date_nothing_is_denied(
     work: Work, monkeypatch: pytest.MonkeyPatch, request_of: Any
 ) -> None:
     async with work(**SOON) as bench:
-        job_id = await lose(bench, request_of, LOST)
-        await control(bench, request_of)
+        job_id = await lose_with_control(bench, request_of, LOST)
         show_lists(monkeypatch, bench, lambda page, _: dataclasses.replace(page, server_date=None))
 
         await stays(bench, job_id, note=SearchMessage.NO_DATE)
@@ -110,8 +108,7 @@ async def test_a_list_of_several_pages_that_is_complete_denies(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with work(**SOON) as bench:
-        job_id = await lose(bench, task(), LOST)
-        await control(bench, task())
+        job_id = await lose_with_control(bench, task(), LOST)
         await other_runs(bench, 6)
         show_pages(monkeypatch, bench, full_pages, full=5)
 
@@ -123,8 +120,7 @@ async def test_of_a_list_whose_second_page_cannot_be_read_nothing_is_denied(
     work: Work, monkeypatch: pytest.MonkeyPatch, request_of: Any
 ) -> None:
     async with work(**SOON) as bench:
-        job_id = await lose(bench, request_of, LOST)
-        await control(bench, request_of)
+        job_id = await lose_with_control(bench, request_of, LOST)
         await other_runs(bench, 6)
         show_pages(monkeypatch, bench, full_pages, full=5)
         show_lists(monkeypatch, bench, lambda page, number: trouble() if number == 2 else page)
@@ -356,9 +352,7 @@ async def test_runs_are_counted_back_to_the_claim_of_the_oldest_equal_job(work: 
     ago = [-600.0]
     async with work(clock=lambda: time.time() + ago[0], **SOON) as bench:
         old = await lose(bench, task_v2(), MADE)
-        then = bench.now_us() - 600 * 1_000_000
-        bench.set(old, "claimed", then)
-        bench.client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
+        make_older(bench, old, 600)
         ago[0] = 0.0
         new = await lose(bench, task_v2(), MADE)
         made = {run["run_id"] for run in await bench.runs()}
@@ -377,8 +371,7 @@ async def test_runs_are_counted_back_to_the_claim_of_the_oldest_equal_job(work: 
 
 async def test_an_equal_run_made_since_a_submission_under_way_is_not_adopted(work: Work) -> None:
     async with work(**SOON) as bench:
-        job_id = await lose(bench, task_v2(), LOST)
-        await control(bench, task_v2())
+        job_id = await lose_with_control(bench, task_v2(), LOST)
         await bench.account.send(
             worker_calls.heartbeat("default", "other", 60_000_000, -1, 0, first=True)
         )
@@ -406,8 +399,7 @@ async def test_a_job_that_waits_with_a_broken_request_may_be_any_run_s_and_keeps
     async with work(**SOON) as bench:
         broken = await lose(bench, task_v2(prompt="broken"), LOST)
         lost = await lose(bench, task_v2(prompt="lost"), LOST)
-        job_id = await lose(bench, task_v2(), MADE)
-        await control(bench, task_v2())
+        job_id = await lose_with_control(bench, task_v2(), MADE)
         bench.client.set(f"{KEYS.prefix}body:{broken}", stored)
 
         await look(bench, 3)
@@ -436,16 +428,13 @@ async def test_a_task_without_a_url_is_denied_only_after_a_quarter_of_an_hour(wo
             == ""
         )
 
-        then = bench.now_us() - 901 * 1_000_000
-        bench.set(job_id, "claimed", then)
-        bench.client.zadd(f"{KEYS.prefix}unconfirmed", {job_id: then})
+        make_older(bench, job_id, 901)
         await denied(bench, job_id)
 
 
 async def test_a_run_that_is_listed_late_is_found_between_two_searches(work: Work) -> None:
     async with work(**SOON) as bench:
-        job_id = await lose(bench, task_v2(), LOST)
-        await control(bench, task_v2())
+        job_id = await lose_with_control(bench, task_v2(), LOST)
         await look(bench)
         assert record(bench, job_id, "not_found_count") == "1"
 
@@ -575,11 +564,8 @@ async def test_an_old_job_that_the_list_does_not_reach_back_to_keeps_no_other_fr
         await other_runs(bench, 6)
         ago[0] = 0.0
         old = await lose(bench, task(), LOST)
-        then = bench.now_us() - 86_400 * 1_000_000
-        bench.set(old, "claimed", then)
-        bench.client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
-        young = await lose(bench, task(), LOST)
-        await control(bench, task())
+        make_older(bench, old, 86_400)
+        young = await lose_with_control(bench, task(), LOST)
         # No more than three pages are shown: ten minutes of the list, of the day that there is.
         show_pages(monkeypatch, bench, full_pages, full=5)
         show_lists(monkeypatch, bench, lambda page, number: trouble() if number > 2 else page)
@@ -598,9 +584,7 @@ async def test_runs_beyond_those_that_are_read_in_a_pass_keep_only_older_jobs_op
     ago = [-600.0]
     async with work(clock=lambda: time.time() + ago[0], **SOON) as bench:
         old = await lose(bench, task_v2(prompt="old"), LOST)
-        then = bench.now_us() - 600 * 1_000_000
-        bench.set(old, "claimed", then)
-        bench.client.zadd(f"{KEYS.prefix}unconfirmed", {old: then})
+        make_older(bench, old, 600)
         await other_runs(bench, 7)
         ago[0] = 0.0
         young = await lose(bench, task_v2(prompt="young"), LOST)

@@ -25,17 +25,15 @@ from tests.worker.searching import (
     look,
     lose,
     lose_many,
-    no_waiting,
     record,
     show_requests,
     task,
     task_v2,
 )
 from tests.worker.working import Bench, Work
-from worker.runs.reader import Listing, Runs
+from worker.runs.listed_runs import Listing, Runs
 from worker.runs.search import SearchMessage
 
-__all__ = ["no_waiting"]
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
 

@@ -20,15 +20,15 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STAY_IDLE_SECONDS", 0.0)
 
 
-def run(bench: Bench, kind: str = "submit", tick_us: int = 0) -> "asyncio.Task[ConsumerEnd]":
-    return asyncio.create_task(bench.account.consumers[kind].run(tick_us))
+def run(bench: Bench, stage: str = "submit", tick_us: int = 0) -> "asyncio.Task[ConsumerEnd]":
+    return asyncio.create_task(bench.account.consumers[stage].run(tick_us))
 
 
-@pytest.mark.parametrize("kind", ["submit", "poll", "cancel"])
-async def test_a_consumer_without_work_ends_idle_and_is_not_active(work: Work, kind: str) -> None:
+@pytest.mark.parametrize("stage", ["submit", "poll", "cancel"])
+async def test_a_consumer_without_work_ends_idle_and_is_not_active(work: Work, stage: str) -> None:
     async with work() as bench:
-        assert await ended(run(bench, kind)) is ConsumerEnd.IDLE
-        assert bench.active_consumers(kind) == 0
+        assert await ended(run(bench, stage)) is ConsumerEnd.IDLE
+        assert bench.active_consumers(stage) == 0
 
 
 async def test_a_consumer_never_has_more_calls_open_than_places(
@@ -75,7 +75,7 @@ async def test_a_message_older_than_5_s_starts_no_consumer_and_is_no_alarm(
 ) -> None:
     async with work() as bench:
         await bench.submitted()  # this process remembers a claim
-        assert (await bench.account.consumers["submit"].take(1, 0)).left
+        assert (await bench.account.consumers["submit"].take(1, 0)).consumer_left
         bench.enqueue()
 
         stale = run(bench, tick_us=bench.now_us() - 5_100_000)
@@ -159,7 +159,7 @@ async def test_a_wake_up_during_the_last_empty_claim_makes_the_consumer_look_aga
     async def enqueue_behind_its_back(send: Any, call: Any) -> Any:
         reply = await send(call)
         if call.script.name == "claim" and not late:
-            assert reply.left
+            assert reply.consumer_left
             late.extend(bench.enqueue())
             bench.account.consumers["submit"].wake()
         return reply
@@ -193,7 +193,7 @@ async def test_a_bug_with_one_job_frees_its_place_and_is_logged_without_the_body
 
         assert bench.job(fine).state is JobState.RUNNING
         (told,) = [event for event in logged if event["event"] == "item_failed"]
-        assert told["kind"] == "submit"
+        assert told["stage"] == "submit"
         assert "secret" not in str(logged)
         # Its lease brings it back.
         assert bench.client.hget(f"{KEYS.prefix}job:{broken}", "state") == b"submitting"
@@ -340,7 +340,7 @@ async def test_looks_that_come_due_one_by_one_are_claimed_together(
 
     async with work(simulator={"list_supported": False}) as bench:
         bench.account.remember_no_list()
-        monkeypatch.setattr(bench.account.consumers["poll"], "gathers", 0.2)
+        monkeypatch.setattr(bench.account.consumers["poll"], "min_claim_interval", 0.2)
         job_ids = await bench.submitted(40, url=INSTANT)
         start_us = bench.now_us()
         looks = {job_id: start_us + i * 10_000 for i, job_id in enumerate(job_ids)}
@@ -359,7 +359,7 @@ async def test_a_place_that_gets_free_where_all_were_busy_is_used_at_once(
 ) -> None:
     async with work(settings={"max_open_calls": 2}) as bench:
         monkeypatch.setattr(module, "REFRESH", 60.0)
-        monkeypatch.setattr(bench.account.consumers["poll"], "gathers", 60.0)
+        monkeypatch.setattr(bench.account.consumers["poll"], "min_claim_interval", 60.0)
         await bench.one_pass("submit")
         job_ids = [*await bench.submitted(2, url=INSTANT), *await bench.submitted(2, url=INSTANT)]
         bench.client.zadd(f"{KEYS.prefix}poll", dict.fromkeys(job_ids, 0), xx=True)

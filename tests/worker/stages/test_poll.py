@@ -38,7 +38,7 @@ async def test_a_run_that_ended_is_finished_with_its_answer_as_it_came(work: Wor
             f"{bench.api.url}/v1/runs/{job.run_id}", headers={"x-api-key": "simulator-key"}
         )
         assert bench.client.get(f"runqueue:{{default}}:result:{job_id}") == await answer.read()
-        assert (await bench.one_pass("poll")).left
+        assert (await bench.one_pass("poll")).consumer_left
         assert bench.stats().live == 0
 
 
@@ -127,7 +127,7 @@ async def test_a_status_nobody_knows_goes_on_and_is_shown(work: Work) -> None:
 async def test_a_read_that_failed_ends_nothing_and_comes_again_a_second_later_at_the_soonest(
     work: Work, action: dict[str, Any], monkeypatch: pytest.MonkeyPatch, logged: list[Any]
 ) -> None:
-    monkeypatch.setattr("worker.runs.run_reads.GET_SECONDS", 0.1)
+    monkeypatch.setattr("worker.runs.read_run.GET_SECONDS", 0.1)
     async with work() as bench:
         (job_id,) = await bench.submitted(url=INSTANT)
         await bench.api.fault(action, match={"route": "get_run"}, times=1)

@@ -14,14 +14,13 @@ from tests.worker.searching import (
     control,
     look,
     lose,
-    no_waiting,
+    lose_with_control,
     requests,
     task,
 )
 from tests.worker.working import Work
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
-__all__ = ["no_waiting"]
 
 NO_MARKER = {
     "an engine that overwrites the title": task(engine="skyvern-2.0", title="mine", max_steps=4),
@@ -64,8 +63,7 @@ async def test_a_job_without_a_run_is_submitted_again_after_two_searches(
     work: Work, request_of: Any
 ) -> None:
     async with work(**SOON) as bench:
-        job_id = await lose(bench, request_of, LOST)
-        await control(bench, request_of)
+        job_id = await lose_with_control(bench, request_of, LOST)
 
         await look(bench)
         assert bench.job(job_id).state is JobState.UNCONFIRMED

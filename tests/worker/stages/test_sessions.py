@@ -10,7 +10,7 @@ from runqueue import JobState, TaskRunRequest
 from tests.simulator.simulating import eventually
 from tests.worker.retrying import backoff_over
 from tests.worker.working import ENDLESS, INSTANT, KEYS, Bench, Work
-from worker.runs import run_reads
+from worker.runs import read_run
 from worker.stages.sweep import sweep
 
 OCCUPIED = "Browser session pbs_1 is already occupied by wr_2. Wait for that run to finish."
@@ -99,7 +99,7 @@ async def test_a_job_keeps_its_session_until_skyvern_gives_it_back(work: Work) -
 async def test_a_session_that_skyvern_does_not_give_back_is_not_waited_for_for_ever(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_reads, "RELEASE_SECONDS", 1.0)
+    monkeypatch.setattr(read_run, "RELEASE_SECONDS", 1.0)
     async with work(simulator={"session_release": 3600.0}) as bench:
         (job_id,) = in_session(bench, await session_of(bench))
         await bench.one_pass("submit")

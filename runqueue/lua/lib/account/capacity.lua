@@ -4,7 +4,7 @@
 local capacity = {}
 function capacity.read(q)
   local limit = limits.read(q)
-  local f = redis.call('HMGET', q.meta, 'run_mean', 'push_mean')
+  local f = redis.call('HMGET', q.meta, 'run_mean', 'webhook_mean')
   return { string.format('%.6f', limit.submissions), int(limit.concurrent_runs), f[1] or f[2] or '' }
 end
 

@@ -1,4 +1,4 @@
--- use: lanes batches holds budgets key_limits trust runs run_lists webhooks
+-- use: lanes batches holds budgets key_limits webhook_health runs run_lists webhooks
 -- The end of each call that writes. A script has no rollback, so what it counts, takes and grants is collected in the
 -- context, and written here, whatever happened before: if an error ends the script, that of the jobs before it, and
 -- what a claim took out of a lane goes back. The caller gets the error, and may call again.
@@ -95,7 +95,7 @@ function changes.save(q)
   step(q, save_load, q, taken(q, 'group_load'))
   for group, n in pairs(taken(q, 'group_live')) do step(q, save_group, q, group, n) end
   if rawget(q, 'list_joins') then step(q, run_lists.save_joins, q) end
-  step(q, trust.save, q)
+  step(q, webhook_health.save, q)
   if q.freed then step(q, wake_for_places, q) end
   if q.relays_due then step(q, webhooks.wake, q) end
   q.freed, q.relays_due = false, false

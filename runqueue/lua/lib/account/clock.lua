@@ -133,8 +133,8 @@ local function set_record_back(q, steps, index, id, at)
 end
 
 -- One step of the work in `set_back`.
-function clock.set_back(q, told)
-  local now, last, amounts, at, cursor = string.match(told, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+function clock.set_back(q, progress)
+  local now, last, amounts, at, cursor = string.match(progress, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
   local steps, left, stays = read_steps(now, last, amounts), A_STEP, false
   local up_to = int(steps.now + (steps.amounts[#steps.amounts] or 0) + DAY)
   at = tonumber(at)
@@ -170,10 +170,10 @@ end
 -- The clock was ahead by these amounts since some time after `last`, and is not any more.
 local function begin_setting_back(q, last, amounts)
   local now = int(q.now)
-  local told = table.concat(amounts, ',') .. ','
-  local steps = read_steps(now, last, told)
+  local joined = table.concat(amounts, ',') .. ','
+  local steps = read_steps(now, last, joined)
   set_fields_back(q.meta, OWN_FIELDS, function(at) return entry_lateness(steps, at) end)
-  redis.call('HSET', q.meta, 'set_back', table.concat({ now, int(last), told, '1', '(' .. now }, ' '))
+  redis.call('HSET', q.meta, 'set_back', table.concat({ now, int(last), joined, '1', '(' .. now }, ' '))
   local cut = {}
   for _, process in ipairs(redis.call('ZRANGEBYSCORE', q.prefix .. 'processes', int(q.now + LEASE + STEP), '+inf')) do
     cut[#cut + 1] = int(q.now + LEASE)

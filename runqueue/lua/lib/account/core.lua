@@ -69,7 +69,7 @@ local AT_FIRST = {
   charges = {}, -- waiting jobs and bytes, by the owner of the quota (quotas.lua)
   put_members = {}, removed_members = {}, ended_ids = {},
   adopted_runs = 0, accepted_runs = 0, relays_due = false, list_joins = {},
-  webhooks_reported = 0, webhooks_missed = 0, webhook_durations = {}, run_durations = {}, -- trust.lua
+  webhooks_reported = 0, webhooks_missed = 0, webhook_durations = {}, run_durations = {}, -- webhook_health.lua
   -- Lanes and batches.
   canceled_batches = {}, running_lanes = {}, sealed_batches = {}, groups_in_line = {},
   options_by_text = {}, -- of jobs that are submitted (intake.lua)

@@ -55,9 +55,9 @@ function orphans.request_of(q, job_id) return request_of(redis.call('HGET', job_
 -- new, or an earlier call failed before it was in `orphan_polls` (changes.lua).
 function orphans.add(q, run_id, job_id, attempt, why)
   local f = job_record.read_fields(q, job_id, job_record.ORPHANED)
-  local told = table.concat({ job_id, attempt, int(q.now), request_of(f and f[2]), why }, ' ')
+  local record = table.concat({ job_id, attempt, int(q.now), request_of(f and f[2]), why }, ' ')
   local before = redis.call('HGET', q.prefix .. 'orphan_jobs', job_id)
-  if redis.call('HSETNX', q.prefix .. 'orphans', run_id, told) == 0 then
+  if redis.call('HSETNX', q.prefix .. 'orphans', run_id, record) == 0 then
     return redis.call('HEXISTS', q.prefix .. 'orphan_takes', run_id) == 1
       and not redis.call('ZSCORE', q.prefix .. 'orphan_polls', run_id)
   end

@@ -6,8 +6,8 @@ local own_orphans = {}
 function own_orphans.find(q, id, known)
   if not orphans.are_any(q) then return nil end
   for run_id in string.gmatch(redis.call('HGET', q.prefix .. 'orphan_jobs', id) or '', '%S+') do
-    local told = redis.call('HGET', q.prefix .. 'orphans', run_id) or ''
-    local attempt, request = string.match(told, '^%S+ (%d+) %d+ (%S+)')
+    local record = redis.call('HGET', q.prefix .. 'orphans', run_id) or ''
+    local attempt, request = string.match(record, '^%S+ (%d+) %d+ (%S+)')
     if (request == '-' or request == orphans.request_of(q, id)) and tonumber(attempt or 0) > known then
       return run_id, tonumber(attempt)
     end

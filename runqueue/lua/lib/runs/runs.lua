@@ -1,7 +1,7 @@
--- use: counters holds job_record times webhooks orphans jobs trust
+-- use: counters holds job_record times webhooks orphans jobs webhook_health
 -- Adopting a run as a job's own, and its end.
--- An end that a poll saw is relayed once Skyvern's own webhook has had time to come (OUTRUN, trust.lua), not after its
--- three tries, which take up to 94 s. Whether one that Skyvern sends to the user arrived is checked first after 10 s.
+-- An end that a poll saw is relayed once Skyvern's own webhook has had time to come (OUTRUN, webhook_health.lua), not
+-- after its three tries, which take up to 94 s. Whether one that Skyvern sends to the user arrived is checked first after 10 s.
 local runs = {}
 local FIRST_WATCH = 10000000
 
@@ -90,7 +90,7 @@ end
 -- From its end on a run's webhook has a state of its own; `signed` ('' = Skyvern's did not come, yet).
 function runs.begin_delivery(q, job, signed)
   if job.webhook_route ~= 'relay' and job.webhook_route ~= 'watch' then return end
-  local due = q.now + (job.webhook_route == 'watch' and FIRST_WATCH or trust.OUTRUN)
+  local due = q.now + (job.webhook_route == 'watch' and FIRST_WATCH or webhook_health.OUTRUN)
   if signed ~= '' then
     redis.call('HSET', job_key(q, job.id), 'signed', signed)
     if job.webhook_route == 'relay' then due, q.relays_due = q.now, true end

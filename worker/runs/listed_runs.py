@@ -1,4 +1,4 @@
-"""The account's runs as the server shows them, for the searches for one that was lost."""
+"""The account's runs as the server lists and shows them, for the searches for one that was lost."""
 
 import asyncio
 import time

@@ -11,7 +11,7 @@ from tests.runqueue.lua.webhooks import (
     polled_in,
     receive,
     told,
-    trust,
+    webhook_health,
 )
 
 
@@ -58,38 +58,38 @@ def test_a_run_that_was_adopted_by_the_webhook_of_its_end_says_nothing_of_what_r
     (job,) = clock.enqueue(1)
     clock.claimed()
     assert receive(clock, told(job)) == ["ended"]
-    assert meta(clock, "push_mean") == ""
+    assert meta(clock, "webhook_mean") == ""
 
 
-def test_each_webhook_that_did_not_come_costs_trust_and_each_that_came_gives_some_back(
+def test_each_webhook_that_did_not_come_lowers_their_health_and_each_that_came_raises_it(
     clock: Clockwork,
 ) -> None:
     jobs = awaited(clock, 7)
     miss(clock, jobs[:1])
-    assert (trust(clock), webhook_grace(clock)) == (14, 60)
+    assert (webhook_health(clock), webhook_grace(clock)) == (14, 60)
     miss(clock, jobs[1:2])
-    assert (trust(clock), webhook_grace(clock)) == (8, 1)
+    assert (webhook_health(clock), webhook_grace(clock)) == (8, 1)
     receive(clock, *map(told, jobs[2:4]))
-    assert (trust(clock), webhook_grace(clock)) == (10, 60)
+    assert (webhook_health(clock), webhook_grace(clock)) == (10, 60)
     clock.cancel(jobs[4])
     miss(clock, jobs[4:5])
-    assert trust(clock) == 10, "what we canceled tells nothing"
+    assert webhook_health(clock) == 10, "what we canceled tells nothing"
 
 
 def test_a_webhook_that_a_poll_outran_takes_the_loss_back_once(clock: Clockwork) -> None:
     first, second = awaited(clock, 2)
     miss(clock, [first, second])
-    assert trust(clock) == 8
+    assert webhook_health(clock) == 8
     clock.wait(RELAY_AFTER)
     receive(clock, told(first))
     receive(clock, told(first))
-    assert trust(clock) == 15
+    assert webhook_health(clock) == 15
     clock.wait(0.001)
     receive(clock, told(second))
-    assert trust(clock) == 15, "it may be the copy that Skyvern was asked for"
+    assert webhook_health(clock) == 15, "it may be the copy that Skyvern was asked for"
 
 
-def test_when_trust_is_gone_all_that_were_left_to_their_webhooks_are_looked_at_once(
+def test_when_webhooks_stay_away_all_that_were_left_to_their_webhooks_are_looked_at_once(
     clock: Clockwork,
 ) -> None:
     jobs = awaited(clock, 12)
@@ -109,6 +109,6 @@ def test_of_many_runs_that_were_left_to_webhooks_some_are_looked_at_at_once(
     """A script that pulls in all of a hundred thousand would hold Redis up for half a second."""
     jobs = [job for _ in range(5) for job in clock.running(500, receives=True)]
     clock.wait(1)
-    for job in jobs[:2]:  # two misses end the trust
+    for job in jobs[:2]:  # after two misses webhooks are not healthy
         assert clock.finish(job) == 1
     assert clock.client.zcount(clock.key("poll"), "-inf", clock.now) == 2_000
