@@ -24,7 +24,7 @@ from bench.stack import Stack, cpu_seconds, running
 BASE = "bd85f6c"
 _ROOT = Path(__file__).parents[1]
 _DRIVER = Path(__file__).with_name("driver.py")
-_PAIRS, _BATCH = 5, 20_000
+_PAIRS, _BATCH = 9, 20_000
 _RATE, _TRICKLE_SECONDS, _IDLE_SECONDS = 30, 60, 60
 _PROMPT = "x" * 480
 #: No limit binds in the base either, which has another name for one.
