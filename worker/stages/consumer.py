@@ -221,7 +221,12 @@ class Consumer(ABC, Generic[Item]):
                 if not taken.consumer_left:
                     await self._leave()
                 return ConsumerEnd.IDLE
-            await _wait_or(self._woken, wait)
+            # Half of what `asyncio.timeout` takes, and the next claim clears it anyway.
+            timer = asyncio.get_running_loop().call_later(wait, self._woken.set)
+            try:
+                await self._woken.wait()
+            finally:
+                timer.cancel()
         await self._leave()
         return ConsumerEnd.DRAINING if self.draining else ConsumerEnd.SUCCESSOR
 
@@ -298,7 +303,9 @@ class Consumer(ABC, Generic[Item]):
         start = time.monotonic()
         if self._running:
             # What a claim under way still brings is given back: that has to be recorded, too.
-            await _wait_or(self._ended, max(seconds, CLAIM_GRACE))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(seconds, CLAIM_GRACE)):
+                    await self._ended.wait()
         if self._tasks:
             left = max(0.0, start + seconds - time.monotonic())
             await asyncio.wait(list(self._tasks), timeout=left)
@@ -319,12 +326,3 @@ def _after(count: int, then: Callable[[], None]) -> Callable[[], None]:
             then()
 
     return one
-
-
-async def _wait_or(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, but no longer than that."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
