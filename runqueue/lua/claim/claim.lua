@@ -116,7 +116,7 @@ local function begin(q, claim, job, no_marker, route)
   if job.keys then key_limits.begin(q, job) end
   local attempt = job.attempt == 0 and '1' or int(job.attempt + 1)
   redis.call('HSET', job_key(q, job.id), 'state', 'submitting', 'attempt', attempt, 'process', claim.process,
-    'taken', int(q.now), unpack(claim.fields))
+    'taken', claim.at, unpack(claim.fields))
   if claim.marked and no_marker then redis.call('HDEL', job_key(q, job.id), 'no_marker') end
   claim.attempts[job.id], claim.routes[job.id] = attempt, route
   claim.taken[#claim.taken + 1] = job.id
@@ -348,7 +348,7 @@ local function record_claims(q, claim)
   claim.bodies = bodies_of(q, taken)
   for i, id in ipairs(taken) do
     set_webhook_route(q, claim, id, claim.routes[id], claim.bodies[i] or '')
-    scored[#scored + 1] = int(q.now)
+    scored[#scored + 1] = claim.at
     scored[#scored + 1] = id
   end
   redis.call('ZADD', q.prefix .. 'claims:' .. claim.process, unpack(scored))
@@ -398,9 +398,10 @@ local function body(q)
   -- `out` = what this claim took out and did not put back yet: a group of a ring, a lane of its list (`turn`, `name`), and
   -- ids of that lane, from `first` on. `groups` = what was read of them; `routes` = those of the jobs' earlier
   -- attempts.
-  local claim = { process = process, key = key, marked = q.args[7] == '1', receives = q.args[8] == '1', fields = {},
-    limit = limit, sequence = tonumber(meta[1] or 0), has_budgets = budgets.are_any(q), taken = {}, attempts = {},
-    routes = {}, groups = {}, bodies = {}, out = { ids = {} }, skipped_jobs = 0, skipped_turns = 0 }
+  local claim = { process = process, key = key, at = int(q.now), marked = q.args[7] == '1',
+    receives = q.args[8] == '1', fields = {}, limit = limit, sequence = tonumber(meta[1] or 0),
+    has_budgets = budgets.are_any(q), taken = {}, attempts = {}, routes = {}, groups = {}, bodies = {},
+    out = { ids = {} }, skipped_jobs = 0, skipped_turns = 0 }
   if date == '' and meta[5] then date = int(q.now + tonumber(meta[5])) end
   if date ~= '' then claim.fields = { 'claimed_server_time', date } end
   if not claim.marked then

@@ -125,7 +125,7 @@ local function look_at(q, claim, id, is_listed)
     return claim.skipped < MAX_SKIPPED
   else
     claim.gets = claim.gets + 1
-    claim.leased[#claim.leased + 1] = int(q.now + claim.lease)
+    claim.leased[#claim.leased + 1] = claim.leased_until
     claim.leased[#claim.leased + 1] = id
     local reply, n = claim.reply, #claim.reply
     reply[n + 1] = id
@@ -164,7 +164,7 @@ local function body(q)
   local refused = active_consumers.enter(q, 'poll', process, tick_us)
   if refused then return refused end
   local claim = { polls = q.prefix .. 'poll', lease = tonumber(q.args[5]), max_run = tonumber(q.args[6]),
-    max_workflow = tonumber(q.args[7]), reply = { 'ok', int(q.now), '0', 0 }, leased = {}, gets = 0, skipped = 0 }
+    max_workflow = tonumber(q.args[7]), leased_until = int(q.now + tonumber(q.args[5])), reply = { 'ok', int(q.now), '0', 0 }, leased = {}, gets = 0, skipped = 0 }
   local lists = run_lists.read(q)
   local are_ending = not lists.on and redis.call('EXISTS', q.prefix .. 'listed') == 1
   if are_ending then run_lists.stop(q) end -- some runs of ended lists are left

@@ -155,7 +155,7 @@ local function write_job(q, written, found, n)
   local waits_for = (options.run_at or options.deadline) and with_times(q, id, options)
   -- Last of its record, since a job with a digest is known.
   redis.call('HSET', job_key(q, id), 'state', waits_for and 'scheduled' or 'ready', 'digest', q.args[i + 1],
-    'created', int(q.now + after), unpack(fields_of(written, options)))
+    'created', after == 0 and written.at or int(q.now + after), unpack(fields_of(written, options)))
   written.bodies[#written.bodies + 1] = q.prefix .. 'body:' .. id
   written.bodies[#written.bodies + 1] = q.args[i + 3]
   written.bytes = written.bytes + #q.args[i + 3]
@@ -202,7 +202,7 @@ local function body(q)
   for _, id in ipairs(found.again) do redis.call('HDEL', job_key(q, id), 'upload_abandoned') end
   if #found.fresh == 0 then return reply end
 
-  local written = { batch = batch, payer = payer, canary_left = canary_left, canary_jobs = 0, lanes = {}, names = {},
+  local written = { at = int(q.now), batch = batch, payer = payer, canary_left = canary_left, canary_jobs = 0, lanes = {}, names = {},
     ids = {}, bodies = {}, bytes = 0 }
   q.at_end = function() save(q, written) end
   for n = 1, #found.fresh do

@@ -28,7 +28,7 @@ local function find_webhook_route(q, job)
 end
 
 function runs.adopt(q, job, attempt, run_id, run_status)
-  local id, key = job.id, job_key(q, job.id)
+  local id, key, now = job.id, job_key(q, job.id), int(q.now)
   local orphan = orphans.are_any(q) and redis.call('HGET', q.prefix .. 'orphans', run_id)
   if orphan then orphans.forget(q, run_id, string.match(orphan, '^%S+')) end
   if attempt ~= job.attempt or not (job.webhook_route or job.state == 'submitting') then find_webhook_route(q, job) end
@@ -49,9 +49,9 @@ function runs.adopt(q, job, attempt, run_id, run_status)
   times.observe(q, 'queue', q.now - tonumber(job.since or q.now))
   -- The record knows its attempt, unless Redis lost the claim.
   if attempt ~= job.attempt then redis.call('HSET', key, 'attempt', int(attempt)) end
-  job.attempt, job.run_id, job.process, job.started = attempt, run_id, false, int(q.now)
+  job.attempt, job.run_id, job.process, job.started = attempt, run_id, false, now
   job.slot = false -- one without a slot has its slot again, and gives it back if its end comes in this script
-  redis.call('HSET', key, 'state', 'running', 'run_id', run_id, 'run_status', run_status, 'started', int(q.now))
+  redis.call('HSET', key, 'state', 'running', 'run_id', run_id, 'run_status', run_status, 'started', now)
   redis.call('HSET', job_record.runs_key(q, run_id), run_id, id) -- last: a run that has an owner is known
   if job.cancel then redis.call('ZADD', q.prefix .. 'cancels', int(q.now), id) end
   q.adopted_runs = q.adopted_runs + 1
