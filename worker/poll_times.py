@@ -1,7 +1,8 @@
 """When a run is polled next: by a GET of its own, or by a list of live runs. Pure functions.
 
-Redis makes it later for a run that a webhook or a list will report, and has the times of orphan
-runs: `runqueue/lua/lib/runs/poll_times.lua`. The settings' part is `RUNQUEUE_POLL_MIN_SECONDS` and
+Redis makes it later, never sooner, for a run that a webhook or a list will report (a list's own
+limit is in `runqueue/lua/lib/runs/run_lists.lua`), and has the times of orphan runs:
+`runqueue/lua/lib/runs/poll_times.lua`. The settings' part is `RUNQUEUE_POLL_MIN_SECONDS` and
 `RUNQUEUE_POLL_MAX_SECONDS`.
 """
 

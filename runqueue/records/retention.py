@@ -14,7 +14,11 @@ have it as RETENTION (`store/scripts.py`). An account's own value would stand wi
   (`lua/sweep/hold_expired.lua`); the record of an upload that was not finished in time
   (`lua/sweep/expire_batches.lua`).
 
-What relies on a record stops a day earlier, at SURELY_RETAINED_SECONDS:
+How far back jobs are looked for that are to be compressed (`lua/sweep/unpacked.lua`), and the date
+of removal on a job's page (`gateway/page/details.py`), follow from it.
+
+What relies on a record stops a day earlier, at SURELY_RETAINED_SECONDS. With a longer retention all
+of it stays correct as it is; a shorter one has to shorten this, too:
 
 - matching a run to a job by its request (`worker/runs/search.py`);
 - further tries of a webhook (`worker/stages/deliver.py`; `config/webhooks.py` imports no other

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from api_client.http.proxies import Proxies
+from config.webhooks import WebhookSettings
 from tests.api_client.rawserver import (
     Behaviour,
     Exchange,
@@ -34,7 +36,8 @@ PUBLIC = "93.184.215.14"
 
 @asynccontextmanager
 async def outbound(**options: Any) -> AsyncIterator[Outbound]:
-    one = Outbound(**{"allow_private": True, **options})
+    own = WebhookSettings(allow_private_webhook_targets=True)
+    one = Outbound(**{"allow_private": True, **options}) if options else Outbound.of(own, Proxies())
     try:
         yield one
     finally:

@@ -1,8 +1,7 @@
 -- use: counters job_record orphans jobs runs history request_matches poll_times
 -- A run_id is known: submitting | unconfirmed → running; it is never dropped (it costs money).
--- ARGV  now_us, how they were found (0 = by the answer to the submission, 1 = by their requests only: a match by
--- request,
---       2 = by the attempt's own marker, which the run shows, 3 = a match by request for jobs to be canceled, too:
+-- ARGV  now_us, how they were found (0 = by the answer to the submission, 1 = by their requests only: a match
+--       by request, 2 = by the attempt's own marker, which the run shows, 3 = a match by request for jobs to be canceled, too:
 --       every other equal job has a run), then 5 a job: id, attempt, run_id, run_status, poll_after_us (longer if a
 --       webhook or a list of live runs will report its end)
 -- Reply per job: 1 = adopted, 0 = known already, 2 = orphan run (the job has moved on, or is gone),
