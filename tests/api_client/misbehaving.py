@@ -43,11 +43,6 @@ async def sends_too_much(exchange: Exchange) -> bool:
         exchange.writer.transport.abort()  # what is still to be written will not be read
 
 
-async def echoes(exchange: Exchange) -> bool:
-    await exchange.send(response(200, await exchange.read_body()))
-    return True
-
-
 @asynccontextmanager
 async def listening(
     connected: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],

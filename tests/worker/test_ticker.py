@@ -110,32 +110,21 @@ def test_a_wake_up_brings_one_message_with_the_servers_time(queue: RunQueue, pro
     assert 0 <= seconds * 1_000_000 + rest - tick_us < 5_000_000
 
 
-def test_a_wake_up_wakes_the_own_consumer_instead_of_sending_a_message(
-    queue: RunQueue, process: Make
+@pytest.mark.parametrize("takes_more", [True, False], ids=["free capacity", "full"])
+def test_a_wake_up_wakes_the_own_consumer_and_needs_a_script_only_if_that_is_full(
+    queue: RunQueue, process: Make, client: redis.Redis, takes_more: bool
 ) -> None:
     one = process("p1")
     one.wait_for_the_slot()
     one.begin_consumer()
-    enqueue(queue)
-
-    one.ticker.once()
-
-    assert (one.wakes, one.messages) == ([("default", "submit")], [])
-
-
-def test_a_wake_up_wakes_the_own_consumer_that_has_free_capacity_without_a_script(
-    queue: RunQueue, process: Make, client: redis.Redis
-) -> None:
-    one = process("p1")
-    one.wait_for_the_slot()
-    one.consumer.takes_more = True
+    one.consumer.takes_more = takes_more
     enqueue(queue)
     client.config_resetstat()
 
     one.ticker.once()
 
     assert (one.wakes, one.messages) == ([("default", "submit")], [])
-    assert "cmdstat_fcall" not in client.info("commandstats")
+    assert ("cmdstat_fcall" in client.info("commandstats")) is not takes_more
 
 
 def test_a_wake_up_is_passed_on_to_the_process_that_has_the_consumer(

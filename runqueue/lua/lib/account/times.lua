@@ -6,13 +6,13 @@ local times = {}
 local BOUNDS = { 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400 }
 
 -- The fields of each name are put together once: a job has four times.
-local NAMES, FIELDS = { 'queue', 'run_queue', 'run', 'result', 'delivery' }, {}
-for i = 1, #NAMES do -- no `ipairs` while a library is loaded
-  local start = 'time:' .. NAMES[i] .. ':'
-  local fields = { sum = start .. 'sum', [#BOUNDS + 1] = start .. 'more' }
-  for n = 1, #BOUNDS do fields[n] = start .. BOUNDS[n] end
-  FIELDS[NAMES[i]] = fields
+local function fields_of(name)
+  local fields = { sum = 'time:' .. name .. ':sum', [#BOUNDS + 1] = 'time:' .. name .. ':more' }
+  for n = 1, #BOUNDS do fields[n] = 'time:' .. name .. ':' .. BOUNDS[n] end
+  return fields
 end
+local FIELDS = { queue = fields_of('queue'), run_queue = fields_of('run_queue'), run = fields_of('run'),
+  result = fields_of('result'), delivery = fields_of('delivery') }
 
 function times.observe(q, name, us)
   us = math.max(0, us) -- the clock was set
