@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from tests.api_client.rawserver import Exchange, response
+from tests.api_client.rawserver import Exchange
 
 #: Seconds between two bytes: short against any limit, so that only a limit for the whole helps.
 DRIP_INTERVAL = 0.02
