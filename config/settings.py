@@ -176,7 +176,7 @@ class Settings(
     #: First port tried for metrics; 0 = no metrics server.
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9464
     metrics_host: str = "127.0.0.1"
-    #: Calls of one kind that one process has open for one account.
+    #: Calls of one stage that one process has open for one account.
     max_open_calls: Annotated[int, Field(ge=1, le=500)] = 100
     #: Seconds a stopping worker gives the calls on the wire.
     drain_seconds: Seconds = 25

@@ -8,7 +8,8 @@ than `APART` has a packed string of its own: a reader of the request does not ha
 last result along.
 
 A packed record can be read only with the very phrases it was packed with: others are another format
-(`format.py`). Readers go through `request_of` and `result_of`, which return what is plain as it is.
+(`FORMAT` in `keys.py`). Readers go through `request_of` and `result_of`, which return what is plain
+as it is.
 """
 
 import struct

@@ -71,7 +71,7 @@ class SearchMessage(StrEnum):
     """What keeps an unconfirmed job from being settled, in words for people."""
 
     NO_LIST = "the server has no list of runs: nothing can be looked for"
-    NO_MARKER = "submitted without a marker (RUNQUEUE_CORRELATION=off): a person decides"
+    NO_MARKER = "submitted without a marker (RUNQUEUE_CORRELATION=false): a person decides"
     UNREADABLE = "its stored request cannot be read"
     INCOMPLETE = "the list of runs could not be read back to its claim"
     NO_CLAIM = "it is not known when it was claimed"

@@ -1,11 +1,11 @@
 -- flags: refused-when-full
 -- Counts the jobs that the bearer of a token submits against its rate limit.
 -- GCRA as in lib/account/limits.lua, with a burst of a second's jobs; jobs beyond that are owed: a request is accepted
--- as soon as one job is, whatever its size, and the next ones wait until the debt is worked off.
+-- as soon as one job is, whatever its size, and further ones may not go until the debt is worked off.
 -- ARGV  now_us, bearer, rate (jobs a second), jobs (0 = only check), request (an id of its own: it is counted once,
 --       although it may be sent again when its answer is lost)
 -- Reply { 1 = they may go or 0 = they may not, left (how many more may go now), full_us (until all of a second's may) }
-local SECOND, MOST = 1000000, 10000 -- of one request: gateway/api/bulk.py
+local SECOND, MOST = 1000000, 10000 -- more than one request has: gateway/checks/jobs.py
 local KNOWN_MS = '60000' -- longer than it is repeated
 local rate, jobs = tonumber(q.args[3]), tonumber(q.args[4])
 local key, request = q.prefix .. 'gcra:submitted:' .. q.args[2], q.prefix .. 'submitted:' .. q.args[5]
