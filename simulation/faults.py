@@ -162,7 +162,6 @@ class FaultInjector:
             "lists stand still": self._stop_lists,
             "others run much": self._run_much,
             "others run what a job asks for": self._run_a_jobs_request,
-            # In directed plans only.
         }
 
     def schedule(self, fault: Fault) -> None:
