@@ -31,6 +31,7 @@ from simulation.server import ValkeyInstance
 from simulation.virtual.addresses import QUEUE_URL
 from simulation.world import World
 from simulator.model.fields import SessionFields
+from worker.stages.deliver import EXTRA_SECONDS
 
 #: Seconds that jobs get to end after the simulated minutes, and between two checks for it.
 MAX_EXTRA_SECONDS, CHECK_SECONDS = 2400.0, 10.0
@@ -312,7 +313,8 @@ class Course:
         ledger.judge_rate("calls", skyvern.called, rate, spare)
         # Without a gateway Skyvern sends webhooks to users; our calls for another try may fail.
         tries = len(self.world.settings.webhook_retry_seconds) + 1 if plan.gateways else 0
-        ledger.judge_webhooks(jobs, self.world.receivers.taken, self.world.receivers.refused, tries)
+        receivers, too_late = self.world.receivers, skyvern.process.wall() - EXTRA_SECONDS
+        ledger.judge_webhooks(jobs, receivers.taken, receivers.refused, tries, too_late)
         submissions = Counter(one.number for one in self._conduct.submissions)
         ledger.judge_runs(jobs, orphans, skyvern.process.wall())
         ledger.judge_deadlines(jobs, self._quiet_from, skyvern.process.wall())

@@ -448,6 +448,7 @@ class InvariantLedger:
         taken: Mapping[str, int],
         refused: Mapping[str, int],
         most_tries: int,
+        too_late: float,
     ) -> None:
         """Judge that a receiver took each webhook that counts as delivered, and refused a lost one.
 
@@ -456,6 +457,8 @@ class InvariantLedger:
             taken: how many webhooks each URL took.
             refused: how many it did not take, or gave no answer to.
             most_tries: refusals after which one may be abandoned.
+            too_late: unix seconds; one may also be abandoned if its job ended before: it waited
+                behind the breaker of its receiver until its time was up.
         """
         for number, job in jobs.items():
             url, body = self.accepted[number].webhook, self.accepted[number].body
@@ -465,7 +468,9 @@ class InvariantLedger:
                 self.fail(f"the webhook of job {number} is {job.webhook.state}, without a run")
             if not any(run.run_id == job.run_id for run in self.runs[body]):
                 continue  # I4 judges whose run a job has
-            if job.webhook.state is DeliveryState.ABANDONED and refused.get(url, 0) < most_tries:
+            is_late = bool(job.ended_at and job.ended_at.timestamp() < too_late)
+            is_abandoned = job.webhook.state is DeliveryState.ABANDONED and not is_late
+            if is_abandoned and refused.get(url, 0) < most_tries:
                 self.fail(f"the webhook of job {number} is abandoned after {refused.get(url, 0)}")
             if job.webhook.state is DeliveryState.DELIVERED and not taken.get(url):
                 self.fail(f"the webhook of job {number} counts as delivered, and nobody took it")

@@ -199,8 +199,9 @@ class Runs:
             listing.add(page)
             if date is not None and listing.is_dated:
                 since = min(since, listing.moment(date))
-            ages = [listing.made[run] for run in page.runs if run.created is not None]
-            listing.back_to = min([listing.back_to, *ages])
+            # Those that moved to this page meanwhile were counted on the page before.
+            made = [listing.made[run] for run in page.runs if run.created and run in listing.made]
+            listing.back_to = min([listing.back_to, *made])
             if listing.back_to < since:
                 listing.is_complete = True
                 return listing

@@ -282,8 +282,22 @@ def test_a_job_without_a_run_has_no_webhook_that_was_delivered(
     ledger = InvariantLedger(lambda: 60.0, lambda: 1.0, 600.0, lambda: 0.0)
     ledger.accepted[1] = _job(1, webhook="https://user.test/1")
     job = SimpleNamespace(run_id=None, webhook=SimpleNamespace(state=state))
-    ledger.judge_webhooks({1: cast(Job, job)}, {}, {}, 3)
+    ledger.judge_webhooks({1: cast(Job, job)}, {}, {}, 3, 0.0)
     assert bool(ledger.violations) is is_wrong
+
+
+@pytest.mark.parametrize("ended", [100.0, 300.0])
+def test_a_webhook_may_be_abandoned_before_its_last_try_only_once_its_time_is_up(
+    ended: float,
+) -> None:
+    ledger = InvariantLedger(lambda: 900.0, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.accepted[1] = _job(1, webhook="https://user.test/1")
+    ledger.runs[1].append(_run(1, 5.0))
+    webhook = SimpleNamespace(state=DeliveryState.ABANDONED)
+    moment = datetime.fromtimestamp(EPOCH + ended, UTC)
+    job = SimpleNamespace(run_id=ledger.runs[1][0].run_id, webhook=webhook, ended_at=moment)
+    ledger.judge_webhooks({1: cast(Job, job)}, {}, {}, 3, EPOCH + 200.0)
+    assert bool(ledger.violations) is (ended > 200.0)
 
 
 @pytest.mark.parametrize("has_slot", [False, True])

@@ -69,10 +69,7 @@ def test_one_run_that_contradicts_a_date_or_two_that_disagree_correct_nothing() 
     assert date_ahead([one, Submitted(9000.0, 1020.0, 1021.0)]) is None
     found_later = Submitted(-2600.0, 1000.0, 1500.0)
     assert date_ahead([found_later, found_later]) is None
-
-
-def test_a_record_whose_times_run_backwards_says_nothing() -> None:
-    assert date_ahead([Submitted(0.0, 1001.0, 1000.0)]) == 0.0
+    assert date_ahead([Submitted(0.0, 1001.0, 1000.0)]) == 0.0  # its times run backwards
 
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR])
@@ -169,6 +166,23 @@ async def test_a_proxy_that_may_date_lists_itself_is_believed_if_a_run_of_ours_a
         assert not (await runs.recent(time.monotonic() - 60)).is_dated
         await control(bench, task())
         assert (await runs.recent(time.monotonic() - 60)).is_dated
+
+
+async def test_a_run_that_ends_while_it_moves_to_the_next_page_is_there_once(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with work() as bench:
+        await control(bench, task())
+        pages: list[RunPage] = []
+
+        def moved(page: RunPage, number: int) -> RunPage:
+            pages.append(page)
+            run = dataclasses.replace(pages[0].runs[0], status=f"as on page {number}")
+            return dataclasses.replace(pages[0], runs=(run,), is_short=number == 2)
+
+        show_lists(monkeypatch, bench, moved)
+        listing = await Runs(bench.account, asyncio.Semaphore(1)).recent(time.monotonic() - 600)
+        assert [run.status for run in listing.made] == ["as on page 1"]
 
 
 async def test_behind_a_proxy_a_job_is_submitted_again_only_when_nothing_can_arrive_late(

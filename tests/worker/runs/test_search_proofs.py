@@ -104,28 +104,20 @@ def full_pages(page: int, _: int) -> tuple[int, int]:
     return 5 * page - 5, 5 * page
 
 
-async def test_a_list_of_several_pages_that_is_complete_denies(
-    work: Work, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with work(**SOON) as bench:
-        job_id = await lose_with_control(bench, task(), LOST)
-        await other_runs(bench, 6)
-        show_pages(monkeypatch, bench, full_pages, full=5)
-
-        await denied(bench, job_id)
-
-
 @each_request
-async def test_of_a_list_whose_second_page_cannot_be_read_nothing_is_denied(
-    work: Work, monkeypatch: pytest.MonkeyPatch, request_of: Any
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_a_list_of_several_pages_denies_only_if_all_of_them_are_read(
+    work: Work, monkeypatch: pytest.MonkeyPatch, request_of: Any, is_read: bool
 ) -> None:
     async with work(**SOON) as bench:
         job_id = await lose_with_control(bench, request_of, LOST)
         await other_runs(bench, 6)
         show_pages(monkeypatch, bench, full_pages, full=5)
-        show_lists(monkeypatch, bench, lambda page, number: trouble() if number == 2 else page)
-
-        await stays(bench, job_id, note=SearchMessage.INCOMPLETE)
+        if is_read:
+            await denied(bench, job_id)
+        else:
+            show_lists(monkeypatch, bench, lambda page, number: trouble() if number == 2 else page)
+            await stays(bench, job_id, note=SearchMessage.INCOMPLETE)
 
 
 Paging = Callable[[int, int], tuple[int, int]]
