@@ -59,8 +59,8 @@ class Costs:
     """
 
     batches: list[tuple[Cpu, Cpu]]
-    trickling: tuple[Cpu, Cpu]
-    idle: tuple[Cpu, Cpu]
+    trickling: list[Cpu]
+    idle: list[Cpu]
 
     @property
     def batch_ratio(self) -> Cpu:
@@ -143,12 +143,7 @@ def _one_by_one(base: Path, batches: list[tuple[Cpu, Cpu]]) -> Costs:
             (b - i.times(seconds / _IDLE_SECONDS)).times(1000 / count)
             for b, i in zip(busy, idle, strict=True)
         ]
-        ours, old = trickling
-        return Costs(
-            batches,
-            (ours, old),
-            (idle[0].times(1000 / _IDLE_SECONDS), idle[1].times(1000 / _IDLE_SECONDS)),
-        )
+        return Costs(batches, trickling, [one.times(1000 / _IDLE_SECONDS) for one in idle])
 
 
 def _both(sides: list[Side], count: int) -> list[Cpu]:
