@@ -197,7 +197,7 @@ def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_without_any_key_the_variable_is_named(
+def test_without_any_key_the_variable_is_named_and_that_of_a_further_account_is_enough(
     monkeypatch: pytest.MonkeyPatch, value: str | None
 ) -> None:
     if value is None:
@@ -207,6 +207,8 @@ def test_without_any_key_the_variable_is_named(
 
     with pytest.raises(SettingsError, match=r"^SKYVERN_API_KEY: expected the API key"):
         load_settings()
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__API_KEY", "other")
+    assert list(load_settings().all_accounts()) == ["acme"]
 
 
 def test_further_accounts_are_named_by_their_variables_and_have_their_own_limits(
@@ -233,19 +235,6 @@ def test_further_accounts_are_named_by_their_variables_and_have_their_own_limits
         "waiting_jobs": 0,
         "waiting_bytes": 0,
     }
-
-
-@pytest.mark.parametrize("value", [None, ""])
-def test_a_worker_may_serve_further_accounts_alone(
-    monkeypatch: pytest.MonkeyPatch, value: str | None
-) -> None:
-    if value is None:
-        monkeypatch.delenv("SKYVERN_API_KEY")
-    else:
-        monkeypatch.setenv("SKYVERN_API_KEY", value)
-    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__API_KEY", "other")
-
-    assert list(load_settings().all_accounts()) == ["acme"]
 
 
 def test_a_wrong_field_of_an_account_is_told_with_those_there_are(

@@ -48,7 +48,8 @@ class AnswerCheck:
     The attempt's own marker says at once that an answer is its own, and another's that it is not.
     Without either the requests are compared. A difference counts only where this server was seen
     to show such markers, or to show that field unchanged: one that rewrites what it shows costs no
-    job its run.
+    job its run. Where two fields or more tell a request apart, and all of them differ, no server
+    has rewritten them all.
     """
 
     def __init__(self) -> None:
@@ -104,7 +105,9 @@ class AnswerCheck:
             self._remember(post.kind, run_type, sent, ["kind", *names])
             return ()
         different = tuple(dict.fromkeys(name.partition(".")[0] for name in found.deciding))
-        if post.marker and _carriers(post) in self._marked:
+        equal = {name.partition(".")[0] for name in found.equal}
+        is_other = len(different) > 1 and equal.isdisjoint(_TELLING.get(post.kind, ()))
+        if is_other or (post.marker and _carriers(post) in self._marked):
             return different
         unchanged = self._unchanged
         return tuple(n for n in different if _key(post.kind, run_type, sent, n) in unchanged)

@@ -86,6 +86,17 @@ async def test_a_job_that_is_given_another_request_s_answer_finds_its_own_run(
         assert await bench.submissions() == 4
 
 
+async def test_an_answer_that_differs_in_all_that_tells_requests_apart_is_another_s_at_once(
+    work: Work,
+) -> None:
+    async with work() as bench:
+        await answer_with(bench, await stranger(bench, task(prompt="b", url="https://b.test/")))
+
+        [job_id] = await submit(bench, task(prompt="a", url="https://a.test/"))
+
+        assert bench.job(job_id).state is JobState.UNCONFIRMED
+
+
 async def test_another_job_s_marker_in_an_answer_makes_it_another_s(work: Work) -> None:
     request = flow(webhook_url="https://app.test/hook")
     async with work() as bench:
