@@ -80,7 +80,10 @@ class SubmitConsumer(Consumer[_Granted]):
         """
         account = self.account
         if limit:
+            start = elapsed()
             self._wrong_address = await account.check_address()
+            # A server that does not answer makes no old message of the one that began this.
+            tick_us += int((elapsed() - start) * 1e6) if tick_us else 0
             limit = 0 if self.draining else limit
         process = account.lease.name
         if self._claim is None or self._claim.process != process:

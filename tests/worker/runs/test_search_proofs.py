@@ -77,15 +77,6 @@ async def other_runs(bench: Bench, n: int) -> None:
         await bench.api.run_workflow(workflow_id=f"wpid_other{i}")
 
 
-@each_request
-async def test_with_all_of_it_a_job_is_submitted_again(work: Work, request_of: Any) -> None:
-    async with work(**SOON) as bench:
-        job_id = await lose_with_control(bench, request_of, LOST)
-        await other_runs(bench, 4)
-
-        await denied(bench, job_id)
-
-
 # The list.
 
 
@@ -234,34 +225,25 @@ async def test_a_run_that_was_told_by_its_request_alone_is_no_control(work: Work
         await stays(bench, job_id, note=SearchMessage.NO_CONTROL)
 
 
-async def test_a_run_without_a_title_is_a_candidate_where_no_title_is_seen(
-    work: Work, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("shows_titles", [True, False])
+async def test_a_run_without_a_title_is_a_candidate_only_where_no_title_is_seen(
+    work: Work, monkeypatch: pytest.MonkeyPatch, shows_titles: bool
 ) -> None:
     async with work(**SOON) as bench:
         job_id = await lose(bench, task(), LOST)
-        await bench.api.run_task(prompt="p", url=ENDLESS)
-        await bench.api.run_task(prompt="p", url=ENDLESS)
-        await control(bench, task())
-
-        await denied(bench, job_id)  # the control shows its title, and those two none of ours
-
-
-async def test_where_titles_are_lost_equal_runs_are_candidates(
-    work: Work, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with work(**SOON) as bench:
-        job_id = await lose(bench, task(), LOST)
-        first = await bench.api.run_task(prompt="p", url=ENDLESS)
-        second = await bench.api.run_task(prompt="p", url=ENDLESS)
+        others = {await bench.api.run_task(prompt="p", url=ENDLESS) for _ in range(2)}
         await control(bench, task())
 
         def untitled(page: RunPage, _: int) -> RunPage:
             runs = [dataclasses.replace(run, title=None) for run in page.runs]
             return dataclasses.replace(page, runs=tuple(runs))
 
-        show_lists(monkeypatch, bench, untitled)
-        await stays(bench, job_id, note=SearchMessage.CANDIDATES)
-        assert set(candidates(bench, job_id)) == {first, second}
+        if shows_titles:
+            await denied(bench, job_id)  # the control shows its title, and those two none of ours
+        else:
+            show_lists(monkeypatch, bench, untitled)
+            await stays(bench, job_id, note=SearchMessage.CANDIDATES)
+            assert set(candidates(bench, job_id)) == others
 
 
 # Runs that may be the job's.

@@ -12,6 +12,7 @@ from runqueue import JobState
 from tests.simulator.simulating import eventually
 from tests.worker.working import KEYS, Bench, Work, working
 from worker.process import account
+from worker.stages import submit
 
 ELSEWHERE = {"location": "https://login.example/?next=secret"}
 
@@ -32,6 +33,17 @@ async def mend(bench: Bench) -> None:
         assert answer.ok
     client, now = bench.client, bench.now_us()
     client.hset(KEYS.meta, mapping=dict.fromkeys(("hold_until", "asked_until"), now - 1))
+
+
+async def test_a_server_that_does_not_tell_whether_it_is_an_api_keeps_no_job_from_it(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with work() as bench:
+        bench.enqueue(1)
+        clock = iter([0.0, 10.0] + [10.0] * 9)  # before and after the check
+        monkeypatch.setattr(submit, "elapsed", lambda: next(clock))
+        consumer = submit.SubmitConsumer(bench.account, 1)
+        assert (await consumer.take(1, bench.now_us() - 10_000_000)).items
 
 
 @pytest.mark.parametrize(
