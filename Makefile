@@ -82,8 +82,8 @@ lock: $(STAMP) ## Write the locks of the image in deploy/image, with the hashes 
 docs: $(STAMP) ## Build the documentation as a site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-check: $(STAMP) $(REWRITTEN) ## What CI runs: format, lint, types, import contracts, tests, simulated plans and 200 seeds: some thirteen minutes on two cores
-	@echo "some thirteen minutes on two cores"
+check: $(STAMP) $(REWRITTEN) ## What CI runs: format, lint, types, import contracts, tests, simulated plans and 200 seeds: some eight minutes on two cores
+	@echo "some eight minutes on two cores"
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
