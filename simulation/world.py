@@ -122,6 +122,7 @@ class World(Observer):
         self._set_up_ledger()
         self.conduct = ConductLedger(self.ledger, self.fault_times, plan.max_run_seconds)
         self.ledger.first_lost_answer = self.conduct.first_lost_answer
+        self.ledger.last_submission = self.conduct.last_submission
         self.marks = Marks()
         self.leases = LeaseJudge(self.ledger, self.fault_times)
         self.settings = self._settings()

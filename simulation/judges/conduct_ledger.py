@@ -165,6 +165,11 @@ class ConductLedger:
         )
         return min(lost, default=math.inf)
 
+    def last_submission(self, number: int, before: float) -> float:
+        """Return when a job was last submitted before a time; -infinite: it was not."""
+        made = (one.at for one in self.submissions if one.number == number and one.at <= before)
+        return max(made, default=-math.inf)
+
     def judge_death(self, number: int) -> None:
         """Judge the death of a worker that submitted a job."""
         self.deaths[number] += 1

@@ -172,6 +172,8 @@ class InvariantLedger:
     is_owned: Callable[[str], bool] = lambda _: False
     #: As `ConductLedger.first_lost_answer`.
     first_lost_answer: Callable[[int], float] = lambda _: math.inf
+    #: As `ConductLedger.last_submission`.
+    last_submission: Callable[[int, float], float] = lambda _, before: before
     _free_since: float | None = None
     #: Each invariant that did not hold, in a sentence.
     violations: list[str] = field(default_factory=list)

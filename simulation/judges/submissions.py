@@ -29,6 +29,8 @@ CANARY_RATIO = 0.5
 RECORD_SECONDS = 60.0
 #: Seconds for which a fault explains that a browser session is occupied.
 OCCUPIED_SECONDS = 120.0
+#: Seconds after its submission from which a run may come after two searches saw none.
+LATE_RUN_SECONDS = 30.0
 #: Seconds for which a run is canceled that answers no cancel.
 CANCEL_SECONDS = 600.0
 
@@ -304,11 +306,22 @@ class SubmissionJudge:
             if other in self._requests and self._requests[other].session == request.session
         ]
         is_excused = any(
-            job.may_repeat or job.is_settled_by_operator or job.is_stuck for job in users
+            job.may_repeat
+            or job.is_settled_by_operator
+            or job.is_stuck
+            or self._has_late_run(job.body)
+            for job in users
         )
         now = ledger.clock()
         if not is_excused and self._is_calm(now - OCCUPIED_SECONDS, now, ()):
             ledger.fail(f"I3: run {run.run_id} of job {number} finds its session occupied")
+
+    def _has_late_run(self, number: int) -> bool:
+        """Say whether a run of a job came so late that searches had freed its slot and keys."""
+        created = (self._simulated(run.created) for run in self._ledger.runs[number])
+        return any(
+            at - self._ledger.last_submission(number, at) > LATE_RUN_SECONDS for at in created
+        )
 
     def judge_attempts(self, jobs: Mapping[int, Job | None]) -> None:
         """Judge, at the end, that each job counts all attempts that Skyvern saw."""
