@@ -571,8 +571,14 @@ class InvariantLedger:
             if job.state is JobState.COMPLETED:
                 self.fail(f"I4: job {number} is completed without a run")
         elif run is None:
-            # Nobody knows that the run is of another request, which had the same key before.
-            if not self._has_the_key_of_a_job_that_is_gone(accepted):
+            # Nobody knows that the run is of another request, which had the same key before, or
+            # that was refused for it until a failover lost this job.
+            is_replaced = self.may_be_lost(accepted.accepted_at) and any(
+                run.run_id == job.run_id
+                for refused in self.refused
+                for run in self.runs.get(refused, ())
+            )
+            if not (is_replaced or self._has_the_key_of_a_job_that_is_gone(accepted)):
                 self.fail(f"I4: job {number} has the run {job.run_id}, which is not its own")
         elif accepted.is_stuck or run.submission.unreadable or self.refuses_cancels:
             return  # it was abandoned, and may go on
