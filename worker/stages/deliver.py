@@ -122,7 +122,7 @@ class WebhookConsumer(Consumer[_Due]):
         origin = Origin(self.account.name, item.job_id, item.attempt, trace)
         with continuing(trace), working("deliver", "CLIENT", origin) as step:
             result = await self._deliver_now(due)
-            step.tell(
+            step.set_attributes(
                 runqueue__verdict=result.verdict,
                 runqueue__webhook_route=item.webhook_route,
                 server__address=urlsplit(result.endpoint).hostname,
