@@ -131,7 +131,7 @@ async def _outcomes(
 def _details(
     outcomes: dict[str, Settled], accounts: list[str], decision: Decision, given: DecisionFields
 ) -> dict[str, tuple[str, str]]:
-    """Return the notes of a decision, as commands make them: of each account it had a job of."""
+    """Return a decision's audit entries, as commands make them: of each account with a job."""
     by_account: dict[str, Counter[Settled]] = {}
     for job_id, outcome in outcomes.items():
         by_account.setdefault(account_of(job_id, accounts) or "", Counter())[outcome] += 1

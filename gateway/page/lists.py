@@ -129,8 +129,8 @@ async def refused(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any
 async def audit(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
     """List the users' actions, the newest first."""
     before = query.get("before", "")
-    notes = await viewer.queue.audit(account, before=before, limit=ROWS)
+    entries = await viewer.queue.audit(account, before=before, limit=ROWS)
     return {
-        "notes": notes,
-        "before": notes[-1].id if len(notes) == ROWS else "",
+        "entries": entries,
+        "before": entries[-1].id if len(entries) == ROWS else "",
     }

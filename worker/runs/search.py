@@ -97,12 +97,12 @@ class SearchResult:
 
     Args:
         verdict: `not_found`, `not_seen` or `unknown`, as `claim_items.Searched` has it.
-        note: what keeps the job from being settled.
+        message: what keeps the job from being settled.
         candidates: runs that may be its own, as JSON; '' = none.
     """
 
     verdict: str
-    note: str
+    message: str
     candidates: str = ""
 
 
@@ -542,8 +542,8 @@ class _Pass:
         if job.job_id in self._taken:
             return SearchResult("unknown", SearchMessage.TAKEN, _shown(candidates))
         if candidates:
-            note = SearchMessage.BEFORE_CLAIM if early else self._why_candidates(candidates)
-            return SearchResult("unknown", note, _shown(candidates))
+            message = SearchMessage.BEFORE_CLAIM if early else self._why_candidates(candidates)
+            return SearchResult("unknown", message, _shown(candidates))
         listing = self._listing
         missing = (
             ("unknown", SearchMessage.NO_MARKER, not job.unconfirmed.marked),
