@@ -1,6 +1,6 @@
 """Webhooks of runs that are over: pending → delivered | abandoned | unknown.
 
-Each is sent by us (`sender.py`) or by Skyvern (`watcher.py`). One receiver gets a part of the
+Each is sent by us (`relay.py`) or by Skyvern (`watcher.py`). One receiver gets a part of the
 capacity that others leave, which the claim sees to: one that hangs must not keep another's webhooks
 waiting.
 """
@@ -22,7 +22,7 @@ from runqueue.records.delivery import Delivered, DueDelivery
 from runqueue.records.retention import SURELY_RETAINED_SECONDS
 from runqueue.store import codec, delivery_calls
 from runqueue.tracing import Origin, continuing, working
-from worker.delivery.sender import Relay, result_of, target_of
+from worker.delivery.relay import Relay, result_of, target_of
 from worker.delivery.watcher import WebhookWatcher
 from worker.process.account import AccountRuntime
 from worker.process.writers import Write
