@@ -71,7 +71,7 @@ async def viewer_of(request: Request) -> Viewer:
     return Viewer(session, gate.tenant_scopes.of(session.token))
 
 
-def listing(
+def list_page(
     endpoint: Callable[[Request, Viewer], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
     """Render a page with a list, one of a viewer at a time."""
