@@ -70,6 +70,8 @@ class Operator:
         self._world = world
         #: How often something was resumed: a pause that is answered after a resume does not count.
         self._resumes = 0
+        #: Of two changes of one limit at a time nobody knows which one holds.
+        self._changing = asyncio.Lock()
 
     async def act(self, fault: Fault) -> None:
         """Do the action that a fault names."""
@@ -208,12 +210,15 @@ class Operator:
         self._world.submissions.settle(what)
 
     async def _limit_key(self, queue: AsyncRunQueue, pattern: str, most: int) -> None:
-        self._world.submissions.change(("key", pattern))
-        await queue.set_key_limit(pattern, key_limit(self._world.plan, pattern, most))
-        self._world.submissions.limit_key(pattern, most)
+        async with self._changing:
+            self._world.submissions.change(("key", pattern))
+            await queue.set_key_limit(pattern, key_limit(self._world.plan, pattern, most))
+            self._world.submissions.limit_key(pattern, most)
 
     async def _set_budget(self, queue: AsyncRunQueue, steps: int) -> None:
-        if steps:
+        if not steps:
+            return
+        async with self._changing:
             self._world.submissions.change("budget")
             plan = self._world.plan
             await queue.set_budget(plan.budget_scope, strict_budget(plan, steps))

@@ -123,6 +123,8 @@ class World(Observer):
         self.conduct = ConductLedger(self.ledger, self.fault_times, plan.max_run_seconds)
         self.ledger.first_lost_answer = self.conduct.first_lost_answer
         self.ledger.last_submission = self.conduct.last_submission
+        spoils = ("answers are lost", "another answer comes instead")
+        self.ledger.spoils_reads = lambda: any(self.faults_had[kind] for kind in spoils)
         self.marks = Marks()
         self.leases = LeaseJudge(self.ledger, self.fault_times)
         self.settings = self._settings()

@@ -174,6 +174,8 @@ class InvariantLedger:
     first_lost_answer: Callable[[int], float] = lambda _: math.inf
     #: As `ConductLedger.last_submission`.
     last_submission: Callable[[int, float], float] = lambda _, before: before
+    #: Says whether answers were lost or replaced: then a run's end may never be read.
+    spoils_reads: Callable[[], bool] = lambda: False
     _free_since: float | None = None
     #: Each invariant that did not hold, in a sentence.
     violations: list[str] = field(default_factory=list)
@@ -557,7 +559,8 @@ class InvariantLedger:
             is_shared = job.run_id is not None and owners[job.run_id] > 1
             own = () if is_shared else mine
             self._judge_run_of(job, accepted, own)
-            if job.is_over and job.run_id not in orphans and not accepted.is_stuck:
+            is_unread = self._is_unread(job)
+            if job.is_over and not (job.run_id in orphans or accepted.is_stuck or is_unread):
                 self._judge_status(job, accepted, own, now)
 
     def _judge_run_of(self, job: Job, accepted: AcceptedJob, mine: Sequence[Run]) -> None:
@@ -568,13 +571,26 @@ class InvariantLedger:
             if job.state is JobState.COMPLETED:
                 self.fail(f"I4: job {number} is completed without a run")
         elif run is None:
-            # Nobody knows that the run is of another request, which had the same key before.
-            if not self._has_the_key_of_a_job_that_is_gone(accepted):
+            # Nobody knows that the run is of another request, which had the same key before, or
+            # that was refused for it until a failover lost this job.
+            is_replaced = self.may_be_lost(accepted.accepted_at) and any(
+                run.run_id == job.run_id
+                for refused in self.refused
+                for run in self.runs.get(refused, ())
+            )
+            if not (is_replaced or self._has_the_key_of_a_job_that_is_gone(accepted)):
                 self.fail(f"I4: job {number} has the run {job.run_id}, which is not its own")
         elif accepted.is_stuck or run.submission.unreadable or self.refuses_cancels:
             return  # it was abandoned, and may go on
+        elif self._is_unread(job):
+            return
         elif job.state in _RUN_STATUSES and job.run_status not in _RUN_STATUSES[job.state]:
             self.fail(f"I4: job {number} is {job.state}, its run {job.run_status}")
+
+    def _is_unread(self, job: Job) -> bool:
+        """Say whether faults kept the end of a run from being read, as its canceled job says."""
+        is_said = (job.reason or "").endswith("(the run is over, but cannot be read)")
+        return is_said and self.spoils_reads()
 
     def _judge_status(
         self, job: Job, accepted: AcceptedJob, mine: Sequence[Run], now: float
