@@ -19,6 +19,12 @@ def clock(client: redis.Redis) -> Clockwork:
     return Clockwork(client)
 
 
+@pytest.fixture
+def served(clock: Clockwork) -> None:
+    """The clock's account is served by a worker all the time."""
+    clock.client.zadd(clock.key("processes"), {"p0": 2**60})
+
+
 @pytest.fixture(scope="session")
 def gateway_url(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a gateway serves that queue."""

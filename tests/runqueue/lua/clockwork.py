@@ -21,7 +21,7 @@ from runqueue.records.claim_items import (
     Searched,
     Taken,
 )
-from runqueue.records.job import Enqueued, EnqueueStatus
+from runqueue.records.job import Enqueued, EnqueueStatus, Job
 from runqueue.records.quotas import Quota
 from runqueue.records.retention import RETENTION_SECONDS
 from runqueue.records.times import encode_times
@@ -415,6 +415,18 @@ class Clockwork:
         """One field of a job's record."""
         raw = cast("bytes | None", self.client.hget(self.key(f"job:{job_id}"), name))
         return None if raw is None else raw.decode()
+
+    def job(self, job_id: str) -> Job:
+        """A job as everybody reads it."""
+        (found,) = self.run(job_calls.get_jobs(self.account, [job_id]))
+        assert found is not None
+        return found
+
+    def next_poll(self, job_id: str) -> int:
+        """Microseconds until a job's run is polled."""
+        score = self.client.zscore(self.key("poll"), job_id)
+        assert score is not None
+        return int(score) - self.now
 
     def states(self, job_ids: Iterable[str]) -> set[str | None]:
         """The states that jobs are in."""

@@ -7,14 +7,7 @@ from typing import Any, cast
 import orjson
 
 from runqueue.records.claim_items import Finished
-from runqueue.records.job import Job
-from runqueue.store import (
-    compression,
-    job_calls,
-    operator_calls,
-    pack_calls,
-    worker_calls,
-)
+from runqueue.store import compression, operator_calls, pack_calls, worker_calls
 from runqueue.store.pack_calls import Unpacked
 from tests.runqueue.lua.clockwork import Clockwork
 
@@ -57,13 +50,6 @@ def body(clock: Clockwork, job_id: str) -> bytes:
 def is_packed(clock: Clockwork, job_id: str) -> bool:
     """Tell whether the stored body is packed."""
     return compression.is_packed(body(clock, job_id).partition(b"\n")[2])
-
-
-def job_of(clock: Clockwork, job_id: str) -> Job:
-    """The job as everybody reads it."""
-    (found,) = clock.run(job_calls.get_jobs(clock.account, [job_id]))
-    assert found is not None
-    return found
 
 
 def replay(clock: Clockwork, *job_ids: str) -> list[int]:

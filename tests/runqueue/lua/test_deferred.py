@@ -6,7 +6,6 @@ from typing import Any, cast
 import pytest
 
 from runqueue.records.batch import BatchRules
-from runqueue.records.job import Job
 from runqueue.store import budgets, groups, job_calls, key_limits, worker_calls
 from runqueue.store.budgets import Budget
 from runqueue.store.key_limits import KeyLimit
@@ -32,13 +31,6 @@ def deferred(clock: Clockwork) -> dict[str, list[str]]:
     return {what: ids for what, ids in held.items() if ids}
 
 
-def read(clock: Clockwork, job_id: str) -> Job:
-    """A job as it is shown."""
-    (job,) = clock.run(job_calls.get_jobs(clock.account, [job_id]))
-    assert isinstance(job, Job)
-    return job
-
-
 def defer(clock: Clockwork, **options: Any) -> str:
     """Have an account with 20 of 100 strict steps committed put a job aside that needs 90."""
     set_budget(clock, "account", 100, "day", is_strict=True)
@@ -58,7 +50,7 @@ def test_a_job_that_needs_more_than_is_left_holds_up_no_other(clock: Clockwork, 
     small = clock.enqueue(3, max_steps=10, **SCOPES[scope])
 
     assert clock.claimed() == [first, *small]
-    job = read(clock, large)
+    job = clock.job(large)
     assert job.state == "scheduled"
     what = "key:login:a" if scope.startswith("key:") else scope
     assert deferred(clock) == {what: [large]}

@@ -10,14 +10,9 @@ from runqueue.records.forecast import Capacity, seconds_for
 from runqueue.store import job_calls, worker_calls
 from tests.runqueue.lua.clockwork import ACCOUNT, SECOND, Clockwork
 
+pytestmark = pytest.mark.usefixtures("served")
+
 TEN_RUNS = {"concurrent_runs": 10, "submissions_per_second": 2, "burst_size": 20}
-
-
-@pytest.fixture
-def clock(clock: Clockwork) -> Clockwork:
-    """An account that a worker serves all the time."""
-    clock.client.zadd(clock.key("processes"), {"p0": 2**60})
-    return clock
 
 
 def eta_note(found: Batch) -> str:

@@ -10,12 +10,7 @@ from tests.runqueue.lua.clockwork import Clockwork
 from tests.runqueue.lua.test_eta import TEN_RUNS, eta_note, rounds
 from tests.runqueue.lua.test_many_groups import sealed_in_groups, set_groups
 
-
-@pytest.fixture
-def clock(clock: Clockwork) -> Clockwork:
-    """An account that a worker serves all the time."""
-    clock.client.zadd(clock.key("processes"), {"p0": 2**60})
-    return clock
+pytestmark = pytest.mark.usefixtures("served")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue.records.claim_items import ClaimAnswer, Finished, Polled, RunAccepted, Taken
 from runqueue.store import live_run_calls, worker_calls
@@ -14,11 +13,6 @@ MANY, AHEAD, BACKSTOP = 12, 30 * SECOND, 600 * SECOND
 LIST_LEASE, SETTLE = 30 * SECOND, SECOND
 #: The account's limits of runs: of tasks, of workflows.
 LIMITS = (7_200 * SECOND, WORKFLOW_RUN)
-
-
-@pytest.fixture
-def clock(client: redis.Redis) -> Clockwork:
-    return Clockwork(client)
 
 
 def poll(clock: Clockwork, want: int = 100, max_run: int = 7_200 * SECOND) -> list[str]:
@@ -59,13 +53,6 @@ def missing(clock: Clockwork, *job_ids: str, began: int | None = None) -> list[i
     return clock.run(live_run_calls.lists_missing(ACCOUNT, runs, began, SETTLE, LEASE))
 
 
-def look_of(clock: Clockwork, job_id: str) -> int:
-    """Microseconds until a job's next look."""
-    score = clock.client.zscore(clock.key("poll"), job_id)
-    assert score is not None
-    return int(score) - clock.now
-
-
 def joined(clock: Clockwork, start: str = "-inf", limit: int = 100) -> tuple[list[Joined], bool]:
     return clock.run(live_run_calls.lists_joined(ACCOUNT, start, limit))
 
@@ -73,7 +60,7 @@ def joined(clock: Clockwork, start: str = "-inf", limit: int = 100) -> tuple[lis
 def test_runs_left_to_lists_keep_a_late_look_of_their_own(clock: Clockwork) -> None:
     first, *_ = listed(clock)
 
-    assert look_of(clock, first) == BACKSTOP
+    assert clock.next_poll(first) == BACKSTOP
     clock.wait(600)
     assert len(poll(clock)) == MANY  # nobody listed: they are looked at all the same
 
@@ -83,7 +70,7 @@ def test_the_late_look_of_a_run_is_no_later_than_its_time_is_up(clock: Clockwork
     clock.wait(1)
     assert poll(clock, max_run=60 * SECOND) == []
 
-    assert look_of(clock, first) == 59 * SECOND
+    assert clock.next_poll(first) == 59 * SECOND
 
 
 def test_too_few_runs_and_those_due_much_later_are_not_left_to_lists(clock: Clockwork) -> None:
@@ -129,7 +116,7 @@ def test_lists_do_not_begin_for_runs_that_none_of_them_may_have(clock: Clockwork
     assert sorted(poll(clock)) == sorted(others)
 
     assert not clock.client.hexists(clock.key("meta"), "lists_on")
-    assert look_of(clock, canceled[0]) == 19 * SECOND
+    assert clock.next_poll(canceled[0]) == 19 * SECOND
 
 
 def test_missing_webhooks_ask_for_no_run_that_lists_tell_of(clock: Clockwork) -> None:
@@ -141,8 +128,8 @@ def test_missing_webhooks_ask_for_no_run_that_lists_tell_of(clock: Clockwork) ->
     for job_id in job_ids[:2]:  # after two misses webhooks are not healthy
         assert clock.finish(job_id) == 1
 
-    assert {look_of(clock, job_id) for job_id in received} == {0}
-    assert look_of(clock, job_ids[5]) == BACKSTOP
+    assert {clock.next_poll(job_id) for job_id in received} == {0}
+    assert clock.next_poll(job_ids[5]) == BACKSTOP
 
 
 def test_one_process_reads_the_list_until_its_lease_ends(clock: Clockwork) -> None:

@@ -7,7 +7,6 @@ from tests.runqueue.lua.clockwork import Clockwork, spec
 from tests.runqueue.lua.packs import (
     PROMPT,
     body,
-    job_of,
     over,
     pack,
     replay,
@@ -22,7 +21,7 @@ def test_a_packed_job_that_is_done_again_sends_the_request_as_it_was_submitted(
     stored = body(clock, job)
     pack(clock)
     assert replay(clock, job) == [1]
-    assert job_of(clock, job).result is None
+    assert clock.job(job).result is None
 
     (claimed,) = clock.claim().items
 
@@ -37,10 +36,10 @@ def test_a_job_that_ended_again_has_its_last_result_packed_or_not(clock: Clockwo
     replay(clock, job)
     clock.wait(1)
     assert clock.end_all("completed") == [job]
-    assert job_of(clock, job).result == {}
+    assert clock.job(job).result == {}
     clock.wait(1)
     assert pack(clock) == 1
-    assert job_of(clock, job).result == {}
+    assert clock.job(job).result == {}
     assert not clock.client.exists(clock.key(f"result:{job}"))
 
 

@@ -15,7 +15,6 @@ from tests.runqueue.lua.packs import (
     RESULT,
     body,
     is_packed,
-    job_of,
     look,
     over,
     pack,
@@ -27,7 +26,7 @@ from tests.runqueue.lua.webhooks import URL
 
 def test_a_packed_job_is_one_string_that_reads_as_before(clock: Clockwork) -> None:
     (job,) = over(clock, url=URL)
-    plain, stored = job_of(clock, job), body(clock, job)
+    plain, stored = clock.job(job), body(clock, job)
     request = codec.parts(stored)
     seen = clock.run(read_history(clock.account, job))
 
@@ -36,7 +35,7 @@ def test_a_packed_job_is_one_string_that_reads_as_before(clock: Clockwork) -> No
     assert is_packed(clock, job)
     assert not clock.client.exists(clock.key(f"result:{job}"))
     assert len(body(clock, job)) < len(stored) + len(RESULT)
-    assert job_of(clock, job) == plain
+    assert clock.job(job) == plain
     assert plain.result == orjson.loads(RESULT)
     assert codec.parts(body(clock, job)) == request
     assert clock.run(read_history(clock.account, job)) == seen
@@ -93,7 +92,7 @@ def test_a_long_result_keeps_a_string_of_its_own(clock: Clockwork) -> None:
     kept = cast("bytes", clock.client.get(clock.key(f"result:{job}")))
     assert compression.is_packed(kept)
     assert len(kept) < len(result) / 3
-    assert job_of(clock, job).result == orjson.loads(result)
+    assert clock.job(job).result == orjson.loads(result)
     assert pack(clock) == 0
 
 

@@ -150,9 +150,7 @@ def test_what_ended_badly_is_done_again_under_the_next_attempt(
 
 def runs_of(clock: Clockwork, job_id: str) -> int:
     """How many runs of a job have ended, as people are told."""
-    (job,) = clock.run(job_calls.get_jobs(clock.account, [job_id]))
-    assert job is not None
-    return job.runs
+    return clock.job(job_id).runs
 
 
 def test_the_runs_of_a_replayed_job_count_those_of_its_earlier_lives(clock: Clockwork) -> None:
@@ -360,8 +358,7 @@ def test_a_run_that_ended_badly_is_run_again_after_its_backoff(clock: Clockwork)
     assert run_again(clock, job) == 1
     assert run_again(clock, job) == 0, "it was told already"
     assert clock.state(job) == "scheduled"
-    (found,) = clock.run(job_calls.get_jobs(clock.account, [job]))
-    assert found is not None
+    found = clock.job(job)
     assert (found.runs, found.run_status, found.reason) == (1, "failed", "no luck")
     assert found.run_id is None
     assert clock.run(job_calls.stats(clock.account)).live == 0

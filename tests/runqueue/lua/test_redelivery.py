@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from runqueue.records.claim_items import Finished
-from runqueue.store import job_calls, operator_calls, worker_calls
+from runqueue.store import operator_calls, worker_calls
 from runqueue.store.delivery_calls import deliver_again
 from tests.runqueue.lua.clockwork import RETENTION, SECOND, Clockwork
 from tests.runqueue.lua.webhooks import (
@@ -194,8 +194,6 @@ def test_people_read_how_a_webhook_stands(clock: Clockwork) -> None:
     job = settled(clock, "abandoned")
     ask(clock, job, url=ELSEWHERE)
     record(clock, *[outcome(i, "again", status=503, error="busy") for i in due(clock)])
-    (found,) = clock.run(job_calls.get_jobs(clock.account, [job]))
-    assert found is not None
-    webhook = found.webhook
+    webhook = clock.job(job).webhook
     assert (webhook.state, webhook.attempts, webhook.status) == ("pending", 1, 503)
     assert (webhook.error, webhook.url, webhook.settled_at) == ("busy", ELSEWHERE, None)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-import redis
 
 from runqueue.records.claim_items import DuePoll, Lost, Polled
 from runqueue.request.job_spec import Kind
@@ -11,11 +10,6 @@ from runqueue.store import worker_calls
 from tests.runqueue.lua.clockwork import LEASE, SECOND, WORKFLOW_RUN, Clockwork
 
 ACCOUNT_LIMIT = 7_200 * SECOND
-
-
-@pytest.fixture
-def clock(client: redis.Redis) -> Clockwork:
-    return Clockwork(client)
 
 
 def polled(
@@ -26,13 +20,6 @@ def polled(
     limits: Any = {"max_run_us": max_run, "max_workflow_us": max_workflow}
     call = worker_calls.poll_claim(clock.account, "p1", 100, 0, LEASE, **limits, **lists)
     return {item.job_id: item for item in clock.run(call).items}
-
-
-def due_in(clock: Clockwork, job_id: str) -> int:
-    """Microseconds until a run is polled."""
-    score = clock.client.zscore(clock.key("poll"), job_id)
-    assert score is not None
-    return int(score) - clock.now
 
 
 def test_a_job_has_its_own_limit_or_the_account_s_which_is_longer_for_workflows(
@@ -97,16 +84,16 @@ def test_a_later_attempt_counts_from_its_own_start(clock: Clockwork) -> None:
 
 def test_a_run_left_to_its_webhook_is_polled_when_its_own_time_is_up(clock: Clockwork) -> None:
     (job,) = clock.running(1, receives=True, max_run_seconds=40)
-    assert due_in(clock, job) == 40 * SECOND  # not after the minute that webhooks have
+    assert clock.next_poll(job) == 40 * SECOND  # not after the minute that webhooks have
     clock.wait(30)
     clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "", SECOND)]))
-    assert due_in(clock, job) == 30 * SECOND // 4
+    assert clock.next_poll(job) == 30 * SECOND // 4
     clock.wait(8)
     clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "", SECOND)]))
-    assert due_in(clock, job) == 2 * SECOND
+    assert clock.next_poll(job) == 2 * SECOND
     clock.wait(2)
     clock.run(worker_calls.mark_polled(clock.account, [Polled(job, 1, "", SECOND)]))
-    assert due_in(clock, job) == SECOND
+    assert clock.next_poll(job) == SECOND
 
 
 def test_an_unconfirmed_workflow_keeps_its_slot_as_long_as_it_may_run(clock: Clockwork) -> None:

@@ -8,7 +8,7 @@ import pytest
 from runqueue.operator import pausing
 from runqueue.records.account import AccountStats
 from runqueue.records.health import AccountHealth, HealthLevel, health_of
-from runqueue.records.job import Job, JobState
+from runqueue.records.job import JobState
 from runqueue.records.waits import Wait
 from runqueue.store import groups, job_calls, key_limits
 from runqueue.store.history import read_history
@@ -17,27 +17,15 @@ from tests.runqueue.lua.clockwork import SECOND, START, Clockwork
 from tests.runqueue.lua.test_budgets import end, set_budget
 from tests.runqueue.lua.test_eta import TEN_RUNS, rounds
 
+pytestmark = pytest.mark.usefixtures("served")
+
 #: When a day's budget is set anew: the midnight after the clock's first second.
 MIDNIGHT = datetime(2027, 1, 16, tzinfo=UTC)
 
 
-@pytest.fixture
-def clock(clock: Clockwork) -> Clockwork:
-    """An account that a worker serves all the time."""
-    clock.client.zadd(clock.key("processes"), {"p0": 2**60})
-    return clock
-
-
-def job(clock: Clockwork, job_id: str) -> Job:
-    """A job as it is now."""
-    (found,) = clock.run(job_calls.get_jobs(clock.account, [job_id]))
-    assert found is not None
-    return found
-
-
 def waits(clock: Clockwork, job_id: str) -> tuple[Wait, ...]:
     """What a job waits for."""
-    return job(clock, job_id).waits_for
+    return clock.job(job_id).waits_for
 
 
 def words(clock: Clockwork, job_id: str) -> list[str]:
@@ -363,8 +351,8 @@ def test_a_job_that_was_deferred_shows_no_time_of_its_own(clock: Clockwork) -> N
     end(clock, first, 5)
     assert clock.claimed(1) == []
 
-    assert (job(clock, second).state, job(clock, second).run_at) == (JobState.SCHEDULED, None)
-    assert job(clock, second).failure_reason is None
+    assert (clock.job(second).state, clock.job(second).run_at) == (JobState.SCHEDULED, None)
+    assert clock.job(second).failure_reason is None
     assert "the budget of group acme has no room for 8 steps until" in words(clock, second)[0]
     history = clock.run(read_history(clock.account, second))
     assert history is not None
