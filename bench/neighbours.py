@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from bench.stack import Stack, running
 from lab.gateways import Gateway
-from lab.large_requests import array, compressed, environment_of, large_answer
+from lab.large_requests import array, compressed, environment_of, large_answer, peak_mib
 from lab.waiting import until
 from runqueue import RunQueue
 
@@ -30,12 +29,6 @@ _MIB = 2**20
 _SECONDS, _PAUSE = 10.0, 0.005
 #: Seconds for which a sender who was refused waits.
 _REFUSED = 0.05
-
-
-def _peak_mib(pid: int) -> float:
-    """Return the most memory that a process ever had, in mebibytes."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def _honest() -> bytes:
@@ -141,7 +134,7 @@ async def _seen(stack: Stack, gateway: Gateway, kind: str) -> Neighbour:
             answers = stack.folder / "greedy.log"
             until(lambda: bool(answers.read_text()), 300, "the attack to begin")
             p50, p99 = await _ask(session, _SECONDS)
-    return Neighbour(kind, p50, p99, alone, _peak_mib(gateway.process.pid))
+    return Neighbour(kind, p50, p99, alone, peak_mib(gateway.process.pid))
 
 
 async def _ask(session: aiohttp.ClientSession, seconds: float) -> tuple[float, float]:

@@ -1,8 +1,9 @@
-"""Tokens of a gateway, and large requests and answers that one of them may have."""
+"""Tokens of a gateway, large requests and answers that one may have, and the memory they take."""
 
 import hashlib
 import hmac
 import zlib
+from pathlib import Path
 
 import httpx
 
@@ -55,3 +56,9 @@ def large_answer(queue: RunQueue, url: str, account: str) -> str:
     hook = address(url, account, job.job_id, job.attempt, key)
     httpx.post(hook, content=body, headers={"x-skyvern-signature": signature}).raise_for_status()
     return f"/v1/jobs/{job.job_id}"
+
+
+def peak_mib(pid: int) -> float:
+    """Return the most memory that a process ever had, in mebibytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))

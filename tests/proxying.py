@@ -143,7 +143,7 @@ class ForwardingProxy:
         writer: asyncio.StreamWriter,
     ) -> None:
         try:
-            await asyncio.gather(_copy(reader, server[1]), self._copy_back(server[0], writer))
+            await asyncio.gather(copy_bytes(reader, server[1]), self._copy_back(server[0], writer))
         finally:
             await _close(server[1])
 
@@ -196,7 +196,8 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def copy_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass bytes on to their end."""
     with suppress(OSError):
         while data := await reader.read(65536):
             writer.write(data)

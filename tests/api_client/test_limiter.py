@@ -35,11 +35,6 @@ def time() -> Time:
     return Time()
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
 def waits(limiter: Limiter, kind: CallKind, times: int) -> list[float | None]:
     """The wait of each of so many calls that come at once, rounded."""
     given_ = [limiter.reserve(kind, FOR_EVER) for _ in range(times)]

@@ -34,11 +34,6 @@ WORDS = ["", "Database temporarily unavailable", "No run was created", "nothing 
 every_kind = pytest.mark.parametrize("call", list(CallKind))
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
 def refusal(status: int, words: str = "", retry_after: float | None = None) -> ApiError:
     if status == 429:
         return RateLimitError(words, status_code=status, retry_after=retry_after)

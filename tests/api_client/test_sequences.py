@@ -34,11 +34,6 @@ NOT_FOUND = NotFoundError("Run not found", status_code=404)
 NO_CALL = NotSupported("this server has no such call")
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
 def run(status: str, **fields: Any) -> TaskRunResponse:
     return TaskRunResponse(run_id="tsk_1", status=status, **fields)
 

@@ -19,11 +19,6 @@ from tests.api_client.twins import TASK, Clock, FakeTransport, Kind, answer, bot
 ROUTE_MISSING = answer(404, {"detail": "Not Found"})
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
 def listed(*numbers: int) -> list[dict[str, Any]]:
     return [{"run_id": f"tsk_{number}", "status": "running"} for number in numbers]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import aiohttp
 from aiohttp import web
+
+from tests.proxying import copy_bytes
 
 #: What a proxy speaks of its own connections.
 _HOP = {"host", "connection", "content-length", "transfer-encoding"}
@@ -18,16 +20,9 @@ async def tunnel(url: str) -> AsyncIterator[str]:
     """Pass bytes on as they are, as `socat` and `ssh -L` do; yields the URL before it."""
     host, port = url.removeprefix("http://").split(":")
 
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(host, int(port))
-        await asyncio.gather(carry(reader, back), carry(there, writer))
+        await asyncio.gather(copy_bytes(reader, back), copy_bytes(there, writer))
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:

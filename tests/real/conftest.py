@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.real.listener import Listener, listener
 from tests.real.target import Target, open_target
 
 
@@ -25,3 +26,17 @@ def ours(target: Target) -> Target:
     if target.server is None:
         pytest.skip("SKYVERN_BASE_URL names a server that is not ours to restart or look into")
     return target
+
+
+@pytest.fixture
+def with_a_browser(target: Target) -> None:
+    """Skip what browses where the server cannot."""
+    if not target.has_browser:
+        pytest.skip("a page is browsed with a browser only: BROWSER=1")
+
+
+@pytest.fixture
+def hooks() -> Iterator[Listener]:
+    """A receiver of webhooks, which has a page to browse too."""
+    with listener() as made:
+        yield made

@@ -7,24 +7,15 @@ from typing import Any
 import pytest
 
 from lab.waiting import until
-from tests.real.listener import Listener, listener
+from tests.real.listener import Listener
 from tests.real.target import Target, over
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.usefixtures("with_a_browser"),
+    pytest.mark.timeout(2400),
+]
 _OCCUPIED = "is already occupied by"
-
-
-@pytest.fixture(autouse=True)
-def _with_a_browser(target: Target) -> None:
-    if not target.has_browser:
-        pytest.skip("a browser session needs a browser: BROWSER=1")
-
-
-@pytest.fixture
-def page() -> Iterator[Listener]:
-    """A page to browse."""
-    with listener() as made:
-        yield made
 
 
 @pytest.fixture
@@ -37,9 +28,9 @@ def session(target: Target) -> Iterator[str]:
 
 
 def test_of_two_runs_at_once_one_fails_as_the_session_is_occupied(
-    target: Target, page: Listener, session: str
+    target: Target, hooks: Listener, session: str
 ) -> None:
-    body = {"prompt": "Read.", "url": f"{page.url}/", "browser_session_id": session}
+    body = {"prompt": "Read.", "url": f"{hooks.url}/", "browser_session_id": session}
     answers = [target.post("/v1/run/tasks", body) for _ in range(2)]
     for answer in answers:
         print(answer.status_code, answer.text[:300])

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from api_client import verify_webhook
 from lab.waiting import until
-from tests.real.listener import Listener, listener
+from tests.real.listener import Listener
 from tests.real.request_kinds import HOST
 from tests.real.target import Target
 
@@ -31,13 +30,6 @@ def lasting(target: Target) -> str:
     return target.workflow(
         "lasting", blocks=[{"block_type": "wait", "label": "wait", "wait_sec": 600}]
     )
-
-
-@pytest.fixture
-def hooks() -> Iterator[Listener]:
-    """A receiver of webhooks."""
-    with listener() as made:
-        yield made
 
 
 def _start(target: Target, workflow: str, **fields: Any) -> str:

@@ -4,7 +4,6 @@ Only a version that is seen here to do so, and whose genuine failures look other
 `api_client.answers.false_failures.FALSELY_FAILING_VERSIONS`.
 """
 
-from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
@@ -14,33 +13,20 @@ import pytest
 from api_client.answers.false_failures import FALSELY_FAILING_VERSIONS, looks_completed
 from api_client.answers.parts import ended_ago
 from lab.waiting import until
-from tests.real.listener import Listener, listener
+from tests.real.listener import Listener
 from tests.real.request_kinds import HOST
 from tests.real.target import Target, over
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("with_a_browser"), pytest.mark.timeout(600)]
 
 RUNS = 2
 #: Seconds after which the webhook of a run is surely given up.
 ABANDONED = 20.0
 
 
-@pytest.fixture(autouse=True)
-def _with_a_browser(target: Target) -> None:
-    if not target.has_browser:
-        pytest.skip("a 2.0 run completes with a browser only: BROWSER=1")
-
-
-@pytest.fixture
-def page() -> Iterator[Listener]:
-    """A page to browse."""
-    with listener() as made:
-        yield made
-
-
-def _runs(target: Target, page: Listener, prompt: str, **fields: Any) -> list[str]:
+def _runs(target: Target, hooks: Listener, prompt: str, **fields: Any) -> list[str]:
     """Start 2.0 runs whose webhooks go to a closed port; return their ids."""
-    body = {"url": f"{page.url}/", "engine": "skyvern-2.0", "webhook_url": f"{HOST}/closed"}
+    body = {"url": f"{hooks.url}/", "engine": "skyvern-2.0", "webhook_url": f"{HOST}/closed"}
     answers = [
         target.post("/v1/run/tasks", {"prompt": f"{prompt} {number}", **body, **fields})
         for number in range(RUNS)
@@ -56,9 +42,9 @@ def _is_settled(target: Target, run_id: str) -> bool:
 
 
 def test_completed_runs_read_failed_with_their_output_on_the_versions_that_we_know(
-    target: Target, page: Listener
+    target: Target, hooks: Listener
 ) -> None:
-    for run_id in _runs(target, page, "Read the page."):
+    for run_id in _runs(target, hooks, "Read the page."):
         until(partial(_is_settled, target, run_id), 300, "the run to be over, and its webhook")
         run = target.run(run_id)
         print(target.version, run["status"], run["failure_reason"], run["output"])
@@ -74,10 +60,10 @@ def test_completed_runs_read_failed_with_their_output_on_the_versions_that_we_kn
     [("stub:error", {}), ("stub:terminate", {}), ("stub:never", {"max_steps": 1})],
 )
 def test_runs_that_failed_look_like_them_on_other_versions_alone(
-    target: Target, page: Listener, prompt: str, fields: dict[str, Any]
+    target: Target, hooks: Listener, prompt: str, fields: dict[str, Any]
 ) -> None:
     looks = []
-    for run_id in _runs(target, page, prompt, **fields):
+    for run_id in _runs(target, hooks, prompt, **fields):
         until(partial(_is_settled, target, run_id), 300, "the run to be over, and its webhook")
         run = target.run(run_id)
         print(target.version, prompt, run["status"], run["failure_reason"], run["output"])

@@ -1,7 +1,6 @@
 """How a run's end shows on a real server: when it is final, its attempts, and its webhook."""
 
 import time
-from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -14,7 +13,7 @@ from api_client.answers.parts import attempt_age, ended_ago, parse_json
 from api_client.errors import BodyTooLargeError
 from api_client.types import TERMINAL_STATUSES
 from lab.waiting import until
-from tests.real.listener import Listener, listener
+from tests.real.listener import Listener
 from tests.real.request_kinds import HOST
 from tests.real.target import Target
 from worker.delivery.relay import ASK_SECONDS
@@ -30,13 +29,6 @@ FAILS = {"block_type": "http_request", "label": "fails", "method": "GET", "url":
 def waits(label: str, seconds: int) -> dict[str, Any]:
     """A block that does nothing for so long."""
     return {"block_type": "wait", "label": label, "wait_sec": seconds}
-
-
-@pytest.fixture
-def hooks() -> Iterator[Listener]:
-    """A receiver of webhooks."""
-    with listener() as made:
-        yield made
 
 
 def _start(target: Target, path: str, **fields: Any) -> str:

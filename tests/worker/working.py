@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from api_client import AsyncTransport
 from config.settings import Account, Settings
-from runqueue import Job, RunQueue, TaskRunRequest
+from runqueue import Job, JobState, RunQueue, TaskRunRequest
 from runqueue.connection.client import async_client
 from runqueue.records.account import AccountStats
 from runqueue.records.claim_items import Taken
@@ -73,6 +73,14 @@ class Bench:
         assert {self.job(job_id).state for job_id in job_ids} == {"running"}
         return job_ids
 
+    async def polled(self) -> int:
+        """Poll what is due; returns how many that were."""
+        return len((await self.one_pass("poll")).items)
+
+    def all_run(self, job_ids: list[str]) -> bool:
+        """Tell whether each of these jobs is running."""
+        return {self.job(job_id).state for job_id in job_ids} == {JobState.RUNNING}
+
     def job(self, job_id: str) -> Job:
         """Read a job."""
         return self.queue.get(job_id)
@@ -88,6 +96,12 @@ class Bench:
     def score(self, zset: str, member: str) -> float | None:
         """Read a member's score, microseconds."""
         return self.client.zscore(f"{KEYS.prefix}{zset}", member)
+
+    def next_poll(self, job_id: str) -> float:
+        """Seconds until a job's run is polled."""
+        score = self.score("poll", job_id)
+        assert score is not None
+        return (score - self.now_us()) / 1e6
 
     def active_consumers(self, stage: str) -> int:
         """How many consumers of a stage are active."""

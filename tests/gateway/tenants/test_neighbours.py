@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 import redis
 
-from lab.large_requests import array, compressed, environment_of, large_answer
+from lab.large_requests import array, compressed, environment_of, large_answer, peak_mib
 from runqueue import RunQueue
 from tests.gateway.gating import hanging
 from tests.gateway.test_process import process, url_of
@@ -34,12 +34,6 @@ _SECRETS = {"greedy": "sesame-greedy", "neighbour": "sesame-neighbour"}
 _LINE = b'{"kind": "task", "body": {"prompt": "Read it."}}'
 _JSON = {"content-type": "application/json"}
 _PACKED = {**KIND, "content-encoding": "gzip"}
-
-
-def peak_mib(pid: int) -> float:
-    """Return the most memory that a process ever had, in mebibytes."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 @dataclass

@@ -16,15 +16,6 @@ pytestmark = pytest.mark.usefixtures("at_once")
 LIVE = "status=created&status=queued&status=running&status=paused"
 
 
-async def all_run(bench: Bench, job_ids: list[str]) -> bool:
-    return {bench.job(job_id).state for job_id in job_ids} == {JobState.RUNNING}
-
-
-async def polled(bench: Bench) -> int:
-    """Look at what is due; return at how many."""
-    return len((await bench.one_pass("poll")).items)
-
-
 def at_second_page(
     monkeypatch: pytest.MonkeyPatch, bench: Bench, act: Callable[[], Awaitable[None]]
 ) -> None:
@@ -67,7 +58,7 @@ async def test_runs_that_shift_to_a_page_that_was_read_are_asked_for_and_go_on(
 
         # The three that slipped from the second page to the first.
         assert {due.job_id for due, _ in taken.items} == {run_of[run] for run in shown[-3:]}
-        assert await all_run(bench, job_ids)
+        assert bench.all_run(job_ids)
 
 
 @pytest.mark.usefixtures("one_page_at_a_time")
@@ -84,8 +75,8 @@ async def test_runs_that_shift_to_the_next_page_are_seen_twice_and_cost_nothing(
         at_second_page(monkeypatch, bench, begin_others)
         await list_now(bench)
 
-        assert await polled(bench) == 0
-        assert await all_run(bench, job_ids)
+        assert await bench.polled() == 0
+        assert bench.all_run(job_ids)
 
 
 def durations(bench: Bench) -> dict[str, int]:
@@ -120,5 +111,5 @@ async def test_pages_of_runs_too_young_to_be_over_are_not_read(work: Work) -> No
         # And the third, which is empty now: pages are read at once, as many as there were.
         assert await bench.calls("list_runs") == 8
         assert await bench.calls("get_run") == 0
-        assert await polled(bench) == 70
+        assert await bench.polled() == 70
         assert {bench.job(job_id).state for job_id in young[-70:]} == {JobState.CANCELED}

@@ -118,7 +118,7 @@ async def test_a_server_that_does_not_say_its_version_just_now_is_asked_again(
         await poll(bench, job_id)
 
         assert bench.job(job_id).state is JobState.RUNNING
-        assert 3 < wait_of(bench, job_id) <= 5
+        assert 3 < bench.next_poll(job_id) <= 5
         await poll(bench, job_id)
         assert bench.job(job_id).state is JobState.COMPLETED
 
@@ -173,7 +173,7 @@ async def test_a_workflow_s_bad_end_is_recorded_once_it_can_be_no_finally_block_
 
         await poll(bench, job_id)
         assert bench.job(job_id).state is JobState.RUNNING
-        assert 3 < wait_of(bench, job_id) <= 5
+        assert 3 < bench.next_poll(job_id) <= 5
         await poll(bench, job_id)
         assert bench.job(job_id).state is JobState.RUNNING, "its finally block runs"
         await poll(bench, job_id)
@@ -239,10 +239,3 @@ async def workflow(bench: Bench, **options: Any) -> str:
     job_id = bench.queue.enqueue(request, **options).job_id
     await bench.one_pass("submit")
     return job_id
-
-
-def wait_of(bench: Bench, job_id: str) -> float:
-    """Seconds until a job's run is polled."""
-    score = bench.score("poll", job_id)
-    assert score is not None
-    return (score - bench.now_us()) / 1e6

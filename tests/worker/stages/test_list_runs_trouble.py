@@ -9,22 +9,13 @@ from runqueue import JobState
 from runqueue.store.scripts import ScriptCall
 from tests.simulator.simulating import FakeClock
 from tests.worker.listed import MANY, due_now, in_lists, list_now, listed, lists_are_on, off_for
-from tests.worker.working import ENDLESS, Bench, Send, Work, wrap_send
+from tests.worker.working import ENDLESS, Send, Work, wrap_send
 from worker.stages import list_runs
 
 pytestmark = pytest.mark.usefixtures("at_once")
 
 LISTS: dict[str, Any] = {"route": "list_runs"}
 MINUTE = "https://shop.test/?sim_seconds=60"
-
-
-async def all_run(bench: Bench, job_ids: list[str]) -> bool:
-    return {bench.job(job_id).state for job_id in job_ids} == {JobState.RUNNING}
-
-
-async def polled(bench: Bench) -> int:
-    """Look at what is due; return at how many."""
-    return len((await bench.one_pass("poll")).items)
 
 
 async def test_a_list_that_says_that_nothing_is_live_costs_a_few_gets_and_ends_nothing(
@@ -37,18 +28,18 @@ async def test_a_list_that_says_that_nothing_is_live_costs_a_few_gets_and_ends_n
         await list_now(bench)
 
         assert await bench.calls("get_run") == list_runs.SAMPLE
-        assert await all_run(bench, job_ids)
+        assert bench.all_run(job_ids)
         assert "list_of_live_runs_failed" in [event["event"] for event in logged]
         # Looked at one by one from now on, and lists are not believed again for a while.
         assert not lists_are_on(bench)
         assert 50 < off_for(bench) <= 60
-        while await polled(bench):
+        while await bench.polled():
             pass
         # More on a slow machine, where the first is due again before the last was looked at.
         assert await bench.calls("get_run") >= list_runs.SAMPLE + 60
-        assert await all_run(bench, job_ids)
+        assert bench.all_run(job_ids)
         due_now(bench, *job_ids)
-        assert await polled(bench) == 60
+        assert await bench.polled() == 60
         assert not lists_are_on(bench)
         assert await bench.calls("list_runs") == 1
 
@@ -59,12 +50,12 @@ async def test_few_runs_that_a_wrong_list_does_not_show_get_one_get_each(work: W
         await bench.api.fault({"status": 200, "body": []}, match=LISTS)
 
         await list_now(bench)
-        await polled(bench)
+        await bench.polled()
         await list_now(bench)
-        await polled(bench)
+        await bench.polled()
 
         assert await bench.calls("get_run") == MANY
-        assert await all_run(bench, job_ids)
+        assert bench.all_run(job_ids)
 
 
 async def test_when_all_runs_end_at_once_a_list_is_believed_after_a_few_gets(work: Work) -> None:
@@ -74,7 +65,7 @@ async def test_when_all_runs_end_at_once_a_list_is_believed_after_a_few_gets(wor
         clock.advance(61)
 
         await list_now(bench)
-        await polled(bench)
+        await bench.polled()
 
         assert {bench.job(job_id).state for job_id in job_ids} == {JobState.COMPLETED}
         assert await bench.calls("get_run") == 60 + list_runs.SAMPLE
@@ -100,11 +91,11 @@ async def test_a_server_without_the_list_is_remembered_and_runs_are_looked_at_on
         await list_now(bench)
 
         assert off_for(bench) > 3_000
-        assert await polled(bench) == MANY
+        assert await bench.polled() == MANY
         due_now(bench, *job_ids)
-        assert await polled(bench) == MANY
+        assert await bench.polled() == MANY
         assert await bench.calls("list_runs") == 1
-        assert await all_run(bench, job_ids)
+        assert bench.all_run(job_ids)
 
 
 @pytest.mark.parametrize(
@@ -123,12 +114,12 @@ async def test_a_list_that_fails_ends_nothing_and_after_three_the_runs_are_looke
         await bench.api.fault(action, match=LISTS)
 
         for _ in range(3):
-            assert await polled(bench) == 0
+            assert await bench.polled() == 0
             await list_now(bench)
 
         assert not lists_are_on(bench)
-        assert await polled(bench) == MANY
-        assert await all_run(bench, job_ids)
+        assert await bench.polled() == MANY
+        assert bench.all_run(job_ids)
 
 
 async def test_a_server_that_asks_to_be_left_alone_is(work: Work) -> None:
@@ -154,8 +145,8 @@ async def test_a_list_full_of_other_people_s_runs_is_read_no_further_than_it_is_
 
         assert await bench.calls("list_runs") == MANY // 2
         assert off_for(bench) > 250
-        assert await polled(bench) == MANY
-        assert await all_run(bench, job_ids)
+        assert await bench.polled() == MANY
+        assert bench.all_run(job_ids)
 
 
 async def test_a_process_that_lost_its_lease_while_it_read_says_nothing(
@@ -177,6 +168,6 @@ async def test_a_process_that_lost_its_lease_while_it_read_says_nothing(
         wrap_send(monkeypatch, bench.account, around)
         await list_now(bench)
 
-        assert await polled(bench) == 0
+        assert await bench.polled() == 0
         assert len(in_lists(bench)) == MANY
         assert bench.client.hget("runqueue:{default}:meta", "list_by") == b"another"

@@ -18,13 +18,6 @@ def due(bench: Bench, job_id: str) -> None:
     bench.client.zadd("runqueue:{default}:poll", {job_id: bench.now_us()})
 
 
-def wait_of(bench: Bench, job_id: str) -> float:
-    """Seconds until the next look at a job's run."""
-    score = bench.score("poll", job_id)
-    assert score is not None
-    return (score - bench.now_us()) / 1e6
-
-
 async def test_a_run_that_ended_is_finished_with_its_answer_as_it_came(work: Work) -> None:
     async with work() as bench:
         (job_id,) = await bench.submitted(url=INSTANT)
@@ -135,7 +128,7 @@ async def test_a_read_that_failed_ends_nothing_and_comes_again_a_second_later_at
         await bench.one_pass("poll")
 
         assert bench.job(job_id).state is JobState.RUNNING
-        assert 0 < wait_of(bench, job_id) <= 1
+        assert 0 < bench.next_poll(job_id) <= 1
         assert "poll_failed" in [event["event"] for event in logged]
         answered = action.get("body") == {"detail": "Run not found"}
         assert (bench.account.reads.report().failing_us == -1) is answered
@@ -153,7 +146,7 @@ async def test_a_server_that_asks_to_be_left_alone_is(work: Work) -> None:
 
         await bench.one_pass("poll")
 
-        assert 5 < wait_of(bench, job_id) <= 9
+        assert 5 < bench.next_poll(job_id) <= 9
 
 
 async def begun_ago(bench: Bench, seconds: float, *, polls: int = 1) -> None:
@@ -254,4 +247,4 @@ async def test_a_poll_cut_off_by_a_stop_loses_nothing(work: Work) -> None:
         await eventually(lambda: consumer.busy == 0)
 
         assert bench.job(job_id).state is JobState.RUNNING
-        assert wait_of(bench, job_id) <= 1
+        assert bench.next_poll(job_id) <= 1
