@@ -18,7 +18,7 @@ LIMITS = {
     "RUNQUEUE_POLL_MIN_SECONDS": "0.2",
     "RUNQUEUE_POLL_MAX_SECONDS": "1",
 }
-#: A permit may be used up to 200 ms after its grant, and this test shares its machine with others,
+#: A permit may be used up to 200 ms after its grant, and a test shares its machine with others,
 #: which hold arrivals up: half a second of the rate. `make bench` shows the exact figure (≤ 65).
 ARRIVALS = RATE + BURST + RATE // 2
 

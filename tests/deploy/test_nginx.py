@@ -24,7 +24,8 @@ from runqueue import JobState, RunQueue
 from runqueue.errors import QueueUnavailable
 from tests.bare import logged, no_settings
 from tests.gateway.conftest import desk
-from tests.gateway.gating import Desk, Door, address, bearer, gating, signed, token, told
+from tests.gateway.gating import Desk, Door, address, gating, signed, token, told
+from tests.gateway.tenants.test_in_flight import ACME, head
 from tests.gateway.uploads import KIND, PATH, accepted, begin, lines, send, text
 from tests.simulator.simulating import eventually
 from tests.worker.working import closed_port
@@ -35,7 +36,6 @@ NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homeb
 CONFIG = Path(__file__).parents[2] / "deploy" / "nginx.conf"
 MEBIBYTE = 1024 * 1024
 TOKENS = (token("acme", "a", "enqueue", "read", "operate"),)
-ACME = bearer("a")
 
 pytestmark = [
     pytest.mark.skipif(NGINX is None, reason="needs nginx: apt-get install nginx-light"),
@@ -102,12 +102,6 @@ async def sending(door: Door, raw: bytes) -> AsyncIterator[asyncio.StreamReader]
     await writer.drain()
     yield reader
     writer.transport.abort()
-
-
-def head(start: str, *headers: str) -> bytes:
-    """The head of a request of the token's."""
-    every = ("host: g", f"authorization: {ACME['authorization']}", *headers)
-    return "\r\n".join([f"{start} HTTP/1.1", *every, "", ""]).encode()
 
 
 def connections(door: Door) -> int:

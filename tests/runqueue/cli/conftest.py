@@ -22,3 +22,9 @@ def either(desk: Desk, request: pytest.FixtureRequest) -> Desk:
     if request.param == "redis":
         return desk
     return gateways.by_http(desk, request.getfixturevalue("gateway_url"))
+
+
+@pytest.fixture
+def remote(desk: Desk, gateway_url: str) -> Desk:
+    """A desk out of Redis' reach."""
+    return gateways.by_http(desk, gateway_url)

@@ -19,30 +19,19 @@ from tests.runqueue.cli.commanding import (
 )
 
 
-def test_a_waiting_job_ends_at_once(desk: Desk) -> None:
-    (job,) = ready(desk, line("a"))
+@pytest.mark.parametrize(
+    ("is_under_way", "shown"),
+    [
+        (False, {"state": "canceled", "cancel_requested": False, **counts(canceled=1)}),
+        (True, {"state": "submitting", "cancel_requested": True, **counts(will_be=1)}),
+    ],
+)
+def test_a_waiting_job_ends_at_once_and_one_under_way_is_asked_to(
+    desk: Desk, is_under_way: bool, shown: dict[str, object]
+) -> None:
+    job = running(desk, line("a")).job_id if is_under_way else ready(desk, line("a"))[0]
 
-    shown = desk.json("cancel", job)
-
-    assert shown == {
-        "job_id": job,
-        "state": "canceled",
-        "cancel_requested": False,
-        **counts(canceled=1),
-    }
-
-
-def test_of_a_job_under_way_it_says_that_it_was_asked_for(desk: Desk) -> None:
-    job = running(desk, line("a")).job_id
-
-    shown = desk.json("cancel", job)
-
-    assert shown == {
-        "job_id": job,
-        "state": "submitting",
-        "cancel_requested": True,
-        **counts(will_be=1),
-    }
+    assert desk.json("cancel", job) == {"job_id": job, **shown}
 
 
 def test_a_batch_is_taken_whole(desk: Desk) -> None:

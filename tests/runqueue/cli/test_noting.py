@@ -95,41 +95,27 @@ def orphans(desk: Desk) -> list[str]:
             "reason with “unknown”: 3 lines: 3 of 3: back in the inbox",
         ),
         (orphans, "orphans cancel --all --yes", "cancel_orphans", "1 run: 1 will be canceled"),
+        (dead, "dead replay {0}", "replay {0}", "ready again"),
+        (unconfirmed, "unconfirmed adopt {0} tsk_7 --yes", "adopt {0}", "follows its run: tsk_7"),
+        (unconfirmed, "unconfirmed fail {0} --why looked", "fail {0}", "settled: looked"),
+        (waiting, "cancel {0}", "cancel_job {0}", CANCELED.format(1, 0, 0)),
+        (
+            abandoned,
+            "webhooks retry {0} --webhook-url https://ann:pw@shop.test/in?t=x",
+            "deliver {0}",
+            "will be sent: to https://shop.test/in",
+        ),
     ],
 )
-def test_a_command_for_many_is_noted_with_how_many(
+def test_a_command_for_many_is_noted_with_how_many_and_one_for_one_with_which(
     desk: Desk, given: Callable[[Desk], list[str]], command: str, what: str, detail: str
 ) -> None:
     ids = given(desk)
 
     result = desk.run(*command.format(*ids).split())
 
-    assert (result.exit_code, noted(desk)) == (0, [(what, "", detail)])
-
-
-@pytest.mark.parametrize(
-    ("given", "command", "what", "detail"),
-    [
-        (dead, "dead replay {}", "replay", "ready again"),
-        (unconfirmed, "unconfirmed adopt {} tsk_7 --yes", "adopt", "follows its run: tsk_7"),
-        (unconfirmed, "unconfirmed fail {} --why looked", "fail", "settled: looked"),
-        (waiting, "cancel {}", "cancel_job", CANCELED.format(1, 0, 0)),
-        (
-            abandoned,
-            "webhooks retry {} --webhook-url https://ann:pw@shop.test/in?t=x",
-            "deliver",
-            "will be sent: to https://shop.test/in",
-        ),
-    ],
-)
-def test_a_command_for_one_is_noted_with_which(
-    desk: Desk, given: Callable[[Desk], list[str]], command: str, what: str, detail: str
-) -> None:
-    job_id, *_ = given(desk)
-
-    result = desk.run(*command.format(job_id).split())
-
-    assert (result.exit_code, noted(desk)) == (0, [(what, job_id, detail)])
+    name, _, target = what.format(*ids).partition(" ")
+    assert (result.exit_code, noted(desk)) == (0, [(name, target, detail)])
 
 
 def test_commands_for_a_batch_are_noted_with_it(desk: Desk) -> None:

@@ -261,10 +261,11 @@ def test_only_dead_jobs_are_discarded(either: Desk) -> None:
         (["--yes"], NOTHING_CHOSEN),
         (["some-job", "--all"], BOTH_WAYS),
         (["x", "--group", "g"], BOTH_WAYS),
+        (["--all"], "--yes"),
     ],
     ids=str,
 )
-def test_without_names_or_a_filter_or_with_both_nothing_is_done(
+def test_nothing_is_done_without_a_choice_or_by_two_or_by_a_filter_that_nobody_confirms(
     either: Desk, command: str, chosen: list[str], words: str
 ) -> None:
     either.dead(lines(2))
@@ -306,16 +307,6 @@ def test_a_filter_that_leaves_nothing_asks_nothing(either: Desk, command: str) -
 
     assert result.exit_code == 0
     assert "?" not in result.stderr
-
-
-def test_a_question_that_nobody_can_answer_does_nothing_and_says_what_to_give(either: Desk) -> None:
-    either.dead([line("a")])
-
-    result = either.run("dead", "discard", "--all")
-
-    assert either.states() == {"dead": 1}
-    assert result.exit_code == 2
-    assert "--yes" in result.stderr
 
 
 def test_words_of_the_server_are_never_taken_for_markup(either: Desk) -> None:

@@ -17,12 +17,6 @@ from tests.runqueue.cli.exporting import command
 from tests.runqueue.cli.gateways import READER, by_http
 
 
-@pytest.fixture
-def remote(desk: Desk, gateway_url: str) -> Desk:
-    """A desk out of Redis' reach."""
-    return by_http(desk, gateway_url)
-
-
 def test_a_job_is_shown_by_its_id_and_by_its_name(desk: Desk, remote: Desk) -> None:
     (job_id,) = ready(desk, line("order-1"))
     desk.end(desk.claim())

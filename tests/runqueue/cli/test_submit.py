@@ -29,14 +29,27 @@ def test_the_batch_is_named_on_stdout_for_people_too(desk: Desk) -> None:
     assert "2 jobs submitted" in result.stdout
 
 
-def test_a_bad_line_is_named_with_its_field_and_nothing_is_submitted(desk: Desk) -> None:
-    bad = line("b", prompt="x") | {"body": {"prompt": "x", "max_step": 3}}
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (
+            line("b") | {"body": {"prompt": "x", "max_step": 3}},
+            "body.max_step: unknown field, did you mean 'max_steps'?",
+        ),
+        (line("a", prompt="Something else."), "custom_id: 'a' names another job at line 1"),
+        (line("b", account="nobody"), "account: unknown account 'nobody'"),
+    ],
+    ids=["field", "key of another body", "account"],
+)
+def test_a_bad_line_is_named_with_its_field_and_nothing_is_submitted(
+    desk: Desk, bad: dict[str, object], words: str
+) -> None:
     file = desk.file([line("a"), bad])
 
     result = desk.run("submit", file)
 
     assert result.exit_code == 3
-    assert f"{file}:2: body.max_step: unknown field, did you mean 'max_steps'?" in result.stderr
+    assert f"{file}:2: {words}" in result.stderr
     assert result.stdout == ""
     assert desk.states() == {}
 
@@ -77,39 +90,22 @@ def test_the_same_line_twice_is_one_job(desk: Desk) -> None:
     assert (report["jobs"], report["new"], report["repeated"]) == (2, 2, 1)
 
 
-def test_a_key_used_twice_for_different_bodies_is_a_fault_of_the_second_line(desk: Desk) -> None:
-    file = desk.file([line("a"), line("a", prompt="Something else.")])
-
-    result = desk.run("submit", file)
-
-    assert result.exit_code == 3
-    assert f"{file}:2: custom_id: 'a' names another job at line 1" in result.stderr
-    assert desk.states() == {}
-
-
 def test_lines_without_a_key_are_jobs_of_their_own(desk: Desk) -> None:
     assert desk.json("submit", desk.file([line(None), line(None)]))["new"] == 2
 
 
-def test_a_file_submitted_again_makes_no_job_and_leaves_no_batch(desk: Desk) -> None:
-    file = desk.file(lines(3))
+@pytest.mark.parametrize("n", [3, 2_500], ids=["one step", "more than one step takes"])
+def test_a_file_submitted_again_makes_no_job_and_leaves_no_batch(desk: Desk, n: int) -> None:
+    file = desk.file(lines(n))
     first = desk.json("submit", file)
+    batch = first["batches"]["default"]
+    assert (first["new"], desk.queue.get_batch(batch).total) == (n, n)
 
     again = desk.json("submit", file)
 
-    assert (again["new"], again["known"], again["batches"]) == (0, 3, {})
-    assert again["known_in"][0]["batch"] == first["batches"]["default"]
-    assert desk.states() == {"ready": 3}
-    assert desk.client.zcard("runqueue:{default}:batches") == 1
-
-
-def test_a_long_file_submitted_again_leaves_no_batch_either(desk: Desk) -> None:
-    file = desk.file(lines(2500))
-    desk.run("submit", file)
-
-    again = desk.json("submit", file)
-
-    assert (again["new"], again["known"], again["batches"]) == (0, 2500, {})
+    assert (again["new"], again["known"], again["batches"]) == (0, n, {})
+    assert again["known_in"][0]["batch"] == batch
+    assert desk.states() == {"ready": n}
     assert desk.client.zcard("runqueue:{default}:batches") == 1
 
 
@@ -122,23 +118,17 @@ def test_only_what_is_new_in_a_longer_file_joins_the_new_batch(desk: Desk) -> No
     assert desk.queue.get_batch(report["batches"]["default"]).total == 2
 
 
-def test_an_upload_killed_half_way_is_made_whole_by_submitting_the_file_again(desk: Desk) -> None:
+@pytest.mark.parametrize("sent", [2, 4], ids=["half way", "just before its end"])
+def test_an_upload_that_was_killed_is_made_whole_by_submitting_the_file_again(
+    desk: Desk, sent: int
+) -> None:
     file = desk.file(lines(4))
-    killed = desk.queue.open_batch(file)
-    desk.queue.enqueue_many(lines(4)[:2], batch=killed)
+    desk.queue.enqueue_many(lines(4)[:sent], batch=desk.queue.open_batch(file))
 
     report = desk.json("submit", file)
 
     assert (report["new"], report["known"]) == (4, 0)
     assert len(desk.claim()) == 4
-
-
-def test_an_upload_killed_just_before_its_end_is_made_whole_too(desk: Desk) -> None:
-    file = desk.file(lines(2))
-    desk.queue.enqueue_many(lines(2), batch=desk.queue.open_batch(file))
-
-    assert desk.json("submit", file)["new"] == 2
-    assert len(desk.claim()) == 2
 
 
 def test_a_key_used_earlier_for_another_body_is_a_conflict_of_that_line_alone(desk: Desk) -> None:
@@ -171,16 +161,6 @@ def test_each_account_of_a_file_gets_a_batch_of_its_own(desk: Desk) -> None:
 
     assert sorted(report["batches"]) == ["default", "second"]
     assert desk.states("second") == {"ready": 1}
-
-
-def test_a_line_of_an_unknown_account_is_a_bad_line(desk: Desk) -> None:
-    file = desk.file([line("a"), line("b", account="nobody")])
-
-    result = desk.run("submit", file)
-
-    assert result.exit_code == 3
-    assert f"{file}:2: account: unknown account 'nobody'" in result.stderr
-    assert desk.states() == {}
 
 
 def test_a_file_is_checked_without_a_queue(desk: Desk) -> None:
@@ -222,13 +202,6 @@ def test_wrong_usage_is_named_and_hands_in_nothing(
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.split())
     assert desk.states() == {}
-
-
-def test_a_file_of_more_lines_than_one_step_takes_is_submitted_whole(desk: Desk) -> None:
-    report = desk.json("submit", desk.file(lines(2500)))
-
-    assert report["new"] == 2500
-    assert desk.queue.get_batch(report["batches"]["default"]).total == 2500
 
 
 def test_an_empty_file_is_no_fault_and_opens_no_batch(desk: Desk, tmp_path: Path) -> None:

@@ -15,12 +15,6 @@ TOKEN = "token-of-the-shop-0123456789"
 
 
 @pytest.fixture
-def far(desk: Desk, gateway_url: str) -> Desk:
-    """Where commands are given that reach a gateway alone."""
-    return by_http(desk, gateway_url)
-
-
-@pytest.fixture
 def shop(desk: Desk, tmp_path: Path) -> Iterator[Desk]:
     """Where commands are given with a token for the account `shop` alone."""
     desk.know("shop")
@@ -33,43 +27,43 @@ def shop(desk: Desk, tmp_path: Path) -> Iterator[Desk]:
         yield by_http(desk, url_of(started), TOKEN)
 
 
-def test_a_file_becomes_a_batch(far: Desk) -> None:
-    report = far.json("submit", far.file(lines(2_500)), "--name", "far")
+def test_a_file_becomes_a_batch(remote: Desk) -> None:
+    report = remote.json("submit", remote.file(lines(2_500)), "--name", "far")
 
-    found = far.queue.get_batch(report["batches"]["default"])
+    found = remote.queue.get_batch(report["batches"]["default"])
     assert (found.name, found.total, found.sealed) == ("far", 2_500, True)
     assert (report["jobs"], report["new"]) == (2_500, 2_500)
 
 
-def test_a_bad_line_far_behind_takes_it_all_back_and_all_are_named(far: Desk) -> None:
-    file = far.file([*lines(3_500), "oops", line("a"), "oops"])
+def test_a_bad_line_far_behind_takes_it_all_back_and_all_are_named(remote: Desk) -> None:
+    file = remote.file([*lines(3_500), "oops", line("a"), "oops"])
 
-    result = far.run("submit", file)
+    result = remote.run("submit", file)
 
     assert result.exit_code == 3
     assert f"{file}:3501: line: " in result.stderr
     assert f"{file}:3503: line: " in result.stderr
-    assert far.states().get("ready", 0) in {0, 1_000, 2_000, 3_000}
-    assert far.claim() == []
+    assert remote.states().get("ready", 0) in {0, 1_000, 2_000, 3_000}
+    assert remote.claim() == []
 
 
-def test_a_conflict_is_named_by_its_line_in_the_file(far: Desk) -> None:
-    far.json("submit", far.file([line("a")], "first.jsonl"))
+def test_a_conflict_is_named_by_its_line_in_the_file(remote: Desk) -> None:
+    remote.json("submit", remote.file([line("a")], "first.jsonl"))
     other = line("a", prompt="Something else.")
-    file = far.file(["", line("b"), line("b"), "oops", "", other])
+    file = remote.file(["", line("b"), line("b"), "oops", "", other])
 
-    result = far.run("submit", file, "--skip-invalid")
+    result = remote.run("submit", file, "--skip-invalid")
 
     assert f"{file}:6: custom_id: a: names job " in result.stderr
-    assert far.states() == {"ready": 2}
+    assert remote.states() == {"ready": 2}
 
 
-def test_a_file_that_is_known_is_followed_by_its_batch(far: Desk, tmp_path: Path) -> None:
-    file, out = far.file(lines(5)), tmp_path / "out.jsonl"
-    batch = far.json("submit", file)["batches"]["default"]
+def test_a_file_that_is_known_is_followed_by_its_batch(remote: Desk, tmp_path: Path) -> None:
+    file, out = remote.file(lines(5)), tmp_path / "out.jsonl"
+    batch = remote.json("submit", file)["batches"]["default"]
 
-    with far.working(Desk.end):
-        report = far.json("submit", file, "--results", str(out))
+    with remote.working(Desk.end):
+        report = remote.json("submit", file, "--results", str(out))
 
     assert (report["new"], report["known"]) == (0, 5)
     assert report["known_in"][0]["batch"] == batch
@@ -77,19 +71,19 @@ def test_a_file_that_is_known_is_followed_by_its_batch(far: Desk, tmp_path: Path
     assert [row["custom_id"] for row in rows(out)] == [f"order-{n}" for n in range(5)]
 
 
-def test_a_file_of_several_accounts_is_refused(far: Desk) -> None:
-    far.know("second")
-    file = far.file([line("a"), line("b", account="second")])
+def test_a_file_of_several_accounts_is_refused(remote: Desk) -> None:
+    remote.know("second")
+    file = remote.file([line("a"), line("b", account="second")])
 
-    result = far.run("submit", file)
+    result = remote.run("submit", file)
 
     assert result.exit_code == 3
     assert f"{file}:2: account: expected account 'default'" in result.stderr
-    assert far.states() == {}
+    assert remote.states() == {}
 
 
-def test_an_empty_file_is_no_fault(far: Desk) -> None:
-    assert far.json("submit", far.file([]))["batches"] == {}
+def test_an_empty_file_is_no_fault(remote: Desk) -> None:
+    assert remote.json("submit", remote.file([]))["batches"] == {}
 
 
 def test_a_token_for_one_account_names_none(shop: Desk) -> None:
@@ -111,11 +105,13 @@ def test_a_token_for_one_account_hands_in_for_no_other(shop: Desk) -> None:
     assert "1: account: unknown account 'default'" in result.stderr
 
 
-def test_the_account_of_a_file_is_that_of_its_first_good_line(far: Desk) -> None:
-    far.know("second")
-    file = far.file([*["oops"] * 2_500, line("a", account="second"), line("b", account="second")])
+def test_the_account_of_a_file_is_that_of_its_first_good_line(remote: Desk) -> None:
+    remote.know("second")
+    file = remote.file(
+        [*["oops"] * 2_500, line("a", account="second"), line("b", account="second")]
+    )
 
-    report = far.json("submit", file, "--skip-invalid")
+    report = remote.json("submit", file, "--skip-invalid")
 
     assert list(report["batches"]) == ["second"]
     assert (report["new"], report["invalid_lines"]) == (2, 2_500)

@@ -162,16 +162,6 @@ def test_it_is_done_once_that_is_agreed(either: Desk) -> None:
     assert stands(either, job_id) == "pending"
 
 
-def test_a_question_that_nobody_can_answer_does_nothing_and_says_what_to_give(either: Desk) -> None:
-    (job_id,) = abandoned(either, told("a"))
-
-    result = either.run("webhooks", "retry", "--all")
-
-    assert result.exit_code == 2
-    assert "--yes" in result.stderr
-    assert stands(either, job_id) == "abandoned"
-
-
 def test_a_filter_that_leaves_nothing_asks_nothing(either: Desk) -> None:
     relayed(either, told("a"))
 
@@ -190,10 +180,11 @@ def test_a_filter_that_leaves_nothing_asks_nothing(either: Desk) -> None:
         (["a", "--abandoned"], f"by name or by {FILTERS}, not by both"),
         (["a", "--since", "60s"], f"by name or by {FILTERS}, not by both"),
         (["--all", "--namespace", "shop"], "--namespace"),
+        (["--all"], "--yes"),
     ],
     ids=str,
 )
-def test_without_names_or_a_filter_or_with_both_nothing_is_done(
+def test_nothing_is_done_without_a_choice_or_by_two_or_by_a_filter_that_nobody_confirms(
     either: Desk, chosen: list[str], words: str
 ) -> None:
     (job_id,) = abandoned(either, told("a"))

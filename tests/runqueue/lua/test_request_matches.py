@@ -43,6 +43,15 @@ def record(clock: Clockwork, *found: tuple[str, str], by_request: bool = False) 
     return clock.run(worker_calls.mark_running(clock.account, items, by_request=by_request))
 
 
+def recorded(clock: Clockwork, found: list[tuple[str, str]], *, in_one_call: bool) -> list[int]:
+    """Record runs in one call or in a call each; after each call everything is consistent."""
+    codes = []
+    for part in [found] if in_one_call else [[one] for one in found]:
+        codes += record(clock, *part)
+        consistent(clock)
+    return codes
+
+
 def matched(clock: Clockwork, **options: Any) -> tuple[str, str]:
     """Two equal jobs whose answers were lost; the first was given the run `b1` of the second."""
     a, b = clock.unconfirmed(2, body="the same", **options)
@@ -163,40 +172,18 @@ def test_who_lost_a_match_keeps_the_server_s_date_of_its_own_claim(clock: Clockw
     assert clock.field(b, "claimed_server_time") is None, "it is kept while it may be needed"
 
 
-def test_the_owner_s_own_answer_takes_its_match_back(clock: Clockwork) -> None:
-    a, b = matched(clock)
-
-    assert record(clock, (a, "a1")) == [5]
-
-    consistent(clock)
-    assert (clock.state(a), clock.field(a, "run_id")) == ("running", "a1")
-    assert clock.state(b) == "unconfirmed"
-    assert orphans(clock) == {"b1"}, "the matched run is shown until an equal job has it"
-    call = worker_calls.owned_runs(clock.account, ["a1", "b1"], except_late_runs=True)
-    assert clock.run(call) == [a, ""], "a search may take it for the equal job's"
-    assert record(clock, (b, "b1"), by_request=True) == [1]
-    consistent(clock)
-
-
 ANSWERS = (("a", "a1"), ("b", "b1"))
 
 
 @pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
-@pytest.mark.parametrize("calls_of", [1, 2], ids=["one call", "two calls"])
+@pytest.mark.parametrize("in_one_call", [True, False])
 def test_both_answers_give_both_their_own_runs(
-    clock: Clockwork, order: Sequence[tuple[str, str]], calls_of: int
+    clock: Clockwork, order: Sequence[tuple[str, str]], in_one_call: bool
 ) -> None:
     a, b = matched(clock)
     found = [({"a": a, "b": b}[name], run) for name, run in order]
 
-    if calls_of == 1:
-        codes = record(clock, *found)
-    else:
-        codes = [record(clock, one)[0] for one in found]
-        consistent(clock)
-
-    consistent(clock)
-    assert codes == [5, 1]
+    assert recorded(clock, found, in_one_call=in_one_call) == [5, 1]
     assert clock.states([a, b]) == {"running"}
     assert owners(clock, "a1", "b1") == [a, b]
     assert orphans(clock) == set()
@@ -206,23 +193,17 @@ def test_both_answers_give_both_their_own_runs(
 
 
 @pytest.mark.parametrize("order", list(permutations("abc")), ids="".join)
-@pytest.mark.parametrize("calls_of", [1, 3], ids=["one call", "three calls"])
+@pytest.mark.parametrize("in_one_call", [True, False])
 def test_request_matches_that_went_round_three_jobs_are_put_right_in_every_order(
-    clock: Clockwork, order: Sequence[str], calls_of: int
+    clock: Clockwork, order: Sequence[str], in_one_call: bool
 ) -> None:
     a, b, c = clock.unconfirmed(3, body="the same")
     jobs = {"a": a, "b": b, "c": c}
     record(clock, (a, "b1"), (b, "c1"), (c, "a1"), by_request=True)
     found = [(jobs[name], f"{name}1") for name in order]
 
-    if calls_of == 1:
-        record(clock, *found)
-    else:
-        for one in found:
-            record(clock, one)
-            consistent(clock)
+    recorded(clock, found, in_one_call=in_one_call)
 
-    consistent(clock)
     assert owners(clock, "a1", "b1", "c1") == [a, b, c]
     assert clock.states([a, b, c]) == {"running"}
     assert orphans(clock) == set()
@@ -337,21 +318,15 @@ def ended_match(clock: Clockwork, state: str = "completed") -> tuple[str, str]:
 
 @pytest.mark.parametrize("state", ["completed", "failed", "canceled"])
 @pytest.mark.parametrize("order", list(permutations(ANSWERS)), ids=["a first", "b first"])
-@pytest.mark.parametrize("calls_of", [1, 2], ids=["one call", "two calls"])
+@pytest.mark.parametrize("in_one_call", [True, False])
 def test_where_the_match_has_ended_the_equal_job_gets_the_other_run(
-    clock: Clockwork, order: Sequence[tuple[str, str]], calls_of: int, state: str
+    clock: Clockwork, order: Sequence[tuple[str, str]], in_one_call: bool, state: str
 ) -> None:
     a, b = ended_match(clock, state)
     found = [({"a": a, "b": b}[name], run) for name, run in order]
 
-    if calls_of == 1:
-        record(clock, *found)
-    else:
-        for one in found:
-            record(clock, one)
-            consistent(clock)
+    recorded(clock, found, in_one_call=in_one_call)
 
-    consistent(clock)
     assert (clock.state(a), clock.field(a, "run_id")) == (state, "b1"), "an end stays an end"
     assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
     assert owners(clock, "a1", "b1") == [b, a]
@@ -475,11 +450,14 @@ def test_an_answer_to_a_job_that_still_submits_whose_run_ended_with_another_is_a
 # A run's webhook comes to its attempt's own address: it says whose run it is, as an answer does.
 
 
-@pytest.mark.parametrize("state", ["", "completed"])
-def test_the_webhook_of_a_job_s_own_run_takes_its_match_back(clock: Clockwork, state: str) -> None:
+@pytest.mark.parametrize("state", [None, "", "completed"], ids=["answer", "webhook", "end"])
+def test_word_of_a_job_s_own_run_takes_its_match_back(clock: Clockwork, state: str | None) -> None:
     a, b = matched(clock)
 
-    assert receive(clock, told(a, run_id="a1", state=state)) == ["ended" if state else "noted"]
+    if state is None:
+        assert record(clock, (a, "a1")) == [5]
+    else:
+        assert receive(clock, told(a, run_id="a1", state=state)) == ["ended" if state else "noted"]
 
     consistent(clock)
     assert (clock.state(a), clock.field(a, "run_id")) == (state or "running", "a1")

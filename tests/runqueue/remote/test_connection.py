@@ -377,13 +377,19 @@ def test_nobody_there_is_told_within_the_tries() -> None:
         assert away.value.__context__ is None
 
 
-def test_the_token_of_a_gateway_here_goes_to_this_machine_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def _token_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token of a gateway of this folder, and none that was chosen."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RUNQUEUE_TOKEN", raising=False)
     TOKEN_FILE.parent.mkdir()
     TOKEN_FILE.write_text(f"{SECRET}\n")
+
+
+@pytest.mark.usefixtures("_token_here")
+def test_the_token_of_a_gateway_here_goes_to_this_machine_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[str] = []
 
     def answer(_: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
@@ -403,13 +409,10 @@ def test_the_token_of_a_gateway_here_goes_to_this_machine_alone(
     assert asked == [f"Bearer {SECRET}", "", "", "", ""]
 
 
+@pytest.mark.usefixtures("_token_here")
 def test_the_token_of_a_gateway_here_does_not_go_to_another_user_who_has_its_port(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("RUNQUEUE_TOKEN", raising=False)
-    TOKEN_FILE.parent.mkdir()
-    TOKEN_FILE.write_text(f"{SECRET}\n")
     listening = {4242}
     monkeypatch.setattr(connection, "users_of", lambda *_: listening)
 

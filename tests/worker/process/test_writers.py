@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 import redis
+from redis.exceptions import ResponseError
 
 from lab.valkeys import start_valkey
 from runqueue.records.claim_items import ClaimAnswer, Taken
@@ -219,24 +220,6 @@ async def test_large_items_go_out_in_groups_of_bounded_size(
     assert server.groups == [[4, 4], [4], [25], [1, 2]]
 
 
-async def test_one_item_that_redis_refuses_keeps_no_other_from_its_record() -> None:
-    server, recorded = Server(), list[int]()
-
-    async def send(call: ScriptCall[Any]) -> list[int]:
-        if 3 in call.arguments:
-            raise redis.exceptions.ResponseError("WRONGTYPE")
-        return await server.send(call)
-
-    recorder = BatchWriter(server.call, send)
-    for item in range(5):
-        recorder.put(item, noting(recorded, item))
-
-    await recorder.settled()
-
-    assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 4]
-    assert recorded == [0, 1, 2, 3, 4]
-
-
 @pytest.fixture
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the next try follow at once."""
@@ -246,18 +229,31 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quickly")
 @pytest.mark.parametrize(
-    "words",
+    ("error", "how"),
     [
-        "MISCONF Redis is configured to save RDB snapshots, but is unable to persist on disk.",
-        "NOREPLICAS Not enough good replicas to write.",
-        "BUSY Redis is busy running a script.",
-        "FROZEN what no version says today",
+        (ResponseError("MISCONF Redis is configured to save RDB snapshots."), "delayed"),
+        (ResponseError("NOREPLICAS Not enough good replicas to write."), "delayed"),
+        (ResponseError("BUSY Redis is busy running a script."), "delayed"),
+        (ResponseError("FROZEN what no version says today"), "set_aside"),
+        (
+            ResponseError("WRONGTYPE x is a string, expected a zset script: on @y:1."),
+            "set_aside",
+        ),
+        (
+            ResponseError("user_function:9: attempt to compare nil script: on @y:9."),
+            "set_aside",
+        ),
+        (RuntimeError("the handler is closed"), "set_aside"),
+        (ValueError("invalid literal for int()"), "set_aside"),
     ],
+    ids=str,
 )
-async def test_what_redis_refuses_for_a_while_is_recorded_when_it_takes_it(words: str) -> None:
+async def test_what_is_refused_for_a_while_is_recorded_when_it_is_taken(
+    error: Exception, how: str, logged: list[Any]
+) -> None:
     server, recorded = Server(), list[int]()
     # A group of four that is halved is refused seven times.
-    server.errors = [redis.exceptions.ResponseError(words) for _ in range(20)]
+    server.errors = [error for _ in range(20)]
     recorder = BatchWriter(server.call, server.send)
     for item in range(4):
         recorder.put(item, noting(recorded, item))
@@ -266,6 +262,7 @@ async def test_what_redis_refuses_for_a_while_is_recorded_when_it_takes_it(words
 
     assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 3]
     assert sorted(recorded) == [0, 1, 2, 3]
+    assert {told["event"] for told in logged} == {f"record_{how}"}
 
 
 @pytest.mark.usefixtures("quickly")
@@ -276,7 +273,7 @@ async def test_a_group_is_not_halved_while_redis_takes_nothing() -> None:
         asked.append(len(call.arguments))
         return await server.send(call)
 
-    server.errors = [redis.exceptions.ResponseError("MISCONF") for _ in range(3)]
+    server.errors = [ResponseError("MISCONF") for _ in range(3)]
     recorder = BatchWriter(server.call, send)
     for item in range(8):
         recorder.put(item, noting([], item))
@@ -294,7 +291,7 @@ async def test_one_item_that_is_refused_for_an_unknown_reason_waits_while_others
 
     async def send(call: ScriptCall[Any]) -> list[int]:
         if is_refused and 3 in call.arguments:
-            raise redis.exceptions.ResponseError("FROZEN item")
+            raise ResponseError("FROZEN item")
         return await server.send(call)
 
     recorder = BatchWriter(server.call, send)
@@ -320,7 +317,7 @@ async def test_places_stay_busy_beyond_the_records_that_may_be_set_aside(
 ) -> None:
     monkeypatch.setattr(module, "ASIDE", 2)
     server, recorded = Server(), list[int]()
-    server.errors = [redis.exceptions.ResponseError("FROZEN") for _ in range(1000)]
+    server.errors = [ResponseError("FROZEN") for _ in range(1000)]
     recorder = BatchWriter(server.call, server.send)
     for item in range(5):
         recorder.put(item, noting(recorded, item))
@@ -335,23 +332,29 @@ async def test_places_stay_busy_beyond_the_records_that_may_be_set_aside(
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "is_sent", "events"),
     [
-        redis.exceptions.DataError("no bytes"),
-        UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"),
+        (redis.exceptions.DataError("no bytes"), False, ["record_refused"]),
+        (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"), False, ["record_refused"]),
+        (ResponseError("WRONGTYPE"), True, ["record_set_aside", "record_lost"]),
     ],
 )
 async def test_an_item_that_cannot_be_written_keeps_no_other_from_its_record(
-    error: Exception, logged: list[Any]
+    error: Exception, is_sent: bool, events: list[str], logged: list[Any]
 ) -> None:
     server, recorded = Server(), list[int]()
 
     def call(items: Sequence[int]) -> ScriptCall[Any]:
-        if 3 in items:
+        if 3 in items and not is_sent:
             raise error
         return server.call(items)
 
-    recorder = BatchWriter(call, server.send)
+    async def send(call: ScriptCall[Any]) -> list[int]:
+        if 3 in call.arguments:
+            raise error
+        return await server.send(call)
+
+    recorder = BatchWriter(call, send)
     for item in range(5):
         recorder.put(item, noting(recorded, item))
 
@@ -359,7 +362,7 @@ async def test_an_item_that_cannot_be_written_keeps_no_other_from_its_record(
 
     assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 4]
     assert recorded == [0, 1, 2, 3, 4]
-    assert [event["event"] for event in logged] == ["record_refused"]
+    assert [event["event"] for event in logged] == events
 
 
 @pytest.mark.usefixtures("quickly")
@@ -369,7 +372,7 @@ async def test_an_item_that_is_refused_for_an_unknown_reason_holds_up_no_end_of_
     server = Server()
 
     async def send(call: ScriptCall[Any]) -> list[int]:
-        raise redis.exceptions.ResponseError("FROZEN item")
+        raise ResponseError("FROZEN item")
 
     recorder = BatchWriter(server.call, send)
     recorder.put(1, noting([], 1))
@@ -388,7 +391,7 @@ async def test_what_could_not_be_recorded_before_the_process_ends_is_told_in_the
 
     async def send(call: ScriptCall[Any]) -> list[int]:
         if len(call.arguments) > 2:
-            raise redis.exceptions.ResponseError(words)
+            raise ResponseError(words)
         return await server.send(call)
 
     server.open.clear()
@@ -460,32 +463,6 @@ async def test_run_ids_outlast_a_damaged_key_until_it_is_mended(
         assert set(client.zrange(f"{Keys('default').prefix}poll", 0, -1)) == {
             job_id.encode() for job_id in job_ids
         }
-
-
-@pytest.mark.usefixtures("quickly")
-@pytest.mark.parametrize(
-    "error",
-    [
-        redis.exceptions.ResponseError("WRONGTYPE x is a string, expected a zset script: on @y:1."),
-        redis.exceptions.ResponseError("user_function:9: attempt to compare nil script: on @y:9."),
-        RuntimeError("the handler is closed"),
-        ValueError("invalid literal for int()"),
-    ],
-)
-async def test_only_what_cannot_be_written_is_abandoned_while_the_process_lives(
-    error: Exception, logged: list[Any]
-) -> None:
-    server, recorded = Server(), list[int]()
-    server.errors = [error for _ in range(20)]
-    recorder = BatchWriter(server.call, server.send)
-    for item in range(4):
-        recorder.put(item, noting(recorded, item))
-
-    await eventually(lambda: not is_busy(recorder))
-
-    assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 3]
-    assert sorted(recorded) == [0, 1, 2, 3]
-    assert {event["event"] for event in logged} == {"record_set_aside"}
 
 
 async def test_ends_outlast_a_redis_that_is_busy_with_a_script(

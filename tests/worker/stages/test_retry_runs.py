@@ -100,28 +100,22 @@ def out_of_stock(**more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("code", "state"), [("out_of_stock", JobState.SCHEDULED), ("login_failed", JobState.FAILED)]
+    ("code", "output", "state"),
+    [
+        ("out_of_stock", "", JobState.SCHEDULED),
+        ("login_failed", "", JobState.FAILED),
+        ("out_of_stock", "too large to be kept" * 100, JobState.SCHEDULED),
+    ],
+    ids=["its code", "another code", "its code in a large answer"],
 )
 async def test_a_run_is_run_again_by_the_error_code_it_ended_with(
-    work: Work, code: str, state: JobState
+    work: Work, monkeypatch: pytest.MonkeyPatch, code: str, output: str, state: JobState
 ) -> None:
+    monkeypatch.setattr(poll, "MAX_RESULT_BYTES", 1_000)
     async with work() as bench:
-        await bench.api.fault(out_of_stock(), match={"route": "get_run"})
+        await bench.api.fault(out_of_stock(output=output), match={"route": "get_run"})
 
         retry = {**RETRY, "retry_on": [code]}
         job_id = await ended(bench, "terminated", codes=CODES, retry=retry)
 
         assert bench.job(job_id).state is state
-
-
-async def test_an_error_code_counts_in_an_answer_too_large_to_be_kept(
-    work: Work, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(poll, "MAX_RESULT_BYTES", 1_000)
-    async with work() as bench:
-        await bench.api.fault(out_of_stock(output="x" * 2_000), match={"route": "get_run"})
-
-        retry = {**RETRY, "retry_on": ["out_of_stock"]}
-        job_id = await ended(bench, "terminated", codes=CODES, retry=retry)
-
-        assert bench.job(job_id).state is JobState.SCHEDULED
