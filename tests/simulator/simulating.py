@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,19 +117,27 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(*statuses: int) -> AsyncIterator[Receiver]:
-    """Serve a receiver of webhooks on a free port."""
-    receiver = Receiver(list(statuses) or [200])
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", receiver.take)
+async def answering(
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse]],
+) -> AsyncIterator[str]:
+    """Serve a receiver that does as it likes, and give its URL."""
+    app = web.Application(client_max_size=2**26)
+    app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-        yield receiver
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def receiving(*statuses: int) -> AsyncIterator[Receiver]:
+    """Serve a receiver of webhooks on a free port."""
+    receiver = Receiver(list(statuses) or [200])
+    async with answering(receiver.take) as receiver.url:
+        yield receiver
 
 
 async def eventually(holds: Callable[[], Any], seconds: float = 20.0) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import redis
-from aiohttp import web
 
 from runqueue import TaskRunRequest
 from runqueue.records.delivery import DeliveryState, Reported, WebhookDelivery, WebhookVerdict
@@ -60,22 +59,6 @@ async def relaying(client: redis.Redis, url: str, **options: Any) -> AsyncIterat
         delivering(client, url, gateway=gateway.url.removesuffix("/hook"), **options) as bench,
     ):
         yield bench
-
-
-@asynccontextmanager
-async def answering(
-    answer: Callable[[web.Request], Awaitable[web.StreamResponse]],
-) -> AsyncIterator[str]:
-    """Serve a receiver that does as it likes, and give its URL."""
-    app = web.Application(client_max_size=2**26)
-    app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    finally:
-        await runner.cleanup()
 
 
 async def ended(bench: Bench, webhook_url: str, *, site: str = INSTANT) -> str:

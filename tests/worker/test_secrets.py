@@ -10,7 +10,6 @@ import redis
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
-from config.settings import Settings
 from runqueue import RunQueue, TaskRunRequest, WorkflowRunRequest
 from runqueue.observe.collector import QueueCollector
 from tests.simulator.simulating import eventually
@@ -165,16 +164,3 @@ async def test_no_secret_is_ever_logged_printed_or_measured(
         assert event in everything
     assert states["unconfirmed"] > 5  # type: ignore[index]
     assert [name for name, text in SECRETS.items() if text in everything] == []
-
-
-def test_no_key_is_in_any_repr(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SKYVERN_API_KEY", KEY)
-    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__API_KEY", KEY + "-acme")
-    monkeypatch.setenv("RUNQUEUE_REDIS_URL", "redis://user:redis-password@localhost/0")
-    monkeypatch.setenv("RUNQUEUE_BROKER_URL", "redis://user:redis-password@localhost/1")
-    settings = Settings()
-
-    told = f"{settings!r} {settings} {settings.all_accounts()}"
-
-    assert KEY not in told
-    assert "redis-password" not in told

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from runqueue import BatchRules, JobState
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
@@ -239,24 +241,20 @@ async def test_a_job_is_canceled_and_replayed(desk: Desk, redis_url: str) -> Non
     assert desk.queue.get(answer.job_id).state is JobState.READY
 
 
-async def test_an_unconfirmed_job_gets_its_run(desk: Desk, redis_url: str) -> None:
-    job = desk.unconfirmed()
+@pytest.mark.parametrize(
+    ("what", "fields", "state"),
+    [("adopt", {"run_id": "tsk_77"}, JobState.RUNNING), ("resubmit", {}, JobState.READY)],
+)
+async def test_an_unconfirmed_job_gets_its_run_or_is_submitted_again(
+    desk: Desk, redis_url: str, what: str, fields: dict[str, str], state: JobState
+) -> None:
+    job, run_id = desk.unconfirmed(), fields.get("run_id")
 
     async with browsing(redis_url, OPS) as browser:
-        await browser.do(f"/jobs/{job.job_id}", "adopt", run_id="tsk_77")
+        await browser.do(f"/jobs/{job.job_id}", what, **fields)
 
-    noted(desk, "adopt", job.job_id, "tsk_77")
-    assert (desk.job(job).state, desk.job(job).run_id) == (JobState.RUNNING, "tsk_77")
-
-
-async def test_an_unconfirmed_job_is_submitted_again(desk: Desk, redis_url: str) -> None:
-    job = desk.unconfirmed()
-
-    async with browsing(redis_url, OPS) as browser:
-        await browser.do(f"/jobs/{job.job_id}", "resubmit")
-
-    noted(desk, "resubmit", job.job_id)
-    assert desk.job(job).state is JobState.READY
+    noted(desk, what, job.job_id, run_id or "")
+    assert (desk.job(job).state, desk.job(job).run_id) == (state, run_id)
 
 
 async def test_an_unconfirmed_job_is_failed_with_a_reason(desk: Desk, redis_url: str) -> None:

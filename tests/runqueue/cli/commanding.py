@@ -57,6 +57,13 @@ class Desk:
         environ = {"RUNQUEUE_REDIS_URL": self.url, "COLUMNS": "100", **self.environ}
         return CliRunner().invoke(app, list(arguments), env=environ, input=stdin)
 
+    def listed(self, *arguments: str) -> list[dict[str, Any]]:
+        """What a group's `list` shows to programs; its name, and options."""
+        group, *options = arguments
+        result = self.run(group, "list", "--json", *options)
+        assert result.exit_code == 0
+        return [json.loads(row) for row in result.stdout.splitlines()]
+
     def json(self, *arguments: str) -> Any:
         """Give a command with --json and read what it says."""
         result = self.run(*arguments, "--json")
@@ -124,6 +131,10 @@ class Desk:
         while jobs := self.claim():
             self.lose(jobs)
         return ids
+
+    def bring(self, kind: str, rows: list[Any]) -> list[str]:
+        """Hand in jobs that become `dead` or `unconfirmed`; returns their ids, in order."""
+        return self.dead(rows) if kind == "dead" else self.unconfirmed(rows)
 
     def orphan(self, run_id: str, job_id: str) -> None:
         """Find a run of a job that is gone, or has moved on."""

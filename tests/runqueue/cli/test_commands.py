@@ -102,13 +102,17 @@ def test_stats_show_what_is_wrong_with_a_damaged_account_and_every_other(desk: D
     assert "account second: standing still: its keys in Redis are damaged" in text
 
 
-@pytest.mark.parametrize("command", [["status", "a" * 24], ["cancel", "a" * 24], ["stats"]])
-def test_a_queue_that_cannot_be_reached_ends_a_command_with_4(
-    desk: Desk, command: list[str]
-) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("stats", f"status {'a' * 24}", f"cancel {'a' * 24}", "webhooks retry --all"),
+        *("webhooks list", "webhooks confirm a", "dead list", "unconfirmed list", "orphans list"),
+    ],
+)
+def test_a_queue_that_cannot_be_reached_ends_a_command_with_4(desk: Desk, command: str) -> None:
     desk.environ["RUNQUEUE_REDIS_URL"] = "redis://127.0.0.1:1/0"
 
-    assert desk.run(*command).exit_code == 4
+    assert desk.run(*command.split()).exit_code == 4
 
 
 def test_help_names_the_exit_codes(desk: Desk) -> None:

@@ -1,8 +1,5 @@
 """`runqueue dead`: what no run exists of is looked at, done again, or removed."""
 
-import json
-from typing import Any
-
 import pytest
 
 from runqueue.ids import job_id_for
@@ -10,13 +7,6 @@ from tests.runqueue.cli.commanding import BOTH_WAYS, NOTHING_CHOSEN, Desk, line,
 
 #: What a server, or whoever speaks for it, may say.
 HOSTILE = "[red]no[/red] \\[x] at line:100:5, \x1b[2J\x07 [/] end"
-
-
-def listed(desk: Desk, *options: str) -> list[dict[str, Any]]:
-    """What `dead list --json` shows."""
-    result = desk.run("dead", "list", "--json", *options)
-    assert result.exit_code == 0
-    return [json.loads(row) for row in result.stdout.splitlines()]
 
 
 def times(desk: Desk, job_id: str) -> dict[str, str]:
@@ -29,7 +19,7 @@ def times(desk: Desk, job_id: str) -> dict[str, str]:
 def test_dead_jobs_are_listed_oldest_first_with_the_server_s_words(either: Desk) -> None:
     first, second = either.dead([line("a")]), either.dead([line("b", group="shop")], "Too large")
 
-    assert listed(either) == [
+    assert either.listed("dead") == [
         {
             "job_id": job_id,
             "custom_id": key,
@@ -61,14 +51,14 @@ def test_the_list_is_readable_without_json(either: Desk) -> None:
 
 def test_an_empty_list_says_so(either: Desk) -> None:
     assert either.run("dead", "list").stdout == "none\n"
-    assert listed(either) == []
+    assert either.listed("dead") == []
 
 
 def test_a_list_is_cut_at_its_limit_and_says_how_to_see_more(either: Desk) -> None:
     either.dead(lines(60))
 
-    assert len(listed(either)) == 50
-    assert len(listed(either, "--limit", "60")) == 60
+    assert len(either.listed("dead")) == 50
+    assert len(either.listed("dead", "--limit", "60")) == 60
     result = either.run("dead", "list", "--limit", "7", "--json")
     assert len(result.stdout.splitlines()) == 7
     assert result.stderr == "… and more; --limit shows more than 7\n"
@@ -98,14 +88,17 @@ def test_filters_choose_what_is_listed(either: Desk, options: list[str], keys: s
     either.dead([line("b")], "Too large")
     either.dead([line("c", group="shop")])
 
-    assert {row["custom_id"] for row in listed(either, *options)} == set(keys)
+    assert {row["custom_id"] for row in either.listed("dead", *options)} == set(keys)
 
 
 def test_jobs_of_one_batch_are_chosen_by_it(either: Desk) -> None:
     batch = either.json("submit", either.file(lines(2)))["batches"]["default"]
     either.dead([line("other")])
 
-    assert {row["custom_id"] for row in listed(either, "--batch", batch)} == {"order-0", "order-1"}
+    assert {row["custom_id"] for row in either.listed("dead", "--batch", batch)} == {
+        "order-0",
+        "order-1",
+    }
 
 
 def test_named_jobs_are_replayed_without_a_question(either: Desk) -> None:
@@ -179,7 +172,7 @@ def test_what_is_excepted_stays_dead(
     result = desk.run("dead", command, "--all", *excepted, "--yes")
 
     assert result.exit_code == 0
-    assert {row["custom_id"] for row in listed(desk)} == set(left.split())
+    assert {row["custom_id"] for row in desk.listed("dead")} == set(left.split())
     (note,) = desk.queue.audit()
     assert "except" in note.detail
 
@@ -253,42 +246,50 @@ def test_only_dead_jobs_are_discarded(either: Desk) -> None:
     assert either.states() == {"ready": 1}
 
 
-@pytest.mark.parametrize("command", ["replay", "discard"])
+EACH_COMMAND = pytest.mark.parametrize(
+    ("kind", "command"),
+    [("dead", "replay"), ("dead", "discard"), ("unconfirmed", "resubmit"), ("unconfirmed", "fail")],
+)
+
+
+@EACH_COMMAND
 @pytest.mark.parametrize(
     ("chosen", "words"),
     [
         ([], NOTHING_CHOSEN),
         (["--yes"], NOTHING_CHOSEN),
         (["some-job", "--all"], BOTH_WAYS),
+        (["some-job", "--all", "--yes"], BOTH_WAYS),
         (["x", "--group", "g"], BOTH_WAYS),
         (["--all"], "--yes"),
     ],
     ids=str,
 )
 def test_nothing_is_done_without_a_choice_or_by_two_or_by_a_filter_that_nobody_confirms(
-    either: Desk, command: str, chosen: list[str], words: str
+    either: Desk, kind: str, command: str, chosen: list[str], words: str
 ) -> None:
-    either.dead(lines(2))
+    either.bring(kind, lines(2))
 
-    result = either.run("dead", command, *chosen)
+    result = either.run(kind, command, *chosen)
 
     assert result.exit_code == 2
     assert words in result.stderr
-    assert either.states() == {"dead": 2}
+    assert either.states() == {kind: 2}
 
 
-@pytest.mark.parametrize("command", ["replay", "discard"])
+@EACH_COMMAND
 @pytest.mark.parametrize("unknown", ["nonsense", job_id_for("default", "", "unknown")])
-def test_if_a_name_is_not_on_record_nothing_is_done(
-    either: Desk, command: str, unknown: str
+@pytest.mark.parametrize("options", [[], ["--yes"]], ids=str)
+def test_if_a_name_is_not_on_record_nothing_is_asked_or_done(
+    either: Desk, kind: str, command: str, unknown: str, options: list[str]
 ) -> None:
-    (job_id,) = either.dead([line("a")])
+    (job_id,) = either.bring(kind, [line("a")])
 
-    result = either.run("dead", command, job_id, unknown, "--yes")
+    result = either.run(kind, command, job_id, unknown, *options)
 
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr == f"runqueue: no job, batch or custom_id {unknown!r} on record\n"
-    assert either.states() == {"dead": 1}
+    assert either.states() == {kind: 1}
 
 
 @pytest.mark.parametrize(
@@ -316,7 +317,7 @@ def test_words_of_the_server_are_never_taken_for_markup(either: Desk) -> None:
     shown = either.run("dead", "list").stdout
 
     assert "[red]no[/red] \\[x]" in shown
-    assert listed(either)[0]["reason"] == HOSTILE
+    assert either.listed("dead")[0]["reason"] == HOSTILE
 
 
 def test_words_of_the_server_are_never_taken_for_names_of_pictures(either: Desk) -> None:
@@ -339,13 +340,6 @@ def test_a_job_s_id_is_shown_whole_however_long_its_custom_id_is(either: Desk) -
     (job_id,) = either.dead([line("b" * 200)])
 
     assert job_id in either.run("dead", "list").stdout
-
-
-@pytest.mark.parametrize("group", ["dead", "unconfirmed", "orphans"])
-def test_a_queue_that_cannot_be_reached_ends_a_list_with_4(desk: Desk, group: str) -> None:
-    desk.environ["RUNQUEUE_REDIS_URL"] = "redis://127.0.0.1:1/0"
-
-    assert desk.run(group, "list").exit_code == 4
 
 
 @pytest.mark.parametrize("command", ["replay", "discard"])

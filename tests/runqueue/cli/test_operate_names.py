@@ -10,12 +10,20 @@ from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
 
 
 @pytest.mark.parametrize(
-    ("command", "left"), [("replay", {"ready": 1, "dead": 1}), ("discard", {"dead": 1})]
+    ("kind", "command", "left"),
+    [
+        ("dead", "replay", {"ready": 1, "dead": 1}),
+        ("dead", "discard", {"dead": 1}),
+        ("unconfirmed", "resubmit", {"ready": 1, "unconfirmed": 1}),
+        ("unconfirmed", "fail", {"dead": 1, "unconfirmed": 1}),
+    ],
 )
-def test_dead_jobs_are_named_by_custom_id(either: Desk, command: str, left: dict[str, int]) -> None:
-    either.dead(lines(2))
+def test_jobs_are_named_by_custom_id(
+    either: Desk, kind: str, command: str, left: dict[str, int]
+) -> None:
+    either.bring(kind, lines(2))
 
-    result = either.run("dead", command, "order-1", "--yes")
+    result = either.run(kind, command, "order-1", "--yes")
 
     assert result.exit_code == 0
     assert either.states() == left
@@ -36,16 +44,6 @@ def test_a_quarantined_job_is_discarded_by_its_id_and_may_be_enqueued_again(
     assert (result.exit_code, result.stdout) == (0, "1 of 1: removed\n")
     assert either.queue.stats()["default"].quarantined == 0
     assert either.queue.enqueue_many([line("a")])[0].status == "new"
-
-
-@pytest.mark.parametrize(("command", "state"), [("resubmit", "ready"), ("fail", "dead")])
-def test_unconfirmed_jobs_are_named_by_custom_id(either: Desk, command: str, state: str) -> None:
-    either.unconfirmed(lines(2))
-
-    result = either.run("unconfirmed", command, "order-1", "--yes")
-
-    assert result.exit_code == 0
-    assert either.states() == {"unconfirmed": 1, state: 1}
 
 
 def test_a_run_is_adopted_by_a_custom_id(either: Desk) -> None:

@@ -1,34 +1,24 @@
 """`runqueue unconfirmed` and `runqueue orphans`: what may have a run, and runs without a job."""
 
-import json
-from typing import Any
-
 import pytest
 
 from runqueue import JobState
 from runqueue.ids import job_id_for, new_id
-from tests.runqueue.cli.commanding import BOTH_WAYS, NOTHING_CHOSEN, Desk, line, lines
+from tests.runqueue.cli.commanding import Desk, line, lines
 
 UNKNOWN = job_id_for("default", "", "unknown")
 HOSTILE = "[bold]call[/bold] \\[me]"
 
 
-def listed(desk: Desk, group: str, *options: str) -> list[dict[str, Any]]:
-    """What `list --json` shows."""
-    result = desk.run(group, "list", "--json", *options)
-    assert result.exit_code == 0
-    return [json.loads(row) for row in result.stdout.splitlines()]
-
-
 def test_unconfirmed_jobs_are_listed_with_why(either: Desk) -> None:
     first, second = either.unconfirmed([line("a"), line("b", group="shop")])
 
-    rows = listed(either, "unconfirmed")
+    rows = either.listed("unconfirmed")
 
     assert [(row["job_id"], row["reason"]) for row in rows] == [
         (job_id, "no answer") for job_id in sorted([first, second])
     ]
-    assert [row["job_id"] for row in listed(either, "unconfirmed", "--group", "shop")] == [second]
+    assert [row["job_id"] for row in either.listed("unconfirmed", "--group", "shop")] == [second]
     assert first in either.run("unconfirmed", "list").stdout
 
 
@@ -38,7 +28,7 @@ def test_a_held_job_that_gave_its_slot_back_is_still_listed(either: Desk) -> Non
     either.client.zrem(f"{prefix}unconfirmed", job_id)
     either.client.zadd(f"{prefix}unconfirmed_no_slot", {job_id: 1})
 
-    assert [row["job_id"] for row in listed(either, "unconfirmed")] == [job_id]
+    assert [row["job_id"] for row in either.listed("unconfirmed")] == [job_id]
 
 
 def test_an_adopted_run_is_followed(either: Desk) -> None:
@@ -49,7 +39,7 @@ def test_an_adopted_run_is_followed(either: Desk) -> None:
     assert (result.exit_code, result.stdout) == (0, "1 of 1: follows its run\n")
     job = either.queue.get(job_id)
     assert (job.state, job.run_id, job.reason) == (JobState.RUNNING, "tsk_1", None)
-    assert listed(either, "unconfirmed") == []
+    assert either.listed("unconfirmed") == []
 
 
 def test_adopting_the_same_run_twice_is_no_mistake(either: Desk) -> None:
@@ -88,7 +78,7 @@ def test_an_orphan_is_adopted_by_the_job_that_it_belongs_to(either: Desk) -> Non
     either.run("unconfirmed", "adopt", job_id, "tsk_1", "--yes")
 
     assert either.queue.get(job_id).run_id == "tsk_1"
-    assert listed(either, "orphans") == []
+    assert either.listed("orphans") == []
 
 
 @pytest.mark.parametrize("run_id", ["", " ", "tsk 1", "tsk\x1b1", "banana", "tsk_", "tsk_1;"])
@@ -169,41 +159,11 @@ def test_each_job_that_could_not_be_settled_is_named(either: Desk, command: str)
     assert result.stdout.startswith("1 of 2: ")
 
 
-@pytest.mark.parametrize("command", ["resubmit", "fail"])
-@pytest.mark.parametrize("unknown", ["nonsense", UNKNOWN])
-def test_a_job_that_is_not_on_record_is_told_before_anything_is_asked(
-    either: Desk, command: str, unknown: str
-) -> None:
-    (good,) = either.unconfirmed([line("a")])
-
-    result = either.run("unconfirmed", command, good, unknown)
-
-    assert result.exit_code == 3
-    assert result.stderr == f"runqueue: no job, batch or custom_id {unknown!r} on record\n"
-    assert either.states() == {"unconfirmed": 1}
-
-
-@pytest.mark.parametrize("command", ["resubmit", "fail"])
-@pytest.mark.parametrize(
-    ("chosen", "words"), [([], NOTHING_CHOSEN), (["some-job", "--all"], BOTH_WAYS)], ids=str
-)
-def test_without_names_or_a_filter_or_with_both_nothing_is_settled(
-    either: Desk, command: str, chosen: list[str], words: str
-) -> None:
-    either.unconfirmed(lines(2))
-
-    result = either.run("unconfirmed", command, *chosen, "--yes")
-
-    assert result.exit_code == 2
-    assert words in result.stderr
-    assert either.states() == {"unconfirmed": 2}
-
-
 def test_orphans_are_listed_with_what_they_were_submitted_for(either: Desk) -> None:
     job_id = new_id("default")
     either.orphan("tsk_1", job_id)
 
-    (row,) = listed(either, "orphans")
+    (row,) = either.listed("orphans")
 
     assert row.pop("since")
     assert row == {
@@ -222,7 +182,7 @@ def test_a_run_that_comes_after_its_job_has_moved_on_is_listed(either: Desk) -> 
 
     either.orphan("tsk_1", job_id)
 
-    assert [row["why"] for row in listed(either, "orphans")] == ["job was dead"]
+    assert [row["why"] for row in either.listed("orphans")] == ["job was dead"]
 
 
 def test_the_list_of_orphans_is_cut_at_its_limit(either: Desk) -> None:
@@ -233,7 +193,7 @@ def test_the_list_of_orphans_is_cut_at_its_limit(either: Desk) -> None:
 
     assert len(result.stdout.splitlines()) == 20
     assert result.stderr == "… and more; --limit shows more than 20\n"
-    assert len(listed(either, "orphans", "--limit", "100")) == 60
+    assert len(either.listed("orphans", "--limit", "100")) == 60
 
 
 def test_named_orphans_are_canceled_without_a_question(either: Desk) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -28,16 +27,9 @@ from tests.runqueue.cli.delivering import (
 HOSTILE = "[red]no[/red] \x1b[2J\nstate: \u202edelivered"
 
 
-def listed(desk: Desk, *options: str) -> list[dict[str, Any]]:
-    """What `webhooks list --json` shows."""
-    result = desk.run("webhooks", "list", "--json", *options)
-    assert result.exit_code == 0
-    return [json.loads(row) for row in result.stdout.splitlines()]
-
-
 def keys(desk: Desk, *options: str) -> set[str]:
     """The custom_ids of what `webhooks list` shows."""
-    return {row["custom_id"] for row in listed(desk, *options)}
+    return {row["custom_id"] for row in desk.listed("webhooks", *options)}
 
 
 def test_a_program_is_shown_all_that_is_known_of_a_webhook(either: Desk) -> None:
@@ -46,7 +38,7 @@ def test_a_program_is_shown_all_that_is_known_of_a_webhook(either: Desk) -> None
     assert job.ended_at is not None
     assert job.webhook.settled_at is not None
 
-    assert listed(either) == [
+    assert either.listed("webhooks") == [
         {
             "job_id": job_id,
             "custom_id": "a",
@@ -177,15 +169,15 @@ def test_an_empty_list_says_so(either: Desk) -> None:
     relayed(either, line("b"))
 
     assert either.run("webhooks", "list").stdout == "none\n"
-    assert listed(either) == []
+    assert either.listed("webhooks") == []
 
 
 def test_a_list_is_cut_at_its_limit_and_says_how_much_is_left(either: Desk) -> None:
     abandoned(either, *[told(f"a{number}") for number in range(40)])
     relayed(either, *[told(f"b{number}") for number in range(20)])
 
-    assert len(listed(either)) == 50
-    assert len(listed(either, "--limit", "60")) == 60
+    assert len(either.listed("webhooks")) == 50
+    assert len(either.listed("webhooks", "--limit", "60")) == 60
     result = either.run("webhooks", "list", "--limit", "7", "--json")
     assert len(result.stdout.splitlines()) == 7
     assert result.stderr == "… and more; --limit shows more than 7\n"
@@ -198,7 +190,7 @@ def test_abandoned_ones_are_listed_in_the_order_in_which_that_was_decided(either
     settle(either, [second], "abandoned", 500)
     settle(either, [first], "abandoned", 500)
 
-    assert [row["job_id"] for row in listed(either, "--abandoned")] == [second, first]
+    assert [row["job_id"] for row in either.listed("webhooks", "--abandoned")] == [second, first]
 
 
 @pytest.mark.parametrize("option", ["--group", "--batch", "--account"])
@@ -220,15 +212,6 @@ def test_an_account_that_nobody_knows_is_told(either: Desk) -> None:
     assert "nobody" in result.stderr
 
 
-@pytest.mark.parametrize("command", [["list"], ["retry", "--all"], ["confirm", "a"]], ids=" ".join)
-def test_a_queue_that_cannot_be_reached_ends_a_command_with_4(
-    desk: Desk, command: list[str]
-) -> None:
-    desk.environ["RUNQUEUE_REDIS_URL"] = "redis://127.0.0.1:1/0"
-
-    assert desk.run("webhooks", *command).exit_code == 4
-
-
 def test_words_of_the_receiver_never_steer_the_terminal(either: Desk) -> None:
     (job_id,) = abandoned(either, told("a"), error=HOSTILE)
     either.environ["COLUMNS"] = "200"
@@ -238,7 +221,7 @@ def test_words_of_the_receiver_never_steer_the_terminal(either: Desk) -> None:
         assert "[red]no[/red]" in shown
         assert all(character.isprintable() for character in shown.replace("\n", ""))
         assert "\nstate: \ufffddelivered" not in shown
-    assert listed(either)[0]["webhook_error"] == HOSTILE
+    assert either.listed("webhooks")[0]["webhook_error"] == HOSTILE
 
 
 def test_a_job_that_is_done_again_is_listed_no_more(either: Desk) -> None:
@@ -256,8 +239,8 @@ def test_what_an_index_names_is_shown_as_its_record_says(either: Desk) -> None:
     (job_id,) = unknown(either, told("a"))
     either.client.zadd("runqueue:{default}:abandoned", {job_id: 1})
 
-    assert [row["webhook"] for row in listed(either)] == ["unknown"]
-    assert listed(either, "--abandoned") == []
+    assert [row["webhook"] for row in either.listed("webhooks")] == ["unknown"]
+    assert either.listed("webhooks", "--abandoned") == []
 
 
 def test_a_webhook_that_is_tried_meanwhile_is_listed_once(

@@ -18,7 +18,6 @@ from runqueue.observe.collector import QueueCollector
 from runqueue.operator.decisions import Settled
 from runqueue.producer import waiters
 from runqueue.producer.listing import Filter
-from runqueue.records import claim_items
 from runqueue.store import worker_calls
 from runqueue.store.async_sending import run_async
 from runqueue.store.inbox_calls import inbox_take
@@ -26,6 +25,7 @@ from runqueue.store.keys import ACCOUNTS, Keys
 from runqueue.store.scripts import ScriptCall, load
 from runqueue.store.sending import run
 from tests.either import both
+from tests.runqueue.producer.test_queue import finish_all
 
 #: One account on each node.
 SHOPS = accounts_on_each()
@@ -64,23 +64,6 @@ async def ask(
 def lines(count: int) -> list[dict[str, Any]]:
     """So many lines of each account."""
     return [line(shop, f"order-{number}") for shop in SHOPS for number in range(count)]
-
-
-def finish_all(client: redis.Redis, account: str) -> None:
-    """Run every ready job of an account to its end, as a worker would."""
-    run(client, worker_calls.heartbeat(account, "test", 60_000_000, -1, 0, first=True))
-    taken = run(client, worker_calls.claim(account, "test", "a claim", 500, 0)).items
-    accepted = [
-        claim_items.RunAccepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in taken
-    ]
-    run(client, worker_calls.mark_running(account, accepted))
-    ends = [
-        claim_items.Finished(
-            j.job_id, j.attempt, f"run-{j.job_id}", "completed", "completed", "", b'{"output": 42}'
-        )
-        for j in taken
-    ]
-    run(client, worker_calls.finish(account, ends))
 
 
 def test_the_accounts_of_these_tests_are_on_three_nodes(nodes: Cluster) -> None:

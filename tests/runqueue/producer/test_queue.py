@@ -44,26 +44,28 @@ def line(key: str | None = None, prompt: str = "Read it.", **options: Any) -> di
     return {**named, "kind": "task", "body": {"prompt": prompt}, **options}
 
 
-def claimed(client: redis.Redis, claim: str = "a claim") -> list[claim_items.Claimed]:
-    """Claim every ready job, as a worker would."""
-    run(client, worker_calls.heartbeat("default", "test", 60_000_000, -1, 0, first=True))
-    return list(run(client, worker_calls.claim("default", "test", claim, 500, 0)).items)
+def claimed(
+    client: redis.Redis, claim: str = "a claim", account: str = "default"
+) -> list[claim_items.Claimed]:
+    """Claim every ready job of an account, as a worker would."""
+    run(client, worker_calls.heartbeat(account, "test", 60_000_000, -1, 0, first=True))
+    return list(run(client, worker_calls.claim(account, "test", claim, 500, 0)).items)
 
 
-def finish_all(client: redis.Redis) -> None:
-    """Run every ready job to its end, as a worker would."""
-    taken = claimed(client)
+def finish_all(client: redis.Redis, account: str = "default") -> None:
+    """Run every ready job of an account to its end, as a worker would."""
+    taken = claimed(client, account=account)
     accepted = [
         claim_items.RunAccepted(j.job_id, j.attempt, f"run-{j.job_id}", "", 0) for j in taken
     ]
-    run(client, worker_calls.mark_running("default", accepted))
+    run(client, worker_calls.mark_running(account, accepted))
     ends = [
         claim_items.Finished(
             j.job_id, j.attempt, f"run-{j.job_id}", "completed", "completed", "", b'{"output": 42}'
         )
         for j in taken
     ]
-    run(client, worker_calls.finish("default", ends))
+    run(client, worker_calls.finish(account, ends))
 
 
 async def test_a_job_is_submitted_read_and_waited_for(ask: Ask, client: redis.Redis) -> None:

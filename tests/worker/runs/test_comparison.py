@@ -230,6 +230,12 @@ def test_what_a_server_shows_of_a_workflow_run_is_equal_to_its_request(
     assert (found.similarity, found.different) == (EQUAL, ())
 
 
+def parameter(sent: Any, shown: Any) -> Comparison:
+    """Compare workflow runs by a parameter's value."""
+    request, run = ({"workflow_id": "w", "parameters": {"a": value}} for value in (sent, shown))
+    return flow(request, run)
+
+
 #: A parameter's value as sent, and as a workflow shows it that declares some type.
 CASTS: dict[str, tuple[Any, Any]] = {
     "integer of text": ("7", 7),
@@ -264,10 +270,7 @@ CASTS: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.parametrize(("sent", "shown"), CASTS.values(), ids=CASTS)
 def test_a_parameter_is_equal_to_what_it_is_cast_to(sent: Any, shown: Any) -> None:
-    found = flow(
-        {"workflow_id": "w", "parameters": {"a": sent}},
-        {"workflow_id": "w", "parameters": {"a": shown}},
-    )
+    found = parameter(sent, shown)
 
     assert (found.similarity, found.equal) == (EQUAL, ("workflow_id", "parameters.a"))
 
@@ -297,10 +300,7 @@ def test_a_parameter_is_equal_to_what_it_is_cast_to(sent: Any, shown: Any) -> No
     ],
 )
 def test_another_value_of_a_parameter_is_another_request_s(sent: Any, shown: Any) -> None:
-    found = flow(
-        {"workflow_id": "w", "parameters": {"a": sent}},
-        {"workflow_id": "w", "parameters": {"a": shown}},
-    )
+    found = parameter(sent, shown)
 
     assert (found.similarity, found.different) == (DIFFERENT, ("parameters.a",))
 
@@ -316,10 +316,7 @@ def test_another_value_of_a_parameter_is_another_request_s(sent: Any, shown: Any
     ids=["an object of a URL", "text of an object", "text of a list", "a fraction that was cut"],
 )
 def test_a_value_of_another_shape_says_nothing(sent: Any, shown: Any) -> None:
-    found = flow(
-        {"workflow_id": "w", "parameters": {"a": sent}},
-        {"workflow_id": "w", "parameters": {"a": shown}},
-    )
+    found = parameter(sent, shown)
 
     assert found.similarity is UNSURE
 
@@ -344,10 +341,7 @@ def test_no_value_is_taken_for_another_s_by_a_cast_of_its_own(value: Any) -> Non
     for shown in casts:
         if isinstance(shown, float) and not math.isfinite(shown):
             continue  # JSON cannot show it
-        found = flow(
-            {"workflow_id": "w", "parameters": {"a": value}},
-            {"workflow_id": "w", "parameters": {"a": shown}},
-        )
+        found = parameter(value, shown)
         assert found.similarity is not DIFFERENT, (value, shown)
 
 

@@ -10,8 +10,7 @@ from aiohttp import web
 
 from runqueue import Batch, BatchRules
 from runqueue.records.batch import BatchCallback
-from tests.simulator.simulating import eventually, receiving
-from tests.worker.delivering import answering
+from tests.simulator.simulating import answering, eventually, receiving
 from tests.worker.working import KEYS, Bench, Work, ended, start
 from worker.stages.callbacks import LEASE_SECONDS
 

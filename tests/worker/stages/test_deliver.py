@@ -19,10 +19,9 @@ from runqueue.store.delivery_calls import deliver_again, record_webhook
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall
 from runqueue.store.sending import run
-from tests.simulator.simulating import eventually, receiving, simulating
+from tests.simulator.simulating import answering, eventually, receiving, simulating
 from tests.worker.delivering import (
     BODY,
-    answering,
     due,
     figure,
     relaying,
