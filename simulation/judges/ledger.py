@@ -269,14 +269,15 @@ class InvariantLedger:
         return number in self.forgotten and created <= emptied + IN_FLIGHT_SECONDS
 
     def is_left_to_a_person(self, run: Run) -> bool:
-        """Say whether Redis lost the claim of a run without a marker: its job is then in doubt.
+        """Say whether Redis lost the claim of a run that shows no marker, or its job as well.
 
-        It takes no slot until a person says which run is its own.
+        The run takes no slot until a person says whose it is.
         """
         return self._may_be_left_to_a_person(run) and not self.is_owned(run.run_id)
 
     def _may_be_left_to_a_person(self, run: Run) -> bool:
-        return not self.has_markers and self.may_be_lost(run.created - EPOCH)
+        is_lost = self.may_be_lost(run.created - EPOCH)
+        return is_lost and (not self.has_markers or self.is_hidden(run))
 
     def _is_marked(self, run: Run) -> bool:
         """Say whether a run shows whose it is."""

@@ -48,20 +48,23 @@ def test_a_run_is_unknown_if_redis_was_emptied_after_it_and_nobody_noticed(
 
 
 @pytest.mark.parametrize(
-    ("has_markers", "created", "is_owned", "is_left"),
+    ("has_markers", "is_hidden", "created", "is_owned", "is_left"),
     [
-        (False, 11.0, False, True),
-        (False, 11.0, True, False),
-        (False, 17.0, False, False),
-        (True, 11.0, False, False),
+        (False, True, 11.0, False, True),
+        (False, False, 11.0, True, False),
+        (False, True, 17.0, False, False),
+        (True, False, 11.0, False, False),
+        (True, True, 11.0, False, True),
+        (True, True, 17.0, False, False),
     ],
 )
 def test_only_a_run_without_a_marker_whose_claim_was_lost_is_left_to_a_person(
-    *, has_markers: bool, created: float, is_owned: bool, is_left: bool
+    *, has_markers: bool, is_hidden: bool, created: float, is_owned: bool, is_left: bool
 ) -> None:
     ledger = InvariantLedger(lambda: 20.0, lambda: 1.0, 600.0, lambda: 0.0)
     ledger.lost_writes.append((10.5, 12.0))
     ledger.has_markers = has_markers
+    ledger.is_hidden = lambda _: is_hidden
     ledger.is_owned = lambda _: is_owned
     run = cast(Run, SimpleNamespace(run_id="tsk_1", created=EPOCH + created))
     assert ledger.is_left_to_a_person(run) is is_left
