@@ -456,10 +456,12 @@ class ConductLedger:
     def _judge_retries(self, accepted: AcceptedJob, job: Job | None, request: PlannedJob) -> None:
         """Judge that a run follows each bad end that the job's policy retries.
 
-        A run that took longer than it may, or seemed to, is canceled, and none follows.
+        A run that took longer than it may, or seemed to, is canceled, and none follows. The run of
+        a lost job with its key may count as its own.
         """
         number = accepted.number
-        runs = self.ledger.runs[number]
+        of_its_key = (accepted, *self.ledger.gone_with_the_key_of(accepted))
+        runs = [run for one in of_its_key for run in self.ledger.runs[one.number]]
         longest = request.limit or self.max_run_seconds
         if (
             job is not None

@@ -579,7 +579,7 @@ class InvariantLedger:
                 for refused in self.refused
                 for run in self.runs.get(refused, ())
             )
-            if not (is_replaced or self._has_the_key_of_a_job_that_is_gone(accepted)):
+            if not (is_replaced or self.gone_with_the_key_of(accepted)):
                 self.fail(f"I4: job {number} has the run {job.run_id}, which is not its own")
         elif accepted.is_stuck or run.submission.unreadable or self.refuses_cancels:
             return  # it was abandoned, and may go on
@@ -609,16 +609,16 @@ class InvariantLedger:
         elif job.run_status != run.status(now):
             self.fail(f"I4: job {accepted.number} has {job.run_status}, its run {run.status(now)}")
 
-    def _has_the_key_of_a_job_that_is_gone(self, job: AcceptedJob) -> bool:
-        """Say whether a job that is lost had its key.
+    def gone_with_the_key_of(self, job: AcceptedJob) -> list[AcceptedJob]:
+        """Return the jobs that are lost and had a job's key.
 
-        A search for its run finds the other's as well, and the other's webhook is about its key.
+        A search for its run finds theirs as well, and their webhooks are about its key.
         """
-        return any(
-            self.may_be_lost(one.accepted_at)
+        return [
+            one
             for one in self.accepted.values()
-            if one.job_id == job.job_id and one is not job
-        )
+            if one.job_id == job.job_id and one is not job and self.may_be_lost(one.accepted_at)
+        ]
 
     def judge_orphans(
         self,
