@@ -349,7 +349,7 @@ class ConductLedger:
         have been longer.
         """
         job = self.ledger.accepted.get(job_number(run) or 0)
-        age = self.ledger.clock() - _simulated(run.created)
+        age = self.ledger.clock() - _simulated(run.created) + self.ledger.unwitnessed()
         return (
             job is not None
             and age > self.max_run_seconds

@@ -138,6 +138,18 @@ def test_the_run_of_a_lost_job_counts_for_the_job_that_has_its_key(
     assert bool(ledger.violations) is (accepted_at == 17.0)
 
 
+@pytest.mark.parametrize(("ahead", "is_overdue"), [(0.0, False), (300.0, True)])
+def test_a_run_that_no_cancel_reaches_is_overdue_by_the_clock_of_the_queue(
+    conduct: ConductLedger, clock: _Clock, ahead: float, *, is_overdue: bool
+) -> None:
+    conduct.ledger.accepted[1].is_stuck = True
+    conduct.ledger.unwitnessed = lambda: ahead
+    clock.now = 400.0
+    request = SimpleNamespace(request=b"Do sim-job-1.", workflow=None)
+    run = SimpleNamespace(created=EPOCH, submission=request)
+    assert conduct.is_overdue(cast(Run, run)) is is_overdue
+
+
 def test_a_job_kills_three_workers_at_most(conduct: ConductLedger) -> None:
     for _ in range(3):
         conduct.judge_death(1)
