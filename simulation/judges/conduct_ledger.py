@@ -173,6 +173,7 @@ class ConductLedger:
     def judge_death(self, number: int) -> None:
         """Judge the death of a worker that submitted a job."""
         self.deaths[number] += 1
+        self.ledger.last_death = self.ledger.clock()
         allowed = MOST_DEATHS * (1 + len(self.reopened[number])) + len(self.ledger.lost_writes)
         if self.deaths[number] > allowed:
             self.ledger.fail(f"I7: job {number} killed {self.deaths[number]} workers")

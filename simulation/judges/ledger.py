@@ -176,6 +176,8 @@ class InvariantLedger:
     last_submission: Callable[[int, float], float] = lambda _, before: before
     #: Says whether answers were lost or replaced: then a run's end may never be read.
     spoils_reads: Callable[[], bool] = lambda: False
+    #: When a job killed a worker last, simulated seconds: what that had claimed is searched for.
+    last_death: float = -math.inf
     _free_since: float | None = None
     #: Each invariant that did not hold, in a sentence.
     violations: list[str] = field(default_factory=list)

@@ -533,6 +533,7 @@ class SubmissionJudge:
             and not request.max_steps  # it may not fit the budget
             and ("group", request.group) not in self._paused
             and now > accepted_at + PROMPT_SECONDS
+            and accepted_at > self._ledger.last_death
             and self._is_calm(accepted_at - LEASE_SECONDS, now)
         )
 

@@ -17,7 +17,11 @@ MOST = PASSED + 3
 
 
 def _violations(
-    waiting: PlannedJob, submitted: Sequence[PlannedJob], *, are_new: bool = False
+    waiting: PlannedJob,
+    submitted: Sequence[PlannedJob],
+    *,
+    are_new: bool = False,
+    last_death: float = -1.0,
 ) -> list[str]:
     """Submit requests while a job waits, and return what does not hold.
 
@@ -25,9 +29,11 @@ def _violations(
         waiting: the job that waits, since 0 s.
         submitted: the others, one a second from 100 s on.
         are_new: whether each is accepted as it is submitted; at 0 s otherwise.
+        last_death: when a job killed a worker.
     """
     now = 100.0
     ledger = InvariantLedger(lambda: now, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.last_death = last_death
     requests = {one.number: one for one in (waiting, *submitted)}
     times = [0.0] + [100.0 + second if are_new else 0.0 for second in range(len(submitted))]
     for number, accepted_at in zip(requests, times, strict=True):
@@ -118,3 +124,8 @@ def test_less_urgent_jobs_have_no_turn_before_a_job() -> None:
     others = [_job(number, f"g{number}", priority=3) for number in range(2, MOST + 3)]
     assert _violations(_job(1, "a"), others[:-1]) == []
     assert len(_violations(_job(1, "a"), others)) == 1
+
+
+def test_a_job_that_a_dead_worker_may_have_claimed_is_passed() -> None:
+    others = [_job(number, "b") for number in range(2, MOST + 4)]
+    assert _violations(_job(1, "a"), others, last_death=50.0) == []
