@@ -437,6 +437,9 @@ class SubmissionJudge:
             longest = min(ledger.max_run_seconds, CANCEL_SECONDS)
             is_stuck = job.is_stuck or ledger.refuses_cancels
             is_abandoned = is_stuck and now - run.created > longest
+            # One that nobody knows takes nothing once it would be over.
+            longest = max(ledger.max_run_seconds, other.limit)
+            is_abandoned |= now - run.created > longest and ledger.is_hidden(run)
             is_excused = job.may_repeat or job.is_settled_by_operator or is_abandoned
             if not is_excused and not run.is_over(now):
                 live.append(number)

@@ -129,3 +129,18 @@ def test_less_urgent_jobs_have_no_turn_before_a_job() -> None:
 def test_a_job_that_a_dead_worker_may_have_claimed_is_passed() -> None:
     others = [_job(number, "b") for number in range(2, MOST + 4)]
     assert _violations(_job(1, "a"), others, last_death=50.0) == []
+
+
+@pytest.mark.parametrize("age", [500.0, 700.0])
+def test_a_run_that_nobody_knows_takes_no_session_once_it_would_be_over(age: float) -> None:
+    ledger = InvariantLedger(lambda: 900.0, lambda: 9.0, 600.0, lambda: 0.0)
+    ledger.is_hidden = lambda _: True
+    requests = {number: replace(_job(number, "a"), session=1) for number in (1, 2)}
+    ledger.accepted[1] = AcceptedJob(
+        *(1, "job1", 0.0, 1, 0.0), may_repeat=False, stays_unconfirmed=False
+    )
+    run = SimpleNamespace(created=ledger.wall() - age, is_over=lambda _: False)
+    ledger.runs[1].append(cast(Run, run))
+    judge = SubmissionJudge(ledger, requests, {}, lambda *_: True, lambda: 0.0)
+    judge.judge(b"Do sim-job-2.")
+    assert bool(ledger.violations) is (age == 500.0)
