@@ -427,6 +427,8 @@ class InvariantLedger:
             calm_since: when the faults were over, simulated seconds.
         """
         for number, job in jobs.items():
+            if self.may_be_lost(self.accepted[number].accepted_at):
+                continue  # it was enqueued again, and its deadline counts from then
             deadline = self.accepted[number].deadline + self.uncounted()
             latest = max(deadline, calm_since) + _OVERDUE_SECONDS
             if job is not None and job.state in _WAITING and self.clock() > latest:

@@ -1,6 +1,7 @@
 """The ledger: what it excuses, and what it does not."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -259,6 +260,17 @@ def test_runs_without_a_marker_may_repeat_once_a_person_ends_a_recovery(
     ledger.runs[2].append(_run(2, 5.0))
     ledger.let_go_on()
     assert ledger.forgotten == forgotten
+
+
+@pytest.mark.parametrize("accepted_at", [11.0, 17.0])
+def test_the_deadline_of_a_job_that_redis_lost_counts_from_when_it_is_enqueued_again(
+    accepted_at: float,
+) -> None:
+    ledger = InvariantLedger(lambda: 200.0, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.lost_writes.append((10.5, 12.0))
+    ledger.accepted[1] = replace(_job(1, deadline=80.0), accepted_at=accepted_at)
+    ledger.judge_waiting({1: cast(Job, SimpleNamespace(state=JobState.READY))}, 0.0)
+    assert bool(ledger.violations) is (accepted_at == 17.0)
 
 
 @pytest.mark.parametrize(
