@@ -199,10 +199,11 @@ class InvariantLedger:
             job.stays_unconfirmed
             or job.body in self.in_doubt
             or is_open
-            or (job.is_unreadable and self._is_any_run_hidden())
+            or (job.is_unreadable and self.is_any_run_hidden())
         )
 
-    def _is_any_run_hidden(self) -> bool:
+    def is_any_run_hidden(self) -> bool:
+        """Say whether nobody can tell whose one of the runs is."""
         return any(self.is_hidden(run) for runs in self.runs.values() for run in runs)
 
     def fail(self, text: str) -> None:

@@ -538,6 +538,8 @@ class SubmissionJudge:
             and now > accepted_at + PROMPT_SECONDS
             and accepted_at > self._ledger.last_death
             and self._is_calm(accepted_at - LEASE_SECONDS, now)
+            # After a failover any job may own a run that nobody can tell whose it is.
+            and not (self._ledger.lost_writes and self._ledger.is_any_run_hidden())
         )
 
 

@@ -22,6 +22,7 @@ def _violations(
     *,
     are_new: bool = False,
     last_death: float = -1.0,
+    has_failover: bool = False,
 ) -> list[str]:
     """Submit requests while a job waits, and return what does not hold.
 
@@ -30,10 +31,15 @@ def _violations(
         submitted: the others, one a second from 100 s on.
         are_new: whether each is accepted as it is submitted; at 0 s otherwise.
         last_death: when a job killed a worker.
+        has_failover: whether there was one, and of a run nobody knows whose it is.
     """
     now = 100.0
     ledger = InvariantLedger(lambda: now, lambda: 1.0, 600.0, lambda: 0.0)
     ledger.last_death = last_death
+    if has_failover:
+        ledger.lost_writes.append((10.0, 12.0))
+        ledger.runs[1].append(cast(Run, None))
+        ledger.is_hidden = lambda _: True
     requests = {one.number: one for one in (waiting, *submitted)}
     times = [0.0] + [100.0 + second if are_new else 0.0 for second in range(len(submitted))]
     for number, accepted_at in zip(requests, times, strict=True):
@@ -126,9 +132,10 @@ def test_less_urgent_jobs_have_no_turn_before_a_job() -> None:
     assert len(_violations(_job(1, "a"), others)) == 1
 
 
-def test_a_job_that_a_dead_worker_may_have_claimed_is_passed() -> None:
+def test_a_job_that_is_in_doubt_after_a_death_or_a_failover_is_passed() -> None:
     others = [_job(number, "b") for number in range(2, MOST + 4)]
     assert _violations(_job(1, "a"), others, last_death=50.0) == []
+    assert _violations(_job(1, "a"), others, has_failover=True) == []
 
 
 @pytest.mark.parametrize("age", [500.0, 700.0])
