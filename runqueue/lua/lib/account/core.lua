@@ -31,6 +31,12 @@ local function note_relative(q)
   return true
 end
 
+-- The time as text: one for all jobs of a call.
+local function now_text(q)
+  if q.text_at ~= q.now then q.text_at, q.text = q.now, int(q.now) end
+  return q.text
+end
+
 local function job_key(q, id) return q.prefix .. 'job:' .. id end
 
 -- Runs a command on a list of any length, for `unpack` takes 1,000 without harm; returns its last reply.
