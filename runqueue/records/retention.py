@@ -17,9 +17,9 @@ functions read it in one place, `lua/lib/jobs/retention.lua`. So these last as t
 **The same for every account.** The Lua functions have RETENTION_SECONDS as RETENTION, and
 MOST_RETENTION_SECONDS as MOST_RETENTION (`store/scripts.py`). So long lasts:
 
-- That a run is some job's own: in the job's record, or from its removal on if that comes earlier or
-  the job is discarded. Of such a job its idempotency key's attempts, too, so that the key's next job
-  takes none of its runs (`lua/lib/jobs/jobs.lua`).
+- That a run is some job's own: in the job's record, and after that if the record goes earlier or is
+  discarded. Then the attempts of the job's idempotency key last so long, too, and the key's next
+  job takes none of its runs (`lua/lib/jobs/jobs.lua`).
 - An orphan run, from when it was noticed.
 - An expired batch that nobody resumes, until its waiting jobs are canceled
   (`lua/sweep/hold_expired.lua`); the record of an upload that was not finished in time
