@@ -19,11 +19,6 @@ def wait(clock: Clockwork, days: float) -> None:
     clock.sweep("retire")
 
 
-def owner(clock: Clockwork, run_id: str) -> str:
-    """Whose a run is."""
-    return clock.run(worker_calls.owned_runs(clock.account, [run_id]))[0]
-
-
 def test_settings_and_queue_agree_on_states_and_days() -> None:
     assert {state for state in JobState if state.is_over} == set(STATES)
     assert DEFAULT_DAYS * 86_400 == RETENTION_SECONDS
@@ -69,23 +64,21 @@ def test_the_run_of_a_job_that_went_early_is_given_to_nobody(clock: Clockwork) -
     (item,) = clock.claim().items
     assert item.attempt > 1, "its marker is no marker of the former job's runs"
     assert receive(clock, late) == ["other"]
+    owners = worker_calls.owned_runs(clock.account, [run])
     wait(clock, 6)
-    assert owner(clock, run) == job
+    assert clock.run(owners) == [job]
     wait(clock, 1)
-    assert owner(clock, run) == ""
+    assert clock.run(owners) == [""]
 
 
 def test_a_job_stays_for_seven_days_while_its_webhook_is_not_delivered(clock: Clockwork) -> None:
     clock.limit(keep_completed=1, keep_dead=10)
     pending, delivered = awaited(clock, 2)
     receive(clock, told(pending), told(delivered))
-    items = due(clock)
-    record(clock, *[outcome(item) for item in items if item.job_id == delivered])
+    record(clock, *[outcome(item) for item in due(clock) if item.job_id == delivered])
     wait(clock, 1)
     assert (clock.state(pending), clock.state(delivered)) == ("completed", None)
-    wait(clock, 5.9)
-    assert clock.state(pending) == "completed"
-    wait(clock, 0.1)
+    wait(clock, 6)
     assert clock.state(pending) is None
     assert not [key for key in clock.dump() if pending in key and "attempts" not in key]
 
@@ -107,13 +100,26 @@ def test_after_any_pause_all_that_is_due_goes_in_bounded_steps(
     assert not any(clock.run(job_calls.stats(clock.account)).states.values())
 
 
+def test_entries_that_the_longest_walk_takes_off_move_the_others_back(clock: Clockwork) -> None:
+    clock.limit(keep_completed=6)
+    clock.enqueue(1)
+    clock.end_all("completed")
+    clock.wait(0.4 * DAY / SECOND)
+    (later,) = clock.enqueue(1)
+    clock.end_all("completed")
+    wait(clock, 5.7)
+    assert clock.state(later) == "completed"
+    wait(clock, 1)
+    assert clock.state(later) is None
+
+
 def test_a_changed_setting_removes_what_was_passed_over_before(clock: Clockwork) -> None:
-    clock.limit(keep_completed=1, keep_failed=30)
+    clock.limit(keep_completed=1)
     clock.enqueue(4)
     _, failed, *_ = clock.end_all("completed", "failed", "failed", "completed")
     wait(clock, 3)
     assert clock.state(failed) == "failed"
-    clock.limit(keep_failed=3)
+    clock.limit(keep_failed=1)
     wait(clock, 0)
     assert not any(clock.run(job_calls.stats(clock.account)).states.values())
     clock.limit(keep_completed=7, keep_failed=7)
