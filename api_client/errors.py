@@ -97,7 +97,7 @@ class UnprocessableEntityError(ApiError):
 #: Statuses that say "too many requests": nothing was done, and calls come slower from then on. What
 #: treats them so: `answers/` (class of a submission, a read, a cancel; error of a typed call),
 #: `retrying.py`, the worker's `stages/submit.py` (the pace) and the doctor. All of them read this.
-#: Webhook receivers and gateways answer others: `worker/delivery/sender.py`, `runqueue/remote/`.
+#: Webhook receivers and gateways answer others: `worker/delivery/relay.py`, `runqueue/remote/`.
 RATE_LIMITED: Final = frozenset({429})
 
 

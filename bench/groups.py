@@ -59,7 +59,7 @@ def measure(count: int) -> dict[str, Cost]:
         count: groups.
     """
     with started_server() as client:
-        seen = Watched(client)
+        seen = MeasuredCalls(client)
         batch = ids.new_id(ACCOUNT)
         seen.run("open", calls.open_batch(ACCOUNT, batch, "one job a group"))
         for start in range(0, count, 1_000):
@@ -76,7 +76,7 @@ def measure(count: int) -> dict[str, Cost]:
         seen.run("longest lines", live_processes.longest_lines(ACCOUNT, 20))
         for number in range(count):
             pause = groups.set_group(ACCOUNT, f"group-{number}", paused=True)
-            seen.run("pause a group", pause, watched=number < 1_000)
+            seen.run("pause a group", pause, measured=number < 1_000)
         _claim(seen, "claim over paused groups", count)
         _list(seen)
         seen.run("longest lines", live_processes.longest_lines(ACCOUNT, 20))
@@ -90,7 +90,7 @@ def measure(count: int) -> dict[str, Cost]:
         return seen.costs
 
 
-class Watched:
+class MeasuredCalls:
     """Runs calls and keeps what each kind costs at most."""
 
     def __init__(self, client: redis.Redis) -> None:
@@ -104,11 +104,11 @@ class Watched:
         about = cast("dict[str, int]", client.info("server"))
         self._cpu = Path(f"/proc/{about['process_id']}/schedstat")
 
-    def run(self, what: str, call: ScriptCall[Any], *, watched: bool = True) -> Any:
+    def run(self, what: str, call: ScriptCall[Any], *, measured: bool = True) -> Any:
         """Run a call at the clock's time; returns its reply."""
         cost = self.costs.setdefault(what, Cost())
         cost.calls += 1
-        if not watched or (cost.calls > 1_000 and cost.calls % 20):
+        if not measured or (cost.calls > 1_000 and cost.calls % 20):
             return sending.run(self.client, call, now_us=self.now)
         self.client.config_resetstat()
         self.client.slowlog_reset()
@@ -131,7 +131,7 @@ class Watched:
         return int(self._cpu.read_text().split()[0]) / 1e6
 
 
-def _enqueue(seen: Watched, batch: str, first: int, count: int) -> None:
+def _enqueue(seen: MeasuredCalls, batch: str, first: int, count: int) -> None:
     jobs = lines(count)
     for number, line in enumerate(jobs, first):
         line.update(custom_id=f"row-{number}", group=f"group-{number}")
@@ -139,7 +139,7 @@ def _enqueue(seen: Watched, batch: str, first: int, count: int) -> None:
         seen.run("enqueue", packet.call(batch))
 
 
-def _claim(seen: Watched, what: str, most: int) -> None:
+def _claim(seen: MeasuredCalls, what: str, most: int) -> None:
     """Claim a hundred at a time, as a worker would, until so many were taken or nothing is left."""
     taken: list[Claimed] = []
     number = 0
@@ -154,12 +154,12 @@ def _claim(seen: Watched, what: str, most: int) -> None:
         seen.run("give back", worker_calls.give_back(ACCOUNT, back, "void"))
 
 
-def _list(seen: Watched) -> None:
+def _list(seen: MeasuredCalls) -> None:
     names = seen.run("names of groups", groups.group_names(ACCOUNT))
     seen.run("list of groups", groups.read_groups(ACCOUNT, names[: groups.A_CALL]))
 
 
-def _step(seen: Watched, what: str, script: str, *arguments: int) -> None:
+def _step(seen: MeasuredCalls, what: str, script: str, *arguments: int) -> None:
     """Run a script of the sweep until there is nothing more to do."""
     while seen.run(what, worker_calls.sweep(ACCOUNT, script, *arguments, _A_STEP)) >= _A_STEP:
         pass

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.groups import ACCOUNT, Watched, started_server
+from bench.groups import ACCOUNT, MeasuredCalls, started_server
 from runqueue.producer.chunks import packets
 from runqueue.records.claim_items import Claimed, Finished, RunAccepted
 from runqueue.store import key_limits, worker_calls
@@ -65,12 +65,12 @@ def measure(jobs: int = JOBS, keys: int = KEYS, claimed: int = CLAIMED) -> dict[
 def _measure(case: tuple[str, bool, int], jobs: int, keys: int, claimed: int) -> Seen:
     segments, limited, in_row = case
     with started_server() as client:
-        seen = Watched(client)
+        seen = MeasuredCalls(client)
         for segment in segments if limited else "":
             pattern = f"{_IMPLIED.get(segment, segment)}:*"
             seen.run("set a limit", key_limits.set_limit(ACCOUNT, pattern, KeyLimit(1)))
         for packet in packets(_lines(segments, in_row, jobs, keys)):
-            seen.run("enqueue", packet.call(None), watched=False)
+            seen.run("enqueue", packet.call(None), measured=False)
         seen.run("heartbeat", worker_calls.heartbeat(ACCOUNT, "p1", _LEASE_US, 0, 0, first=True))
         taken = 0
         while taken < claimed:
@@ -111,7 +111,7 @@ def _lines(segments: str, in_row: int, jobs: int, keys: int) -> Iterator[dict[st
         yield line
 
 
-def _end(seen: Watched, items: list[Claimed]) -> None:
+def _end(seen: MeasuredCalls, items: list[Claimed]) -> None:
     runs = [
         RunAccepted(item.job_id, item.attempt, f"r{item.job_id}", "created", 1_000_000)
         for item in items

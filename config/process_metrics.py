@@ -11,16 +11,17 @@ from prometheus_client import CollectorRegistry, Histogram, Info, ProcessCollect
 LAG_EVERY = 1.0
 
 
-def register_process(registry: CollectorRegistry, room: str) -> None:
+def register_process(registry: CollectorRegistry, name: str) -> None:
     """Add the metrics of this process to a registry.
 
     Args:
         registry: of one process.
-        room: worker or gateway.
+        name: of the component: worker or gateway.
     """
     ProcessCollector(registry=registry)
     build = Info("runqueue_build", "The version that runs.", registry=registry)
-    build.info({"room": room, "version": product_version(), "python": platform.python_version()})
+    python = platform.python_version()
+    build.info({"component": name, "version": product_version(), "python": python})
 
 
 def loop_lag(registry: CollectorRegistry) -> Histogram:

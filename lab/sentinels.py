@@ -19,7 +19,7 @@ DOWN_MS = 1000
 
 
 @dataclass(slots=True)
-class Watched:
+class SentinelServers:
     """A primary, its replica and three sentinels."""
 
     primary: Valkey
@@ -43,12 +43,12 @@ class Watched:
 
 
 @contextmanager
-def watched(folder: Path) -> Iterator[Watched]:
+def sentinel_servers(folder: Path) -> Iterator[SentinelServers]:
     """Start them all and wait until the sentinels know of the replica and of each other."""
     quick = {"repl-diskless-sync-delay": 0, "save": ""}
     primary = Valkey(folder / "primary", free_port(), quick)
     behind = {**quick, "replicaof": ("127.0.0.1", primary.port)}
-    made = Watched(primary, Valkey(folder / "replica", free_port(), behind))
+    made = SentinelServers(primary, Valkey(folder / "replica", free_port(), behind))
     for number in range(3):
         made.sentinels.append(_sentinel(folder / f"sentinel-{number}", primary.port))
     every = [made.primary, made.replica, *made.sentinels]

@@ -1,4 +1,4 @@
-"""Traces: where a job comes from travels with it, and what is done with it is told as spans.
+"""Traces: where a job comes from travels with it, and what is done with it is recorded as spans.
 
 The W3C trace context (`traceparent`) of the caller who enqueues a job is stored with it, if that
 is sampled. Workers and gateways report what they do with such a job as spans of that trace. The
@@ -58,7 +58,7 @@ def _api() -> Any:
 
 
 def is_on() -> bool:
-    """Say whether spans are told in this process."""
+    """Say whether spans are recorded in this process."""
     return _api() is not None
 
 
@@ -101,13 +101,13 @@ def _remote(api: Any, traceparent: str) -> Any:
 
 
 class SpanUnderWay:
-    """A span under way; where none is told, it does nothing."""
+    """A span under way; where none is recorded, it does nothing."""
 
     def __init__(self, api: Any = None, span: Any = None) -> None:
         self._api = api
         self._span = span
 
-    def tell(self, **attributes: Attribute | None) -> None:
+    def set_attributes(self, **attributes: Attribute | None) -> None:
         """Add attributes; `__` in a name stands for a dot, and None is not added."""
         if self._span is not None:
             self._span.set_attributes(_named(attributes))
@@ -132,7 +132,7 @@ def enqueuing() -> AbstractContextManager[SpanUnderWay]:
         "messaging.operation.name": "enqueue",
         "messaging.operation.type": "send",
     }
-    return _told(api, "enqueue", "PRODUCER", None, attributes)
+    return _recorded(api, "enqueue", "PRODUCER", None, attributes)
 
 
 class Origin(NamedTuple):
@@ -145,7 +145,7 @@ class Origin(NamedTuple):
 
 
 def working(name: str, kind: Kind, origin: Origin) -> AbstractContextManager[SpanUnderWay]:
-    """Tell a step of a job as a span of its producer's trace; of a job without one nothing.
+    """Record a step of a job as a span of its producer's trace, if it has one.
 
     Args:
         name: the step, in a word.
@@ -156,17 +156,17 @@ def working(name: str, kind: Kind, origin: Origin) -> AbstractContextManager[Spa
     if api is None:
         return _NO_STEP
     title, attributes = f"{name} {origin.account}", _of_job(name, kind, origin)
-    return _told(api, title, kind, _remote(api, origin.traceparent), attributes)
+    return _recorded(api, title, kind, _remote(api, origin.traceparent), attributes)
 
 
-def tell_past(
+def record_past(
     name: str,
     origin: Origin,
     start: datetime | None,
     end: datetime | None,
     **more: Attribute | None,
 ) -> None:
-    """Tell what is over as a span: from start to end, each None = now; `more` as in `tell`."""
+    """Record what is over as a span from start to end, each None = now; `more`: its attributes."""
     api = _api() if origin.traceparent else None
     if api is None:
         return
@@ -204,7 +204,7 @@ def _named(attributes: dict[str, Attribute | None]) -> dict[str, Attribute]:
 
 
 @contextmanager
-def _told(
+def _recorded(
     api: Any, name: str, kind: Kind, parent: Any, attributes: dict[str, Attribute]
 ) -> Iterator[SpanUnderWay]:
     # An exception's words are kept out: they may quote a request.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -39,7 +41,9 @@ def main(  # noqa: PLR0917 - each is an option
     tally: Annotated[
         Path | None, typer.Option(help="Keep the sums in this file, and continue there.")
     ] = None,
-    first: Annotated[bool, typer.Option(help="Stop at the first seed that fails.")] = False,
+    first: Annotated[
+        bool, typer.Option(help="Stop at the first seed that fails; a plan's own, or 0 to 4.")
+    ] = False,
     directed: Annotated[
         str,
         typer.Option(help="Simulate the plan made for this planted defect, or `all`, without it."),
@@ -63,8 +67,8 @@ def main(  # noqa: PLR0917 - each is an option
     if shrink:
         typer.echo(shrink_plan(draw(seed, minutes)))
         return
-    if directed == ALL:
-        raise typer.Exit(_simulate_all_directed(at_once))
+    if directed and (first or directed == ALL):
+        raise typer.Exit(_simulate_directed(directed, at_once))
     if not seeds:
         result = simulate(PLANS[directed] if directed else draw(seed, minutes), sys.stdout)
         _show(result)
@@ -90,12 +94,19 @@ def main(  # noqa: PLR0917 - each is an option
     raise typer.Exit(bool(sums.failed or never_met))
 
 
-def _simulate_all_directed(at_once: int) -> bool:
-    """Simulate each plan made by hand, and show those that fail; returns whether there are any."""
-    failed = [one for one in simulate_many(PLANS.values(), at_once) if one.violations]
+def _simulate_directed(name: str, at_once: int) -> bool:
+    """Simulate all plans made by hand, or one until a seed fails; returns whether any fails."""
+    plans, most = [*PLANS.values()], len(PLANS)
+    if name != ALL:
+        own = PLANS[name]
+        plans = [own, *(replace(own, seed=seed) for seed in range(5) if seed != own.seed)]
+        at_once, most = 1, 1
+    results = simulate_many(plans, at_once)
+    failed = [*islice((one for one in results if one.violations), most)]
     for result in failed:
         _show(result)
-    typer.echo(f"{len(PLANS) - len(failed)} of {len(PLANS)} directed plans hold")
+    if name == ALL:
+        typer.echo(f"{most - len(failed)} of {most} directed plans hold")
     return bool(failed)
 
 

@@ -87,7 +87,7 @@ class Course:
         watching = start_in(world.new_process("watcher"), self._watch())
         self._start_producers()
         await asyncio.sleep(plan.minutes * 60 * FAULT_SHARE + 1)
-        world.note("the faults are over")
+        world.record("the faults are over")
         await self._faults.end()
         self._quiet_from = max(self._quiet_from, self._loop.time())
         await asyncio.sleep(max(0.0, plan.minutes * 60 - self._loop.time()))
@@ -243,7 +243,7 @@ class Course:
             return set()
         # Before that a recovery may still succeed without an operator.
         if stats.waits_for_a_person and self._loop.time() > self._quiet_from + PATIENCE_SECONDS:
-            self.world.note(f"a person resumes: {stats.hold_reason}")
+            self.world.record(f"a person resumes: {stats.hold_reason}")
             is_recovery = stats.hold_kind == "redis" or _NOT_LISTED in (stats.hold_reason or "")
             if is_recovery and not stats.paused and not self._ledger.was_emptied:
                 self._ledger.fail(f"I8: a recovery waits for a person: {stats.hold_reason}")
@@ -259,7 +259,7 @@ class Course:
                 found = await queue.get_batch(batch)
                 is_reporting |= found.callback is not None and found.callback.pending > 0
                 if found.held:  # aborted, or its canaries failed
-                    self.world.note("a person resumes a batch")
+                    self.world.record("a person resumes a batch")
                     self.world.submissions.resume(("batch", number))
                     await queue.resume_batch(batch)
         open_ = {
@@ -276,7 +276,7 @@ class Course:
         self._ledger.judge_waiting(jobs, max(self._quiet_from, self._recovery_seen_at))
         endless = sum(run.plan.end == "never" for run in self.world.live_runs())
         if endless and stats.orphans_live:
-            self.world.note("a person cancels orphans")
+            self.world.record("a person cancels orphans")
             await self._faults.operator.cancel_orphans(queue)
         may_end = stats.orphans_live > (endless if self._plan.refuses_cancels else 0)
         may_end |= stats.hold_kind == "redis" or is_reporting  # a recovery shows lost runs
@@ -341,7 +341,7 @@ class Course:
         judge_indexes(self._server.valkey.client, "default", self._ledger.fail)
         judge_holders(self._ledger, self._holders(), self._owners())
         states = Counter(job.state.value if job else "gone" for job in jobs.values())
-        self.world.note(f"the end: {dict(sorted(states.items()))}, {len(orphans)} orphans")
+        self.world.record(f"the end: {dict(sorted(states.items()))}, {len(orphans)} orphans")
 
     def _holders(self) -> dict[str, set[str]]:
         """Return what has each key, and what has steps committed to it of each strict budget."""

@@ -179,7 +179,7 @@ class FaultInjector:
         await asyncio.wait([undoing])
 
     def _begin(self, fault: Fault) -> None:
-        self._world.note(f"begins: {fault}")
+        self._world.record(f"begins: {fault}")
         times = self._world.fault_times
         fault_time = times.begin(fault.kind, fault.share)
         task = asyncio.get_running_loop().create_task(self._run(fault))
@@ -212,7 +212,7 @@ class FaultInjector:
             has_effect = await self._handlers[kind](fault)
         if has_effect and (kind not in _EFFECTS or self._effects(kind) > before):
             self._world.faults_had[kind] += 1
-        self._world.note(f"ends: {kind}")
+        self._world.record(f"ends: {kind}")
 
     def _effects(self, kind: str) -> int:
         return self._world.faults_met()[_EFFECTS.get(kind, "")]

@@ -23,7 +23,7 @@ class EventHistory:
         #: Whether its lines are written to a file.
         self.is_written = out is not None
 
-    def note(self, process: str, event: str) -> None:
+    def record(self, process: str, event: str) -> None:
         """Record an event of a process."""
         line = self._line(process, event)
         self._digest.update(line.encode())

@@ -40,7 +40,7 @@ class OtherUsers:
         if job.has_webhook:
             return
         world.ledger.in_doubt.add(job.body)
-        world.note(f"others run what job {job.number} asks for")
+        world.record(f"others run what job {job.number} asks for")
         for _ in range(len(world.ledger.alike.get(job.body, (0,))) + 1):
             await self._submit(cast(RunKind, job.kind), line_of(job, 0.0)["body"])
 

@@ -165,7 +165,7 @@ class Producer:
             await asyncio.sleep(1)
         for request, line, answer in zip(requests, lines, answers, strict=True):
             self._record(request, answer, started, line)
-        world.note(f"accepted {[request.number for request in requests]}")
+        world.record(f"accepted {[request.number for request in requests]}")
         await asyncio.gather(
             self._enqueue_again(queue, requests, lines, batch, started),
             *(self._cancel(queue, request) for request in requests),

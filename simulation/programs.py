@@ -315,7 +315,7 @@ def router(  # noqa: PLR0917 - one for each end of a webhook's way
             return await receivers.take(url)
         gateway = chance.choice(gateways)
         status = await gateway.take(urlsplit(url).path, body, headers)
-        history.note(gateway.process.name, f"webhook {status}{named(url)}")
+        history.record(gateway.process.name, f"webhook {status}{named(url)}")
         if status is not None and status < 500:
             on_answered(status, urlsplit(url).path, body)
         if gateway.acknowledged_nothing:

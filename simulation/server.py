@@ -340,7 +340,7 @@ class SimulatedRedis:
             if is_missing(error):
                 raise
             self.faults_met[f"redis: {_code(error)}"] += 1
-            self._history.note(process.name, f"redis {script} {type(error).__name__}")
+            self._history.record(process.name, f"redis {script} {type(error).__name__}")
             raise
         if script in {"tick", "heartbeat"}:
             self._note_report(process)
@@ -350,7 +350,7 @@ class SimulatedRedis:
         if script == "claim" and named:
             self.observer.on_claim(process)
         self.observer.on_reply(process, script, arguments, reply)
-        self._history.note(process.name, f"redis {script} {crc32(text.encode()):08x}{named}")
+        self._history.record(process.name, f"redis {script} {crc32(text.encode()):08x}{named}")
         if woken:
             self._wake()
         return reply

@@ -296,7 +296,7 @@ class SimulatedSkyvern:
     def _note(self, client: SimulatedProcess, request: Request, text: str) -> None:
         number = self._number_in(request)
         named = "" if number is None else f" job {number}"
-        self._history.note(client.name, f"skyvern {request.name} {text}{named}")
+        self._history.record(client.name, f"skyvern {request.name} {text}{named}")
 
     def _number_in(self, request: Request) -> int | None:
         """Return the number of the job that a request is about; None = of none that is known."""

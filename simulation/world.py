@@ -234,9 +234,9 @@ class World(Observer):
         """Begin what enqueues, in a process of that name."""
         self.producers.append(start_in(self.new_process(name), coroutine))
 
-    def note(self, text: str) -> None:
+    def record(self, text: str) -> None:
         """Record an event of the simulation itself."""
-        self.history.note("-", text)
+        self.history.record("-", text)
 
     async def cancel(self, queue: AsyncRunQueue, number: int) -> None:
         """Cancel an accepted job, and have the ledger know."""
@@ -263,7 +263,7 @@ class World(Observer):
             return False
         number = next(at for at, one in enumerate(self.workers) if one.process is process)
         self.killed_workers = True
-        self.note(f"job {int(found[1])} kills {process.name}")
+        self.record(f"job {int(found[1])} kills {process.name}")
         process.kill()
         self.conduct.judge_death(int(found[1]))
         self.loop.call_later(RESTART_SECONDS, self._replace_worker, number, context=Context())

@@ -95,7 +95,7 @@ class Simulator:
         """Count a request and apply faults before it is handled."""
 
         async def door(request: web.Request) -> web.StreamResponse:
-            self.ledger.note(name, self.clock())
+            self.ledger.record(name, self.clock())
             try:
                 if self.faults.armed:
                     body = await request.read() if self.faults.reads_bodies else b""

@@ -18,8 +18,8 @@ class Ledger:
         self._submissions = array("d")
         self._by_route: Counter[str] = Counter()
 
-    def note(self, route: str, now: float) -> None:
-        """Note one request of the API.
+    def record(self, route: str, now: float) -> None:
+        """Record one request of the API.
 
         Args:
             route: its name, as fault rules use it.

@@ -43,7 +43,7 @@ async def misbehave(request: web.Request, action: Action, handler: Handler) -> w
         await asyncio.sleep(action.answer_latency)
         return answer
     if action.committed or action.reset == "mid_answer" or kind in _SPOILERS:
-        exchange.note(await handler(request))
+        exchange.keep_answer(await handler(request))
     await asyncio.sleep(action.answer_latency)
     return await _FAULTS[kind](exchange)
 
@@ -57,7 +57,7 @@ class _Exchange:
     true_status: int = 200
     true_body: bytes = b""
 
-    def note(self, answer: web.StreamResponse) -> None:
+    def keep_answer(self, answer: web.StreamResponse) -> None:
         self.true_status = answer.status
         if isinstance(answer, web.Response) and isinstance(answer.body, bytes):
             self.true_body = answer.body

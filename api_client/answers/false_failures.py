@@ -31,6 +31,6 @@ def looks_completed(run: Mapping[str, Any]) -> bool:
     )
 
 
-def note_on(version: str) -> str:
+def reason_for(version: str) -> str:
     """Return what is said of such a run of a version that is known for it."""
     return f"completed: Skyvern {version} calls it failed, for its webhook was not delivered"

@@ -81,7 +81,7 @@ class AsyncOwnClient:
         """Send a request once and return its answer with the body read whole."""
         total = _total(self._client, request, self._timeout)
         trace = _Trace(request)
-        own = _own_request(self._client, request, total, trace.note_async)
+        own = _own_request(self._client, request, total, trace.on_event_async)
         limit = asyncio.timeout(total)
         try:
             async with limit:
@@ -132,7 +132,7 @@ class OwnClient:
         total = _total(self._client, request, self._timeout)
         end = time.monotonic() + (math.inf if total is None else total)
         trace = _Trace(request, end)
-        own = _own_request(self._client, request, total, trace.note, keeps=self._keeps)
+        own = _own_request(self._client, request, total, trace.on_event, keeps=self._keeps)
         try:
             return self._send(request, own, end, total)
         except SkyvernError:
@@ -177,7 +177,7 @@ class _Trace:
         self._sending = self._asks_proxy = False
         self._not_connected: BaseException | None = None
 
-    def note(self, event: str, info: dict[str, Any]) -> None:
+    def on_event(self, event: str, info: dict[str, Any]) -> None:
         if (request := info.get("request")) is not None:
             self._asks_proxy = request.method == b"CONNECT"
             if self._end < math.inf:  # httpcore reads it when the operation begins
@@ -188,8 +188,8 @@ class _Trace:
         elif event in _NOT_CONNECTED:
             self._not_connected = info.get("exception")
 
-    async def note_async(self, event: str, info: dict[str, Any]) -> None:
-        self.note(event, info)
+    async def on_event_async(self, event: str, info: dict[str, Any]) -> None:
+        self.on_event(event, info)
 
     def error(self, shown: Exception, raised: Exception) -> SkyvernError:
         """Return what the call failed with.

@@ -320,7 +320,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             answer.status,
             # The body is decompressed; httpx would try to do so again.
             headers=[pair for pair in answer.headers.items() if pair[0].lower() != _ENCODING],
-            # A stream spares httpx its own decoding of a body that is whole already.
+            # A stream saves httpx the decoding of a body that is whole already.
             stream=httpx.ByteStream(answer.body),
             request=request,
         )

@@ -6,7 +6,7 @@ from fastapi import Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from gateway.api.routing import BodyFields, Limit, Routes, listing
+from gateway.api.routing import BodyFields, Limit, Routes, one_at_a_time
 from gateway.api.schemas import record, shape
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer, read_model
@@ -128,7 +128,7 @@ async def read_audit(
 ) -> Response:
     """Return who did what to an account, and when, the newest first."""
     whose = account or tenant_scope_of(request).default
-    async with listing(request) as queue:
+    async with one_at_a_time(request) as queue:
         entries = await queue.audit(whose, before=before, limit=limit)
         then = entries[-1].id if len(entries) == limit else None
         return json_answer({"entries": [entry.as_dict() for entry in entries], "before": then})

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from gateway.api import job_schema
 from gateway.api.batch_options import Callback, Opening
-from gateway.api.routing import Limit, Routes, described, listing
+from gateway.api.routing import Limit, Routes, described, one_at_a_time
 from gateway.api.schemas import BATCH, EXAMPLE_BATCH, batch_values, each, shape
 from gateway.api.upload import SteppedCheck, upload
 from gateway.checks.findings import Findings
@@ -179,7 +179,7 @@ async def list_batches(
     A page reads `limit` batches: with a status, a page that is not the last may be empty.
     """
     whose = tenant_scope_of(request).whose(account)
-    async with listing(request) as queue:
+    async with one_at_a_time(request) as queue:
         page = await queue.list_batches(whose, status=status, cursor=cursor, limit=limit)
         shown = [batch_values(one) for one in page.batches]
         return json_answer({"batches": shown, "cursor": page.cursor or None, "unread": page.unread})

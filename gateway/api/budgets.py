@@ -6,7 +6,7 @@ from fastapi import Path, Request
 from pydantic import Field, StrictBool, StrictInt
 from starlette.responses import Response
 
-from gateway.api.routing import BodyFields, Routes, listing
+from gateway.api.routing import BodyFields, Routes, one_at_a_time
 from gateway.api.schemas import each, record, shape
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer, read_model
@@ -57,7 +57,7 @@ class BudgetSettings(BodyFields):
 )
 async def read_budgets(request: Request, account: Account = None) -> Response:
     """Return an account's budgets, and what of them is spent, committed and left."""
-    async with listing(request) as queue:
+    async with one_at_a_time(request) as queue:
         found = await queue.list_budgets(tenant_scope_of(request).whose(account))
         return json_answer({"budgets": [use.as_dict() for use in found]})
 

@@ -6,7 +6,7 @@ from fastapi import Path, Request
 from pydantic import Field, StrictBool, StrictInt
 from starlette.responses import Response
 
-from gateway.api.routing import BodyFields, Routes, listing
+from gateway.api.routing import BodyFields, Routes, one_at_a_time
 from gateway.api.schemas import each, record, shape
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer, read_model
@@ -37,7 +37,7 @@ class GroupSettings(BodyFields):
 )
 async def read_groups(request: Request, account: Account = None) -> Response:
     """Return the groups of an account that have settings or ready jobs."""
-    async with listing(request) as queue:
+    async with one_at_a_time(request) as queue:
         found = await queue.groups(tenant_scope_of(request).whose(account))
         return json_answer({"groups": [group.as_dict() for group in found]})
 

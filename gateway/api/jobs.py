@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway.api.job_schema import EXAMPLE_ID
-from gateway.api.routing import Limit, Reason, Routes, Since, Until, listing
+from gateway.api.routing import Limit, Reason, Routes, Since, Until, one_at_a_time
 from gateway.api.schemas import EXAMPLE_BATCH, JOB, each, job_values, shape
 from gateway.http.counting import taken_by, working
 from gateway.http.request_body import json_answer
@@ -86,7 +86,7 @@ async def list_jobs(
     wanted = Filter(
         group, batch, reason, state, custom_id, namespace, webhook, since, until, is_open
     )
-    async with listing(request) as queue:
+    async with one_at_a_time(request) as queue:
         page = await queue.list_jobs(wanted, account=whose, cursor=cursor, limit=limit)
         shown = []
         for start in range(0, len(page.jobs), _SHOWN_AT_ONCE):

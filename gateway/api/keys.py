@@ -6,7 +6,7 @@ from fastapi import Path, Query, Request
 from pydantic import Field, StrictFloat, StrictInt
 from starlette.responses import Response
 
-from gateway.api.routing import BodyFields, Routes, listing
+from gateway.api.routing import BodyFields, Routes, one_at_a_time
 from gateway.api.schemas import shape
 from gateway.auth.audit import set_detail, set_details
 from gateway.http.request_body import json_answer, read_model
@@ -53,7 +53,7 @@ class KeyLimitSettings(BodyFields):
 )
 async def read_keys(request: Request, account: Account = None) -> Response:
     """Return the keys of an account that have limits, and those at which jobs wait."""
-    async with listing(request) as queue:
+    async with one_at_a_time(request) as queue:
         found = await queue.list_keys(tenant_scope_of(request).whose(account))
         return json_answer({"keys": [use.as_dict() for use in found]})
 
@@ -71,7 +71,7 @@ async def repair_keys(
 ) -> Response:
     """Find what has ended and still has a key, or steps of a strict budget, and free these."""
     whose = await tenant_scope_of(request).account(account)
-    async with listing(request) as queue:
+    async with one_at_a_time(request) as queue:
         found = await queue.ended_holders(whose, drop=drop)
     dropped = {whose: ("", f"{len(found)} dropped")} if found and drop else {}
     set_details(request, dropped)

@@ -8,7 +8,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from gateway.api.job_schema import EXAMPLE_ID
-from gateway.api.routing import BodyFields, Limit, Routes, listing
+from gateway.api.routing import BodyFields, Limit, Routes, one_at_a_time
 from gateway.api.schemas import each, shape, shape_of
 from gateway.auth.audit import set_details
 from gateway.http.request_body import json_answer, read_model
@@ -76,7 +76,7 @@ class LineIds(BodyFields):
 async def read_states(request: Request) -> Response:
     """Return the state of each job."""
     given = await read_model(request, JobIds)
-    async with listing(request) as queue:
+    async with one_at_a_time(request) as queue:
         found = await queue.states(given.job_ids)
     states = [{"state": state, "unconfirmed_seconds": seconds} for state, seconds in found]
     return json_answer({"states": states})
@@ -104,7 +104,7 @@ async def decide(
     their webhooks again, or `confirm_delivery`: their results have arrived.
     """
     given = await read_model(request, DecisionFields)
-    async with listing(request) as queue:
+    async with one_at_a_time(request) as queue:
         outcomes = await _outcomes(queue, decision, given)
         details = _details(outcomes, await queue.accounts(), decision, given)
         set_details(request, details, decision)
@@ -131,7 +131,7 @@ async def _outcomes(
 def _details(
     outcomes: dict[str, Settled], accounts: list[str], decision: Decision, given: DecisionFields
 ) -> dict[str, tuple[str, str]]:
-    """Return the notes of a decision, as commands make them: of each account it had a job of."""
+    """Return a decision's audit entries, as commands make them: of each account with a job."""
     by_account: dict[str, Counter[Settled]] = {}
     for job_id, outcome in outcomes.items():
         by_account.setdefault(account_of(job_id, accounts) or "", Counter())[outcome] += 1
@@ -165,7 +165,7 @@ async def list_orphans(
 ) -> Response:
     """Return a page of the runs of ours that no job owns; some may come twice."""
     whose = await tenant_scope_of(request).account(account)
-    async with listing(request) as queue:
+    async with one_at_a_time(request) as queue:
         call = operator_calls.list_orphans(whose, cursor or "0", limit)
         then, found = await queue.send(call)
     return json_answer({"orphans": json_value(found), "cursor": None if then == "0" else then})
@@ -182,7 +182,7 @@ async def cancel_orphans(request: Request, account: Account = None) -> Response:
     """Have the workers cancel orphan runs; those that have ended leave the list."""
     given = await read_model(request, RunIds)
     whose = await tenant_scope_of(request).account(account)
-    async with listing(request) as queue:
+    async with one_at_a_time(request) as queue:
         codes = await queue.send(operator_calls.cancel_orphans(whose, given.run_ids))
     done = codes.count(1)
     set_details(request, {whose: ("", f"{done:,} will be canceled")} if done else {})
@@ -207,7 +207,7 @@ async def read_inbox(
     They may hold secrets, so this needs more than `read`.
     """
     whose = await tenant_scope_of(request).account(account)
-    async with listing(request) as queue:
+    async with one_at_a_time(request) as queue:
         look = await queue.send(inbox_calls.inbox_look(whose, start, PAGE))
         return json_answer(json_value(inbox_page(whose, look)))
 
@@ -229,7 +229,7 @@ async def act_on_lines(
     """Put refused lines back into the inbox (`retry`), or throw them away for good (`discard`)."""
     ids = (await read_model(request, LineIds)).line_ids
     whose = await tenant_scope_of(request).account(account)
-    async with listing(request) as queue:
+    async with one_at_a_time(request) as queue:
         retries = decision == "retry"
         done = await (queue.retry_lines if retries else queue.discard_lines)(ids, whose)
     words = "back in the inbox" if retries else "thrown away"

@@ -134,7 +134,7 @@ def described(description: str, shown: Shape) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def listing(request: Request) -> AsyncIterator[AsyncRunQueue]:
-    """Yield the queue as the bearer sees it, once no other list of his is made."""
+async def one_at_a_time(request: Request) -> AsyncIterator[AsyncRunQueue]:
+    """Yield the queue as the bearer sees it, once no other such call of his goes on."""
     async with working(request):
         yield queue_of(request)

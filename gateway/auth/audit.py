@@ -1,8 +1,8 @@
-"""ChangeRecorder what people do through the gateway: who, what, to what.
+"""Records what people do through the gateway: who, what, to what.
 
-An action stays done even if it cannot be noted. Each note is logged as well
+An action stays done even if it cannot be recorded. Each entry is logged as well
 (`runqueue.store.audit.log_entry`): Redis keeps the last ten thousand, so a user could push his
-out. A layer around the application notes the calls of the API that need `operate` by how they
+out. A layer around the application records the calls of the API that need `operate` by how they
 ended; routes may add the result (`set_detail`).
 """
 
@@ -25,7 +25,7 @@ from runqueue.store.audit import log_entry
 
 log = structlog.get_logger()
 
-#: Seconds that a note may take: the caller waits for the answer.
+#: Seconds that an entry may take: the caller waits for the answer.
 _PATIENCE: Final = 5.0
 _SAFE: Final = {"GET", "HEAD", "OPTIONS"}
 #: What a call is done to, as its path names it.
@@ -35,7 +35,7 @@ _TARGETS: Final = ("job_id", "batch_id", "name")
 async def record_change(
     queue: AsyncRunQueue, account: str, who: str, what: str, *, target: str = "", detail: str = ""
 ) -> str:
-    """Note what somebody did, and log it; returns the note's id, '' if Redis did not take it."""
+    """Record what somebody did, and log it; returns the entry's id, '' if Redis did not take it."""
     entry_id = ""
     try:
         async with asyncio.timeout(_PATIENCE):
@@ -59,29 +59,29 @@ def log_session(what: str, request: Request, who: str) -> None:
 
 
 def set_detail(request: Request, detail: str) -> None:
-    """Set the result of a call, or its result so far, in words, for its note."""
+    """Set the result of a call, or its result so far, in words, for its entry."""
     set_details(request, {"": ("", detail)})
 
 
 def set_details(
     request: Request, details: dict[str, tuple[str, str]], what: str | None = None
 ) -> None:
-    """Set the notes of a call: by account, the target and the result in words; none = no note.
+    """Set the entries of a call: by account, the target and the result in words; {} = none.
 
     Where account or target are '' they are those that the path names.
 
     Args:
         request: the call.
-        details: the notes.
+        details: the entries.
         what: the action; None = the route's name.
     """
     request.state.audit_details, request.state.audit_what = details, what
 
 
 class ChangeRecorder:
-    """The layer around the application that notes actions of the API.
+    """The layer around the application that records actions of the API.
 
-    Refused calls are not noted; those that broke off are, since they may have done something.
+    Refused calls are not recorded; those that broke off are, since they may have done something.
 
     Args:
         app: the application.
@@ -93,7 +93,7 @@ class ChangeRecorder:
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and note it if it has changed something."""
+        """Pass a request on, and record it if it has changed something."""
         if scope["method"] in _SAFE:
             await self._app(scope, receive, send)
             return
@@ -101,22 +101,22 @@ class ChangeRecorder:
         is_answered = False
 
         async def watch(message: Message) -> None:
-            # Noted before the answer: a caller who then reads the notes finds it.
+            # Recorded before the answer: a caller who then reads the entries finds it.
             nonlocal is_answered
             if message["type"] == "http.response.start":
                 is_answered = True
-                await self._look(scope, message["status"])
+                await self._record_end(scope, message["status"])
             await send(message)
 
         try:
             await self._app(scope, receive, watch)
         except Exception:
             if not is_answered:
-                await self._look(scope, 500)
+                await self._record_end(scope, 500)
             raise
 
-    async def _look(self, scope: Scope, status: int) -> None:
-        """Note a call by how it ended, if it is one that is noted."""
+    async def _record_end(self, scope: Scope, status: int) -> None:
+        """Record a call by how it ended, if it is one that is recorded."""
         state = scope.get("state", {})
         if state.get("needed") != "operate":
             return
@@ -126,9 +126,9 @@ class ChangeRecorder:
                 if not result and status < 500:
                     continue
                 detail = "; ".join(filter(None, (result, f"broke off, answered {status}")))
-            await self._note(Request(scope), account, target, detail)
+            await self._record(Request(scope), account, target, detail)
 
-    async def _note(self, request: Request, account: str, target: str, detail: str) -> None:
+    async def _record(self, request: Request, account: str, target: str, detail: str) -> None:
         named = request.path_params
         target = target or next((str(named[name]) for name in _TARGETS if name in named), "")
         what = getattr(request.state, "audit_what", None) or request.scope["route"].name

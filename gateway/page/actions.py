@@ -1,4 +1,4 @@
-"""The page's actions on jobs, batches, groups, keys and budgets; each is noted with its user."""
+"""The page's actions on jobs, batches, groups, keys and budgets; each is recorded with its user."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -28,7 +28,7 @@ Do = Callable[[ActionRequest], Awaitable[str]]
 
 
 async def act(request: Request) -> Response:
-    """Carry out a form's action, note it, and go back to the form's page."""
+    """Carry out a form's action, record it, and go back to the form's page."""
     viewer, fields = await operator_form(request)
     what = str(request.path_params["what"])
     if what not in _ACTS:
@@ -38,16 +38,16 @@ async def act(request: Request) -> Response:
     account, target = await _aim(viewer, fields, to)
     action = ActionRequest(viewer, account, target, fields)
     whole_queue = gate.tenant_scopes.whole
-    noted = partial(record_change, whole_queue, account, viewer.name, what, target=target)
+    recorded = partial(record_change, whole_queue, account, viewer.name, what, target=target)
     try:
         detail = await do(action)
     except Exception as error:
-        # Refused actions are not noted. One that broke off may have done something.
+        # Refused actions are not recorded. One that broke off may have done something.
         if action.so_far or status_of(error) >= 500:
             broke_off = f"broke off: {words_of(error)}"
-            await noted(detail="; ".join(filter(None, (action.so_far, broke_off))))
+            await recorded(detail="; ".join(filter(None, (action.so_far, broke_off))))
         raise
-    return RedirectResponse(back(fields, done=await noted(detail=detail)), 303, HEADERS)
+    return RedirectResponse(back(fields, done=await recorded(detail=detail)), 303, HEADERS)
 
 
 async def _aim(viewer: Viewer, fields: Mapping[str, str], to: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """Bulk actions: jobs are chosen by a filter, counted, and acted on once the user confirms.
 
 A count reads a bounded number of jobs, and says if it is not exact. An action runs in the
-background, page by page, and is noted when it begins and when it is over.
+background, page by page, and is recorded when it begins and when it is over.
 """
 
 import asyncio

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 #: Seconds that a request waits for its action, which goes on afterwards.
 _WAIT: Final = 5.0
-#: Jobs from which on the beginning of an action is noted, too.
+#: Jobs from which on the beginning of an action is recorded, too.
 _MANY: Final = 500
 
 
@@ -67,7 +67,7 @@ async def act_on_many(request: Request) -> Response:
 
 
 async def _work(gate: GatewayState, work: BulkWork, viewer: Viewer) -> str:
-    """Run it in the background, and note its result; returns the note's id."""
+    """Run it in the background, and record its result; returns the entry's id."""
     choice, most, who = work.choice, work.most, viewer.name
     if most is None or most > _MANY:
         began = f"{choice.words}: began, {most or 'unknown how many'} jobs"
@@ -77,7 +77,7 @@ async def _work(gate: GatewayState, work: BulkWork, viewer: Viewer) -> str:
     failed = ""
     try:
         await work.run(viewer.queue)
-    except Exception as error:  # noqa: BLE001 - it is noted whatever ended it
+    except Exception as error:  # noqa: BLE001 - it is recorded whatever ended it
         log.warning("work_broke_off", what=choice.what, error=repr(error)[:200])
         failed = f"; broke off: {words_of(error)}"
     detail = f"{choice.words}: {work.words}{failed}"

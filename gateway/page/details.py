@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.page.render import HEADERS, page
-from gateway.page.viewer import Viewer, listing, viewer_of
+from gateway.page.viewer import Viewer, list_page, viewer_of
 from runqueue import ids
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.ids import is_id, is_name
@@ -111,7 +111,7 @@ def _is_web(url: str) -> bool:
         return False
 
 
-@listing
+@list_page
 async def batch(request: Request, viewer: Viewer) -> Response:
     """Show a batch and a page of its jobs."""
     batch_id = str(request.path_params["batch_id"])

@@ -111,6 +111,6 @@ def spark(values: Sequence[float]) -> str:
     )
 
 
-def deed(note: AuditEntry) -> str:
+def deed(entry: AuditEntry) -> str:
     """Return an action in words."""
-    return DEEDS.get(note.what, note.what.replace("_", " "))
+    return DEEDS.get(entry.what, entry.what.replace("_", " "))

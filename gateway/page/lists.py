@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from gateway.page.overview import OPEN, OVER, bar
 from gateway.page.render import page
-from gateway.page.viewer import Viewer, listing
+from gateway.page.viewer import Viewer, list_page
 from gateway.state.sampler import first_jobs
 from runqueue.operator.refused_lines import refused_line
 from runqueue.producer.listing import Filter
@@ -36,7 +36,7 @@ def _of_account(template: str) -> Callable[[_Values], Callable[[Request], Awaita
     """Return the view of a list of one account, which the query names."""
 
     def made(values_of: _Values) -> Callable[[Request], Awaitable[Response]]:
-        @listing
+        @list_page
         async def answer(request: Request, viewer: Viewer) -> Response:
             query = request.query_params
             account = await viewer.tenant_scope.account(query.get("account", ""))
@@ -129,8 +129,8 @@ async def refused(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any
 async def audit(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
     """List the users' actions, the newest first."""
     before = query.get("before", "")
-    notes = await viewer.queue.audit(account, before=before, limit=ROWS)
+    entries = await viewer.queue.audit(account, before=before, limit=ROWS)
     return {
-        "notes": notes,
-        "before": notes[-1].id if len(notes) == ROWS else "",
+        "entries": entries,
+        "before": entries[-1].id if len(entries) == ROWS else "",
     }

@@ -45,7 +45,7 @@ REGIONS: Final = (
     "batches",
     "workers",
     "needing",
-    "notes",
+    "audit",
 )
 #: Stands in parts for the form token of each recipient.
 _FORM_TOKEN: Final = secrets.token_hex()
@@ -62,8 +62,8 @@ async def overview(request: Request) -> Response:
     done = request.query_params.get("done", "")
     found = await feed.snapshot(account, fresh=bool(done))
     values = shown(viewer, feed, account, found)
-    note = next((one for one in found.notes if one.id == done), None)
-    values |= {"accounts": await viewer.queue.accounts(), "done": note}
+    entry = next((one for one in found.audit if one.id == done), None)
+    values |= {"accounts": await viewer.queue.accounts(), "done": entry}
     return page(request, "overview.html", viewer, values)
 
 

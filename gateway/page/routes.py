@@ -53,14 +53,14 @@ def routes() -> list[BaseRoute]:
         "/do/{what}": actions.act,
     }
     return [
-        *(Route(path, _told(endpoint)) for path, endpoint in shown.items()),
-        *(Route(path, _told(endpoint), methods=["POST"]) for path, endpoint in sent.items()),
-        Route("/live", _told(page_live.live)),
-        Route("/static/{name}", _told(static)),
+        *(Route(path, _error_pages(endpoint)) for path, endpoint in shown.items()),
+        *(Route(path, _error_pages(endpoint), methods=["POST"]) for path, endpoint in sent.items()),
+        Route("/live", _error_pages(page_live.live)),
+        Route("/static/{name}", _error_pages(static)),
     ]
 
 
-def _told(endpoint: Endpoint) -> Endpoint:
+def _error_pages(endpoint: Endpoint) -> Endpoint:
     """Have an endpoint's errors shown as pages."""
 
     @wraps(endpoint)

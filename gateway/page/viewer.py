@@ -15,7 +15,7 @@ from gateway.tenants.scope import TenantScope
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.store.audit import AuditEntry
 
-#: The newest notes, among which the one of the last action is searched.
+#: The newest entries, among which that of the last action is searched.
 _LAST = 10
 
 
@@ -51,9 +51,9 @@ class Viewer:
         return "operate" in self.session.token.scopes
 
     async def done(self, account: str, entry_id: str) -> AuditEntry | None:
-        """Return the note of the action from which a page came."""
-        notes = await self.queue.audit(account, limit=_LAST) if entry_id else []
-        return next((note for note in notes if note.id == entry_id), None)
+        """Return the entry of the action from which a page came."""
+        entries = await self.queue.audit(account, limit=_LAST) if entry_id else []
+        return next((one for one in entries if one.id == entry_id), None)
 
 
 async def viewer_of(request: Request) -> Viewer:
@@ -71,7 +71,7 @@ async def viewer_of(request: Request) -> Viewer:
     return Viewer(session, gate.tenant_scopes.of(session.token))
 
 
-def listing(
+def list_page(
     endpoint: Callable[[Request, Viewer], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
     """Render a page with a list, one of a viewer at a time."""

@@ -38,7 +38,7 @@ POINTS: Final = 180
 #: Seconds after which a sample is too old for a page.
 FRESH = 1.5
 #: Most entries of each list on a page.
-BATCHES, LINES, NEEDING, NOTES = 10, 10, 5, 8
+BATCHES, LINES, NEEDING, AUDIT = 10, 10, 5, 8
 #: Pages of a list that are read for one page, at most.
 _PAGES = 4
 
@@ -81,7 +81,7 @@ class Snapshot:
     processes: list[Process]
     dead: list[Job]
     unconfirmed: list[Job]
-    notes: list[AuditEntry]
+    audit: list[AuditEntry]
     unread: tuple[str, ...] = ()
     parts: dict[bool, dict[str, bytes]] = field(default_factory=dict, repr=False)
 
@@ -207,12 +207,12 @@ class Feed:
         queue = self._queue
         stats = await self._stats(account)
         groups, lines = await self._longest(account, fresh=fresh)
-        batches, processes, dead, unconfirmed, notes = await asyncio.gather(
+        batches, processes, dead, unconfirmed, audit = await asyncio.gather(
             queue.list_batches(account, limit=BATCHES),
             queue.workers(account),
             first_jobs(queue, NEEDING, Filter(state=JobState.DEAD), account),
             first_jobs(queue, NEEDING, Filter(state=JobState.UNCONFIRMED), account),
-            queue.audit(account, limit=NOTES),
+            queue.audit(account, limit=AUDIT),
         )
         self._snapshots[account] = found = Snapshot(
             time.monotonic(),
@@ -223,7 +223,7 @@ class Feed:
             processes,
             dead.jobs[:NEEDING],
             unconfirmed.jobs[:NEEDING],
-            notes,
+            audit,
             tuple(dict.fromkeys(batches.unread + dead.unread + unconfirmed.unread)),
         )
         return found

@@ -96,7 +96,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "What runs",
-                    [("count by (room, version, python) (runqueue_build_info)", "")],
+                    [("count by (component, version, python) (runqueue_build_info)", "")],
                     "Versions, and how many processes of each.",
                     kind="table",
                 ),

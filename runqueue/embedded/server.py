@@ -195,7 +195,7 @@ def _leave_proof(directory: Path) -> None:
 
 
 def _state_of(directory: Path) -> str:
-    """Describe the append-only files as no copy of them is; empty = that cannot be told.
+    """Describe the append-only files as no copy of them is; empty = unknown.
 
     An older copy is consistent in itself. But restoring one, into new files or over the old ones,
     changes the time of the last change to each inode, which nobody can set. A disk that was put

@@ -74,7 +74,7 @@ _OWN = (
     ),
     _Totals(
         "fence_refusals",
-        "Late messages of workers, refused.",
+        "Late writes of workers, refused by their fence.",
         _prefixed(
             *("fenced", "give_back", "heartbeat", "mark_dead", "mark_running", "mark_unconfirmed")
         ),

@@ -88,7 +88,7 @@ GAUGES: tuple[Family, ...] = (
     ),
     Family(
         "reads_failing_seconds",
-        "How long Skyvern has answered no read; 0 = it does.",
+        "How long Skyvern has answered no read; 0 = it answers.",
         one(lambda seen: seen.stats.reads_failing_seconds or 0.0),
     ),
     Family(

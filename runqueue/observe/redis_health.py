@@ -39,7 +39,7 @@ def read_health(info: Mapping[str, Any]) -> RedisHealth:
 #: By the metric: the field of INFO, and what it is.
 GAUGES = {
     "memory_used_bytes": ("used_memory", "Memory allocated."),
-    "memory_resident_bytes": ("used_memory_rss", "Memory taken of the machine."),
+    "memory_resident_bytes": ("used_memory_rss", "Resident memory."),
     "memory_max_bytes": ("maxmemory", "`maxmemory`; 0 = none."),
     "aof_enabled": ("aof_enabled", "1 while there is an append-only file."),
     "loading": ("loading", "1 while data is read from disk."),
@@ -66,5 +66,5 @@ COUNTS = {
         "Connections refused.",
     ),
     "cpu_user_seconds": ("used_cpu_user", "CPU in user mode."),
-    "cpu_system_seconds": ("used_cpu_sys", "CPU in the system."),
+    "cpu_system_seconds": ("used_cpu_sys", "CPU in kernel mode."),
 }

@@ -72,7 +72,7 @@ class TracedRuns:
 
     def _trace_one(self, run: TracedRun, job: Job, name: str, told_by: str) -> None:
         is_over = name == "run"
-        tracing.tell_past(
+        tracing.record_past(
             name,
             Origin(self._account, run.job_id, run.attempt, job.traceparent),
             job.started_at if is_over else None,

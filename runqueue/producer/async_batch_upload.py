@@ -154,7 +154,7 @@ class AsyncBatchUpload:
 
     async def _deliver(self, packet: Packet) -> None:
         answers = await self._answers(packet)
-        self.report.note(packet, answers)
+        self.report.count(packet, answers)
         if self._take:
             self._take(self.report.batches.get(packet.account), answers)
 

@@ -1030,7 +1030,7 @@ class AsyncRunQueue:
 
         Args:
             account: to which account.
-            before: the id of the last note of the page before; '' = the first page.
+            before: the id of the last entry of the page before; '' = the first page.
             limit: how many.
 
         Raises:

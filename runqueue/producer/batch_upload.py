@@ -152,7 +152,7 @@ class BatchUpload:
 
     def _deliver(self, packet: Packet) -> None:
         answers = self._answers(packet)
-        self.report.note(packet, answers)
+        self.report.count(packet, answers)
         if self._take:
             self._take(self.report.batches.get(packet.account), answers)
 

@@ -147,9 +147,9 @@ def in_order(parts: Iterable[tuple[list[int], list[Enqueued]]]) -> list[Enqueued
 def traced(answers: list[Enqueued], step: SpanUnderWay) -> list[Enqueued]:
     """Return the answers; a span of the call names its job, or says how many they are."""
     if len(answers) == 1:
-        step.tell(messaging__message__id=answers[0].job_id)
+        step.set_attributes(messaging__message__id=answers[0].job_id)
     else:
-        step.tell(messaging__batch__message_count=len(answers))
+        step.set_attributes(messaging__batch__message_count=len(answers))
     return answers
 
 

@@ -86,7 +86,7 @@ class Repeats(Scratch):
             "CREATE TABLE seen (job_id TEXT PRIMARY KEY, digest BLOB, number INTEGER) WITHOUT ROWID"
         )
 
-    def note(self, lines: Sequence[KeyedLine]) -> dict[int, KeyedLine]:
+    def remember(self, lines: Sequence[KeyedLine]) -> dict[int, KeyedLine]:
         """Remember some more lines.
 
         Returns:

@@ -1006,7 +1006,7 @@ class RunQueue:
 
         Args:
             account: to which account.
-            before: the id of the last note of the page before; '' = the first page.
+            before: the id of the last entry of the page before; '' = the first page.
             limit: how many.
 
         Raises:

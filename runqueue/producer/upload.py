@@ -163,7 +163,7 @@ class Checker:
 
     def _refuse_repeats(self) -> None:
         """Take the lines out that name an earlier line's job; another body is a fault."""
-        repeats = self.repeats.note(
+        repeats = self.repeats.remember(
             [
                 KeyedLine(line.encoded.job_id, line.encoded.digest, line.number)
                 for line in self._good

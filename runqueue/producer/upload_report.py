@@ -71,7 +71,7 @@ class UploadReport:
         """How many jobs were accepted, now or before."""
         return self.new.total() + self.known_jobs
 
-    def note(self, packet: Packet, answers: list[Enqueued]) -> None:
+    def count(self, packet: Packet, answers: list[Enqueued]) -> None:
         """Count the answers to a packet, whose positions are the numbers of its lines."""
         batch = self.batches.get(packet.account)
         for line, answer in zip(packet.positions, answers, strict=True):
@@ -80,7 +80,7 @@ class UploadReport:
             if batch is not None and answer.batch == batch:
                 self.new[batch] += 1
             elif answer.status.is_stored:
-                self._note_known(answer)
+                self._count_known(answer)
             else:
                 self.conflicts += 1
                 if len(self.shown_conflicts) < MOST_REPORTED:
@@ -88,7 +88,7 @@ class UploadReport:
                     conflict = LineConflict(line, answer.custom_id or "", answer.job_id, why)
                     self.shown_conflicts.append(conflict)
 
-    def _note_known(self, answer: Enqueued) -> None:
+    def _count_known(self, answer: Enqueued) -> None:
         is_apart = answer.batch in self.known or len(self.known) < MOST_KNOWN_IN
         where = answer.batch if is_apart else ""
         known = self.known.setdefault(where, KnownIn(0, answer.created_at))

@@ -103,7 +103,7 @@ class AccountStats:
     @property
     def step_statistics(self) -> StepStatistics:
         """The steps that runs took."""
-        names = ("steps:runs", "steps:sum", "steps:squares")
+        names = ("steps:runs", "steps", "steps:squares")
         return StepStatistics(*(self.totals.get(name, 0) for name in names))
 
     @property

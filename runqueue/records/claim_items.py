@@ -251,7 +251,7 @@ class Searched(NamedTuple):
             is worth; `unknown` = it says nothing.
         next_after_us: when to search again.
         wait_us: from when on a search that finds nothing counts, since the job was unconfirmed.
-        note: what keeps the job from being settled, for people.
+        message: what keeps the job from being settled, for people.
         candidates: the runs that may be its own, as JSON; '' = none.
     """
 
@@ -260,7 +260,7 @@ class Searched(NamedTuple):
     verdict: str
     next_after_us: int
     wait_us: int
-    note: str = ""
+    message: str = ""
     candidates: str = ""
 
 

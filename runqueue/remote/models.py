@@ -75,7 +75,7 @@ def reader(kind: type[M]) -> Callable[[Any], M]:
 
 
 read_key_use, read_holder = reader(KeyUse), reader(EndedHolder)
-read_limits, read_note, read_worker = reader(AccountLimits), reader(AuditEntry), reader(Process)
+read_limits, read_entry, read_worker = reader(AccountLimits), reader(AuditEntry), reader(Process)
 read_orphan, read_retried = reader(Orphan), reader(Retried)
 
 

@@ -630,7 +630,7 @@ class RemoteQueue:
         self, account: str = "default", *, before: str = "", limit: int = 50
     ) -> list[AuditEntry]:
         """Read what people did, the newest first."""
-        read = partial(_each, "notes", models.read_note)
+        read = partial(_each, "entries", models.read_entry)
         return self._read("/v1/audit", read, account, before=before or None, limit=limit)
 
     def workers(self, account: str = "default") -> list[Process]:

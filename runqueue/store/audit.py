@@ -2,7 +2,7 @@
 
 A caller of the gateway is known by the name of its token (`gateway/auth/audit.py`), a user of
 the command line by the user name on that machine (`cli/shared/audit_log.py`). `RunQueue` itself
-notes nothing.
+records nothing.
 
 Each entry is logged as well: the list in Redis is bounded, and a caller can push entries
 out of it by further actions.
@@ -23,11 +23,11 @@ from runqueue.records.as_json import json_object
 from runqueue.records.job import fields_of, moment, text
 from runqueue.store.scripts import Argument, ScriptCall, load
 
-#: Notes that an account keeps.
+#: Entries that an account keeps.
 KEPT = 10_000
 #: Characters of each field of an entry.
 MOST = 300
-#: The id of a note; 0-0 is none, and Redis knows no ids before it.
+#: The id of an entry; 0-0 is none, and Redis knows no ids before it.
 _ID = re.compile(r"(?!0+-0+$)[0-9]{1,15}-[0-9]{1,15}")
 #: The logger of every entry: of the gateway one JSON object a line, whatever its log level
 #: (`config/logging.py`).
@@ -39,7 +39,7 @@ class AuditEntry:
     """Something that a person did.
 
     Args:
-        id: of the note; later ones are greater.
+        id: of the entry; later ones are greater.
         at: when.
         who: the name of the token, or of the user.
         what: the action, such as `pause_account`.
@@ -56,14 +56,14 @@ class AuditEntry:
     detail: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the note as JSON values."""
+        """Return the entry as JSON values."""
         return json_object(self)
 
 
 def add_entry(
     account: str, who: str, what: str, target: str = "", detail: str = ""
 ) -> ScriptCall[str]:
-    """Note what was done; returns the note's id."""
+    """Record what was done; returns the entry's id."""
     words = [word[:MOST] for word in (who, what, target, detail)]
     arguments: list[Argument] = [KEPT, secrets.token_hex(8), *words]
     return ScriptCall(load("audit"), account, arguments, lambda reply: str(reply.decode()))
@@ -81,13 +81,13 @@ def log_entry(what: str, **about: Any) -> None:
 
 
 def read_entries(account: str, before: str = "", count: int = 50) -> ScriptCall[list[AuditEntry]]:
-    """Read a page of notes; arguments as for `RunQueue.audit`.
+    """Read a page of entries; arguments as for `RunQueue.audit`.
 
     Raises:
-        InvalidRequest: what is no note's id.
+        InvalidRequest: what is no entry's id.
     """
     if before and not _ID.fullmatch(before):
-        raise InvalidRequest([FieldError("before", "expected the id of a note")])
+        raise InvalidRequest([FieldError("before", "expected the id of an entry")])
 
     def read(reply: list[Any]) -> Iterator[AuditEntry]:
         for raw, flat in reply:

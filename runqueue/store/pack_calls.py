@@ -67,8 +67,8 @@ def packed(job: EndedJob) -> Packed | None:
     within, apart = (b"", result) if is_apart else (result, b"")
     body = line + newline + compression.pack(request, within, job.ended_us)
     own = compression.pack(b"", apart, job.ended_us) if is_apart else b""
-    spared = KEY_BYTES if job.result and not own else 0
-    if len(body) + len(own) >= len(job.body) + len(job.result) + spared:
+    saved = KEY_BYTES if job.result and not own else 0
+    if len(body) + len(own) >= len(job.body) + len(job.result) + saved:
         return None
     return Packed(job, body, own)
 

@@ -188,7 +188,7 @@ def expect_loaded(error: ResponseError) -> None:
 
 
 def names_of(found: Sequence[Any]) -> list[str]:
-    """Return the names of the libraries that FUNCTION LIST told of."""
+    """Return the names of the libraries that FUNCTION LIST returned."""
     names = list[str]()
     for row in found:  # a mapping, or its names and values; bytes, or decoded, as the client has it
         pairs = row.items() if isinstance(row, Mapping) else zip(row[::2], row[1::2], strict=True)

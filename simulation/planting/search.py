@@ -152,7 +152,9 @@ def _search(defect: Defect, seeds: int, minutes: float) -> tuple[int | None, str
             if done.returncode and line.startswith("seed "):
                 seed = int(line.removeprefix("seed ").partition(":")[0])
                 how = done.stdout.partition("does not hold: ")[2].partition("\n")[0][:150]
-                return seed, f"after {time.monotonic() - started:.0f} s: {how}"
+                own = seed if seeds else PLANS[defect.name].seed
+                other = f"(not the plan's own, {own}) " if seed != own else ""
+                return seed, f"{other}after {time.monotonic() - started:.0f} s: {how}"
         if done.returncode:
             return None, done.stderr[-300:]
         return None, f"in {time.monotonic() - started:.0f} s"

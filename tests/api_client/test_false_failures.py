@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api_client.answers.false_failures import looks_completed, note_on
+from api_client.answers.false_failures import looks_completed, reason_for
 
 REASON = "Failed to run task 2.0: Failed to send webhook. task_v2_id=tsk_v2_1"
 FALSELY = {
@@ -36,4 +36,4 @@ def test_a_run_that_lacks_any_of_it_is_what_it_is_called(fields: dict[str, Any])
 
 
 def test_the_note_names_the_version_that_calls_it_failed() -> None:
-    assert "1.0.40" in note_on("1.0.40")
+    assert "1.0.40" in reason_for("1.0.40")

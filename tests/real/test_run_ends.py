@@ -17,7 +17,7 @@ from lab.waiting import until
 from tests.real.listener import Listener, listener
 from tests.real.request_kinds import HOST
 from tests.real.target import Target
-from worker.delivery.sender import ASK_SECONDS
+from worker.delivery.relay import ASK_SECONDS
 from worker.runs.read_run import SETTLE_SECONDS
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]

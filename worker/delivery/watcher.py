@@ -11,7 +11,7 @@ from api_client import ReadClass, RunReading
 from api_client.answers.redelivery import Reason, ReasonClass, Replay, ReplayClass
 from config.webhooks import Redeliver
 from runqueue.records.delivery import Delivered, DueDelivery
-from worker.delivery.sender import next_try, result_of, without_urls
+from worker.delivery.relay import next_try, result_of, without_urls
 from worker.process.account import AccountRuntime
 
 #: Seconds one read may take.

@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 from api_client import ReadClass, RunReading
-from api_client.answers.false_failures import FALSELY_FAILING_VERSIONS, looks_completed, note_on
+from api_client.answers.false_failures import FALSELY_FAILING_VERSIONS, looks_completed, reason_for
 from api_client.answers.occupied import says_occupied
 from api_client.answers.parts import ended_ago
 from runqueue.records.job import STATES
@@ -110,11 +110,11 @@ class End(NamedTuple):
 
     Args:
         is_settled: whether it can be recorded; else the run is to be read again.
-        note: why the run completed although Skyvern calls it failed; '' = it is as it is called.
+        why_completed: why it completed although Skyvern calls it failed; '' = as it is called.
     """
 
     is_settled: bool = True
-    note: str = ""
+    why_completed: str = ""
 
 
 _SETTLED = End()
@@ -146,7 +146,7 @@ async def end_of(account: AccountRuntime, reading: RunReading, session: str = ""
     version = await account.server_version()
     if version is None:
         return End(is_settled=ago is None or abs(ago) > ASKED_FOR_SECONDS)
-    return End(note=note_on(version) if version in FALSELY_FAILING_VERSIONS else "")
+    return End(why_completed=reason_for(version) if version in FALSELY_FAILING_VERSIONS else "")
 
 
 async def _has_its_session(account: AccountRuntime, reading: RunReading, session: str) -> bool:

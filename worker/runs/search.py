@@ -97,12 +97,12 @@ class SearchResult:
 
     Args:
         verdict: `not_found`, `not_seen` or `unknown`, as `claim_items.Searched` has it.
-        note: what keeps the job from being settled.
+        message: what keeps the job from being settled.
         candidates: runs that may be its own, as JSON; '' = none.
     """
 
     verdict: str
-    note: str
+    message: str
     candidates: str = ""
 
 
@@ -356,7 +356,7 @@ class _Pass:
     async def _read(self, jobs: Sequence[LostJob]) -> None:
         """Read whose the runs are, what those of nobody ask for, and which other jobs wait."""
         listing, since = self._listing, min(job.since for job in jobs)
-        await self._read_doubts({job.job_id for job in jobs})
+        await self._read_unconfirmed({job.job_id for job in jobs})
         # Owners after submissions under way: one that ends in between has its run by then.
         owners = await self._runs.owners(listing.made, except_late_runs=True)
         free = [
@@ -376,7 +376,7 @@ class _Pass:
         self._back_to = max([listing.back_to, *(listing.made[run] for run in unread)])
         self._controls = ListControls(await self._read_owned(owners))
 
-    async def _read_doubts(self, due: Collection[str]) -> None:
+    async def _read_unconfirmed(self, due: Collection[str]) -> None:
         """Read the unconfirmed jobs, and since when runs may be of submissions under way."""
         read, total, last, is_readable, size = 0, 1, "", True, 0
         while read < total and read < MOST_UNCONFIRMED and size < MOST_UNCONFIRMED_BYTES:
@@ -542,8 +542,8 @@ class _Pass:
         if job.job_id in self._taken:
             return SearchResult("unknown", SearchMessage.TAKEN, _shown(candidates))
         if candidates:
-            note = SearchMessage.BEFORE_CLAIM if early else self._why_candidates(candidates)
-            return SearchResult("unknown", note, _shown(candidates))
+            message = SearchMessage.BEFORE_CLAIM if early else self._why_candidates(candidates)
+            return SearchResult("unknown", message, _shown(candidates))
         listing = self._listing
         missing = (
             ("unknown", SearchMessage.NO_MARKER, not job.unconfirmed.marked),

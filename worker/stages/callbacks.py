@@ -17,7 +17,7 @@ from runqueue.connection.urls import endpoint_of
 from runqueue.records.claim_items import Taken
 from runqueue.store.delivery_calls import CallbackOutcome, DueCallback, callback_claim
 from webhooks.signing import webhook_headers
-from worker.delivery.sender import RELAY_SECONDS, verdict, words_of
+from worker.delivery.relay import RELAY_SECONDS, verdict, words_of
 from worker.process.account import AccountRuntime
 from worker.process.writers import Write
 from worker.stages.consumer import Consumer

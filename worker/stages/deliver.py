@@ -1,6 +1,6 @@
 """Webhooks of runs that are over: pending → delivered | abandoned | unknown.
 
-Each is sent by us (`sender.py`) or by Skyvern (`watcher.py`). One receiver gets a part of the
+Each is sent by us (`relay.py`) or by Skyvern (`watcher.py`). One receiver gets a part of the
 capacity that others leave, which the claim sees to: one that hangs must not keep another's webhooks
 waiting.
 """
@@ -22,7 +22,7 @@ from runqueue.records.delivery import Delivered, DueDelivery
 from runqueue.records.retention import SURELY_RETAINED_SECONDS
 from runqueue.store import codec, delivery_calls
 from runqueue.tracing import Origin, continuing, working
-from worker.delivery.sender import Relay, result_of, target_of
+from worker.delivery.relay import Relay, result_of, target_of
 from worker.delivery.watcher import WebhookWatcher
 from worker.process.account import AccountRuntime
 from worker.process.writers import Write
@@ -122,7 +122,7 @@ class WebhookConsumer(Consumer[_Due]):
         origin = Origin(self.account.name, item.job_id, item.attempt, trace)
         with continuing(trace), working("deliver", "CLIENT", origin) as step:
             result = await self._deliver_now(due)
-            step.tell(
+            step.set_attributes(
                 runqueue__verdict=result.verdict,
                 runqueue__webhook_route=item.webhook_route,
                 server__address=urlsplit(result.endpoint).hostname,

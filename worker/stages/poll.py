@@ -118,7 +118,7 @@ class PollConsumer(Consumer[_Due]):
             return self._orphan(job, now_us, reading) if end.is_settled else ()
         if reading.outcome is ReadClass.RUN and reading.is_over and reading.run_status:
             if end.is_settled:
-                return [self._end(job, reading, reading.run_status, end.note)]
+                return [self._end(job, reading, reading.run_status, end.why_completed)]
             return [(self.account.writers.poll_soon, job.job_id)]
         return self._going_on(item, reading, is_unreadable=is_unreadable)
 
@@ -151,17 +151,17 @@ class PollConsumer(Consumer[_Due]):
         over = EndedOrphan(orphan.run_id, "" if steps is None else steps)
         return [(self.account.writers.over_orphans, over)]
 
-    def _end(self, job: DuePoll, reading: RunReading, status: str, note: str) -> Write:
+    def _end(self, job: DuePoll, reading: RunReading, status: str, why_completed: str) -> Write:
         """Return the end of a run, or that the job runs again where its policy says so.
 
         Args:
             job, reading: the run.
             status: what Skyvern calls its end.
-            note: why it completed all the same; '' = it ended as it is called.
+            why_completed: why it completed all the same; '' = it ended as it is called.
         """
         writers, result, times = self.account.writers, kept(reading), encode_times(*reading.times)
         run = (job.job_id, job.attempt, job.run_id)
-        state = "completed" if note else STATES.get(status, "failed")
+        state = "completed" if why_completed else STATES.get(status, "failed")
         reason = short_reason(reading.failure_reason)
         if reason and found_occupied(reading.shown, job.session):
             again = RunAgain(*run, status, reason, 0, result, times, is_occupied=1)
@@ -172,7 +172,7 @@ class PollConsumer(Consumer[_Due]):
             retry = Retry.read(job.retry)
             backoff = retry.backoff(job.runs + 1, status, reading.shown, random.random())
         if backoff is None:
-            why = note if state == "completed" else reason
+            why = why_completed if state == "completed" else reason
             return writers.finished, Finished(*run, state, status, why, result, times)
         why, backoff_us = reason or f"the run {status}", int(backoff * 1e6)
         return writers.run_again, RunAgain(*run, status, why, backoff_us, result, times)

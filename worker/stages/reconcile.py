@@ -93,7 +93,7 @@ class ReconcileConsumer(Consumer[_Pass]):
                 Searched(
                     *(unconfirmed.job_id, unconfirmed.attempt, finding.verdict),
                     *(int(next_search(age, wait) * 1e6), int(wait * 1e6)),
-                    *(finding.note, finding.candidates),
+                    *(finding.message, finding.candidates),
                 )
             )
         if searched:

@@ -160,7 +160,7 @@ class SubmitConsumer(Consumer[_Granted]):
         origin = Origin(self.account.name, job.job_id, job.attempt, post.traceparent)
         with working("submit", "CONSUMER", origin) as step:
             outcome = await self._submit(job, post)
-            step.tell(
+            step.set_attributes(
                 runqueue__outcome=outcome.outcome.value,
                 runqueue__run_id=outcome.run_id,
                 http__response__status_code=outcome.status_code,

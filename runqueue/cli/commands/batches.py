@@ -7,7 +7,7 @@ import typer
 
 from runqueue.cli.commands.cancel import canceled_words, print_canceled
 from runqueue.cli.follow.batch_holds import batch_values, held_words
-from runqueue.cli.follow.watch import Watched
+from runqueue.cli.follow.watch import FollowedJobs
 from runqueue.cli.follow.watch import watch as watch_jobs
 from runqueue.cli.shared.audit_log import record_change, record_jobs_change
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
@@ -182,9 +182,9 @@ def watch(one: OneBatch, *, url: Url = None, as_json: OneObject = False) -> None
     Ctrl-C stops watching; the batch continues.
     """
     with opened(url) as queue:
-        watched = Watched(queue, [one])
-        watch_jobs(queue, watched)
-        found = watched.batches[one]
+        followed = FollowedJobs(queue, [one])
+        watch_jobs(queue, followed)
+        found = followed.batches[one]
         _print(found, _ending(found), as_json=as_json)
         is_all = found.states.get(JobState.COMPLETED, 0) == found.total
     raise typer.Exit(Exit.OK if is_all else Exit.NOT_ALL_COMPLETED)

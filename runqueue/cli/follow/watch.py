@@ -30,7 +30,7 @@ _GRACE = "RUNQUEUE_UNCONFIRMED_GRACE_SECONDS"
 _GRACES, _BEYOND = 2.5, 60.0
 
 
-class Watched:
+class FollowedJobs:
     """Batches that are followed by their counts, and other jobs by their ids.
 
     Args:
@@ -106,7 +106,7 @@ def _counts(batch: Batch) -> Counter[str]:
     return Counter({state.value: n for state, n in batch.states.items() if n})
 
 
-def watch(queue: Queue, jobs: Watched) -> None:
+def watch(queue: Queue, jobs: FollowedJobs) -> None:
     """Show the progress of jobs until nothing more happens to them by itself.
 
     That is also so if all that have not ended were unconfirmed for longer than the search for a run
@@ -157,7 +157,7 @@ def unconfirmed_grace() -> float:
     return max(_GRACES * seconds, seconds + _BEYOND)
 
 
-def _holds(queue: Queue, jobs: Watched, *, is_last: bool) -> Iterator[tuple[str, str]]:
+def _holds(queue: Queue, jobs: FollowedJobs, *, is_last: bool) -> Iterator[tuple[str, str]]:
     """Yield what keeps jobs waiting: the cause, and words."""
     for batch in jobs.batches.values():
         if words := held_words(batch):

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from runqueue.cli.follow.watch import Watched, watch
+from runqueue.cli.follow.watch import FollowedJobs, watch
 from runqueue.cli.results.formats import Format, ResultsKind, format_of, write_rows
 from runqueue.cli.results.output_file import is_special, new_file
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
@@ -91,7 +91,7 @@ def _export(options: ExportOptions, *, errors: bool) -> None:
             _write(output, wanted, jobs)
             return
         if options.wait:
-            watch(queue, Watched(queue, [batch]))
+            watch(queue, FollowedJobs(queue, [batch]))
         # Read first: jobs that end from here on may be missing, and are reported so.
         found = queue.get_batch(batch)
         jobs = queue.iter_results(batch, errors=errors)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from runqueue.cli.follow.watch import Watched, watch
+from runqueue.cli.follow.watch import FollowedJobs, watch
 from runqueue.cli.results.formats import format_of, write_rows
 from runqueue.cli.results.output_file import new_file
 from runqueue.cli.shared.exit_codes import Exit, print_err
@@ -41,18 +41,18 @@ def wait(
     batches = [*outcome.new, *filter(None, whole)]
     others = [job for batch, ids in known.items() if batch not in batches for job in ids]
     with _saying_how_to_go_on(batches):
-        watched = Watched(queue, batches, others, accounts)
-        watch(queue, watched)
+        followed = FollowedJobs(queue, batches, others, accounts)
+        watch(queue, followed)
         if results:
             with new_file(results) as file:
                 jobs = chain.from_iterable(map(queue.iter_results, batches))
                 rows = (job.as_row() for job in chain(jobs, _read(queue, others)))
                 write_rows(file, format_of(results), rows)
-    left = outcome.jobs - watched.total
+    left = outcome.jobs - followed.total
     if left > 0:
         print_err(f"{counted(left, 'job')} of other batches, known before: not waited for")
-    all_completed = not left and watched.states[JobState.COMPLETED.value] == watched.total
-    return dict(watched.states), Exit.OK if all_completed else Exit.NOT_ALL_COMPLETED
+    all_completed = not left and followed.states[JobState.COMPLETED.value] == followed.total
+    return dict(followed.states), Exit.OK if all_completed else Exit.NOT_ALL_COMPLETED
 
 
 def _is_whole(queue: Queue, batch: str | None, jobs: int) -> bool:

@@ -14,7 +14,7 @@ local reply = {}
 local by_marker, also_canceled = q.args[2] == '2', q.args[2] == '3'
 local by_request = q.args[2] == '1' or also_canceled
 
-local function look_after(job, poll_after)
+local function schedule_poll(job, poll_after)
   counters.put_later(q, 'poll', int(poll_times.first(q, job, tonumber(poll_after))), job.id)
 end
 
@@ -26,9 +26,9 @@ local function take_on(job, attempt, run_id, run_status, poll_after)
     since = redis.call('ZSCORE', q.prefix .. 'unconfirmed', job.id)
       or redis.call('ZSCORE', q.prefix .. 'unconfirmed_no_slot', job.id)
   end
-  look_after(job, poll_after)
+  schedule_poll(job, poll_after)
   if job.state == 'unconfirmed' then
-    history.add(q, job, 'found', run_id .. (by_request and ', told by its request' or ''))
+    history.add(q, job, 'found', run_id .. (by_request and ', matched by request' or ''))
   end
   runs.adopt(q, job, attempt, run_id, run_status)
   if by_request then request_matches.record_request_match(q, job, run_id, claimed, since) end
@@ -52,11 +52,11 @@ local function record(i)
   if is_known then
     code = 0
     -- An earlier call may have failed before it was in the index (changes.lua).
-    if job.state == 'running' and not redis.call('ZSCORE', q.prefix .. 'poll', id) then look_after(job, poll_after) end
+    if job.state == 'running' and not redis.call('ZSCORE', q.prefix .. 'poll', id) then schedule_poll(job, poll_after) end
   elseif taker then
     code = 5
-    local is_told = its_run == run_id
-    take_on(taker, taker.attempt, its_run, is_told and run_status or 'running', is_told and poll_after or 0)
+    local is_same = its_run == run_id
+    take_on(taker, taker.attempt, its_run, is_same and run_status or 'running', is_same and poll_after or 0)
     if matched then request_matches.leave_late_run(q, job, attempt, matched, tonumber(poll_after)) end
   elseif owner and owner ~= id and by_request then
     code = 4

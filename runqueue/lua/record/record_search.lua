@@ -2,7 +2,7 @@
 -- Records the outcome of a search for unconfirmed jobs' runs that found none.
 -- ARGV  now_us, searched_us (when the search began), spacing_us, then 7 a job: id, attempt, verdict
 --       ('not_found' | 'not_seen' | 'unknown'), next_after_us (when to search again), wait_us (how long after
---       the job became unconfirmed a search that finds nothing counts), note (why it is not settled, for people),
+--       the job became unconfirmed a search that finds nothing counts), message (why it is not settled, for people),
 --       candidates (JSON: the runs that may be its own; '' = none)
 -- Reply per job: 2 = not unconfirmed any more (ready, canceled or dead), 1 = it stays, 0 = not ours any more
 -- `not_found`: there is no run, and it is known that the search would have found one. `not_seen`: no run that may
@@ -25,8 +25,8 @@ local function count_search(job, name)
   return seen + 1, searched + spacing
 end
 
-local function keep_findings(job, note, candidates)
-  redis.call('HSET', job_key(q, job.id), 'search_message', note)
+local function keep_findings(job, message, candidates)
+  redis.call('HSET', job_key(q, job.id), 'search_message', message)
   if candidates == '' then
     redis.call('HDEL', job_key(q, job.id), 'candidates')
   else

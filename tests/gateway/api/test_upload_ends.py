@@ -105,7 +105,7 @@ async def test_a_disk_without_room_is_told(
     def full(*_: Any) -> None:
         raise NoSpace("disk I/O error")
 
-    monkeypatch.setattr(Repeats, "note", full)
+    monkeypatch.setattr(Repeats, "remember", full)
 
     async with gating(redis_url) as door:
         answer = await send(door, lines(10))

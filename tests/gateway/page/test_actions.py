@@ -18,7 +18,7 @@ OPS = "operate-secret"
 
 
 def noted(desk: Desk, what: str, target: str = "", detail: str = "") -> None:
-    """The newest note says so."""
+    """The newest entry says so."""
     note = desk.queue.audit()[0]
     assert (note.who, note.what, note.target, note.detail) == ("ops", what, target, detail)
 

@@ -16,6 +16,7 @@ from runqueue.store.keys import Keys
 from runqueue.store.sending import run
 from tests.gateway.browsing import Browser, Shown, browsing
 from tests.gateway.gating import Desk, run_of
+from tests.gateway.page.test_actions import noted
 
 OPS = "operate-secret"
 
@@ -43,11 +44,6 @@ def states(desk: Desk) -> dict[str, int]:
     return {state.value: n for state, n in desk.queue.stats()["default"].states.items() if n}
 
 
-def noted(desk: Desk, what: str, detail: str) -> None:
-    note = desk.queue.audit()[0]
-    assert (note.who, note.what, note.detail) == ("ops", what, detail)
-
-
 async def test_dead_jobs_are_replayed_by_filter(desk: Desk, redis_url: str) -> None:
     dead(desk, 3, group="shop-a")
     dead(desk, 2, group="shop-b")
@@ -58,7 +54,7 @@ async def test_dead_jobs_are_replayed_by_filter(desk: Desk, redis_url: str) -> N
         shown = await confirmed(browser, shown)
 
     assert (shown.status, shown.url.path) == (200, "/")
-    noted(desk, "replay", "dead, group shop-a, reason with “ENGINE”: 3 done")
+    noted(desk, "replay", "", "dead, group shop-a, reason with “ENGINE”: 3 done")
     assert states(desk) == {"dead": 3, "ready": 3}
 
 
@@ -71,7 +67,7 @@ async def test_jobs_that_ended_badly_are_replayed(desk: Desk, redis_url: str, st
     async with browsing(redis_url, OPS) as browser:
         await confirmed(browser, await counted(browser, f"what=replay&state={state}"))
 
-    noted(desk, "replay", f"{state}: 2 done")
+    noted(desk, "replay", "", f"{state}: 2 done")
     assert states(desk) == {"ready": 2}
 
 
@@ -109,7 +105,7 @@ async def test_open_jobs_are_canceled_whatever_they_wait_for(desk: Desk, redis_u
         assert "6 jobs open" in shown.words
         await confirmed(browser, shown)
 
-    noted(desk, "cancel", "open: 4 canceled, 2 will be canceled")
+    noted(desk, "cancel", "", "open: 4 canceled, 2 will be canceled")
 
 
 @pytest.mark.parametrize(("what", "state"), [("resubmit", JobState.READY), ("fail", JobState.DEAD)])
@@ -123,7 +119,7 @@ async def test_unconfirmed_jobs_are_settled(
         assert KINDS[what].warning in shown.words
         await confirmed(browser, shown)
 
-    noted(desk, what, "unconfirmed: 1 done")
+    noted(desk, what, "", "unconfirmed: 1 done")
     assert desk.job(job).state is state
 
 
@@ -133,7 +129,7 @@ async def test_dead_jobs_are_discarded(desk: Desk, redis_url: str) -> None:
     async with browsing(redis_url, OPS) as browser:
         await confirmed(browser, await counted(browser, "what=discard"))
 
-    noted(desk, "discard", "dead: 3 done")
+    noted(desk, "discard", "", "dead: 3 done")
     assert states(desk) == {}
 
 
@@ -150,7 +146,7 @@ async def test_webhooks_are_sent_again(desk: Desk, redis_url: str) -> None:
         assert job.job_id in (await browser.open("/webhooks")).text
         await confirmed(browser, await counted(browser, "what=deliver&state=abandoned"))
 
-    noted(desk, "deliver", "abandoned: 1 done")
+    noted(desk, "deliver", "", "abandoned: 1 done")
 
 
 async def test_a_count_that_is_cut_short_says_so_and_acts_on_all(
@@ -166,7 +162,7 @@ async def test_a_count_that_is_cut_short_says_so_and_acts_on_all(
 
     began = desk.queue.audit()[1]
     assert began.detail == "dead: began, unknown how many jobs"
-    noted(desk, "replay", "dead: 8 done")
+    noted(desk, "replay", "", "dead: 8 done")
 
 
 async def test_what_takes_long_goes_on_beside_the_page(
@@ -179,7 +175,7 @@ async def test_what_takes_long_goes_on_beside_the_page(
         shown = await confirmed(browser, await counted(browser, "what=replay"))
         assert shown.status == 200
 
-    noted(desk, "replay", "dead: 3 done")  # the gateway has waited for it at its end
+    noted(desk, "replay", "", "dead: 3 done")  # the gateway has waited for it at its end
 
 
 async def test_what_is_left_when_the_gateway_ends_is_noted(desk: Desk, redis_url: str) -> None:
@@ -190,7 +186,7 @@ async def test_what_is_left_when_the_gateway_ends_is_noted(desk: Desk, redis_url
         browser.door.server._gate.closing.set()
         await confirmed(browser, shown)
 
-    noted(desk, "replay", "dead: 3 left when the gateway was stopped")
+    noted(desk, "replay", "", "dead: 3 left when the gateway was stopped")
     assert states(desk) == {"dead": 3}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from runqueue.cli.follow import watch
-from runqueue.cli.follow.watch import Watched, _holds, unconfirmed_grace
+from runqueue.cli.follow.watch import FollowedJobs, _holds, unconfirmed_grace
 from runqueue.cli.shared.account_holds import hold_words
 from runqueue.records.claim_items import Claimed
 from tests.runqueue.cli.commanding import Desk, line, lines
@@ -168,8 +168,8 @@ def test_an_interrupt_leaves_the_jobs_and_says_how_to_go_on(desk: Desk) -> None:
 
 def said_of(desk: Desk, *job_ids: str, account: str = "default") -> list[str]:
     """Return what is said to keep jobs waiting."""
-    watched = Watched(desk.queue, [], job_ids, [account])
-    return [words for _, words in _holds(desk.queue, watched, is_last=False)]
+    followed = FollowedJobs(desk.queue, [], job_ids, [account])
+    return [words for _, words in _holds(desk.queue, followed, is_last=False)]
 
 
 def test_what_holds_the_account_is_said_while_somebody_waits(desk: Desk) -> None:

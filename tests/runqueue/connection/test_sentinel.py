@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lab.clusters import line
-from lab.sentinels import Watched, watched
+from lab.sentinels import SentinelServers, sentinel_servers
 from lab.valkeys import free_port
 from runqueue import JobState, RunQueue
 from runqueue.errors import QueueUnavailable
@@ -17,9 +17,9 @@ KINDS = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelServers]:
     """A primary, a replica and three sentinels."""
-    with watched(tmp_path_factory.mktemp("servers")) as made:
+    with sentinel_servers(tmp_path_factory.mktemp("servers")) as made:
         yield made
 
 
@@ -27,11 +27,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 async def test_after_a_failover_the_queue_goes_on_at_the_new_primary(
     kind: str, tmp_path: Path
 ) -> None:
-    with watched(tmp_path) as servers:
+    with sentinel_servers(tmp_path) as servers:
         await go_on_after_a_failover(kind, servers)
 
 
-async def go_on_after_a_failover(kind: str, servers: Watched) -> None:
+async def go_on_after_a_failover(kind: str, servers: SentinelServers) -> None:
     """Kill the primary between two jobs."""
     async with both(kind, servers.url) as call:
         await call("enqueue_many", [line("default", "before")])
@@ -53,7 +53,7 @@ async def go_on_after_a_failover(kind: str, servers: Watched) -> None:
     assert servers.replica.ask("ROLE")[0] == b"master"
 
 
-def test_who_waits_hears_of_an_end_at_the_primary(servers: Watched) -> None:
+def test_who_waits_hears_of_an_end_at_the_primary(servers: SentinelServers) -> None:
     with RunQueue(servers.url) as queue:
         (submitted,) = queue.enqueue_many([line("default", "order-17")])
         queue.cancel(submitted.job_id)
@@ -74,7 +74,7 @@ async def test_sentinels_that_are_not_there_are_an_unavailable_queue(kind: str) 
 
 @KINDS
 async def test_a_plain_redis_that_is_named_as_a_sentinel_is_said_to_be_none(
-    kind: str, servers: Watched
+    kind: str, servers: SentinelServers
 ) -> None:
     url = f"redis+sentinel://127.0.0.1:{servers.primary.port}/queue/0"
     async with both(kind, url) as call:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from runqueue.records.batch import Batch
 from runqueue.records.claim_items import Finished, RunAccepted
 from runqueue.records.forecast import Capacity, seconds_for
 from runqueue.store import job_calls, worker_calls
@@ -17,6 +18,11 @@ def clock(clock: Clockwork) -> Clockwork:
     """An account that a worker serves all the time."""
     clock.client.zadd(clock.key("processes"), {"p0": 2**60})
     return clock
+
+
+def eta_note(found: Batch) -> str:
+    assert (found.seconds_left, found.eta) == (None, None)
+    return found.eta_note or ""
 
 
 def rounds(clock: Clockwork, n: int, size: int, seconds: float, state: str = "completed") -> None:

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from runqueue.records.batch import Batch, BatchRules
+from runqueue.records.batch import BatchRules
 from runqueue.store import groups, job_calls
 from tests.runqueue.lua.clockwork import Clockwork
-from tests.runqueue.lua.test_eta import TEN_RUNS, rounds
+from tests.runqueue.lua.test_eta import TEN_RUNS, eta_note, rounds
 from tests.runqueue.lua.test_many_groups import sealed_in_groups, set_groups
 
 
@@ -44,11 +44,6 @@ def pause(clock: Clockwork, group: str, *, paused: bool = True) -> None:
     clock.run(groups.set_group(clock.account, group, groups.KEEP, paused))
 
 
-def note(found: Batch) -> str:
-    assert (found.seconds_left, found.eta) == (None, None)
-    return found.eta_note or ""
-
-
 @pytest.mark.parametrize("options", [{}, {"priority": 0}, {"run_at": 10**17}], ids=str)
 def test_no_eta_while_jobs_wait_in_a_paused_group(known: Clockwork, options: Any) -> None:
     batch = begun(known, 50, group="shop-a", **options)
@@ -58,10 +53,11 @@ def test_no_eta_while_jobs_wait_in_a_paused_group(known: Clockwork, options: Any
 
     found = known.read(batch)
     assert found.paused_group == "shop-a"
-    assert note(found) == (
+    assert eta_note(found) == (
         "waits for: group shop-a is paused until `runqueue group set shop-a --resume`"
     )
-    assert (found.as_dict()["eta_note"], found.as_dict()["paused_group"]) == (note(found), "shop-a")
+    shown = found.as_dict()
+    assert (shown["eta_note"], shown["paused_group"]) == (eta_note(found), "shop-a")
 
 
 @pytest.mark.parametrize("how", ["canceled", "paused", "unsealed"])
@@ -118,7 +114,7 @@ def test_more_groups_than_may_be_looked_at_give_no_eta_and_say_so(known: Clockwo
 
     assert found.paused_group is None
     assert (
-        note(found)
+        eta_note(found)
         == "waits for: more groups are paused than can be looked at, perhaps some of its own"
     )
 

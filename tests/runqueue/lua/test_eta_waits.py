@@ -2,11 +2,10 @@
 
 import pytest
 
-from runqueue.records.batch import Batch
 from runqueue.store import job_calls
 from tests.runqueue.lua.clockwork import Clockwork
 from tests.runqueue.lua.test_budgets import end, set_budget
-from tests.runqueue.lua.test_eta import TEN_RUNS, rounds
+from tests.runqueue.lua.test_eta import TEN_RUNS, eta_note, rounds
 from tests.runqueue.lua.test_waits import limit
 
 
@@ -20,17 +19,12 @@ def clock(clock: Clockwork) -> Clockwork:
     return clock
 
 
-def note(found: Batch) -> str:
-    assert (found.seconds_left, found.eta) == (None, None)
-    return found.eta_note or ""
-
-
 def test_a_batch_that_waits_for_a_rate_of_its_key_names_it_and_no_time(clock: Clockwork) -> None:
     limit(clock, "login:c", max_concurrent=None, hour=3)
     batch, _ = clock.batch_of(4, keys=["login:c"])
     rounds(clock, 1, 1, 3)
 
-    assert "waits for: key login:c lets one begin every 1200 s" in note(clock.read(batch))
+    assert "waits for: key login:c lets one begin every 1200 s" in eta_note(clock.read(batch))
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -45,5 +39,5 @@ def test_a_batch_whose_group_has_spent_its_budget_names_it_and_no_time(
         end(clock, job_id, 8)
     assert clock.claimed(1) == []
 
-    assert "waits for: the budget of group shop" in note(clock.read(batch))
+    assert "waits for: the budget of group shop" in eta_note(clock.read(batch))
     assert clock.read(batch) in clock.run(job_calls.list_batches(clock.account, "", 10)).batches

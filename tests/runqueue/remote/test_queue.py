@@ -226,11 +226,13 @@ def test_keys_and_their_limits_are_the_same(desk: Desk, remote: RemoteQueue) -> 
         remote.set_key_limit("../groups", None)
 
 
-def test_groups_and_figures_are_the_same(desk: Desk, remote: RemoteQueue) -> None:
+def test_groups_figures_and_audits_are_the_same(desk: Desk, remote: RemoteQueue) -> None:
     remote.enqueue(TASK, group="shop-a")
     set_to = remote.set_group("shop-a", max_concurrent=2, paused=True)
     assert [set_to] == remote.groups() == desk.queue.groups()
     assert remote.set_group("shop-a", max_concurrent=None).max_concurrent is None
+    assert [one.target for one in remote.audit()] == ["shop-a", "shop-a"]
+    assert (remote.audit(), remote.workers()) == (desk.queue.audit(), desk.queue.workers())
     here, there = remote.stats()["default"].as_dict(), desk.queue.stats()["default"].as_dict()
     moving = {"oldest_ready_seconds"}
     assert {k: v for k, v in here.items() if k not in moving} == {

@@ -16,7 +16,7 @@ from runqueue.connection.urls import endpoint_of
 from runqueue.records.delivery import DueDelivery
 from runqueue.store.scripts import sources
 from webhooks.sender import Posted
-from worker.delivery.sender import (
+from worker.delivery.relay import (
     answered,
     signed_by_skyvern,
     verdict,

@@ -90,7 +90,7 @@ async def test_both_pages_are_served_with_the_promised_names_and_tell_what_happe
         assert value(queue, "runqueue_worker_processes") == 1
         assert value(queue, "runqueue_oldest_ready_seconds") >= 0
         of_default = {"account": "default"}
-        assert value(process, "runqueue_build_info", room="worker") == 1
+        assert value(process, "runqueue_build_info", component="worker") == 1
         labels = {"call": "submit", "status": "2xx", **of_default}
         assert value(process, "runqueue_http_request_seconds_count", **labels) >= 2
 

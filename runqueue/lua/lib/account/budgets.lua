@@ -125,9 +125,8 @@ end
 
 -- A job's `max_steps`, read when it is first needed: most accounts have no budgets.
 function budgets.max_steps_of(q, job)
-  if job.max_steps == nil then
-    job.max_steps = tonumber(redis.call('HGET', job_key(q, job.id), 'max_steps') or nil) or false
-  end
+  if job.max_steps == nil then job.max_steps = redis.call('HGET', job_key(q, job.id), 'max_steps') end
+  job.max_steps = tonumber(job.max_steps or nil) or false
   return job.max_steps or nil
 end
 

@@ -3,7 +3,7 @@
 -- Fields of endpoint:<hash>: fails (in a row), open_until, step (microseconds), probe; gone with the first answer.
 local endpoints = {}
 local FAILS, FIRST_STEP, LONGEST_STEP = 5, 10000000, 120000000
-local PROBE = 20000000 -- one delivery takes less, see worker/delivery/sender.py
+local PROBE = 20000000 -- one delivery takes less, see worker/delivery/relay.py
 
 function endpoints.of(url)
   local scheme, authority = string.match(url, '^(%a+)://([^/?#]+)')

@@ -20,12 +20,8 @@ local AT_ONCE = { session = true, profile = true } -- Skyvern fails a second run
 -- The first key of a ready job that has no room for it, or for which others wait; nil = it may begin.
 function key_limits.first_full(q, job)
   if not job.keys then return nil end
-  local may_be_limited = counters.are_limits(q)
-  if not may_be_limited then
-    for segment in pairs(AT_ONCE) do
-      may_be_limited = may_be_limited or string.find(job.keys, segment .. ':', 1, true)
-    end
-  end
+  local may_be_limited = counters.are_limits(q) or string.find(job.keys, 'session:', 1, true)
+    or string.find(job.keys, 'profile:', 1, true)
   return may_be_limited and key_limits.full(q, job) or nil
 end
 

@@ -16,8 +16,8 @@ local FIELDS = { queue = fields_of('queue'), run_queue = fields_of('run_queue'),
 
 function times.observe(q, name, us)
   us = math.max(0, us) -- the clock was set
-  local first, fields = 1, FIELDS[name]
-  while BOUNDS[first] and us / 1000000 > BOUNDS[first] do first = first + 1 end
+  local first, fields, seconds = 1, FIELDS[name], us / 1000000
+  while BOUNDS[first] and seconds > BOUNDS[first] do first = first + 1 end
   counters.bump(q.totals, fields[first], 1)
   counters.bump(q.totals, fields.sum, math.floor(us / 1000))
 end
@@ -34,7 +34,6 @@ function times.observe_run(q, job, run_times)
   if steps ~= '' then
     counters.bump(q.totals, 'steps', tonumber(steps))
     counters.bump(q.totals, 'steps:runs', 1)
-    counters.bump(q.totals, 'steps:sum', tonumber(steps)) -- of the runs that `steps:runs` counts
     counters.bump(q.totals, 'steps:squares', tonumber(steps) ^ 2)
   end
 end

@@ -113,7 +113,7 @@ end
 
 -- Queues an event for the batch's callback_url: '<n>:<what>:<share>', the n-th of the batch. The field holds the
 -- number of its tries and when it happened.
-local function tell(q, batch, what, share)
+local function add_callback(q, batch, what, share)
   local key = batches.key(q, batch)
   local event = int(redis.call('HINCRBY', key, 'callbacks:made', 1)) .. ':' .. what .. ':' .. share
   redis.call('HINCRBY', key, 'callbacks:pending', 1)
@@ -122,12 +122,12 @@ local function tell(q, batch, what, share)
 end
 
 -- Reports the shares of ended jobs that are reached, each once: `callback_at` holds those that are left.
-local function tell_shares(q, batch, read)
+local function add_share_callbacks(q, batch, read)
   local left, total = read.callback_at, read.open + read.ended
   if not left or read.sealed ~= '1' or total == 0 then return end
   local share, others = string.match(left, '^(%S+) ?(.*)$')
   while share and is_share(read.ended, share, total) do
-    tell(q, batch, 'progress', share)
+    add_callback(q, batch, 'progress', share)
     left = others
     share, others = string.match(left, '^(%S+) ?(.*)$')
   end
@@ -139,14 +139,14 @@ function batches.judge(q, batch)
   local read = batches.read(q, batch)
   measure(q, batch, read)
   apply_rules(q, batch, read)
-  tell_shares(q, batch, read)
+  add_share_callbacks(q, batch, read)
   local is_whole = read.sealed == '1' or (read.sealed and (read.held == 'canceled' or read.held == 'expired'))
   local is_over = is_whole
     and (read.open == 0 or ((read.held == 'aborted' or read.held == 'expired') and read.live == 0))
   if is_over and not read.finished_at then
     redis.call('HSET', batches.key(q, batch), 'finished_at', int(q.now))
     redis.call('HINCRBY', q.prefix .. 'counters', 'batches:finished', 1)
-    if read.callback_at then tell(q, batch, batches.FINAL[read.held] or 'completed', '') end
+    if read.callback_at then add_callback(q, batch, batches.FINAL[read.held] or 'completed', '') end
   elseif read.finished_at and not is_over then
     redis.call('HDEL', batches.key(q, batch), 'finished_at')
     batches.measure_anew(q, batch)

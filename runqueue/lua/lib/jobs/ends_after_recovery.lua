@@ -1,8 +1,8 @@
 -- use: jobs losses own_orphans runs
 local ends_after_recovery = {}
 
--- During a recovery a waiting job that a lost claim may have had does not end yet: a run without a marker is told by
--- its request, and only from jobs that wait (mark_maybe_claimed.lua). It stays in its lane, where no claim takes it if
+-- During a recovery a waiting job that a lost claim may have had does not end yet: a run without a marker is
+-- matched by request, and only with jobs that wait (mark_maybe_claimed.lua). It stays in its lane, where no claim takes it if
 -- it was canceled, and ends afterwards (expire_deadlines.lua).
 local function waits_for_recovery(q, job, why)
   if not losses.is_recovering(q) then return false end

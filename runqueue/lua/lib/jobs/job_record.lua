@@ -6,7 +6,7 @@ job_record.OCCUPIED = 'Browser session %S+ is already occupied by ' -- as in api
 -- of those that have to be numbers.
 local IS_NUMBER = { attempt = true, started = true, deadline = true, runs = true, deaths = true, ready_at = true,
   created = true, max_run = true, begun = true, cancel_since = true, claimed = true, ended = true, tries = true,
-  looks = true, forced = true, past_runs = true }
+  looks = true, forced = true, past_runs = true, run_at = true }
 function job_record.fields(...)
   local fields = { numbers = {}, ... }
   for at = 1, #fields do -- no `ipairs` while a library is loaded
@@ -52,19 +52,24 @@ job_record.TIMED = job_record.fields('state', 'run_id', 'started', 'begun', 'max
 job_record.TAKEN = job_record.fields('state', 'attempt', 'process')
 job_record.REQUEST = job_record.fields('state', 'attempt', 'run_id', 'request_match')
 
-local FIELDS = job_record.fields('state', 'attempt', 'priority', 'group', 'batch', 'cancel', 'run_id', 'process', 'slot',
-  'started', 'deadline', 'runs', 'on_unconfirmed', 'deaths', 'webhook_route', 'delivery', 'canary', 'ready_at',
-    'created', 'max_run',
-  'quota_owner', 'keys')
+-- Reads a job, its fields by their names and with their defaults; nil: there is no such job. The whole record is dearer
+-- to read by the names of its fields.
 function job_record.read(q, id)
-  local f = job_record.read_fields(q, id, FIELDS)
-  if not f then return nil end
-  return { id = id, state = f[1], attempt = tonumber(f[2] or 0), priority = f[3] or '2',
-    group = f[4] or 'default', batch = f[5] or NO_BATCH, cancel = f[6], run_id = f[7],
-    process = f[8], slot = f[9], started = f[10], deadline = f[11], runs = tonumber(f[12] or 0),
-    on_unconfirmed = f[13] or 'auto', deaths = tonumber(f[14] or 0), webhook_route = f[15], delivery = f[16],
-    canary = f[17], since = f[18] or f[19], max_run = f[20] and tonumber(f[20]), quota_owner = f[21],
-    keys = f[22] }
+  local f = redis.pcall('HGETALL', job_key(q, id))
+  if f.err then return unreadable(q, id, f.err) end
+  local job = {}
+  for i = 1, #f, 2 do
+    local field, value = f[i], f[i + 1]
+    if IS_NUMBER[field] and not tonumber(value) then return unreadable(q, id, 'its ' .. field .. ' is no number') end
+    job[field] = value
+  end
+  if not job.state then return nil end
+  job.id, job.since = id, job.ready_at or job.created
+  job.priority, job.group, job.batch = job.priority or '2', job.group or 'default', job.batch or NO_BATCH
+  job.attempt, job.runs, job.deaths = tonumber(job.attempt or 0), tonumber(job.runs or 0), tonumber(job.deaths or 0)
+  job.max_run = job.max_run and tonumber(job.max_run)
+  job.on_unconfirmed = job.on_unconfirmed or 'auto'
+  return job
 end
 
 function job_record.runs_key(q, run_id)

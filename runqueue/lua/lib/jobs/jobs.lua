@@ -167,8 +167,7 @@ function jobs.no_longer_unconfirmed(q, job)
     'claimed_server_time', 'search_message', 'candidates')
   if job.slot == '0' then
     counters.remove_later(q, 'unconfirmed_no_slot', job.id)
-    local f = redis.call('HMGET', job_key(q, job.id), 'run_at', 'upload_abandoned')
-    job.run_at, job.upload_abandoned = tonumber(f[1] or 0), f[2]
+    job.waits_until = tonumber(job.run_at or 0)
     redis.call('HDEL', job_key(q, job.id), 'slot', 'run_at', 'upload_abandoned')
   else
     counters.remove_later(q, 'unconfirmed', job.id)
@@ -206,11 +205,11 @@ function jobs.ready_again(q, job, at_head)
     local reason = 'crash loop: ' .. int(job.deaths) .. ' workers died while they submitted it'
     jobs.end_job(q, job, 'dead', { 'reason', reason })
     counters.bump(q.totals, 'crash_loops', 1)
-  elseif job.run_at and (job.run_at > q.now or (job.run_at > 0 and clock_is_stale(q))) then
+  elseif job.waits_until and (job.waits_until > q.now or (job.waits_until > 0 and clock_is_stale(q))) then
     redis.call('HDEL', job_key(q, job.id), 'process', 'reason')
     counters.count_state(q, job, 'scheduled')
-    redis.call('HSET', job_key(q, job.id), 'state', 'scheduled', 'run_at', int(job.run_at))
-    redis.call('ZADD', q.prefix .. 'due', int(job.run_at), job.id)
+    redis.call('HSET', job_key(q, job.id), 'state', 'scheduled', 'run_at', int(job.waits_until))
+    redis.call('ZADD', q.prefix .. 'due', int(job.waits_until), job.id)
   elseif job.deaths > 0 and job.state == 'unconfirmed'
     and redis.call('HGET', job_key(q, job.id), 'died') == int(job.attempt) then
     local start = int(q.now + after_crash(job))

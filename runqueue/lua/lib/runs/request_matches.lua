@@ -113,11 +113,11 @@ function request_matches.correct_request_match(q, job, attempt, run_id, owner_id
 end
 
 -- A job's former match by request: an equal job may be given that run; until then it is shown as an orphan.
-function request_matches.leave_late_run(q, job, attempt, run_id, look_after)
+function request_matches.leave_late_run(q, job, attempt, run_id, poll_after)
   if redis.call('HEXISTS', job_record.runs_key(q, run_id), run_id) == 1 then return end
   if orphans.add(q, run_id, job.id, int(attempt), 'its job has another run, which is its own') then
     redis.call('HSET', job_key(q, job.id), 'late_run', run_id)
-    redis.call('ZADD', q.prefix .. 'orphan_polls', int(q.now + look_after), run_id)
+    redis.call('ZADD', q.prefix .. 'orphan_polls', int(q.now + poll_after), run_id)
   end
 end
 

@@ -27,7 +27,7 @@ from tests.worker.delivering import (
     webhook,
 )
 from tests.worker.working import KEYS, Work
-from worker.delivery import sender
+from worker.delivery import relay as relaying
 
 SECRETS = ("whsec_" + "a" * 32, "whsec_" + "b" * 32)
 
@@ -200,7 +200,7 @@ async def test_a_webhook_that_never_came_is_asked_for_and_goes_on_signed_by_skyv
 async def test_where_skyvern_gives_none_the_result_goes_signed_by_us(
     relay: Work, action: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(relaying, "ASK_SECONDS", 0.3)
     async with receiving() as user, relay() as bench:
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         await bench.api.fault(action, match={"route": "retry_webhook"})
@@ -230,7 +230,7 @@ async def test_a_webhook_that_skyvern_sends_after_all_is_not_relayed_again(relay
 async def test_who_waits_for_the_news_does_not_wait_for_a_permit(
     relay: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(relaying, "ASK_SECONDS", 0.3)
     limits = {"max_requests_per_second": 0.01}
     async with receiving() as user, relay(**limits) as bench:
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
@@ -262,7 +262,7 @@ async def test_what_an_old_server_sends_again_goes_on_as_it_came(relay: Work) ->
 async def test_a_skyvern_that_hangs_is_not_asked_for_each_webhook(
     relay: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(relaying, "ASK_SECONDS", 0.3)
     async with receiving() as user, relay() as bench:
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         await bench.api.fault({"latency": 60}, match={"route": "retry_webhook"})
