@@ -11,6 +11,7 @@ import redis
 from lab.waiting import until
 from tests.acceptance.factory import Factory, factory, settled_by_newer_jobs, task
 from tests.acceptance.hosts import OTHER, Network, network, refusal, within
+from tests.acceptance.test_limits import ARRIVALS, CAP, LIMITS
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -19,18 +20,6 @@ pytestmark = [
         "RUNQUEUE_TEST_JOBS" not in os.environ, reason="takes three minutes: make acceptance"
     ),
 ]
-
-RATE, BURST, CAP = 50, 5, 40
-LIMITS = {
-    "RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": str(RATE),
-    "RUNQUEUE_MAX_BURST_SIZE": str(BURST),
-    "RUNQUEUE_MAX_CONCURRENT_RUNS": str(CAP),
-    "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "0",
-    "RUNQUEUE_POLL_MIN_SECONDS": "0.2",
-    "RUNQUEUE_POLL_MAX_SECONDS": "1",
-}
-#: As in test_limits.py: what arrives late on a busy machine arrives with what follows it.
-ARRIVALS = RATE + BURST + RATE // 2
 
 
 @pytest.fixture

@@ -43,6 +43,15 @@ def record(clock: Clockwork, *found: tuple[str, str], by_request: bool = False) 
     return clock.run(worker_calls.mark_running(clock.account, items, by_request=by_request))
 
 
+def record_in(clock: Clockwork, calls: int, found: Sequence[tuple[str, str]]) -> list[int]:
+    """Record runs, in one call or in one each."""
+    codes = []
+    for part in [found] if calls == 1 else [[one] for one in found]:
+        codes += record(clock, *part)
+        consistent(clock)
+    return codes
+
+
 def matched(clock: Clockwork, **options: Any) -> tuple[str, str]:
     """Two equal jobs whose answers were lost; the first was given the run `b1` of the second."""
     a, b = clock.unconfirmed(2, body="the same", **options)
@@ -189,14 +198,7 @@ def test_both_answers_give_both_their_own_runs(
     a, b = matched(clock)
     found = [({"a": a, "b": b}[name], run) for name, run in order]
 
-    if calls_of == 1:
-        codes = record(clock, *found)
-    else:
-        codes = [record(clock, one)[0] for one in found]
-        consistent(clock)
-
-    consistent(clock)
-    assert codes == [5, 1]
+    assert record_in(clock, calls_of, found) == [5, 1]
     assert clock.states([a, b]) == {"running"}
     assert owners(clock, "a1", "b1") == [a, b]
     assert orphans(clock) == set()
@@ -215,14 +217,8 @@ def test_request_matches_that_went_round_three_jobs_are_put_right_in_every_order
     record(clock, (a, "b1"), (b, "c1"), (c, "a1"), by_request=True)
     found = [(jobs[name], f"{name}1") for name in order]
 
-    if calls_of == 1:
-        record(clock, *found)
-    else:
-        for one in found:
-            record(clock, one)
-            consistent(clock)
+    record_in(clock, calls_of, found)
 
-    consistent(clock)
     assert owners(clock, "a1", "b1", "c1") == [a, b, c]
     assert clock.states([a, b, c]) == {"running"}
     assert orphans(clock) == set()
@@ -344,14 +340,8 @@ def test_where_the_match_has_ended_the_equal_job_gets_the_other_run(
     a, b = ended_match(clock, state)
     found = [({"a": a, "b": b}[name], run) for name, run in order]
 
-    if calls_of == 1:
-        record(clock, *found)
-    else:
-        for one in found:
-            record(clock, one)
-            consistent(clock)
+    record_in(clock, calls_of, found)
 
-    consistent(clock)
     assert (clock.state(a), clock.field(a, "run_id")) == (state, "b1"), "an end stays an end"
     assert (clock.state(b), clock.field(b, "run_id")) == ("running", "a1")
     assert owners(clock, "a1", "b1") == [b, a]

@@ -244,20 +244,29 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LONGEST_PAUSE", 0.001)
 
 
+Refused = redis.exceptions.ResponseError
+
+
 @pytest.mark.usefixtures("quickly")
 @pytest.mark.parametrize(
-    "words",
+    ("error", "is_permanent"),
     [
-        "MISCONF Redis is configured to save RDB snapshots, but is unable to persist on disk.",
-        "NOREPLICAS Not enough good replicas to write.",
-        "BUSY Redis is busy running a script.",
-        "FROZEN what no version says today",
+        (Refused("MISCONF Redis is configured to save RDB snapshots, but is unable to."), False),
+        (Refused("NOREPLICAS Not enough good replicas to write."), False),
+        (Refused("BUSY Redis is busy running a script."), False),
+        (Refused("FROZEN what no version says today"), False),
+        (Refused("WRONGTYPE x is a string, expected a zset script: on @y:1."), True),
+        (Refused("user_function:9: attempt to compare nil script: on @y:9."), True),
+        (RuntimeError("the handler is closed"), True),
+        (ValueError("invalid literal for int()"), True),
     ],
 )
-async def test_what_redis_refuses_for_a_while_is_recorded_when_it_takes_it(words: str) -> None:
+async def test_what_redis_refuses_is_recorded_when_it_takes_it_and_set_aside_if_it_never_may(
+    error: Exception, *, is_permanent: bool, logged: list[Any]
+) -> None:
     server, recorded = Server(), list[int]()
     # A group of four that is halved is refused seven times.
-    server.errors = [redis.exceptions.ResponseError(words) for _ in range(20)]
+    server.errors = [error for _ in range(20)]
     recorder = BatchWriter(server.call, server.send)
     for item in range(4):
         recorder.put(item, noting(recorded, item))
@@ -266,6 +275,8 @@ async def test_what_redis_refuses_for_a_while_is_recorded_when_it_takes_it(words
 
     assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 3]
     assert sorted(recorded) == [0, 1, 2, 3]
+    if is_permanent:
+        assert {event["event"] for event in logged} == {"record_set_aside"}
 
 
 @pytest.mark.usefixtures("quickly")
@@ -460,32 +471,6 @@ async def test_run_ids_outlast_a_damaged_key_until_it_is_mended(
         assert set(client.zrange(f"{Keys('default').prefix}poll", 0, -1)) == {
             job_id.encode() for job_id in job_ids
         }
-
-
-@pytest.mark.usefixtures("quickly")
-@pytest.mark.parametrize(
-    "error",
-    [
-        redis.exceptions.ResponseError("WRONGTYPE x is a string, expected a zset script: on @y:1."),
-        redis.exceptions.ResponseError("user_function:9: attempt to compare nil script: on @y:9."),
-        RuntimeError("the handler is closed"),
-        ValueError("invalid literal for int()"),
-    ],
-)
-async def test_only_what_cannot_be_written_is_abandoned_while_the_process_lives(
-    error: Exception, logged: list[Any]
-) -> None:
-    server, recorded = Server(), list[int]()
-    server.errors = [error for _ in range(20)]
-    recorder = BatchWriter(server.call, server.send)
-    for item in range(4):
-        recorder.put(item, noting(recorded, item))
-
-    await eventually(lambda: not is_busy(recorder))
-
-    assert sorted(item for group in server.groups for item in group) == [0, 1, 2, 3]
-    assert sorted(recorded) == [0, 1, 2, 3]
-    assert {event["event"] for event in logged} == {"record_set_aside"}
 
 
 async def test_ends_outlast_a_redis_that_is_busy_with_a_script(
