@@ -18,6 +18,7 @@ from pydantic_settings import SettingsError as UnreadableError
 from config.addresses import is_several, is_url, next_database
 from config.gateway import NAME, GatewaySettings
 from config.proxies import AccountProxy, passwords_of, proxy_environment, wrong_proxies
+from config.retention import Keep, days_by_state
 from config.webhooks import AccountWebhooks, WebhookSettings
 
 PREFIX = "RUNQUEUE_"
@@ -72,6 +73,9 @@ class Limits(BaseModel):
     max_workflow_seconds: Annotated[float, Field(gt=0, le=86_400 * 30, allow_inf_nan=False)] = (
         29_700
     )
+    #: How long ended jobs are retained, by state, such as `completed:1d,failed:30d`: whole days;
+    #: seven for a state that is not named.
+    keep: Keep = ""
     #: Whether others submit to the account, too: people, or another queue. Then counting the runs
     #: that no job owns does not tell equal requests apart.
     shared_account: bool = False
@@ -106,6 +110,10 @@ class Account(Limits, AccountWebhooks, AccountProxy):
             "waiting_jobs": self.max_waiting_jobs,
             "waiting_bytes": self.max_waiting_bytes,
         }
+
+    def retained_days(self) -> dict[str, int]:
+        """Return how long ended jobs are retained, as the queue has it among the limits."""
+        return {f"keep_{state}": days for state, days in days_by_state(self.keep).items()}
 
     @field_validator("api_key")
     @classmethod

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,8 @@ from lab.valkeys import Valkey, start_valkey
 from lab.waiting import until
 from runqueue import AccountStats, QueueUnavailable, RunQueue
 
-#: Kinds of jobs: by a search (a task that keeps its title, a workflow with a webhook), or only by
-#: comparing their requests (a task whose title the server overwrites, a workflow without).
-SEARCHED, COMPARED = ("titled", "hooked"), ("plain", "bare")
+#: Kinds of jobs: two whose runs a search finds (a task that keeps its title, a workflow with a
+#: webhook), two that only requests tell (a task whose title is overwritten, a workflow without).
 MIXED = ("titled", "plain", "hooked", "bare")
 
 _OPEN = ("scheduled", "ready", "submitting", "running", "unconfirmed")
@@ -179,23 +178,17 @@ class Lab:
         self.recovered = time.monotonic() - self._mended
         self.expect(self.recovered <= at_most, f"recovered only after {self.recovered:.1f} s")
 
-    def settle(self, seconds: float = 180.0) -> float:
-        """Wait until no job moves by itself any more; return how many seconds that took."""
-        start = time.monotonic()
-        if not self.settles(seconds):
-            self.broken.append(f"after {seconds:g} s there still were {self.states()}")
-        return time.monotonic() - start
-
-    def settles(self, seconds: float) -> bool:
-        """Say whether no job moves by itself any more, soon; that takes at most so many seconds."""
+    def settle(self, seconds: float = 180.0) -> None:
+        """Wait until no job moves by itself any more, so many seconds at most."""
 
         def settled() -> bool:
             seen = self.states()
             return bool(seen) and not any(seen.get(state) for state in _OPEN)
 
-        with suppress(TimeoutError):
+        try:
             until(settled, seconds, "the jobs to settle", every=0.1)
-        return settled()
+        except TimeoutError:
+            self.broken.append(f"after {seconds:g} s there still were {self.states()}")
 
     def total(self, name: str) -> int:
         """Return one of the account's totals."""

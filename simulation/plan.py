@@ -940,7 +940,11 @@ def _with_oddities(plan: SimulationPlan, chance: Random) -> SimulationPlan:
         requests[0] = replace(
             requests[0], kind="task", run=NEVER_ENDS, delay=0, deadline=60.0, limit=240
         )
-    return plan.with_requests(tuple(requests))
+    # A job that has the key of one that Redis lost may get its run, and that may never end.
+    limits = {request.number: request.limit for request in requests}
+    return plan.with_requests(
+        tuple(replace(one, limit=one.limit or limits.get(one.key, 0)) for one in requests)
+    )
 
 
 def _odd(plan: SimulationPlan, request: PlannedJob, chance: Random) -> PlannedJob:

@@ -54,7 +54,5 @@ def garbage(lab: Lab, jobs: int) -> None:
         for part in range(10):
             lab.submit(max(1, jobs // 10), prefix=f"part-{part}", delay=part / 2)
         lab.settle(120)
-    died = [
-        worker.name for worker in workers if worker.process and worker.process.poll() is not None
-    ]
+    died = [w.name for w in workers if w.process is None or w.process.poll() is not None]
     lab.expect(not died, f"{died} died of it")

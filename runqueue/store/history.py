@@ -114,13 +114,13 @@ def read_history(account: str, job_id: str) -> ScriptCall[JobHistory | None]:
 
 
 def _history(reply: list[Any]) -> JobHistory | None:
-    record, since, search, poll, delivery, sealed, body = reply
+    record, since, search, poll, delivery, sealed, body, removed = reply
     if not record:
         return None
     fields = fields_of(record)
     noted = list(_noted(fields))
     steps = [*_own(fields, since, noted), *noted, *_sealed(sealed, fields)]
-    ahead = list(_ahead(fields, search, poll, delivery))
+    ahead = list(_ahead(fields, search, poll, delivery, removed))
     shown = {step.attempt for step in steps if step.attempt is not None}
     attempts = int(fields.get("attempt", 0))
     return JobHistory(
@@ -182,7 +182,7 @@ def _sealed(sealed: bytes, fields: dict[str, bytes]) -> Iterator[JobStep]:
 
 
 def _ahead(
-    fields: dict[str, bytes], search: bytes, poll: bytes, delivery: bytes
+    fields: dict[str, bytes], search: bytes, poll: bytes, delivery: bytes, removed: bytes
 ) -> Iterator[JobStep]:
     """Yield what is to come."""
     coming = {
@@ -192,6 +192,7 @@ def _ahead(
         "next search for its run": search,
         "next poll of its run": poll,
         "next try of its webhook": delivery,
+        "its record is removed": removed,
     }
     for what, at in coming.items():
         if when := moment(at):

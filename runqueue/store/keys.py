@@ -93,15 +93,15 @@ held_budgets            zset    what waits for its budget, by when it is checked
 deferred:<what>         zset    jobs that a strict budget has too few steps for, by need
 deferred_for            zset    what has deferred:<what>, by when it is checked again
 submitted:<request>     string  a request whose jobs a bearer's limit has counted, for a minute
-limits                  hash    env:<limit>, live:<limit>
+limits                  hash    env:<limit>, live:<limit>; env:keep_<state> (retention in days)
 quota_use               hash    what waits of jobs that quotas count: bytes, and by caller
                                 jobs:<name>, bytes:<name>
 audit                   stream  what operators did, the last ten thousand actions
 ended                   channel ids of jobs that end, for waiters
 counters                hash    <state>:<priority>, live, totals since ever
 meta                    hash    Redis run_id, claim sequence, tick, hold, pause, pace, how
-                                reads fare, how far packing is, whether the last claim's
-                                webhooks are sent to our receiver (receives)
+                                reads fare, how far packing and retention are, whether the
+                                last claim's webhooks are sent to our receiver (receives)
 ======================  ======  ===============================================================
 """
 _ROW = re.compile(

@@ -21,7 +21,11 @@ import redis.asyncio
 from redis.exceptions import NoPermissionError, ResponseError
 
 from runqueue.connection.redis_errors import NO_FUNCTION
-from runqueue.records.retention import RETENTION_SECONDS, SURELY_RETAINED_SECONDS
+from runqueue.records.retention import (
+    MOST_RETENTION_SECONDS,
+    RETENTION_SECONDS,
+    SURELY_RETAINED_SECONDS,
+)
 
 T = TypeVar("T")
 Argument = str | bytes | int
@@ -106,6 +110,7 @@ def library(folder: Traversable = LUA) -> Library:
     modules = dict.fromkeys(name for one in sorted(texts) for name in _modules_of(one, texts))
     modules |= dict.fromkeys([*_modules_of("changes", texts), "changes"])
     text = f"local RETENTION = {RETENTION_SECONDS * 1_000_000}\n"
+    text += f"local MOST_RETENTION = {MOST_RETENTION_SECONDS * 1_000_000}\n"
     text += f"local SURELY_RETAINED = {SURELY_RETAINED_SECONDS * 1_000_000}\n"
     text += texts["core"]
     text += "".join(f"local {one} = (function()\n{texts[one]}end)()\n" for one in modules)

@@ -173,6 +173,7 @@ class ConductLedger:
     def judge_death(self, number: int) -> None:
         """Judge the death of a worker that submitted a job."""
         self.deaths[number] += 1
+        self.ledger.last_death = self.ledger.clock()
         allowed = MOST_DEATHS * (1 + len(self.reopened[number])) + len(self.ledger.lost_writes)
         if self.deaths[number] > allowed:
             self.ledger.fail(f"I7: job {number} killed {self.deaths[number]} workers")
@@ -349,7 +350,7 @@ class ConductLedger:
         have been longer.
         """
         job = self.ledger.accepted.get(job_number(run) or 0)
-        age = self.ledger.clock() - _simulated(run.created)
+        age = self.ledger.clock() - _simulated(run.created) + self.ledger.unwitnessed()
         return (
             job is not None
             and age > self.max_run_seconds
@@ -456,10 +457,12 @@ class ConductLedger:
     def _judge_retries(self, accepted: AcceptedJob, job: Job | None, request: PlannedJob) -> None:
         """Judge that a run follows each bad end that the job's policy retries.
 
-        A run that took longer than it may, or seemed to, is canceled, and none follows.
+        A run that took longer than it may, or seemed to, is canceled, and none follows. The run of
+        a lost job with its key may count as its own.
         """
         number = accepted.number
-        runs = self.ledger.runs[number]
+        of_its_key = (accepted, *self.ledger.gone_with_the_key_of(accepted))
+        runs = [run for one in of_its_key for run in self.ledger.runs[one.number]]
         longest = request.limit or self.max_run_seconds
         if (
             job is not None

@@ -176,6 +176,8 @@ class InvariantLedger:
     last_submission: Callable[[int, float], float] = lambda _, before: before
     #: Says whether answers were lost or replaced: then a run's end may never be read.
     spoils_reads: Callable[[], bool] = lambda: False
+    #: When a job killed a worker last, simulated seconds: what that had claimed is searched for.
+    last_death: float = -math.inf
     _free_since: float | None = None
     #: Each invariant that did not hold, in a sentence.
     violations: list[str] = field(default_factory=list)
@@ -197,10 +199,11 @@ class InvariantLedger:
             job.stays_unconfirmed
             or job.body in self.in_doubt
             or is_open
-            or (job.is_unreadable and self._is_any_run_hidden())
+            or (job.is_unreadable and self.is_any_run_hidden())
         )
 
-    def _is_any_run_hidden(self) -> bool:
+    def is_any_run_hidden(self) -> bool:
+        """Say whether nobody can tell whose one of the runs is."""
         return any(self.is_hidden(run) for runs in self.runs.values() for run in runs)
 
     def fail(self, text: str) -> None:
@@ -269,14 +272,15 @@ class InvariantLedger:
         return number in self.forgotten and created <= emptied + IN_FLIGHT_SECONDS
 
     def is_left_to_a_person(self, run: Run) -> bool:
-        """Say whether Redis lost the claim of a run without a marker: its job is then in doubt.
+        """Say whether Redis lost the claim of a run that shows no marker, or its job as well.
 
-        It takes no slot until a person says which run is its own.
+        The run takes no slot until a person says whose it is.
         """
         return self._may_be_left_to_a_person(run) and not self.is_owned(run.run_id)
 
     def _may_be_left_to_a_person(self, run: Run) -> bool:
-        return not self.has_markers and self.may_be_lost(run.created - EPOCH)
+        is_lost = self.may_be_lost(run.created - EPOCH)
+        return is_lost and (not self.has_markers or self.is_hidden(run))
 
     def _is_marked(self, run: Run) -> bool:
         """Say whether a run shows whose it is."""
@@ -424,6 +428,8 @@ class InvariantLedger:
             calm_since: when the faults were over, simulated seconds.
         """
         for number, job in jobs.items():
+            if self.may_be_lost(self.accepted[number].accepted_at):
+                continue  # it was enqueued again, and its deadline counts from then
             deadline = self.accepted[number].deadline + self.uncounted()
             latest = max(deadline, calm_since) + _OVERDUE_SECONDS
             if job is not None and job.state in _WAITING and self.clock() > latest:
@@ -578,7 +584,7 @@ class InvariantLedger:
                 for refused in self.refused
                 for run in self.runs.get(refused, ())
             )
-            if not (is_replaced or self._has_the_key_of_a_job_that_is_gone(accepted)):
+            if not (is_replaced or self.gone_with_the_key_of(accepted)):
                 self.fail(f"I4: job {number} has the run {job.run_id}, which is not its own")
         elif accepted.is_stuck or run.submission.unreadable or self.refuses_cancels:
             return  # it was abandoned, and may go on
@@ -608,16 +614,16 @@ class InvariantLedger:
         elif job.run_status != run.status(now):
             self.fail(f"I4: job {accepted.number} has {job.run_status}, its run {run.status(now)}")
 
-    def _has_the_key_of_a_job_that_is_gone(self, job: AcceptedJob) -> bool:
-        """Say whether a job that is lost had its key.
+    def gone_with_the_key_of(self, job: AcceptedJob) -> list[AcceptedJob]:
+        """Return the jobs that are lost and had a job's key.
 
-        A search for its run finds the other's as well, and the other's webhook is about its key.
+        A search for its run finds theirs as well, and their webhooks are about its key.
         """
-        return any(
-            self.may_be_lost(one.accepted_at)
+        return [
+            one
             for one in self.accepted.values()
-            if one.job_id == job.job_id and one is not job
-        )
+            if one.job_id == job.job_id and one is not job and self.may_be_lost(one.accepted_at)
+        ]
 
     def judge_orphans(
         self,

@@ -437,6 +437,9 @@ class SubmissionJudge:
             longest = min(ledger.max_run_seconds, CANCEL_SECONDS)
             is_stuck = job.is_stuck or ledger.refuses_cancels
             is_abandoned = is_stuck and now - run.created > longest
+            # One that nobody knows takes nothing once it would be over.
+            longest = max(ledger.max_run_seconds, other.limit)
+            is_abandoned |= now - run.created > longest and ledger.is_hidden(run)
             is_excused = job.may_repeat or job.is_settled_by_operator or is_abandoned
             if not is_excused and not run.is_over(now):
                 live.append(number)
@@ -533,7 +536,10 @@ class SubmissionJudge:
             and not request.max_steps  # it may not fit the budget
             and ("group", request.group) not in self._paused
             and now > accepted_at + PROMPT_SECONDS
+            and accepted_at > self._ledger.last_death
             and self._is_calm(accepted_at - LEASE_SECONDS, now)
+            # After a failover any job may own a run that nobody can tell whose it is.
+            and not (self._ledger.lost_writes and self._ledger.is_any_run_hidden())
         )
 
 

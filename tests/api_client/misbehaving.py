@@ -12,16 +12,16 @@ DRIP_INTERVAL = 0.02
 
 
 async def drips_the_head(exchange: Exchange) -> bool:
-    await exchange.read_body()
-    await exchange.send(b"HTTP/1.1 200 OK\r\nx-endless: ")
-    while True:
-        await exchange.send(b"x")
-        await asyncio.sleep(DRIP_INTERVAL)
+    return await _drips(exchange, b"x-endless: ")
 
 
 async def drips_the_body(exchange: Exchange) -> bool:
+    return await _drips(exchange, b"content-length: 1000000\r\n\r\n")
+
+
+async def _drips(exchange: Exchange, fields: bytes) -> bool:
     await exchange.read_body()
-    await exchange.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+    await exchange.send(b"HTTP/1.1 200 OK\r\n" + fields)
     while True:
         await exchange.send(b"x")
         await asyncio.sleep(DRIP_INTERVAL)

@@ -246,11 +246,6 @@ async def test_a_server_s_version_is_told_or_it_tells_none_or_nothing_was_learne
     assert (exchange.method, exchange.target) == ("GET", "/v1/version")
 
 
-async def test_a_server_that_gives_no_answer_tells_no_version() -> None:
-    async with serving(reads_then_closes) as server, AsyncTransport() as transport:
-        assert await RawClient(server.url, KEY, transport).server_version(1) is None
-
-
 @pytest.mark.parametrize(
     ("beginning", "status", "is_over"),
     [
@@ -461,6 +456,8 @@ async def test_a_browser_session_is_asked_which_run_has_it(
         assert server.exchanges[0].target == "/v1/browser_sessions/pbs_1"
 
 
-async def test_a_browser_session_whose_answer_is_lost_is_shown_as_free() -> None:
+async def test_where_no_answer_comes_no_version_is_known_and_a_browser_session_is_free() -> None:
     async with serving(reads_then_closes) as server, AsyncTransport() as transport:
-        assert await RawClient(server.url, KEY, transport).session_occupant("pbs_1") is None
+        client = RawClient(server.url, KEY, transport)
+        assert await client.server_version(1) is None
+        assert await client.session_occupant("pbs_1") is None

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 from annotated_types import Ge
-from pydantic import SecretStr
 
 from api_client.http import transport
 from api_client.http.proxies import Proxies, parse_proxy
 from config import gateway
 from config.settings import (
-    Account,
     Settings,
     SettingsError,
     broker_url,
@@ -105,7 +103,6 @@ NUMBER = r"expected a valid (number|integer), got "
         ("RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND", "fast", NUMBER),
         ("RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND", "-1", "expected greater than or equal to 0"),
         ("RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND", "nan", "expected a finite number"),
-        ("RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND", "inf", "expected"),
         ("RUNQUEUE_MAX_REQUESTS_PER_SECOND", "100001", "expected less than or equal to 100000"),
         ("RUNQUEUE_MAX_BURST_SIZE", "x", NUMBER),
         ("RUNQUEUE_MAX_CONCURRENT_RUNS", "1.5", "expected a valid integer.*, got '1.5'"),
@@ -142,6 +139,8 @@ NUMBER = r"expected a valid (number|integer), got "
         ("RUNQUEUE_GATEWAY_PROXIES", "nginx", "expected addresses and networks with commas"),
         ("RUNQUEUE_GATEWAY_PROXIES", "10.0.0.1/8", "expected addresses and networks with commas"),
         ("RUNQUEUE_ACCOUNTS", "nonsense", "expected a JSON object"),
+        ("RUNQUEUE_KEEP", "failed:1d,failed:2d", "expected <state>:<days>d with .* once at most"),
+        *(("RUNQUEUE_KEEP", f"dead:{one}", "expected <state>") for one in ("0d", "366d", "1h")),
         ("RUNQUEUE_ACCOUNTS__ACME", "nonsense", "expected a valid dictionary"),
         ("RUNQUEUE_ACCOUNTS__ACME__BASE_URL", "https://x.test", "required"),
     ],
@@ -218,6 +217,7 @@ def test_further_accounts_are_named_by_their_variables_and_have_their_own_limits
     monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__API_KEY", "4711")
     monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__BASE_URL", "http://localhost:8000")
     monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__MAX_REQUESTS_PER_SECOND", "1.5")
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__KEEP", "completed:1d, failed:365d")
 
     accounts = load_settings().all_accounts()
 
@@ -235,6 +235,9 @@ def test_further_accounts_are_named_by_their_variables_and_have_their_own_limits
         "waiting_jobs": 0,
         "waiting_bytes": 0,
     }
+    days = {"keep_completed": 1, "keep_failed": 365, "keep_canceled": 7, "keep_dead": 7}
+    assert acme.retained_days() == days
+    assert set(accounts["default"].retained_days().values()) == {7}
 
 
 def test_a_wrong_field_of_an_account_is_told_with_those_there_are(
@@ -257,18 +260,6 @@ def test_an_account_name_that_cannot_be_a_key_is_refused(monkeypatch: pytest.Mon
         load_settings()
 
     assert "secret-of-acme" not in str(told.value)
-
-
-def test_the_limits_keep_their_names_in_the_queue() -> None:
-    assert set(Account(api_key=SecretStr("k")).for_queue()) == {
-        "submissions_per_second",
-        "burst_size",
-        "concurrent_runs",
-        "requests_per_second",
-        "webhooks_per_second",
-        "waiting_jobs",
-        "waiting_bytes",
-    }
 
 
 #: What is no proxy's URL.

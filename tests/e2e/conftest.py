@@ -19,18 +19,9 @@ from runqueue import RunQueue
 from tests.e2e.looking import Eyes
 from tests.gateway.browsing import TOKENS
 from tests.gateway.gating import KEY, Desk
+from tests.real.server import CHROMIUM_ARGUMENTS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
-_FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,7 +38,9 @@ def chromium() -> Iterator[Browser]:
     if not CHROMIUM:
         pytest.fail("these tests need Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--headless", *CHROMIUM_ARGUMENTS]
+        )
         yield browser
         browser.close()
 

@@ -35,7 +35,7 @@ BROWSER_PINS = {"playwright": "1.65.2", "greenlet": "3.5.6"}
 #: peace (runs that are live hold it up).
 INSTALL_SECONDS, START_SECONDS, STOP_SECONDS = 1800.0, 180.0, 10.0
 
-_CHROMIUM_ARGUMENTS = [
+CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -179,7 +179,7 @@ class SkyvernServer:
             "DOWNLOAD_PATH": str(state / "downloads"),
             "BROWSER_SESSION_BASE_PATH": str(state / "browser_sessions"),
             "BROWSER_TYPE": "chromium-headless",
-            "BROWSER_ADDITIONAL_ARGS": json.dumps(_CHROMIUM_ARGUMENTS),
+            "BROWSER_ADDITIONAL_ARGS": json.dumps(CHROMIUM_ARGUMENTS),
             **self._browser_environment(),
             "ENABLE_OPENAI_COMPATIBLE": "true",
             "OPENAI_COMPATIBLE_MODEL_NAME": "stub",

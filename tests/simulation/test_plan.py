@@ -42,3 +42,10 @@ def test_no_run_comes_late_while_lists_stand_still() -> None:
 def test_no_fault_starts_in_the_quiet_time() -> None:
     for seed in range(2 * len(FAULTS)):
         assert all(fault.at <= 180 * FAULT_SHARE for fault in draw(seed, 3).faults)
+
+
+def test_a_job_with_the_key_of_one_whose_run_has_a_limit_has_a_limit() -> None:
+    for seed in range(2 * len(FAULTS)):
+        requests = draw(seed, 3).requests
+        limited = {one.number for one in requests if one.limit}
+        assert all(one.limit for one in requests if one.key in limited)

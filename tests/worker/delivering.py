@@ -84,25 +84,23 @@ async def told(
     )
     job_id = bench.queue.enqueue(request, idempotency_key=custom_id).job_id
     await bench.one_pass("submit")
-    job = bench.job(job_id)
-    signed = signature(body)
-    reported = Reported(
-        job_id, job.attempts, job.run_id or "", "completed", "completed", signed, True, body
-    )
-    (report,) = await bench.account.send(record_webhook("default", [reported]))
-    assert report.verdict is WebhookVerdict.ENDED
+    assert await _report(bench, job_id, body) is WebhookVerdict.ENDED
     return job_id
 
 
 async def come_late(bench: Bench, job_id: str, body: bytes = BODY) -> None:
     """Have Skyvern's webhook come to our gateway after the end of its run was seen."""
+    assert await _report(bench, job_id, body) is WebhookVerdict.DUPLICATE
+
+
+async def _report(bench: Bench, job_id: str, body: bytes) -> WebhookVerdict:
     job = bench.job(job_id)
-    signed = signature(body)
     reported = Reported(
-        job_id, job.attempts, job.run_id or "", "completed", "completed", signed, True, body
+        *(job_id, job.attempts, job.run_id or "", "completed", "completed"),
+        *(signature(body), True, body),
     )
     (report,) = await bench.account.send(record_webhook("default", [reported]))
-    assert report.verdict is WebhookVerdict.DUPLICATE
+    return report.verdict
 
 
 def signature(body: bytes) -> str:

@@ -149,7 +149,7 @@ class AccountRuntime:
         """Say which account this is and what its limits are."""
         await check_format_async(self._scripts.client)
         await self._scripts.client.sadd(ACCOUNTS, self.name)
-        limits = self.settings.for_queue()
+        limits = self.settings.for_queue() | self.settings.retained_days()
         seed = worker_calls.seed_limits(self.name, limits, first=not self._announced)
         changed, self._announced = await self.send(seed), True
         for name, before in changed.items():

@@ -131,8 +131,9 @@ local function look_at(q, claim, id, is_listed)
     reply[n + 1] = id
     if f[CANCEL] then f[DEADLINE], f.limit = false, 0 end
     for at = ATTEMPT, RUNS do reply[n + at] = f[at] or '' end
-    reply[n + 9], reply[n + 10] = int(f.since), int(f.limit)
-    reply[n + 11] = string.match(' ' .. (f[KEYS] or ''), ' session:(%S+)') or ''
+    reply[n + 9], reply[n + 10] = f[BEGUN] and int(f.since) or f[STARTED], int(f.limit)
+    local has_session = f[KEYS] and string.find(f[KEYS], 'session:', 1, true)
+    reply[n + 11] = has_session and string.match(' ' .. f[KEYS], ' session:(%S+)') or ''
   end
   return true
 end

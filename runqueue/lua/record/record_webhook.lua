@@ -58,7 +58,7 @@ local function keep_body(job, run_id, signed, body)
 end
 
 -- A key whose first job was removed counts its attempts from 1 again: a run from before the job was enqueued is not its
--- own. A job is removed once its retention is over, or discarded, and then the attempts count on. So a day is a safe
+-- own. A job is removed after RETENTION, or earlier, and then the attempts count on (jobs.lua). So a day is a safe
 -- margin for clocks that differ: ours may have been set several times, and corrected (`clock_lost`); Skyvern's may be
 -- behind it.
 local function is_from_before(id, created)

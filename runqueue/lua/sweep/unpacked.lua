@@ -1,23 +1,23 @@
--- use: packed
+-- use: packed retention
 -- Reads ended jobs that are not packed, in the order of their ends, from packing's position.
 -- ARGV  now_us, after_us (how long after its end a job is packed), limit (entries to walk), allowed_bytes (of bodies
 --       and results in one reply; one job may go beyond)
 -- Reply { more (1 = call again), packing's position, its position after these, per job: id, ended_us, body, result
 --         ('' = none) }
 -- `pack_more` reports more work to the tick. pack.lua writes the position ('<day> <entry>').
--- retire.lua removes entries from a day's front: if nothing was packed for as long as the retention, entries of that
--- day may be skipped, and are removed unpacked that day.
+-- retire.lua removes entries from a day's front: if nothing was packed for as long as the longest retention, entries of
+-- that day may be skipped, and are removed unpacked that day.
 local after, limit, bytes_left = tonumber(q.args[2]), tonumber(q.args[3]), tonumber(q.args[4])
-local OLDEST = math.ceil(RETENTION / DAY) + 1 -- days
 if clock_is_stale(q) then
   redis.call('HDEL', q.meta, 'pack_more')
   return { 0, '', '' }
 end
 local stands = redis.call('HGET', q.meta, 'packed') or ''
 local today = math.floor(q.now / DAY)
+local oldest = today - math.ceil(retention.read(q).longest / DAY) - 1
 local day, at = string.match(stands, '^(%d+) (%d+)$')
 day, at = tonumber(day or 0), tonumber(at or 0)
-if day < today - OLDEST then day, at = today - OLDEST, 0 end
+if day < oldest then day, at = oldest, 0 end
 
 local reply, more = { 0, stands, '' }, 0
 

@@ -41,27 +41,19 @@ def rows(raw: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in raw.splitlines()]
 
 
-async def test_what_has_ended_has_a_line(
+async def test_what_has_ended_has_a_line_and_what_did_not_go_well_a_list_of_its_own(
     desk: Desk, client: redis.Redis, queue: RunQueue, redis_url: str
 ) -> None:
     async with gating(redis_url) as door:
         batch = await a_batch_that_ended(door, desk, client)
         answer = await door.ask("GET", f"/v1/batches/{batch}/results")
+        errors = await door.ask("GET", f"/v1/batches/{batch}/errors")
 
     found = rows(answer.body)
     assert answer.headers["content-type"] == "application/x-ndjson"
     assert [row["state"] for row in found] == ["completed", "failed", "dead"]
     assert found == [queue.get(row["job_id"]).as_row() for row in found]
-
-
-async def test_what_did_not_go_well_has_a_line_of_its_own_list(
-    desk: Desk, client: redis.Redis, redis_url: str
-) -> None:
-    async with gating(redis_url) as door:
-        batch = await a_batch_that_ended(door, desk, client)
-        answer = await door.ask("GET", f"/v1/batches/{batch}/errors")
-
-    assert [row["state"] for row in rows(answer.body)] == ["failed", "dead", "unconfirmed"]
+    assert [row["state"] for row in rows(errors.body)] == ["failed", "dead", "unconfirmed"]
 
 
 async def test_an_answer_that_was_cut_is_gone_on_with_behind_its_last_line(
@@ -80,11 +72,15 @@ async def test_an_answer_that_was_cut_is_gone_on_with_behind_its_last_line(
     assert refused.body["errors"][0]["field"] == "after"
 
 
-async def test_results_come_as_a_table_too(desk: Desk, client: redis.Redis, redis_url: str) -> None:
+async def test_results_come_as_a_table_too_and_as_nothing_else(
+    desk: Desk, client: redis.Redis, redis_url: str
+) -> None:
     async with gating(redis_url) as door:
         batch = await a_batch_that_ended(door, desk, client)
         answer = await door.ask("GET", f"/v1/batches/{batch}/results?format=csv")
+        other = await door.ask("GET", f"/v1/batches/{batch}/results?format=xml")
 
+    assert (other.status, other.body["errors"][0]["field"]) == (422, "format")
     table = list(csv.DictReader(io.StringIO(answer.body.decode(), newline="")))
     assert answer.headers["content-type"].startswith("text/csv")
     assert [row["custom_id"] for row in table] == ["row-0", "row-1", "row-2"]
@@ -96,16 +92,6 @@ def test_the_columns_are_those_of_a_results_file(queue: RunQueue) -> None:
     (job,) = queue.enqueue_many(lines(1))
 
     assert set(queue.get(job.job_id).as_row()) <= set(COLUMNS)
-
-
-async def test_another_kind_of_answer_is_not_to_be_had(
-    desk: Desk, client: redis.Redis, redis_url: str
-) -> None:
-    async with gating(redis_url) as door:
-        batch = await a_batch_that_ended(door, desk, client)
-        answer = await door.ask("GET", f"/v1/batches/{batch}/results?format=xml")
-
-    assert (answer.status, answer.body["errors"][0]["field"]) == (422, "format")
 
 
 async def test_results_of_thousands_come_in_the_order_of_the_upload(

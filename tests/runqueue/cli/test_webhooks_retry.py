@@ -237,9 +237,15 @@ def test_where_no_run_ended_there_is_nothing_to_send_anywhere(either: Desk) -> N
         "https://a b",
         "https://a/\n",
         "http://\udcff",
+        "https://me:pa55@other.test /h",
+        "me:pa55@other.test/h",
+        "https:/me:p?a#pa55@other.test",
+        "ftp://other.test/h?token=pa55",
     ],
 )
-def test_a_wrong_url_is_refused_before_anything_is_done(either: Desk, url: str) -> None:
+def test_a_wrong_url_is_refused_before_anything_is_done_and_shown_without_its_password(
+    either: Desk, url: str
+) -> None:
     (job_id,) = abandoned(either, told("a"))
 
     result = either.run("webhooks", "retry", job_id, "--webhook-url", url)
@@ -247,27 +253,9 @@ def test_a_wrong_url_is_refused_before_anything_is_done(either: Desk, url: str) 
     assert (result.exit_code, result.stdout) == (2, "")
     words = " ".join(result.stderr.split())
     expected = "expected an http:// or https:// URL with a host and without spaces"
-    assert f"'--webhook-url': {expected}, got {url!r}" in words
-    assert stands(either, job_id) == "abandoned"
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://me:pa55@other.test /h",
-        "me:pa55@other.test/h",
-        "https:/me:p?a#pa55@other.test",
-        "ftp://other.test/h?token=pa55",
-    ],
-)
-def test_a_wrong_url_s_password_is_not_shown(either: Desk, url: str) -> None:
-    (job_id,) = abandoned(either, told("a"))
-
-    result = either.run("webhooks", "retry", job_id, "--webhook-url", url)
-
-    assert result.exit_code == 2
-    assert "other.test" in result.stderr
+    assert f"'--webhook-url': {expected}, got {'' if 'pa55' in url else repr(url)}" in words
     assert "pa55" not in result.output
+    assert stands(either, job_id) == "abandoned"
 
 
 @pytest.mark.parametrize("bring", [relayed, watched, abandoned, unknown, delivered])

@@ -445,19 +445,6 @@ def test_everything_of_a_job_goes_once_its_retention_is_over(clock: Clockwork) -
     assert not any(clock.run(job_calls.stats(clock.account)).states.values())
 
 
-def test_retention_goes_on_where_it_stopped_after_any_pause(clock: Clockwork) -> None:
-    for days in (0, 1, 30, 100):
-        clock.wait(days * DAY / SECOND)
-        job = clock.enqueue(1)
-        clock.cancel(*job)
-        clock.claimed()
-    clock.wait(RETENTION / SECOND)
-    assert sum(clock.run(worker_calls.sweep(clock.account, "retire", 1)) for _ in range(8)) == 4
-    clock.wait(60)
-    clock.sweep("expire_leases", CLAIM_AGE)
-    assert left_over(clock) == set()
-
-
 def test_while_more_is_to_be_removed_the_tick_asks_for_the_next_sweep_at_once(
     clock: Clockwork,
 ) -> None:

@@ -34,10 +34,10 @@ def test_a_common_life_is_told_by_the_record_alone(clock: Clockwork) -> None:
     clock.finish(job)
     steps = history(clock, job).steps
     assert [step.what.partition(":")[0] for step in steps] == [
-        *("created", "submitting", "running", "completed")
+        *("created", "submitting", "running", "completed", "its record is removed")
     ]
     seconds = [(step.at - steps[0].at).total_seconds() for step in steps]
-    assert seconds == [0, 1, 2, 7]
+    assert seconds == [0, 1, 2, 7, 7 + 7 * 86_400]
     assert clock.field(job, "history") is None
 
 

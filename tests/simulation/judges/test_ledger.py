@@ -1,6 +1,7 @@
 """The ledger: what it excuses, and what it does not."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -48,20 +49,23 @@ def test_a_run_is_unknown_if_redis_was_emptied_after_it_and_nobody_noticed(
 
 
 @pytest.mark.parametrize(
-    ("has_markers", "created", "is_owned", "is_left"),
+    ("has_markers", "is_hidden", "created", "is_owned", "is_left"),
     [
-        (False, 11.0, False, True),
-        (False, 11.0, True, False),
-        (False, 17.0, False, False),
-        (True, 11.0, False, False),
+        (False, True, 11.0, False, True),
+        (False, False, 11.0, True, False),
+        (False, True, 17.0, False, False),
+        (True, False, 11.0, False, False),
+        (True, True, 11.0, False, True),
+        (True, True, 17.0, False, False),
     ],
 )
 def test_only_a_run_without_a_marker_whose_claim_was_lost_is_left_to_a_person(
-    *, has_markers: bool, created: float, is_owned: bool, is_left: bool
+    *, has_markers: bool, is_hidden: bool, created: float, is_owned: bool, is_left: bool
 ) -> None:
     ledger = InvariantLedger(lambda: 20.0, lambda: 1.0, 600.0, lambda: 0.0)
     ledger.lost_writes.append((10.5, 12.0))
     ledger.has_markers = has_markers
+    ledger.is_hidden = lambda _: is_hidden
     ledger.is_owned = lambda _: is_owned
     run = cast(Run, SimpleNamespace(run_id="tsk_1", created=EPOCH + created))
     assert ledger.is_left_to_a_person(run) is is_left
@@ -256,6 +260,17 @@ def test_runs_without_a_marker_may_repeat_once_a_person_ends_a_recovery(
     ledger.runs[2].append(_run(2, 5.0))
     ledger.let_go_on()
     assert ledger.forgotten == forgotten
+
+
+@pytest.mark.parametrize("accepted_at", [11.0, 17.0])
+def test_the_deadline_of_a_job_that_redis_lost_counts_from_when_it_is_enqueued_again(
+    accepted_at: float,
+) -> None:
+    ledger = InvariantLedger(lambda: 200.0, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.lost_writes.append((10.5, 12.0))
+    ledger.accepted[1] = replace(_job(1, deadline=80.0), accepted_at=accepted_at)
+    ledger.judge_waiting({1: cast(Job, SimpleNamespace(state=JobState.READY))}, 0.0)
+    assert bool(ledger.violations) is (accepted_at == 17.0)
 
 
 @pytest.mark.parametrize(

@@ -235,14 +235,8 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
         (ResponseError("NOREPLICAS Not enough good replicas to write."), "delayed"),
         (ResponseError("BUSY Redis is busy running a script."), "delayed"),
         (ResponseError("FROZEN what no version says today"), "set_aside"),
-        (
-            ResponseError("WRONGTYPE x is a string, expected a zset script: on @y:1."),
-            "set_aside",
-        ),
-        (
-            ResponseError("user_function:9: attempt to compare nil script: on @y:9."),
-            "set_aside",
-        ),
+        (ResponseError("WRONGTYPE x is a string, expected a zset script: on @y:1."), "set_aside"),
+        (ResponseError("user_function:9: attempt to compare nil script: on @y:9."), "set_aside"),
         (RuntimeError("the handler is closed"), "set_aside"),
         (ValueError("invalid literal for int()"), "set_aside"),
     ],

@@ -5,7 +5,7 @@
 -- No function may assign to, or fill, a local of its module or a module's table: it would outlive the call.
 -- There is no rollback: see changes.lua. What is written at once goes to indexes before the record: an entry without a
 -- record is passed over, a record without an entry is lost.
--- RETENTION and SURELY_RETAINED are those of runqueue/records/retention.py, in microseconds (store/scripts.py).
+-- RETENTION, MOST_RETENTION and SURELY_RETAINED are those of runqueue/records/retention.py, in microseconds (store/scripts.py).
 local DAY = 86400000000
 local STEP = 2000000 -- smaller differences of clocks change nothing, see clock.lua
 local NO_BATCH = '-'
@@ -29,6 +29,12 @@ local function note_relative(q)
   if not clock_is_stale(q) then return false end
   redis.call('HSET', q.meta, 'has_relative', '1')
   return true
+end
+
+-- The time as text: one for all jobs of a call.
+local function now_text(q)
+  if q.text_at ~= q.now then q.text_at, q.text = q.now, int(q.now) end
+  return q.text
 end
 
 local function job_key(q, id) return q.prefix .. 'job:' .. id end

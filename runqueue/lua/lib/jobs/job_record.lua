@@ -45,7 +45,8 @@ job_record.CANCELED = job_record.fields('state', 'attempt', 'run_id', 'cancel_si
 job_record.DELIVERED = job_record.fields('state', 'attempt', 'run_id', 'run_status', 'webhook_route', 'tries', 'looks',
   'forced',
   'ended', 'signed', 'url', 'delivery')
-job_record.RETIRED = job_record.fields('state', 'ended', 'run_id', 'batch', 'priority', 'webhook_route', 'delivery')
+job_record.RETIRED = job_record.fields('state', 'ended', 'run_id', 'batch', 'priority', 'webhook_route', 'delivery',
+  'attempt')
 job_record.ORPHANED = job_record.fields('state', 'digest', 'group', 'batch', 'max_steps', 'keys')
 job_record.TIMED = job_record.fields('state', 'run_id', 'started', 'begun', 'max_run')
 job_record.TAKEN = job_record.fields('state', 'attempt', 'process')

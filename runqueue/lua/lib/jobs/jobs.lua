@@ -37,10 +37,12 @@ local function last_attempt(q, job)
   return last
 end
 
--- Removes a job whose retention is over (`is_old`), or that is discarded: record, body, result, entries. If a discarded
--- job's key is used for another request, that counts on from its attempts: no run of the one has a marker of the other.
+-- Removes a job that ended RETENTION ago (`is_old`), that its account retains for less, or that is discarded: record,
+-- body, result, entries. If the key of one that is not old is used for another request, that counts on from its
+-- attempts: no run of the one has a marker of the other.
 -- One attempt is left out, whose claim Redis may have lost, and whose run may come later.
--- The same request counts from where it began before, and may have its orphan run again (own_orphans.lua).
+-- The same request counts from where it began before, and may have its orphan run again (own_orphans.lua); after an end
+-- with a run it counts on like another one.
 function jobs.remove_record(q, job, is_old)
   local f = redis.call('HMGET', job_key(q, job.id), 'earlier', 'files', 'quota_owner')
   local earlier = f[1] or ''
@@ -51,7 +53,7 @@ function jobs.remove_record(q, job, is_old)
   local last = is_old and 0 or last_attempt(q, job)
   if last > 0 then
     local key = q.prefix .. 'attempts:' .. job.id
-    local request = orphans.request_of(q, job.id)
+    local request = (not ENDED[job.state] or job.state == 'dead') and orphans.request_of(q, job.id) or '-'
     local next_attempt, earlier_request, first = string.match(redis.call('GET', key) or '', '^(%d+) (%S+) (%d+)$')
     if earlier_request ~= request then first = next_attempt or 0 end -- this job counted on from the earlier one's
     next_attempt = math.max(tonumber(next_attempt or 0), last + 1)
@@ -89,7 +91,7 @@ function jobs.end_job(q, job, state, fields)
   if job.deadline then counters.remove_later(q, 'deadlines', job.id) end
   counters.count_state(q, job, state)
   counters.bump(q.totals, 'ended:' .. state, 1)
-  redis.call('HSET', job_key(q, job.id), 'state', state, 'ended', int(q.now), unpack(fields))
+  redis.call('HSET', job_key(q, job.id), 'state', state, 'ended', now_text(q), unpack(fields))
   q.ended_ids[#q.ended_ids + 1] = job.id
 end
 

@@ -25,9 +25,9 @@ end
 -- True for a job whose webhook Skyvern sends to our receiver.
 function webhooks.comes_to_us(job) return job.webhook_route == 'relay' or job.webhook_route == 'push' end
 
--- The body that the user gets, as Skyvern signed it. It outlives its job's retention by a day.
+-- The body that the user gets, as Skyvern signed it. It goes with its job, whatever its retention is.
 function webhooks.store_signed(q, id, signed, body)
-  redis.call('SET', q.prefix .. 'webhook:' .. id, body, 'PX', int((RETENTION + DAY) / 1000))
+  redis.call('SET', q.prefix .. 'webhook:' .. id, body, 'PX', int((MOST_RETENTION + DAY) / 1000))
   redis.call('HSET', job_key(q, id), 'signed', signed)
 end
 

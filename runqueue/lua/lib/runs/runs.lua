@@ -28,7 +28,7 @@ local function find_webhook_route(q, job)
 end
 
 function runs.adopt(q, job, attempt, run_id, run_status)
-  local id, key, now = job.id, job_key(q, job.id), int(q.now)
+  local id, key, now = job.id, job_key(q, job.id), now_text(q)
   local orphan = orphans.are_any(q) and redis.call('HGET', q.prefix .. 'orphans', run_id)
   if orphan then orphans.forget(q, run_id, string.match(orphan, '^%S+')) end
   if attempt ~= job.attempt or not (job.webhook_route or job.state == 'submitting') then find_webhook_route(q, job) end
@@ -108,7 +108,7 @@ function runs.end_with_run(q, job, state, run_status, reason, result, signed)
   end
   runs.leave_running(q, job, result)
   if job.runs > 0 then redis.call('HDEL', job_key(q, job.id), 'reason') end -- that of an earlier run
-  local fields = { 'run_status', run_status, 'runs', int(job.runs + 1) }
+  local fields = { 'run_status', run_status, 'runs', job.runs == 0 and '1' or int(job.runs + 1) }
   if reason ~= '' then fields[5], fields[6] = 'reason', reason end
   jobs.end_job(q, job, state, fields)
   times.observe(q, 'result', q.now - tonumber(job.since or q.now))
