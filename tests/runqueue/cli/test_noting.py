@@ -95,21 +95,6 @@ def orphans(desk: Desk) -> list[str]:
             "reason with “unknown”: 3 lines: 3 of 3: back in the inbox",
         ),
         (orphans, "orphans cancel --all --yes", "cancel_orphans", "1 run: 1 will be canceled"),
-    ],
-)
-def test_a_command_for_many_is_noted_with_how_many(
-    desk: Desk, given: Callable[[Desk], list[str]], command: str, what: str, detail: str
-) -> None:
-    ids = given(desk)
-
-    result = desk.run(*command.format(*ids).split())
-
-    assert (result.exit_code, noted(desk)) == (0, [(what, "", detail)])
-
-
-@pytest.mark.parametrize(
-    ("given", "command", "what", "detail"),
-    [
         (dead, "dead replay {}", "replay", "ready again"),
         (unconfirmed, "unconfirmed adopt {} tsk_7 --yes", "adopt", "follows its run: tsk_7"),
         (unconfirmed, "unconfirmed fail {} --why looked", "fail", "settled: looked"),
@@ -122,13 +107,14 @@ def test_a_command_for_many_is_noted_with_how_many(
         ),
     ],
 )
-def test_a_command_for_one_is_noted_with_which(
+def test_a_command_is_noted_with_its_job_or_with_how_many(
     desk: Desk, given: Callable[[Desk], list[str]], command: str, what: str, detail: str
 ) -> None:
-    job_id, *_ = given(desk)
+    ids = given(desk)
 
-    result = desk.run(*command.format(job_id).split())
+    result = desk.run(*command.format(*ids).split())
 
+    job_id = ids[0] if "{}" in command else ""
     assert (result.exit_code, noted(desk)) == (0, [(what, job_id, detail)])
 
 
