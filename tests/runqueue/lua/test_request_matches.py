@@ -172,19 +172,24 @@ def test_who_lost_a_match_keeps_the_server_s_date_of_its_own_claim(clock: Clockw
     assert clock.field(b, "claimed_server_time") is None, "it is kept while it may be needed"
 
 
-def test_the_owner_s_own_answer_takes_its_match_back(clock: Clockwork) -> None:
-    a, b = matched(clock)
-
-    assert record(clock, (a, "a1")) == [5]
-
+def taken_back(clock: Clockwork, a: str, b: str, state: str) -> None:
+    """Check that a job has its own run, and that its match is for the equal job."""
     consistent(clock)
-    assert (clock.state(a), clock.field(a, "run_id")) == ("running", "a1")
+    assert (clock.state(a), clock.field(a, "run_id")) == (state, "a1")
     assert clock.state(b) == "unconfirmed"
     assert orphans(clock) == {"b1"}, "the matched run is shown until an equal job has it"
     call = worker_calls.owned_runs(clock.account, ["a1", "b1"], except_late_runs=True)
     assert clock.run(call) == [a, ""], "a search may take it for the equal job's"
     assert record(clock, (b, "b1"), by_request=True) == [1]
     consistent(clock)
+
+
+def test_the_owner_s_own_answer_takes_its_match_back(clock: Clockwork) -> None:
+    a, b = matched(clock)
+
+    assert record(clock, (a, "a1")) == [5]
+
+    taken_back(clock, a, b, "running")
 
 
 ANSWERS = (("a", "a1"), ("b", "b1"))
@@ -471,14 +476,7 @@ def test_the_webhook_of_a_job_s_own_run_takes_its_match_back(clock: Clockwork, s
 
     assert receive(clock, told(a, run_id="a1", state=state)) == ["ended" if state else "noted"]
 
-    consistent(clock)
-    assert (clock.state(a), clock.field(a, "run_id")) == (state or "running", "a1")
-    assert clock.state(b) == "unconfirmed"
-    assert orphans(clock) == {"b1"}, "the matched run is shown until an equal job has it"
-    call = worker_calls.owned_runs(clock.account, ["a1", "b1"], except_late_runs=True)
-    assert clock.run(call) == [a, ""], "a search may take it for the equal job's"
-    assert record(clock, (b, "b1"), by_request=True) == [1]
-    consistent(clock)
+    taken_back(clock, a, b, state or "running")
 
 
 @pytest.mark.parametrize("state", ["", "completed"])

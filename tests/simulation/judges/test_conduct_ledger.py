@@ -126,7 +126,6 @@ def test_a_job_kills_three_workers_at_most(conduct: ConductLedger) -> None:
     assert conduct.ledger.violations == []
     conduct.judge_death(1)
     assert len(conduct.ledger.violations) == 1
-    assert conduct.ledger.last_death == 0.0
 
 
 @pytest.mark.parametrize(("apart", "is_cut"), [(0.1, False), (1.0, True)])
