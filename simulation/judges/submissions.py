@@ -453,7 +453,9 @@ class SubmissionJudge:
             return
         members = sorted(one.number for one in self._requests.values() if one.batch == batch)
         canary = members[:count]
-        if request.number in canary or ledger.lost_writes:
+        # A budget may have refused one at first: then the next job is in its place.
+        is_paid = any(self._requests[one].max_steps for one in canary)
+        if request.number in canary or ledger.lost_writes or is_paid:
             return
         now = ledger.wall()
         ends = {

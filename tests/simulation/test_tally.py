@@ -49,15 +49,6 @@ def test_seeds_that_were_simulated_at_the_same_commit_are_left_out(tmp_path: Pat
     assert SeedTally.read(file, 3.0).count == 0, "they were of another length"
 
 
-def test_another_commit_begins_anew(tmp_path: Path) -> None:
-    file = tmp_path / "tally.json"
-    tally = SeedTally.read(file, 5.0)
-    tally.commit = "another"
-    tally.add(result(0))
-    tally.write(file)
-    assert SeedTally.read(file, 5.0).count == 0
-
-
 def test_each_change_of_a_tree_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree, file = tmp_path / "tree", tmp_path / "tally.json"
     tree.mkdir()

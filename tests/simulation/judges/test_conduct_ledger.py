@@ -1,6 +1,5 @@
 """The conduct ledger: what is excused, and what is not."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -8,7 +7,7 @@ import pytest
 
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch
-from runqueue.records.job import Job, JobState
+from runqueue.records.job import JobState
 from simulation.fault_times import FaultTimes
 from simulation.judges.conduct_ledger import LISTS_END, ConductLedger
 from simulation.judges.ledger import AcceptedJob, InvariantLedger
@@ -121,42 +120,12 @@ def test_a_run_that_is_made_after_its_client_gave_up_may_have_no_slot(
     assert bool(conduct.ledger.violations) is is_counted
 
 
-@pytest.mark.parametrize("accepted_at", [11.0, 17.0])
-def test_the_run_of_a_lost_job_counts_for_the_job_that_has_its_key(
-    conduct: ConductLedger, accepted_at: float
-) -> None:
-    ledger = conduct.ledger
-    ledger.lost_writes.append((10.5, 12.0))
-    ledger.accepted[1].max_runs = 2
-    ledger.accepted[2] = replace(ledger.accepted[1], number=2, body=2, accepted_at=accepted_at)
-    for number in (1, 2):
-        ledger.runs[number].append(cast(Run, SimpleNamespace(created=12.0, ended=15.0)))
-    failed = SimpleNamespace(
-        state=JobState.FAILED, run_status="timed_out", cancel_requested=False, is_over=True
-    )
-    conduct.judge({1: cast(Job, failed), 2: None}, dict.fromkeys((1, 2), draw(0, 1).requests[0]))
-    assert bool(ledger.violations) is (accepted_at == 17.0)
-
-
-@pytest.mark.parametrize(("ahead", "is_overdue"), [(0.0, False), (300.0, True)])
-def test_a_run_that_no_cancel_reaches_is_overdue_by_the_clock_of_the_queue(
-    conduct: ConductLedger, clock: _Clock, ahead: float, *, is_overdue: bool
-) -> None:
-    conduct.ledger.accepted[1].is_stuck = True
-    conduct.ledger.unwitnessed = lambda: ahead
-    clock.now = 400.0
-    request = SimpleNamespace(request=b"Do sim-job-1.", workflow=None)
-    run = SimpleNamespace(created=EPOCH, submission=request)
-    assert conduct.is_overdue(cast(Run, run)) is is_overdue
-
-
 def test_a_job_kills_three_workers_at_most(conduct: ConductLedger) -> None:
     for _ in range(3):
         conduct.judge_death(1)
     assert conduct.ledger.violations == []
     conduct.judge_death(1)
     assert len(conduct.ledger.violations) == 1
-    assert conduct.ledger.last_death == 0.0
 
 
 @pytest.mark.parametrize(("apart", "is_cut"), [(0.1, False), (1.0, True)])

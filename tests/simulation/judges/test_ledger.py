@@ -1,7 +1,6 @@
 """The ledger: what it excuses, and what it does not."""
 
 import math
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -218,7 +217,7 @@ def test_a_run_whose_answer_was_lost_is_to_be_canceled_from_when_it_was_found(
         (False, False, False, False, False),
     ],
 )
-def test_a_job_that_is_new_when_it_is_enqueued_again_was_lost_by_redis_or_discarded(
+def test_only_a_job_that_redis_lost_or_a_person_discarded_is_new_again_or_leaves_its_key(
     *, is_lost: bool, is_discarded: bool, is_marked: bool, may_run_again: bool, holds: bool
 ) -> None:
     ledger = InvariantLedger(lambda: 60.0, lambda: 1.0, 600.0, lambda: 0.0)
@@ -230,20 +229,7 @@ def test_a_job_that_is_new_when_it_is_enqueued_again_was_lost_by_redis_or_discar
     ledger.judge_enqueued_again(1)
     assert (1 in ledger.forgotten) is may_run_again
     assert (ledger.violations == []) is holds
-
-
-@pytest.mark.parametrize(
-    ("is_lost", "is_discarded", "holds"),
-    [(True, False, True), (False, True, True), (False, False, False)],
-)
-def test_a_key_takes_another_request_once_its_job_was_lost_by_redis_or_discarded(
-    *, is_lost: bool, is_discarded: bool, holds: bool
-) -> None:
-    ledger = InvariantLedger(lambda: 60.0, lambda: 1.0, 600.0, lambda: 0.0)
-    ledger.accepted[1] = _job(1)
-    ledger.accepted[1].is_discarded = is_discarded
-    if is_lost:
-        ledger.lost_writes.append((0.0, 1.0))
+    ledger.violations.clear()
     ledger.judge_key_is_free(ledger.accepted[1].job_id)
     assert ledger.accepted[1].is_discarded
     assert (ledger.violations == []) is holds
@@ -260,17 +246,6 @@ def test_runs_without_a_marker_may_repeat_once_a_person_ends_a_recovery(
     ledger.runs[2].append(_run(2, 5.0))
     ledger.let_go_on()
     assert ledger.forgotten == forgotten
-
-
-@pytest.mark.parametrize("accepted_at", [11.0, 17.0])
-def test_the_deadline_of_a_job_that_redis_lost_counts_from_when_it_is_enqueued_again(
-    accepted_at: float,
-) -> None:
-    ledger = InvariantLedger(lambda: 200.0, lambda: 1.0, 600.0, lambda: 0.0)
-    ledger.lost_writes.append((10.5, 12.0))
-    ledger.accepted[1] = replace(_job(1, deadline=80.0), accepted_at=accepted_at)
-    ledger.judge_waiting({1: cast(Job, SimpleNamespace(state=JobState.READY))}, 0.0)
-    assert bool(ledger.violations) is (accepted_at == 17.0)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -17,12 +17,7 @@ MOST = PASSED + 3
 
 
 def _violations(
-    waiting: PlannedJob,
-    submitted: Sequence[PlannedJob],
-    *,
-    are_new: bool = False,
-    last_death: float = -1.0,
-    has_failover: bool = False,
+    waiting: PlannedJob, submitted: Sequence[PlannedJob], *, are_new: bool = False, **known: Any
 ) -> list[str]:
     """Submit requests while a job waits, and return what does not hold.
 
@@ -30,16 +25,12 @@ def _violations(
         waiting: the job that waits, since 0 s.
         submitted: the others, one a second from 100 s on.
         are_new: whether each is accepted as it is submitted; at 0 s otherwise.
-        last_death: when a job killed a worker.
-        has_failover: whether there was one, and of a run nobody knows whose it is.
+        known: what the ledger knows.
     """
     now = 100.0
     ledger = InvariantLedger(lambda: now, lambda: 1.0, 600.0, lambda: 0.0)
-    ledger.last_death = last_death
-    if has_failover:
-        ledger.lost_writes.append((10.0, 12.0))
-        ledger.runs[1].append(cast(Run, None))
-        ledger.is_hidden = lambda _: True
+    for name, value in known.items():
+        setattr(ledger, name, value)
     requests = {one.number: one for one in (waiting, *submitted)}
     times = [0.0] + [100.0 + second if are_new else 0.0 for second in range(len(submitted))]
     for number, accepted_at in zip(requests, times, strict=True):
@@ -135,19 +126,5 @@ def test_less_urgent_jobs_have_no_turn_before_a_job() -> None:
 def test_a_job_that_is_in_doubt_after_a_death_or_a_failover_is_passed() -> None:
     others = [_job(number, "b") for number in range(2, MOST + 4)]
     assert _violations(_job(1, "a"), others, last_death=50.0) == []
-    assert _violations(_job(1, "a"), others, has_failover=True) == []
-
-
-@pytest.mark.parametrize("age", [500.0, 700.0])
-def test_a_run_that_nobody_knows_takes_no_session_once_it_would_be_over(age: float) -> None:
-    ledger = InvariantLedger(lambda: 900.0, lambda: 9.0, 600.0, lambda: 0.0)
-    ledger.is_hidden = lambda _: True
-    requests = {number: replace(_job(number, "a"), session=1) for number in (1, 2)}
-    ledger.accepted[1] = AcceptedJob(
-        *(1, "job1", 0.0, 1, 0.0), may_repeat=False, stays_unconfirmed=False
-    )
-    run = SimpleNamespace(created=ledger.wall() - age, is_over=lambda _: False)
-    ledger.runs[1].append(cast(Run, run))
-    judge = SubmissionJudge(ledger, requests, {}, lambda *_: True, lambda: 0.0)
-    judge.judge(b"Do sim-job-2.")
-    assert bool(ledger.violations) is (age == 500.0)
+    known: dict[str, Any] = {"lost_writes": [(10.0, 12.0)], "is_hidden": lambda _: True}
+    assert _violations(_job(1, "a"), others, runs={1: [cast(Run, None)]}, **known) == []
