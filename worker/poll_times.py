@@ -16,7 +16,8 @@ from runqueue.store.live_run_calls import ListReading
 LEASE_SECONDS = 15.0
 #: Seconds until the next poll of an end that may not be final.
 SOON_SECONDS = 5.0
-#: A run is polled again after this share of its age.
+#: A run is polled again after this share of its age: a young one after `poll_min_seconds`. Lists of
+#: live runs have a share of their own (`SHARE_OF_SHORT`), runs with webhooks another (Lua).
 AGE_SHARE = 0.1
 #: Seconds until the next poll after one that failed, at least: or the most, if that is less.
 FAILED_SECONDS = 1.0

@@ -2,7 +2,8 @@
 
 A new one is a function in `commands/`, for which `commands/groups.py` is a model: options, queue,
 table, audit log. It calls what `RunQueue` and `RemoteQueue` both have, and gets a row in
-`docs/cli.md`. Commands of other packages join by entry point (`shared/plugins.py`).
+`docs/cli.md`; an audited action gets its words in `DEEDS` of `gateway/page/formatting.py`. Commands
+of other packages join by entry point (`shared/plugins.py`).
 """
 
 from importlib.metadata import version

@@ -2,9 +2,10 @@
 
 **One account, for another time.** The setting `RUNQUEUE_KEEP=completed:1d,failed:30d` (for another
 account `RUNQUEUE_ACCOUNTS__<NAME>__KEEP`) says it by the state in which jobs end; a state that it
-does not name has RETENTION_SECONDS. `config/retention.py` checks it, a worker that starts writes it
-to the account's limits (`worker/process/account.py`, `env:keep_<state>`, in days), and the Lua
-functions read it in one place, `lua/lib/jobs/retention.lua`. So these last as the setting says:
+does not name has RETENTION_SECONDS. `config/retention.py` checks it. A worker that starts writes it
+to the account's limits (`worker/process/account.py`, `env:keep_<state>`, in days), so every worker
+of the account has to have it: the one that started last decides. The Lua functions read it in one
+place, `lua/lib/jobs/retention.lua`. So these last as the setting says:
 
 - an ended job's record, body, result and webhook. Its idempotency key finds it for as long. A batch
   goes with the last of its jobs and callbacks. `lua/sweep/retire.lua` removes jobs in the order of

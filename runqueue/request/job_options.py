@@ -3,12 +3,15 @@
 A new option that results show is in four files: this one (`EnqueueOptions`, `GivenOptions`,
 `_READERS`; a text also in `RECORDED`), `runqueue/records/job.py` (`Job`, with a default;
 `read_job`, `COLUMNS`, `as_row`), `runqueue/schemas.py` (`_options`, `_job`; then `make schemas`)
-and `docs/enqueue.md`. Redis, uploads, HTTP, `RemoteQueue` and result files follow from these.
-`FORMAT` stays: a record may have fields that another version does not read. One that only the job's
-own answer shows is not in `COLUMNS`, `as_row` and `_job`, but in `_OF_JOBS` of
-`gateway/api/schemas.py` and `_job_values` of `runqueue/cli/commands/status.py`. One that is no text
-is also in `_options` of `runqueue/store/job_calls.py`, and in `line_of` of
-`runqueue/producer/upload.py`.
+and `docs/enqueue.md`. Nothing else names it: what `RECORDED` names goes into the job's record by
+itself (`_options` of `runqueue/store/job_calls.py`, then `enqueue.lua`), and uploads, HTTP,
+`RemoteQueue` and result files follow from the four. `FORMAT` stays, since a record may have fields
+that another version does not read. There are two exceptions:
+
+- An option that only the job's own answer shows is not in `COLUMNS`, `as_row` and `_job`, but in
+  `_OF_JOBS` of `gateway/api/schemas.py` and `_job_values` of `runqueue/cli/commands/status.py`.
+- An option that is no text is also in `_options` of `runqueue/store/job_calls.py`, and in `line_of`
+  of `runqueue/producer/upload.py`.
 """
 
 from __future__ import annotations

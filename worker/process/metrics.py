@@ -1,7 +1,9 @@
 """What one worker process measures. Labels never hold a job, a run or a URL.
 
 `/metrics` is this process's own: adding up ten workers is right. A gauge is made here, and set once
-a second in `ServedAccounts._measure` (`worker/runtime.py`), as `CONSUMERS` is. `make monitoring`
+a second in `ServedAccounts._measure` (`worker/runtime.py`), as `CONSUMERS` is. What a stage alone
+knows, it keeps itself: a poll's answer in `PollConsumer.handle` (`AccountRuntime.reads` counts the
+reads of lists and versions, too). `make monitoring`
 writes its row in `docs/monitoring.md`; panels are made in `ops/boards/`, alerts in
 `ops/prometheus/`. What `/metrics/queue` shows of the whole queue is read in
 `runqueue/observe/collector.py`.
