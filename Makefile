@@ -19,7 +19,7 @@ help: ## List the targets
 
 setup: $(STAMP) ## Make .venv and install everything in it
 
-$(STAMP): pyproject.toml runqueue-server/pyproject.toml constraints.txt
+$(STAMP): pyproject.toml hatch_version.py runqueue-server/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "runqueue needs Python 3.11 or later; name one: make PYTHON=python3.11 setup" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
