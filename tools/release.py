@@ -1,0 +1,165 @@
+"""Build what a release consists of in `dist/`, and try it in clean folders: `make release`.
+
+Wheels, sdists and the npm package, an SBOM of each distribution, the documentation as a site, and
+the hashes of all. Dependencies come from the package index, in the versions of constraints.txt.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from email.parser import HeaderParser
+from pathlib import Path
+from zipfile import ZipFile
+
+from hatch_version import version
+
+ROOT = Path(__file__).parents[1]
+DIST = ROOT / "dist"
+NPM = ROOT / "clients/typescript"
+#: The folder of each distribution, by its name in files.
+PROJECTS = {"runqueue": ".", "runqueue_server": "runqueue-server"}
+
+
+def say(text: str) -> None:
+    """Print what was done."""
+    sys.stdout.write(f"release: {text}\n")
+    sys.stdout.flush()
+
+
+def run(*command: str | Path, cwd: Path = ROOT, **environ: str) -> str:
+    """Run a command that has to succeed, without settings of ours; return what it wrote."""
+    ours = ("RUNQUEUE_", "SKYVERN_", "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    done = subprocess.run(
+        command, cwd=cwd, env=kept | environ, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"release: {' '.join(map(str, command))}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def python(module: str, *arguments: str | Path, **environ: str) -> str:
+    """Run a module as a command of our own interpreter."""
+    return run(sys.executable, "-m", module, *arguments, **environ)
+
+
+def install(folder: Path, *wanted: str) -> Path:
+    """Install files of `dist/` into a new environment; return where its programs are.
+
+    Args:
+        folder: of the environment.
+        wanted: each a file, with extras.
+    """
+    python("venv", "--without-pip", folder)
+    python(
+        *("pip", "--python", folder / "bin/python", "install", "--quiet"),
+        *("--constraint", ROOT / "constraints.txt", *(f"{DIST}/{name}" for name in wanted)),
+    )
+    origins = folder.glob("lib/python*/site-packages/runqueue*.dist-info/direct_url.json")
+    found = [json.loads(path.read_text())["archive_info"]["hashes"]["sha256"] for path in origins]
+    ours = [digest(DIST / name.partition("[")[0]) for name in wanted]
+    if sorted(found) != sorted(ours):
+        sys.exit(f"release: {folder.name} has other files of ours than it was given")
+    return folder / "bin"
+
+
+def digest(file: Path) -> str:
+    """Return a file's SHA-256."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def built(name: str, ending: str) -> str:
+    """Return the name of a distribution's file."""
+    (found,) = DIST.glob(f"{name}-*{ending}")
+    return found.name
+
+
+def needs(wheel: str) -> tuple[str, list[str]]:
+    """Return what a wheel may bring with it, as pip takes it (`[cli,http]`), and all it needs."""
+    with ZipFile(DIST / wheel) as files:
+        (name,) = (name for name in files.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = HeaderParser().parsestr(files.read(name).decode())
+    extras = sorted(set(metadata.get_all("Provides-Extra", ())) - {"dev"})
+    required = (line.partition(";") for line in metadata.get_all("Requires-Dist", ()))
+    return f"[{','.join(extras)}]", [what for what, _, when in required if "'dev'" not in when]
+
+
+def write_sbom(name: str, programs: Path) -> None:
+    """Write what an environment has as the CycloneDX SBOM of a distribution, with its extras."""
+    project = programs.parent / "pyproject.toml"
+    project.write_text(
+        f'[project]\nname = "{name.replace("_", "-")}"\nversion = "{version()}"\n'
+        f'license = "Apache-2.0"\ndependencies = {needs(built(name, ".whl"))[1]}\n'
+    )
+    sbom = DIST / f"{name}-{version()}.cdx.json"
+    python(
+        *("cyclonedx_py", "environment", "--output-reproducible", "--pyproject", project),
+        *("--output-file", sbom, programs / "python"),
+    )
+    sbom.write_text(sbom.read_text().replace(f"{DIST.as_uri()}/", ""))  # where it was installed from
+
+
+def build() -> None:
+    """Build sdists, wheels of these (so without git), the npm package and the site."""
+    for folder in PROJECTS.values():
+        python("build", "--no-isolation", "--outdir", DIST, ROOT / folder)
+    python("twine", "check", "--strict", *sorted(DIST.iterdir()))
+    say(f"two wheels and two sdists of {version()}, which twine accepts")
+    if NPM.is_dir():  # `npm pack` runs its script `prepack`, which compiles
+        run("npm", "ci", cwd=NPM)
+        say(f"npm package {run('npm', 'pack', '--pack-destination', DIST, cwd=NPM).split()[-1]}")
+    else:
+        say("no npm package: there is no clients/typescript")
+
+
+def try_wheels(folder: Path) -> None:
+    """Install the wheels and run what they hold; write the SBOM of each environment."""
+    alone, server = (built(name, ".whl") for name in PROJECTS)
+    producer = install(folder / "producer", alone + needs(alone)[0])
+    write_sbom("runqueue", producer)
+    programs = install(folder / "wheels", alone, server + needs(server)[0])
+    write_sbom("runqueue_server", programs)
+    empty = folder / "empty"
+    empty.mkdir()
+    shown = run(programs / "runqueue", "--version", cwd=empty).strip()
+    say(f"wheels, in a new environment and an empty folder: {shown}")
+    settings = {"PATH": f"{programs}:{os.environ['PATH']}", "RUNQUEUE_METRICS_PORT": "0"}
+    demo = run(programs / "runqueue", "demo", cwd=empty, **settings)
+    say(next(line for line in demo.splitlines() if "each exactly one" in line).strip())
+
+
+def try_sdists(folder: Path) -> None:
+    """Install the sdists, which pip builds in a clean environment."""
+    programs = install(folder / "sdists", *(built(name, ".tar.gz") for name in PROJECTS))
+    shown = run(programs / "runqueue", "--version", cwd=folder).strip()
+    if shown != f"runqueue {version()}":
+        sys.exit(f"release: the sdists say {shown}")
+    say(f"sdists, in another: {shown}")
+
+
+def main() -> None:
+    """Fill `dist/`, and try what is in it."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    DIST.mkdir()
+    build()
+    with tempfile.TemporaryDirectory(prefix="runqueue-release-") as made:
+        folder = Path(made)
+        try_wheels(folder)
+        try_sdists(folder)
+        python(
+            *("mkdocs", "build", "--strict", "--quiet", "--site-dir", folder / "site"),
+            NO_MKDOCS_2_WARNING="1",
+        )
+        shutil.make_archive(f"{DIST}/runqueue-docs-{version()}", "zip", folder / "site")
+    files = sorted(DIST.iterdir())
+    sums = "".join(f"{digest(file)}  {file.name}\n" for file in files)
+    (DIST / "SHA256SUMS").write_text(sums)
+    say(f"an SBOM of each, the site and SHA256SUMS: {len(files) + 1} files in dist/\n{sums}")
+
+
+if __name__ == "__main__":
+    main()
