@@ -16,21 +16,22 @@ RELEASE = "1.0.0"
 def version(checkout: Path = Path(__file__).parent) -> str:
     """Return the version that a build of the checkout has.
 
-    `HATCH_RUNQUEUE_VERSION` goes first: for a copy without git, such as the image's.
+    `HATCH_BUILD_VERSION` goes first: for a copy without git, such as the image's.
 
     Args:
         checkout: its folder.
     """
-    return os.environ.get("HATCH_RUNQUEUE_VERSION") or _of_commit(checkout)
+    return os.environ.get("HATCH_BUILD_VERSION") or _of_commit(checkout)
 
 
 def _of_commit(checkout: Path) -> str:
-    # Without git of its own: the repository of a folder above is another one.
-    if not (checkout / ".git").exists() or not shutil.which("git"):
+    git = shutil.which("git")
+    # A repository that begins in a folder above is another one.
+    if git is None or not (checkout / ".git").exists():
         return f"{RELEASE}.dev0"
-    found = subprocess.run(
-        ["git", "describe", "--always", "--long", "--dirty", "--abbrev=12", "--tags"]
-        + ["--match", f"v{RELEASE}"],
+    options = ("--always", "--long", "--dirty", "--abbrev=12", "--tags", "--match", f"v{RELEASE}")
+    found = subprocess.run(  # noqa: S603 - our own command
+        (git, "describe", *options),
         cwd=checkout,
         capture_output=True,
         text=True,

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from email.parser import HeaderParser
 from pathlib import Path
 from zipfile import ZipFile
@@ -20,6 +21,7 @@ from hatch_version import version
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "dist"
 NPM = ROOT / "clients/typescript"
+NOTHING: Mapping[str, str] = {}
 #: The folder of each distribution, by its name in files.
 PROJECTS = {"runqueue": ".", "runqueue_server": "runqueue-server"}
 
@@ -30,21 +32,27 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def run(*command: str | Path, cwd: Path = ROOT, **environ: str) -> str:
-    """Run a command that has to succeed, without settings of ours; return what it wrote."""
+def run(*command: str | Path, cwd: Path = ROOT, environ: Mapping[str, str] = NOTHING) -> str:
+    """Run a command that has to succeed, without settings of ours; return what it wrote.
+
+    Args:
+        command: the program, and its arguments.
+        cwd: the working directory.
+        environ: the environment besides.
+    """
     ours = ("RUNQUEUE_", "SKYVERN_", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    done = subprocess.run(
-        command, cwd=cwd, env=kept | environ, capture_output=True, text=True, check=False
+    done = subprocess.run(  # noqa: S603 - our own commands
+        command, cwd=cwd, env={**kept, **environ}, capture_output=True, text=True, check=False
     )
     if done.returncode:
         sys.exit(f"release: {' '.join(map(str, command))}:\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
-def python(module: str, *arguments: str | Path, **environ: str) -> str:
+def python(module: str, *arguments: str | Path) -> str:
     """Run a module as a command of our own interpreter."""
-    return run(sys.executable, "-m", module, *arguments, **environ)
+    return run(sys.executable, "-m", module, *arguments, environ={"NO_MKDOCS_2_WARNING": "1"})
 
 
 def install(folder: Path, *wanted: str) -> Path:
@@ -55,10 +63,9 @@ def install(folder: Path, *wanted: str) -> Path:
         wanted: each a file, with extras.
     """
     python("venv", "--without-pip", folder)
-    python(
-        *("pip", "--python", folder / "bin/python", "install", "--quiet"),
-        *("--constraint", ROOT / "constraints.txt", *(f"{DIST}/{name}" for name in wanted)),
-    )
+    pip = ("pip", "--python", str(folder / "bin/python"))
+    pinned = ("--constraint", str(ROOT / "constraints.txt"))
+    python(*pip, "install", "--quiet", *pinned, *(f"{DIST}/{name}" for name in wanted))
     origins = folder.glob("lib/python*/site-packages/runqueue*.dist-info/direct_url.json")
     found = [json.loads(path.read_text())["archive_info"]["hashes"]["sha256"] for path in origins]
     ours = [digest(DIST / name.partition("[")[0]) for name in wanted]
@@ -100,7 +107,9 @@ def write_sbom(name: str, programs: Path) -> None:
         *("cyclonedx_py", "environment", "--output-reproducible", "--pyproject", project),
         *("--output-file", sbom, programs / "python"),
     )
-    sbom.write_text(sbom.read_text().replace(f"{DIST.as_uri()}/", ""))  # where it was installed from
+    sbom.write_text(
+        sbom.read_text().replace(f"{DIST.as_uri()}/", "")
+    )  # where it was installed from
 
 
 def build() -> None:
@@ -128,7 +137,7 @@ def try_wheels(folder: Path) -> None:
     shown = run(programs / "runqueue", "--version", cwd=empty).strip()
     say(f"wheels, in a new environment and an empty folder: {shown}")
     settings = {"PATH": f"{programs}:{os.environ['PATH']}", "RUNQUEUE_METRICS_PORT": "0"}
-    demo = run(programs / "runqueue", "demo", cwd=empty, **settings)
+    demo = run(programs / "runqueue", "demo", cwd=empty, environ=settings)
     say(next(line for line in demo.splitlines() if "each exactly one" in line).strip())
 
 
@@ -150,10 +159,7 @@ def main() -> None:
         folder = Path(made)
         try_wheels(folder)
         try_sdists(folder)
-        python(
-            *("mkdocs", "build", "--strict", "--quiet", "--site-dir", folder / "site"),
-            NO_MKDOCS_2_WARNING="1",
-        )
+        python("mkdocs", "build", "--strict", "--quiet", "--site-dir", folder / "site")
         shutil.make_archive(f"{DIST}/runqueue-docs-{version()}", "zip", folder / "site")
     files = sorted(DIST.iterdir())
     sums = "".join(f"{digest(file)}  {file.name}\n" for file in files)
