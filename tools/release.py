@@ -20,6 +20,7 @@ from hatch_version import version
 
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "dist"
+VERSION = version()
 NPM = ROOT / "clients/typescript"
 NOTHING: Mapping[str, str] = {}
 #: The folder of each distribution, by its name in files.
@@ -99,55 +100,56 @@ def write_sbom(name: str, programs: Path) -> None:
     """Write what an environment has as the CycloneDX SBOM of a distribution, with its extras."""
     project = programs.parent / "pyproject.toml"
     project.write_text(
-        f'[project]\nname = "{name.replace("_", "-")}"\nversion = "{version()}"\n'
+        f'[project]\nname = "{name.replace("_", "-")}"\nversion = "{VERSION}"\n'
         f'license = "Apache-2.0"\ndependencies = {needs(built(name, ".whl"))[1]}\n'
     )
-    sbom = DIST / f"{name}-{version()}.cdx.json"
+    sbom = DIST / f"{name}-{VERSION}.cdx.json"
     python(
         *("cyclonedx_py", "environment", "--output-reproducible", "--pyproject", project),
         *("--output-file", sbom, programs / "python"),
     )
-    sbom.write_text(
-        sbom.read_text().replace(f"{DIST.as_uri()}/", "")
-    )  # where it was installed from
+    text = sbom.read_text().replace(f"{DIST.as_uri()}/", "")  # where it was installed from
+    sbom.write_text(text)
 
 
 def build() -> None:
-    """Build sdists, wheels of these (so without git), the npm package and the site."""
+    """Build the sdists, and wheels of these, so without git."""
     for folder in PROJECTS.values():
         python("build", "--no-isolation", "--outdir", DIST, ROOT / folder)
     python("twine", "check", "--strict", *sorted(DIST.iterdir()))
-    say(f"two wheels and two sdists of {version()}, which twine accepts")
-    if NPM.is_dir():  # `npm pack` runs its script `prepack`, which compiles
-        run("npm", "ci", cwd=NPM)
-        say(f"npm package {run('npm', 'pack', '--pack-destination', DIST, cwd=NPM).split()[-1]}")
-    else:
+    say(f"two wheels and two sdists of {VERSION}, which twine accepts")
+
+
+def build_npm(empty: Path) -> None:
+    """Build the npm package, and install it in an empty folder."""
+    if not NPM.is_dir():
         say("no npm package: there is no clients/typescript")
+        return
+    run("npm", "ci", cwd=NPM)
+    run("npm", "pack", "--pack-destination", DIST, cwd=NPM)  # runs `prepack`, which compiles
+    (package,) = DIST.glob("*.tgz")
+    run("npm", "install", package, cwd=empty)
+    say(f"npm package, installed in an empty folder: {package.name}")
 
 
-def try_wheels(folder: Path) -> None:
-    """Install the wheels and run what they hold; write the SBOM of each environment."""
+def say_version(programs: Path, empty: Path) -> None:
+    """Have the installed command say its version, which has to be the one that was built."""
+    shown = run(programs / "runqueue", "--version", cwd=empty).strip()
+    if shown != f"runqueue {VERSION}":
+        sys.exit(f"release: {programs.parent.name} say {shown}")
+    say(f"{programs.parent.name}, in a new environment and an empty folder: {shown}")
+
+
+def try_wheels(folder: Path, empty: Path) -> None:
+    """Install the wheels, write the SBOM of each environment, and run jobs to their ends."""
     alone, server = (built(name, ".whl") for name in PROJECTS)
-    producer = install(folder / "producer", alone + needs(alone)[0])
-    write_sbom("runqueue", producer)
+    write_sbom("runqueue", install(folder / "producer", alone + needs(alone)[0]))
     programs = install(folder / "wheels", alone, server + needs(server)[0])
     write_sbom("runqueue_server", programs)
-    empty = folder / "empty"
-    empty.mkdir()
-    shown = run(programs / "runqueue", "--version", cwd=empty).strip()
-    say(f"wheels, in a new environment and an empty folder: {shown}")
+    say_version(programs, empty)
     settings = {"PATH": f"{programs}:{os.environ['PATH']}", "RUNQUEUE_METRICS_PORT": "0"}
     demo = run(programs / "runqueue", "demo", cwd=empty, environ=settings)
-    say(next(line for line in demo.splitlines() if "each exactly one" in line).strip())
-
-
-def try_sdists(folder: Path) -> None:
-    """Install the sdists, which pip builds in a clean environment."""
-    programs = install(folder / "sdists", *(built(name, ".tar.gz") for name in PROJECTS))
-    shown = run(programs / "runqueue", "--version", cwd=folder).strip()
-    if shown != f"runqueue {version()}":
-        sys.exit(f"release: the sdists say {shown}")
-    say(f"sdists, in another: {shown}")
+    say(" ".join(next(line for line in demo.splitlines() if "each exactly one" in line).split()))
 
 
 def main() -> None:
@@ -157,10 +159,14 @@ def main() -> None:
     build()
     with tempfile.TemporaryDirectory(prefix="runqueue-release-") as made:
         folder = Path(made)
-        try_wheels(folder)
-        try_sdists(folder)
+        for name in ("for-wheels", "for-sdists", "for-npm"):
+            (folder / name).mkdir()
+        try_wheels(folder, folder / "for-wheels")
+        sdists = (built(name, ".tar.gz") for name in PROJECTS)  # pip builds each by itself
+        say_version(install(folder / "sdists", *sdists), folder / "for-sdists")
+        build_npm(folder / "for-npm")
         python("mkdocs", "build", "--strict", "--quiet", "--site-dir", folder / "site")
-        shutil.make_archive(f"{DIST}/runqueue-docs-{version()}", "zip", folder / "site")
+        shutil.make_archive(f"{DIST}/runqueue-docs-{VERSION}", "zip", folder / "site")
     files = sorted(DIST.iterdir())
     sums = "".join(f"{digest(file)}  {file.name}\n" for file in files)
     (DIST / "SHA256SUMS").write_text(sums)
