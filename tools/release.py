@@ -12,9 +12,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from email.parser import HeaderParser
+from importlib.metadata import distributions
 from pathlib import Path
-from zipfile import ZipFile
 
 from hatch_version import version
 
@@ -88,11 +87,9 @@ def built(name: str, ending: str) -> str:
 
 def needs(wheel: str) -> tuple[str, list[str]]:
     """Return what a wheel may bring with it, as pip takes it (`[cli,http]`), and all it needs."""
-    with ZipFile(DIST / wheel) as files:
-        (name,) = (name for name in files.namelist() if name.endswith(".dist-info/METADATA"))
-        metadata = HeaderParser().parsestr(files.read(name).decode())
-    extras = sorted(set(metadata.get_all("Provides-Extra", ())) - {"dev"})
-    required = (line.partition(";") for line in metadata.get_all("Requires-Dist", ()))
+    (found,) = distributions(path=[str(DIST / wheel)])
+    extras = sorted(set(found.metadata.get_all("Provides-Extra", ())) - {"dev"})
+    required = (line.partition(";") for line in found.requires or ())
     return f"[{','.join(extras)}]", [what for what, _, when in required if "'dev'" not in when]
 
 

@@ -44,12 +44,12 @@ CODE = [path for path in files() if path.suffix in {".py", ".lua"}]
         (
             "lines of tests and lab",
             lines([p for p in CODE if p.relative_to(ROOT).parts[0] not in PRODUCT]),
-            100_600,
+            100_750,
         ),
         (
             "words of docs",
             sum(len(path.read_text().split()) for path in files() if path.suffix == ".md"),
-            31_000,
+            31_350,
         ),
     ],
 )
