@@ -125,8 +125,8 @@ TYPES: Mapping[str, str] = {
 ACCOUNTS = "runqueue:{accounts}"
 #: A string: the format of all that is stored. Every process compares it before it serves.
 FORMAT_KEY = f"{ACCOUNTS}:format"
-#: Rises with each change of what is stored, or of what scripts take and reply: what another format
-#: wrote is not read.
+#: Rises with each change of what is stored, or of what scripts take and reply, that another process
+#: would misread: what another format wrote is not read.
 FORMAT = 1
 #: Seconds after which a client compares again: Redis may have been replaced, or emptied.
 COMPARED_SECONDS = 10.0
