@@ -8,6 +8,8 @@ WORKDIR /source
 COPY deploy/image deploy/image
 RUN deploy/image/install.sh dependencies /opt/runqueue
 COPY . .
+# There is no git here: a build says its version, or is 1.0.0.dev0 without a commit.
+ARG HATCH_BUILD_VERSION=
 RUN deploy/image/install.sh packages /opt/runqueue
 
 FROM python:3.13-slim

@@ -12,14 +12,14 @@ LOCK = $(BIN)/uv pip compile - --quiet --universal --python-version 3.13 --gener
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-e2e test-real contract acceptance faults simulate schemas generate monitoring lock docs check million bench
+.PHONY: help setup demo up test test-e2e test-real contract acceptance faults simulate schemas generate monitoring lock docs release check million bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv and install everything in it
 
-$(STAMP): pyproject.toml runqueue-server/pyproject.toml constraints.txt
+$(STAMP): pyproject.toml hatch_version.py runqueue-server/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "runqueue needs Python 3.11 or later; name one: make PYTHON=python3.11 setup" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -81,6 +81,9 @@ lock: $(STAMP) ## Write the locks of the image in deploy/image, with the hashes 
 
 docs: $(STAMP) ## Build the documentation as a site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+release: $(STAMP) ## Build wheels, sdists, SBOMs, the site and their hashes in dist/, and install and run them
+	$(BIN)/python -m tools.release
 
 check: $(STAMP) $(REWRITTEN) ## What CI runs: format, lint, types, import contracts, tests, simulated plans and 200 seeds: some eight minutes on two cores
 	@echo "some eight minutes on two cores"

@@ -5,6 +5,7 @@ An sdist has the packages beside this file, and the metadata in its PKG-INFO.
 
 import tomllib
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -22,7 +23,7 @@ class SameVersion(MetadataHookInterface):
         """
         checkout = Path(self.root).parent
         project = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
-        version = project["version"]
+        metadata["version"] = version = run_path(str(checkout / "hatch_version.py"))["version"]()
         needed = f"runqueue[{','.join(self.config['needs'])}]=={version}"
         metadata.update({field: project[field] for field in self.config["shared"]})
         metadata["dependencies"] = [needed, *self.config["dependencies"]]

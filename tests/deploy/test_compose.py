@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from config.settings import PREFIX, Settings
+from hatch_version import RELEASE
 
 ROOT = Path(__file__).parents[2]
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())[
@@ -106,10 +107,8 @@ def test_the_image_is_built_of_every_package_that_its_services_run() -> None:
 
 
 def test_the_image_has_the_name_of_the_version() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-
     for name in ("worker", "gateway", "simulator"):
-        assert SERVICES[name]["image"] == f"runqueue:{version}"
+        assert SERVICES[name]["image"] == f"runqueue:{RELEASE}"
 
 
 def test_the_worker_has_the_time_to_drain() -> None:

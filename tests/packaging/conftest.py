@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
+from hatch_version import RELEASE
+
 ROOT = Path(__file__).parents[2]
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SERVER: dict[str, Any] = tomllib.loads((ROOT / "runqueue-server/pyproject.toml").read_text())
-VERSION: str = PROJECT["project"]["version"]
+#: Of what is built of a copy, which has no git.
+VERSION = f"{RELEASE}.dev0"
 #: The packages of runqueue-server.
 PACKAGES: list[str] = SERVER["tool"]["hatch"]["build"]["hooks"]["custom"]["packages"]
 #: The folder of each distribution.
@@ -62,7 +64,7 @@ def copy_source(to: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("runqueue", "runqueue-server", *PACKAGES):
         shutil.copytree(ROOT / name, to / name, ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"):
+    for name in ("pyproject.toml", "hatch_version.py", "README.md", "LICENSE", "CHANGELOG.md"):
         shutil.copy(ROOT / name, to)
 
 

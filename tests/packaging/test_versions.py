@@ -46,9 +46,7 @@ def unequal(once: Once, built: Built) -> Path:
 
     def fill(folder: Path) -> None:
         copy_source(folder / "source")
-        project = folder / "source/pyproject.toml"
-        text = project.read_text()
-        project.write_text(text.replace(f'version = "{VERSION}"', f'version = "{OTHER}"', 1))
+        (folder / "source/hatch_version.py").write_text(f"version = lambda: '{OTHER}'")
         build(folder / "source/runqueue-server", folder / "dist", "--wheel")
         (server,) = (folder / "dist").glob(f"runqueue_server-{OTHER}-*.whl")
         make_environment(folder / "environment", built.wheel("runqueue"), server)
