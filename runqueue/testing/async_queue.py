@@ -1,0 +1,126 @@
+# From this file `make generate` writes queue.py.
+"""A queue with what tests need besides: to see what is enqueued, to work, to let time pass."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, cast
+
+from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.records.job import Job
+from runqueue.store.codec import read_request
+from runqueue.store.keys import Keys
+from runqueue.store.scripts import ScriptCall, T
+from runqueue.testing.environment import Environment
+from runqueue.testing.jobs import EnqueuedJob, Wanted, listed
+
+#: Seconds that a drain may take.
+_SECONDS = 10.0
+
+
+class AsyncQueueForTests(AsyncRunQueue):
+    """A real queue on the server of an environment.
+
+    Args:
+        environment: the environment, which has been entered.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment.url)
+        self._environment = environment
+        if True:  # ASYNC
+            #: The loop of its connections.
+            self.loop: asyncio.AbstractEventLoop | None = None
+
+    if True:  # ASYNC
+
+        async def send(self, call: ScriptCall[T]) -> T:
+            """Run one script, and remember on which loop."""
+            self.loop = asyncio.get_running_loop()
+            return await super().send(call)
+
+    async def enqueued(
+        self,
+        *,
+        kind: str | None = None,
+        group: str | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> list[EnqueuedJob]:
+        """Read jobs with their requests, the oldest first, also those that have ended.
+
+        Args:
+            kind: task, workflow, login or download_files; None = any.
+            group: the jobs' group; None = any.
+            body: a part of the request's body: the fields that it names have to be equal, of
+                objects within it the entries that are named.
+        """
+        jobs = list[Job]()
+        async for page in self.job_pages():
+            jobs += page.jobs
+        jobs = sorted({job.id: job for job in jobs}.values(), key=lambda job: job.created_at)
+        found = [EnqueuedJob(job, await self.request_of(job)) for job in jobs]
+        wanted = Wanted(kind, group, body)
+        return [one for one in found if wanted.fits(one)]
+
+    async def request_of(self, job: Job) -> dict[str, Any]:
+        """Read the fields of a job's request; {} = they are not stored any more."""
+        stored = await self._client.get(f"{Keys(job.account).prefix}body:{job.id}")
+        return read_request(cast(bytes, stored))[1] if stored else {}
+
+    async def assert_enqueued(
+        self,
+        *,
+        kind: str | None = None,
+        group: str | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> EnqueuedJob:
+        """Return the job that is meant, the newest of several; arguments as of `enqueued`.
+
+        Raises:
+            AssertionError: there is none; the message shows the jobs that there are.
+        """
+        found = await self.enqueued(kind=kind, group=group, body=body)
+        if not found:
+            others = listed(await self.enqueued()) or "  none"
+            raise AssertionError(
+                f"no such job is enqueued: {Wanted(kind, group, body)}\nenqueued are:\n{others}"
+            )
+        return found[-1]
+
+    async def drain(self, *, seconds: float = _SECONDS) -> None:
+        """Work as a worker does until nothing is left to do; needs `runqueue-server`.
+
+        The polls and searches of runs, and the pause after a 429, do not wait: the time is moved
+        ahead to each, by 5 minutes at most in all. What is due later, such as a job with a delay,
+        a retry or a failed delivery, stays for `advance`.
+
+        Args:
+            seconds: how long that may take.
+
+        Raises:
+            NotDrained: it takes longer; the message says what is left, and why.
+            RuntimeError: `runqueue-server` is not installed here.
+            Exception: what a stage of the worker, or an app that takes webhooks, raises.
+        """
+        if True:  # ASYNC
+            await self._environment.drain(seconds)
+        else:
+            self._environment.drain_in_thread(seconds)
+
+    def advance(self, **span: float) -> None:
+        """Move the time of this process' queues ahead; Python's own clocks stay.
+
+        Args:
+            span: days, hours, minutes, seconds, as `timedelta` has them.
+        """
+        self._environment.clock.advance(timedelta(**span).total_seconds())
+
+    def mount(self, url: str, receiver: Any) -> None:
+        """Have webhooks delivered whose URLs begin with a text; others are refused.
+
+        Args:
+            url: the text, such as https://crm.example.
+            receiver: takes them: an ASGI app, an `httpx.Client` (such as Starlette's `TestClient`),
+                or a URL that replaces the text.
+        """
+        self._environment.receivers[url] = receiver

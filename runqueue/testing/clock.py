@@ -1,0 +1,58 @@
+"""The time that this process passes to scripts, as the simulation does: in their first argument."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from redis.commands.core import FunctionCommands
+
+from runqueue.store.scripts import FAMILY
+
+
+class MovedClock:
+    """A clock that can be moved ahead; while it is, every queue of this process goes by it."""
+
+    def __init__(self) -> None:
+        self._ahead_us = 0
+        self._fcall: Callable[..., Any] | None = None
+
+    def now_us(self) -> int:
+        """Return the time, microseconds since 1970."""
+        return time.time_ns() // 1000 + self._ahead_us
+
+    def now(self) -> float:
+        """Return the time, unix seconds."""
+        return self.now_us() / 1e6
+
+    def advance(self, seconds: float) -> None:
+        """Move it ahead.
+
+        Raises:
+            ValueError: by less than 0 seconds.
+        """
+        if seconds < 0:
+            raise ValueError(f"expected a time of 0 or more seconds, got {seconds:g}")
+        self._ahead_us += int(seconds * 1e6)
+
+    def reset(self) -> None:
+        """Show the true time again."""
+        self._ahead_us = 0
+
+    def install(self) -> None:
+        """Have it passed to the scripts by every client of this process."""
+        fcall: Callable[..., Any] = FunctionCommands.fcall
+        self._fcall = fcall
+
+        def moved(client: Any, function: str, numkeys: int, *rest: Any) -> Any:
+            # The keys, then the clock: 0 = the server's own.
+            if self._ahead_us and function.startswith(FAMILY) and rest[numkeys] == 0:
+                rest = (*rest[:numkeys], self.now_us(), *rest[numkeys + 1 :])
+            return fcall(client, function, numkeys, *rest)
+
+        FunctionCommands.fcall = moved  # type: ignore[method-assign, assignment]
+
+    def uninstall(self) -> None:
+        """Leave the clock to the server again."""
+        if self._fcall is not None:
+            FunctionCommands.fcall = self._fcall  # type: ignore[method-assign]
+            self._fcall = None

@@ -1,0 +1,46 @@
+"""Fixtures of pytest: `queue`, `async_queue` and `skyvern`, on one server for each process."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from runqueue.testing.async_queue import AsyncQueueForTests
+from runqueue.testing.environment import Environment
+from runqueue.testing.queue import QueueForTests
+from runqueue.testing.skyvern import Skyvern
+
+
+@pytest.fixture(scope="session")
+def runqueue_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    """The server of this process' tests."""
+    with Environment(tmp_path_factory.mktemp("runqueue")) as environment:
+        yield environment
+
+
+@pytest.fixture
+def runqueue_environment(runqueue_server: Environment) -> Environment:
+    """The same without jobs, scripts and receivers, and at the true time."""
+    runqueue_server.clean()
+    return runqueue_server
+
+
+@pytest.fixture
+def queue(runqueue_environment: Environment) -> Iterator[QueueForTests]:
+    """A `RunQueue` without jobs."""
+    with QueueForTests(runqueue_environment) as empty:
+        yield empty
+
+
+@pytest.fixture
+def async_queue(runqueue_environment: Environment) -> Iterator[AsyncQueueForTests]:
+    """The same queue for coroutines; closed on the loop that the test used it on."""
+    empty = AsyncQueueForTests(runqueue_environment)
+    yield empty
+    if empty.loop is not None and not empty.loop.is_closed():
+        empty.loop.run_until_complete(empty.close())
+
+
+@pytest.fixture
+def skyvern(runqueue_environment: Environment) -> Skyvern:
+    """The simulated Skyvern that a drain submits to."""
+    return runqueue_environment.skyvern
