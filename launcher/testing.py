@@ -22,13 +22,18 @@ import redis.asyncio
 from multidict import CIMultiDict
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from api_client.errors import AnswerLostError
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.transport import AsyncTransport
 from config.settings import Account, Settings
+from gateway.metrics import Metrics
+from gateway.webhooks.receiver import PATH, Receiver
+from gateway.webhooks.webhook_writer import WebhookWriter
 from runqueue.connection.client import async_client
-from runqueue.ids import TAG_KEY, markers_in, own_tag
+from runqueue.ids import DEFAULT, TAG_KEY, markers_in, own_tag
 from runqueue.records.claim_items import ClaimAnswer, Taken
 from runqueue.store.async_sending import run_async
 from runqueue.store.scripts import ScriptCall, T
@@ -43,6 +48,7 @@ from simulator.faults import Switchboard
 from simulator.model.options import Options
 from simulator.model.plan import SIMULATED, End, Plan, Planner
 from simulator.model.releases import DEFAULT_VERSION, RELEASES
+from simulator.model.runs import Run
 from simulator.model.store import Store
 from simulator.replies import RefusedError
 from simulator.webhooks import Webhooks
@@ -95,16 +101,19 @@ class _Planner(Planner):
         return _PLAN.get() or super().plan(forced, own)
 
 
-class _NoGateway(WebhookSender):
-    """Sends nothing: runs are polled, and the relay takes what Skyvern says that it sent."""
+class _Sender(WebhookSender):
+    """Sends Skyvern's webhooks to a gateway's receiver."""
 
     def __init__(self) -> None:
         self._retry_delays = ()
+        #: The receiver of the drain under way.
+        self.gateway: Starlette
 
     async def send(self, url: str, body: bytes, api_key: str) -> Attempt:
-        """Sign a webhook."""
-        del url
-        return Attempt(signed_headers(body, api_key), 200, 0, "", None)
+        """Try once."""
+        headers = signed_headers(body, api_key)
+        answer = await _post(self.gateway, url, body, headers)
+        return Attempt(headers, answer.status_code, 0, answer.text, None)
 
 
 class _Account:
@@ -118,10 +127,21 @@ class _Account:
         clock = environment.clock.now
         self.keys = (environment.skyvern.api_key,)
         options = Options(api_keys=self.keys, duration=0.0, session_release=0.0)
-        store = Store(options, clock, lambda _: None, _Planner(options))
+        #: Runs whose end is not reported.
+        self._ended: list[Run] = []
+        store = Store(options, clock, self._ended.append, _Planner(options))
         release, faults = RELEASES[DEFAULT_VERSION], Switchboard(0)
-        webhooks = Webhooks(_NoGateway(), clock, faults, store, release)
-        self.api = RunApi(options, store, webhooks, clock)
+        self.sender = _Sender()
+        self._webhooks = Webhooks(self.sender, clock, faults, store, release)
+        self._is_over = lambda run: run.is_over(clock())
+        self.api = RunApi(options, store, self._webhooks, clock)
+
+    async def report(self) -> None:
+        """Send the webhooks of runs that have ended."""
+        while self._ended:
+            run = self._ended.pop(0)
+            if self._is_over(run):
+                await self._webhooks.report(run)
 
 
 class _Transport(AsyncTransport):
@@ -159,7 +179,7 @@ class _Transport(AsyncTransport):
         if outcome.status != 200:
             wait = outcome.retry_after
             more = {} if wait is None else {"retry-after": str(wait)}
-            return self._answer(outcome.status, orjson.dumps({"detail": outcome.reason}), more)
+            return self._answer(outcome.status, _refusal(outcome), more)
         answer = None
         if outcome.end:
             _PLAN.set(_plan_of(outcome))
@@ -199,6 +219,14 @@ def _marker_in(body: dict[str, Any]) -> tuple[str, int]:
     return tagged
 
 
+def _refusal(outcome: Outcome) -> bytes:
+    """Return the body of a refusal; that of a 422 names the field, else a run might exist."""
+    words: object = outcome.reason
+    if outcome.status == 422:
+        words = [{"type": "value_error", "loc": ["body"], "msg": outcome.reason, "input": None}]
+    return orjson.dumps({"detail": words})
+
+
 def _plan_of(outcome: Outcome) -> Plan:
     output = SIMULATED if outcome.output is ANY_OUTPUT else outcome.output
     return Plan(cast(End, outcome.end), 0.0, output=output, reason=outcome.reason)
@@ -234,19 +262,29 @@ class _Receivers(Outbound):
         self, receiver: Any, url: str, body: bytes, headers: Mapping[str, str]
     ) -> Posted:
         try:
-            if isinstance(receiver, httpx.Client):
-                answer = await asyncio.to_thread(
-                    receiver.post, url, content=body, headers=dict(headers)
-                )
+            if callable(receiver):
+                answer = await _post(receiver, url, body, headers)
             else:
-                transport = httpx.ASGITransport(receiver)
-                async with httpx.AsyncClient(transport=transport) as client:
-                    answer = await client.post(url, content=body, headers=dict(headers))
+                given = {"content": body, "headers": dict(headers)}
+                answer = await asyncio.to_thread(receiver.post, url, **given)
         except Exception as error:  # noqa: BLE001 - raised by the drain
             self.errors.append(error)
             return Posted(error=f"the app raised {type(error).__name__}")
         said = "" if answer.is_success else f"the receiver answered {answer.status_code}"
         return Posted(answer.status_code, answer.content[:MAX_ANSWER], error=said)
+
+
+async def _post(app: Any, url: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+    """Post to an ASGI app."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+        return await client.post(url, content=body, headers=dict(headers))
+
+
+def _gateway(client: redis.asyncio.Redis, keys: tuple[str, ...]) -> Starlette:
+    """Return the part of a gateway that takes Skyvern's webhooks."""
+    writers = {DEFAULT: WebhookWriter(DEFAULT, client)}
+    receiver = Receiver({DEFAULT: keys}, writers, Metrics(writers))
+    return Starlette(routes=[Route(PATH, receiver)])
 
 
 class _Calls(DirectCalls):
@@ -287,13 +325,15 @@ async def drain(environment: Environment, seconds: float) -> None:
 async def _drain(environment: Environment, queue: AsyncQueueForTests) -> None:
     client, moved = async_client(environment.url), 0.0
     transport = _Transport(environment, queue)
+    skyvern = cast(_Account, environment.skyvern.account)
+    skyvern.sender.gateway = _gateway(client, skyvern.keys)
     try:
         while True:
             receivers = _Receivers(environment.receivers)
             async with _process(environment, client, transport, receivers) as worker:
                 next_us: int | None = None
                 while next_us is None:
-                    next_us = await _pass(worker, receivers)
+                    next_us = await _pass(worker, skyvern, receivers)
             span = (next_us - environment.clock.now_us()) / 1e6
             if not next_us or moved + span > _MOST_MOVED:
                 return
@@ -320,10 +360,11 @@ async def _process(
         max_concurrent_runs=0,
         max_requests_per_second=0,
         max_webhooks_per_second=0,
+        webhook_secrets=(SecretStr(environment.skyvern.webhook_secret),),
     )
     settings = _Settings(public_url=_GATEWAY_URL)
     calls = _Calls(client, environment)
-    worker = AccountWorker("default", account, settings, calls, transport)
+    worker = AccountWorker(DEFAULT, account, settings, calls, transport)
     worker.outbound = receivers
     # Polls are made by the next pass.
     cast(ListConsumer, worker.consumers["list"]).on_missing = lambda: None
@@ -334,7 +375,7 @@ async def _process(
         await worker.stop(0)
 
 
-async def _pass(worker: AccountWorker, receivers: _Receivers) -> int | None:
+async def _pass(worker: AccountWorker, skyvern: _Account, receivers: _Receivers) -> int | None:
     """Run every stage once.
 
     Returns:
@@ -346,6 +387,7 @@ async def _pass(worker: AccountWorker, receivers: _Receivers) -> int | None:
     for stage in _STAGES:
         taken = await _run(worker, worker.consumers[stage])
         is_idle = is_idle and not taken.items
+        await skyvern.report()
         if taken.next_us and stage in _MOVED_TO:
             times.append(taken.next_us)
         if receivers.errors:

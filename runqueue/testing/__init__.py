@@ -7,6 +7,8 @@ With pytest, `pytest_plugins = ["runqueue.testing"]` brings the fixtures `queue`
         environment.skyvern.on(group="crm").completes({"price": 3})
         sign_up(queue)
         queue.drain()
+
+PYTEST_DONT_REWRITE: it may be imported before pytest reads it as a plugin.
 """
 
 from runqueue.testing.async_queue import AsyncQueueForTests

@@ -18,6 +18,7 @@ import redis
 from runqueue.connection.client import sync_client
 from runqueue.embedded.server import EmbeddedServer
 from runqueue.embedded.valkey import EmbeddedServerError
+from runqueue.ids import DEFAULT
 from runqueue.server_version import INSTALL, SERVER, version_mismatch
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.sending import check_format
@@ -97,7 +98,7 @@ class Environment:
         """Forget all jobs, scripts, receivers and runs, and show the true time."""
         self._client.flushall()
         check_format(self._client)
-        self._client.sadd(ACCOUNTS, "default")
+        self._client.sadd(ACCOUNTS, DEFAULT)
         self.clock.reset()
         self.skyvern.reset()
         self.receivers.clear()
@@ -143,6 +144,7 @@ def _drain() -> Drain:
     except (ImportError, AttributeError) as error:
         raise RuntimeError(
             f"drain() cannot import {SERVER} ({error}): a module of the service may have the name"
-            " of one of its own: api_client, config, launcher, simulator, webhooks or worker"
+            " of one of its own: api_client, config, gateway, launcher, simulator, webhooks or"
+            " worker"
         ) from error
     return cast(Drain, loaded)

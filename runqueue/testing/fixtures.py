@@ -1,4 +1,7 @@
-"""Fixtures of pytest: `queue`, `async_queue` and `skyvern`, on one server for each process."""
+"""Fixtures of pytest: `queue`, `async_queue` and `skyvern`, on one server for each process.
+
+PYTEST_DONT_REWRITE: it may be imported before pytest reads it as a plugin.
+"""
 
 from collections.abc import Iterator
 

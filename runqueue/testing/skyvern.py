@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from runqueue.testing.jobs import EnqueuedJob, Wanted
 
@@ -127,9 +127,11 @@ class Script:
 class Skyvern:
     """A simulated account: runs take no time, and complete unless a script says otherwise."""
 
+    #: What webhooks are signed with: the account's key, and the secret of standard-webhooks.
+    api_key: ClassVar[str] = "skyvern-key-for-tests"
+    webhook_secret: ClassVar[str] = "whsec_" + "dGVzdHMg" * 4
+
     def __init__(self) -> None:
-        #: Signs its webhooks.
-        self.api_key: Final = "skyvern-key-for-tests"
         #: What it was sent, in order.
         self.submissions: list[Submission] = []
         self._scripts: list[Script] = []
