@@ -126,21 +126,23 @@ class _Account:
     def __init__(self, environment: Environment) -> None:
         clock = environment.clock.now
         self.keys = (environment.skyvern.api_key,)
-        options = Options(api_keys=self.keys, duration=0.0, session_release=0.0)
+        options = Options(
+            api_keys=self.keys, duration=0.0, session_release=0.0, any_credential=True
+        )
         #: Runs whose end is not reported.
         self._ended: list[Run] = []
         store = Store(options, clock, self._ended.append, _Planner(options))
         release, faults = RELEASES[DEFAULT_VERSION], Switchboard(0)
         self.sender = _Sender()
         self._webhooks = Webhooks(self.sender, clock, faults, store, release)
-        self._is_over = lambda run: run.is_over(clock())
+        self._clock = clock
         self.api = RunApi(options, store, self._webhooks, clock)
 
     async def report(self) -> None:
         """Send the webhooks of runs that have ended."""
         while self._ended:
             run = self._ended.pop(0)
-            if self._is_over(run):
+            if run.is_over(self._clock()):
                 await self._webhooks.report(run)
 
 
@@ -150,10 +152,14 @@ class _Transport(AsyncTransport):
     Args:
         environment: its time, and the scripts.
         queue: reads the jobs that submissions are for.
+        errors: gets what fails in it: the client would take it for a lost answer.
     """
 
-    def __init__(self, environment: Environment, queue: AsyncQueueForTests) -> None:
+    def __init__(
+        self, environment: Environment, queue: AsyncQueueForTests, errors: list[Exception]
+    ) -> None:
         super().__init__()
+        self._errors = errors
         self._environment = environment
         self._queue = queue
         self._skyvern: Skyvern = environment.skyvern
@@ -167,8 +173,17 @@ class _Transport(AsyncTransport):
         Raises:
             AnswerLostError: a script says so.
         """
-        if not request.name.startswith("POST /v1/run/"):
+        try:
+            if request.name.startswith("POST /v1/run/"):
+                return await self._submitted(request)
             return await self._handled(request)
+        except AnswerLostError:
+            raise
+        except Exception as error:
+            self._errors.append(error)
+            raise
+
+    async def _submitted(self, request: Request) -> HttpAnswer:
         body = orjson.loads(request.content)
         job_id, attempt = _marker_in(body)
         job = await self._queue.get(job_id)
@@ -237,13 +252,13 @@ class _Receivers(Outbound):
 
     Args:
         mounted: the receivers, by the beginning of their URLs.
+        errors: gets what apps raise.
     """
 
-    def __init__(self, mounted: Mapping[str, Any]) -> None:
+    def __init__(self, mounted: Mapping[str, Any], errors: list[Exception]) -> None:
         super().__init__(allow_private=True)
         self._mounted = mounted
-        #: What apps raised.
-        self.errors: list[Exception] = []
+        self._errors = errors
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], timeout: float
@@ -268,7 +283,7 @@ class _Receivers(Outbound):
                 given = {"content": body, "headers": dict(headers)}
                 answer = await asyncio.to_thread(receiver.post, url, **given)
         except Exception as error:  # noqa: BLE001 - raised by the drain
-            self.errors.append(error)
+            self._errors.append(error)
             return Posted(error=f"the app raised {type(error).__name__}")
         said = "" if answer.is_success else f"the receiver answered {answer.status_code}"
         return Posted(answer.status_code, answer.content[:MAX_ANSWER], error=said)
@@ -323,17 +338,16 @@ async def drain(environment: Environment, seconds: float) -> None:
 
 
 async def _drain(environment: Environment, queue: AsyncQueueForTests) -> None:
-    client, moved = async_client(environment.url), 0.0
-    transport = _Transport(environment, queue)
+    client, moved, errors = async_client(environment.url), 0.0, list[Exception]()
+    transport = _Transport(environment, queue, errors)
     skyvern = cast(_Account, environment.skyvern.account)
     skyvern.sender.gateway = _gateway(client, skyvern.keys)
     try:
         while True:
-            receivers = _Receivers(environment.receivers)
-            async with _process(environment, client, transport, receivers) as worker:
+            async with _process(environment, client, transport, errors) as worker:
                 next_us: int | None = None
                 while next_us is None:
-                    next_us = await _pass(worker, skyvern, receivers)
+                    next_us = await _pass(worker, skyvern, errors)
             span = (next_us - environment.clock.now_us()) / 1e6
             if not next_us or moved + span > _MOST_MOVED:
                 return
@@ -350,7 +364,7 @@ async def _process(
     environment: Environment,
     client: redis.asyncio.Redis,
     transport: _Transport,
-    receivers: _Receivers,
+    errors: list[Exception],
 ) -> AsyncIterator[AccountWorker]:
     """Give a process's account, whose limits bound nothing."""
     account = Account(
@@ -365,9 +379,9 @@ async def _process(
     settings = _Settings(public_url=_GATEWAY_URL)
     calls = _Calls(client, environment)
     worker = AccountWorker(DEFAULT, account, settings, calls, transport)
-    worker.outbound = receivers
+    worker.outbound = _Receivers(environment.receivers, errors)
     # Polls are made by the next pass.
-    cast(ListConsumer, worker.consumers["list"]).on_missing = lambda: None
+    cast(ListConsumer, worker.consumers["list"]).on_missing = _nothing
     await worker.start()
     try:
         yield worker
@@ -375,7 +389,7 @@ async def _process(
         await worker.stop(0)
 
 
-async def _pass(worker: AccountWorker, skyvern: _Account, receivers: _Receivers) -> int | None:
+async def _pass(worker: AccountWorker, skyvern: _Account, errors: list[Exception]) -> int | None:
     """Run every stage once.
 
     Returns:
@@ -386,12 +400,12 @@ async def _pass(worker: AccountWorker, skyvern: _Account, receivers: _Receivers)
     is_idle, times = True, list[int]()
     for stage in _STAGES:
         taken = await _run(worker, worker.consumers[stage])
-        is_idle = is_idle and not taken.items
         await skyvern.report()
+        if errors:
+            raise errors[0]
+        is_idle = is_idle and not taken.items
         if taken.next_us and stage in _MOVED_TO:
             times.append(taken.next_us)
-        if receivers.errors:
-            raise receivers.errors[0]
     return min(times, default=0) if is_idle else None
 
 
@@ -407,4 +421,4 @@ async def _run(worker: AccountWorker, consumer: Consumer[Any]) -> Taken[Any]:
 
 
 def _nothing() -> None:
-    """Stand for what frees the capacity of an item, which a drain does not count."""
+    """Stand for what a worker does then, and a drain does not need."""

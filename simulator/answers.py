@@ -159,7 +159,7 @@ def output(run: Run, now: float) -> Any:
     if run.end_replaced:
         # It ended well, and keeps its output.
         return _output(run) if now >= run.ended and run.plan.status == "completed" else None
-    if workflow is None or not workflow.blocks:
+    if workflow is None or not workflow.blocks or run.plan.output is not SIMULATED:
         return _output(run) if status == "completed" else None
     if status not in ("completed", "failed", "terminated"):
         return None

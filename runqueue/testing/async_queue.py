@@ -1,8 +1,7 @@
 # From this file `make generate` writes queue.py.
 """A queue with what tests need besides: to see what is enqueued, to work, to let time pass."""
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
@@ -29,15 +28,22 @@ class AsyncQueueForTests(AsyncRunQueue):
         super().__init__(environment.url)
         self._environment = environment
         if True:  # ASYNC
-            #: The loop of its connections.
-            self.loop: asyncio.AbstractEventLoop | None = None
+            self._closing: AsyncGenerator[None] | None = None
 
     if True:  # ASYNC
 
         async def send(self, call: ScriptCall[T]) -> T:
-            """Run one script, and remember on which loop."""
-            self.loop = asyncio.get_running_loop()
+            """Run one script; the connections are closed at the end of the event loop."""
+            if self._closing is None:
+                self._closing = self._close_with_the_loop()
+                await anext(self._closing)
             return await super().send(call)
+
+        async def _close_with_the_loop(self) -> AsyncGenerator[None]:
+            try:
+                yield  # the loop ends its generators before itself
+            finally:
+                await self.close()
 
     async def enqueued(
         self,

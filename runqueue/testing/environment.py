@@ -9,7 +9,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol, Self, cast
 
@@ -136,7 +136,7 @@ def _drain() -> Drain:
     """
     if mismatch := version_mismatch():
         raise RuntimeError(mismatch)
-    found = {entry.name: entry for entry in entry_points(group=_GROUP)}
+    found: dict[str, EntryPoint] = {entry.name: entry for entry in entry_points(group=_GROUP)}
     if "drain" not in found:
         raise RuntimeError(f"drain() needs {SERVER}, which is not installed: {INSTALL}")
     try:

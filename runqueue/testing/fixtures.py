@@ -35,12 +35,9 @@ def queue(runqueue_environment: Environment) -> Iterator[QueueForTests]:
 
 
 @pytest.fixture
-def async_queue(runqueue_environment: Environment) -> Iterator[AsyncQueueForTests]:
-    """The same queue for coroutines; closed on the loop that the test used it on."""
-    empty = AsyncQueueForTests(runqueue_environment)
-    yield empty
-    if empty.loop is not None and not empty.loop.is_closed():
-        empty.loop.run_until_complete(empty.close())
+def async_queue(runqueue_environment: Environment) -> AsyncQueueForTests:
+    """The same queue for coroutines, on the event loop of the test."""
+    return AsyncQueueForTests(runqueue_environment)
 
 
 @pytest.fixture
