@@ -2,8 +2,9 @@
 
 Its tests, `test_service.py`, run without a worker, a broker and a Skyvern account:
 
-    pip install fastapi httpx '/path/to/runqueue[testing]' /path/to/runqueue/runqueue-server
-    pytest examples/tested_service
+    pip install fastapi httpx pytest-asyncio
+    pip install '/path/to/runqueue[testing]' /path/to/runqueue/runqueue-server
+    cd examples/tested_service && pytest -c /dev/null --rootdir=.
 """
 
 import hmac

@@ -11,10 +11,7 @@ from runqueue.store.codec import read_request
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, T
 from runqueue.testing.environment import Environment
-from runqueue.testing.jobs import EnqueuedJob, Wanted, listed
-
-#: Seconds that a drain may take.
-_SECONDS = 10.0
+from runqueue.testing.jobs import EnqueuedJob, fits
 
 
 class AsyncQueueForTests(AsyncRunQueue):
@@ -65,8 +62,7 @@ class AsyncQueueForTests(AsyncRunQueue):
             jobs += page.jobs
         jobs = sorted({job.id: job for job in jobs}.values(), key=lambda job: job.created_at)
         found = [EnqueuedJob(job, await self.request_of(job)) for job in jobs]
-        wanted = Wanted(kind, group, body)
-        return [one for one in found if wanted.fits(one)]
+        return [one for one in found if fits(one, kind, group, body)]
 
     async def request_of(self, job: Job) -> dict[str, Any]:
         """Read the fields of a job's request; {} = they are not stored any more."""
@@ -87,13 +83,13 @@ class AsyncQueueForTests(AsyncRunQueue):
         """
         found = await self.enqueued(kind=kind, group=group, body=body)
         if not found:
-            others = listed(await self.enqueued()) or "  none"
+            others = "".join(f"\n  {one}" for one in await self.enqueued())
             raise AssertionError(
-                f"no such job is enqueued: {Wanted(kind, group, body)}\nenqueued are:\n{others}"
+                f"no job has {kind=}, {group=}, {body=}; enqueued are:{others or ' none'}"
             )
         return found[-1]
 
-    async def drain(self, *, seconds: float = _SECONDS) -> None:
+    async def drain(self, *, seconds: float = 10.0) -> None:
         """Work as a worker does until nothing is left to do; needs `runqueue-server`.
 
         The polls and searches of runs, and the pause after a 429, do not wait: the time is moved

@@ -1,12 +1,13 @@
 """The time that this process passes to scripts, as the simulation does: in their first argument."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from redis.commands.core import FunctionCommands
 
 from runqueue.store.scripts import FAMILY
+
+_fcall: Any = FunctionCommands.fcall
 
 
 class MovedClock:
@@ -14,15 +15,10 @@ class MovedClock:
 
     def __init__(self) -> None:
         self._ahead_us = 0
-        self._fcall: Callable[..., Any] | None = None
 
     def now_us(self) -> int:
         """Return the time, microseconds since 1970."""
         return time.time_ns() // 1000 + self._ahead_us
-
-    def now(self) -> float:
-        """Return the time, unix seconds."""
-        return self.now_us() / 1e6
 
     def advance(self, seconds: float) -> None:
         """Move it ahead.
@@ -39,20 +35,17 @@ class MovedClock:
         self._ahead_us = 0
 
     def install(self) -> None:
-        """Have it passed to the scripts by every client of this process."""
-        fcall: Callable[..., Any] = FunctionCommands.fcall
-        self._fcall = fcall
+        """Have all clients of this process pass it to the scripts; `uninstall` ends that."""
 
         def moved(client: Any, function: str, numkeys: int, *rest: Any) -> Any:
             # The keys, then the clock: 0 = the server's own.
             if self._ahead_us and function.startswith(FAMILY) and rest[numkeys] == 0:
                 rest = (*rest[:numkeys], self.now_us(), *rest[numkeys + 1 :])
-            return fcall(client, function, numkeys, *rest)
+            return _fcall(client, function, numkeys, *rest)
 
         FunctionCommands.fcall = moved  # type: ignore[method-assign, assignment]
 
-    def uninstall(self) -> None:
-        """Leave the clock to the server again."""
-        if self._fcall is not None:
-            FunctionCommands.fcall = self._fcall  # type: ignore[method-assign]
-            self._fcall = None
+    @staticmethod
+    def uninstall() -> None:
+        """Leave the time to the server again."""
+        FunctionCommands.fcall = _fcall  # type: ignore[method-assign]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import tempfile
 import threading
-import traceback
-from collections.abc import Awaitable, Callable
-from importlib.metadata import EntryPoint, entry_points
+from contextlib import ExitStack, suppress
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol, Self, cast
+from typing import Any, Self
 
 import redis
 
@@ -23,13 +21,9 @@ from runqueue.server_version import INSTALL, SERVER, version_mismatch
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.sending import check_format
 from runqueue.testing.clock import MovedClock
-from runqueue.testing.skyvern import Skyvern
+from runqueue.testing.jobs import fits
 
-#: What `runqueue-server` offers to tests.
-_GROUP = "runqueue.testing"
 _URL = "RUNQUEUE_REDIS_URL"
-#: Tries to start the server: another process may take the port that it found free.
-_STARTS = 3
 #: Seconds by which a drain's thread may be late.
 _LATE_SECONDS = 5.0
 
@@ -38,82 +32,71 @@ class NotDrained(AssertionError):  # noqa: N818 - what it says is in its name
     """A drain took too long; the message says what is left, and why."""
 
 
-class Drain(Protocol):
-    """Works as a worker until nothing is left to do; `launcher/testing.py`."""
-
-    def __call__(self, environment: Environment, seconds: float) -> Awaitable[None]:
-        """Work for so many seconds at most."""
-
-
 class Environment:
     """A queue's server, the time of this process' queues, and a simulated Skyvern.
 
     Until it ends, RUNQUEUE_REDIS_URL names its server: a `RunQueue()` made meanwhile is on it.
-
-    Args:
-        directory: where the server keeps its data; None = in a folder that is removed at the end.
     """
 
-    def __init__(self, directory: Path | str | None = None) -> None:
-        self.skyvern = Skyvern()
+    def __init__(self) -> None:
         self.clock = MovedClock()
         #: What receives webhooks, by the beginning of their URLs.
         self.receivers: dict[str, Any] = {}
-        self._temporary = tempfile.TemporaryDirectory() if directory is None else None
-        self._server = EmbeddedServer(directory or cast(Any, self._temporary).name)
+        self.url = ""
+        self._skyvern: Any = None
         self._client: redis.Redis
-        self._url_before: str | None = None
-
-    @property
-    def url(self) -> str:
-        """The queue's Redis."""
-        return self._server.url
+        self._ends = ExitStack()
 
     def __enter__(self) -> Self:
-        for left in reversed(range(_STARTS)):
-            try:
-                self._server.start()
-                break
-            except EmbeddedServerError:
-                if not left:
-                    raise
-        self._client = sync_client(self.url)
-        self._url_before = os.environ.get(_URL)
+        folder = self._ends.enter_context(tempfile.TemporaryDirectory(prefix="runqueue-"))
+        server = EmbeddedServer(Path(folder))
+        with suppress(EmbeddedServerError):  # another process may have been faster at the port
+            server.start()
+        if not server.is_running():
+            server.start()
+        self._ends.callback(server.stop)
+        self.url, before = server.url, os.environ.get(_URL)
+        self._client = self._ends.enter_context(sync_client(self.url))
         os.environ[_URL] = self.url
+        self._ends.callback(_set_url, before)
         self.clock.install()
+        self._ends.callback(self.clock.uninstall)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.clock.uninstall()
-        if self._url_before is None:
-            del os.environ[_URL]
-        else:
-            os.environ[_URL] = self._url_before
-        self._client.close()
-        self._server.stop()
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        self._ends.close()
+
+    @property
+    def skyvern(self) -> Any:
+        """The simulated account; `simulator/scripted.py`.
+
+        Raises:
+            RuntimeError: `runqueue-server` is not installed here.
+        """
+        if self._skyvern is None:
+            self._skyvern = _server_part("skyvern")(lambda: self.clock.now_us() / 1e6, fits)
+        return self._skyvern
 
     def clean(self) -> None:
-        """Forget all jobs, scripts, receivers and runs, and show the true time."""
+        """Forget all jobs, scripts, runs and receivers, and show the true time."""
         self._client.flushall()
         check_format(self._client)
         self._client.sadd(ACCOUNTS, DEFAULT)
         self.clock.reset()
-        self.skyvern.reset()
+        self._skyvern = None
         self.receivers.clear()
 
     async def drain(self, seconds: float) -> None:
         """Work on this event loop; see `QueueForTests.drain`."""
-        await _drain()(self, seconds)
+        await _server_part("drain")(self, seconds)
 
     def drain_in_thread(self, seconds: float) -> None:
         """Work in a thread with an event loop of its own; see `QueueForTests.drain`."""
-        drain, errors = _drain(), list[BaseException]()
+        errors = list[BaseException]()
 
         def work() -> None:
             try:
-                asyncio.run(cast(Any, drain(self, seconds)))
+                asyncio.run(self.drain(seconds))
             except BaseException as error:  # noqa: BLE001 - raised below
                 errors.append(error)
 
@@ -121,30 +104,33 @@ class Environment:
         thread.start()
         thread.join(seconds + _LATE_SECONDS)
         if thread.is_alive():
-            frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - its only name
-            where = "".join(traceback.format_stack(frame)[-3:])
-            raise NotDrained(f"the drain is blocked for over {seconds:g} s:\n{where}")
+            raise NotDrained(f"for over {seconds:g} s a receiver of webhooks blocks the drain")
         if errors:
             raise errors[0]
 
 
-def _drain() -> Drain:
-    """Return what works as a worker.
+def _set_url(url: str | None) -> None:
+    if url is None:
+        os.environ.pop(_URL, None)
+    else:
+        os.environ[_URL] = url
+
+
+def _server_part(name: str) -> Any:
+    """Return what `runqueue-server` offers to tests under a name.
 
     Raises:
-        RuntimeError: `runqueue-server` is not installed, or cannot be imported.
+        RuntimeError: it is not installed, or cannot be imported.
     """
     if mismatch := version_mismatch():
         raise RuntimeError(mismatch)
-    found: dict[str, EntryPoint] = {entry.name: entry for entry in entry_points(group=_GROUP)}
-    if "drain" not in found:
-        raise RuntimeError(f"drain() needs {SERVER}, which is not installed: {INSTALL}")
-    try:
-        loaded: Callable[..., Any] = found["drain"].load()
-    except (ImportError, AttributeError) as error:
-        raise RuntimeError(
-            f"drain() cannot import {SERVER} ({error}): a module of the service may have the name"
-            " of one of its own: api_client, config, gateway, launcher, simulator, webhooks or"
-            " worker"
-        ) from error
-    return cast(Drain, loaded)
+    for entry in entry_points(group="runqueue.testing"):
+        if entry.name == name:
+            try:
+                return entry.load()
+            except (ImportError, AttributeError) as error:
+                raise RuntimeError(
+                    f"{SERVER} cannot be imported ({error}): does a module of the service have the"
+                    " name of one of its own, such as config or worker?"
+                ) from error
+    raise RuntimeError(f"{name} needs {SERVER}, which is not installed: {INSTALL}")

@@ -4,19 +4,19 @@ PYTEST_DONT_REWRITE: it may be imported before pytest reads it as a plugin.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from runqueue.testing.async_queue import AsyncQueueForTests
 from runqueue.testing.environment import Environment
 from runqueue.testing.queue import QueueForTests
-from runqueue.testing.skyvern import Skyvern
 
 
 @pytest.fixture(scope="session")
-def runqueue_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
-    """The server of this process' tests."""
-    with Environment(tmp_path_factory.mktemp("runqueue")) as environment:
+def runqueue_server() -> Iterator[Environment]:
+    """The environment of this process' tests."""
+    with Environment() as environment:
         yield environment
 
 
@@ -41,6 +41,6 @@ def async_queue(runqueue_environment: Environment) -> AsyncQueueForTests:
 
 
 @pytest.fixture
-def skyvern(runqueue_environment: Environment) -> Skyvern:
-    """The simulated Skyvern that a drain submits to."""
+def skyvern(runqueue_environment: Environment) -> Any:
+    """The simulated Skyvern that a drain submits to; needs `runqueue-server`."""
     return runqueue_environment.skyvern

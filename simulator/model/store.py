@@ -33,19 +33,12 @@ class Store:
         options: how long runs take and how many work at once.
         clock: unix seconds.
         on_change: called with each run that was created, started or canceled.
-        planner: plans the runs; None = by the options alone.
     """
 
-    def __init__(
-        self,
-        options: Options,
-        clock: Clock,
-        on_change: Callable[[Run], None],
-        planner: Planner | None = None,
-    ) -> None:
+    def __init__(self, options: Options, clock: Clock, on_change: Callable[[Run], None]) -> None:
         self._clock = clock
         self._on_change = on_change
-        self._planner = planner or Planner(options)
+        self._planner = Planner(options)
         self.sessions = BrowserSessions(options.session_release)
         self._slots = Slots(options.max_concurrent, self._start, on_change)
         # Ids never repeat, not even those of a simulator that was started again.

@@ -66,8 +66,8 @@ def test_the_example_without_pytest_prints_what_the_page_says(folder: Path) -> N
 @pytest.mark.parametrize("processes", ["0", "2"])
 def test_the_tests_of_the_service_pass(processes: str) -> None:
     told = re.search(r"A service with (\d+) tests", PAGE)
-    options = ("-n", processes, "-o", "asyncio_mode=auto")
-    printed = run(ROOT / "examples/tested_service", *PYTEST, "--rootdir=.", *options, ".")
+    options = ("--rootdir=.", "-n", processes)
+    printed = run(ROOT / "examples/tested_service", *PYTEST, *options, ".")
 
     assert told is not None
     assert f"{told[1]} passed" in printed
