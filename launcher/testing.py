@@ -32,7 +32,6 @@ from runqueue.store.async_sending import run_async
 from runqueue.store.scripts import ScriptCall, T
 from runqueue.testing.async_queue import AsyncQueueForTests
 from runqueue.testing.environment import Environment, NotDrained
-from runqueue.testing.jobs import EnqueuedJob
 from webhooks.sender import MAX_ANSWER, Outbound, Posted
 from worker.process.script_client import DirectCalls
 from worker.runtime import AccountWorker
@@ -47,13 +46,6 @@ _MOVED_TO: Final = ("submit", "poll", "list", "reconcile", "cancel")
 _STAGES: Final = ("inbox", *_MOVED_TO, "webhooks", "callbacks")
 #: Seconds by which it moves the time at most, in all.
 _MOST_MOVED = 300.0
-_NO_LIMITS: Final = {
-    f"max_{name}": 0
-    for name in (
-        *("submissions_per_second", "concurrent_runs"),
-        *("requests_per_second", "webhooks_per_second"),
-    )
-}
 
 
 class _Drain:
@@ -101,7 +93,10 @@ class _Drain:
             api_key=SecretStr(skyvern.api_key),
             base_url=_SKYVERN_URL,
             webhook_secrets=(SecretStr(skyvern.webhook_secret),),
-            **cast(Any, _NO_LIMITS),
+            max_submissions_per_second=0,
+            max_concurrent_runs=0,
+            max_requests_per_second=0,
+            max_webhooks_per_second=0,
         )
         settings = Settings(_env_file=None, public_url=_GATEWAY_URL, correlation=True)
         calls, transport = _Calls(self.client, self.environment), _Transport(self)
@@ -185,8 +180,7 @@ class _Transport(AsyncTransport):
         try:
             if request.name.startswith("POST /v1/run/"):
                 ((job_id, _),) = markers_in(request.content.decode().rpartition('"webhook_url"')[2])
-                job = await queue.get(job_id)
-                found = EnqueuedJob(job, await queue.request_of(job))
+                found = await queue.with_request(await queue.get(job_id))
             answer = await self._drain.environment.skyvern.answer(
                 request.method, request.url, request.headers, request.content, found
             )

@@ -145,23 +145,17 @@ class Skyvern:
         )
         self._api = RunApi(options, self._store, self._webhooks, clock)
 
-    def on(
-        self,
-        *,
-        kind: str | None = None,
-        group: str | None = None,
-        prompt: str | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> Script:
+    def on(self, *, prompt: str | None = None, **wanted: Any) -> Script:
         """Begin a script for submissions of jobs; of several that fit, the newest one holds.
 
         Args:
-            kind, group, body: which jobs, as in `assert_enqueued`.
-            prompt: those whose request has this prompt.
+            prompt: the prompt of the request; None = any.
+            wanted: which jobs, as in `assert_enqueued`.
         """
-        part = {**(body or {}), **({} if prompt is None else {"prompt": prompt})}
+        if prompt is not None:
+            wanted["body"] = {**wanted.get("body", {}), "prompt": prompt}
         script = Script()
-        self._scripts.insert(0, ({"kind": kind, "group": group, "body": part}, script))
+        self._scripts.insert(0, (wanted, script))
         return script
 
     async def answer(

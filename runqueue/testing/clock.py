@@ -2,12 +2,11 @@
 
 import time
 from typing import Any
+from unittest.mock import patch
 
 from redis.commands.core import FunctionCommands
 
 from runqueue.store.scripts import FAMILY
-
-_fcall: Any = FunctionCommands.fcall
 
 
 class MovedClock:
@@ -34,18 +33,14 @@ class MovedClock:
         """Show the true time again."""
         self._ahead_us = 0
 
-    def install(self) -> None:
-        """Have all clients of this process pass it to the scripts; `uninstall` ends that."""
+    def passed_on(self) -> Any:
+        """Return a context in which all clients of this process pass it to the scripts."""
+        fcall: Any = FunctionCommands.fcall
 
         def moved(client: Any, function: str, numkeys: int, *rest: Any) -> Any:
             # The keys, then the clock: 0 = the server's own.
             if self._ahead_us and function.startswith(FAMILY) and rest[numkeys] == 0:
                 rest = (*rest[:numkeys], self.now_us(), *rest[numkeys + 1 :])
-            return _fcall(client, function, numkeys, *rest)
+            return fcall(client, function, numkeys, *rest)
 
-        FunctionCommands.fcall = moved  # type: ignore[method-assign, assignment]
-
-    @staticmethod
-    def uninstall() -> None:
-        """Leave the time to the server again."""
-        FunctionCommands.fcall = _fcall  # type: ignore[method-assign]
+        return patch.object(FunctionCommands, "fcall", moved)

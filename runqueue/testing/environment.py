@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Self
+from unittest.mock import patch
 
 import redis
 
@@ -23,7 +24,6 @@ from runqueue.store.sending import check_format
 from runqueue.testing.clock import MovedClock
 from runqueue.testing.jobs import fits
 
-_URL = "RUNQUEUE_REDIS_URL"
 #: Seconds by which a drain's thread may be late.
 _LATE_SECONDS = 5.0
 
@@ -55,12 +55,10 @@ class Environment:
         if not server.is_running():
             server.start()
         self._ends.callback(server.stop)
-        self.url, before = server.url, os.environ.get(_URL)
+        self.url = server.url
         self._client = self._ends.enter_context(sync_client(self.url))
-        os.environ[_URL] = self.url
-        self._ends.callback(_set_url, before)
-        self.clock.install()
-        self._ends.callback(self.clock.uninstall)
+        self._ends.enter_context(patch.dict(os.environ, RUNQUEUE_REDIS_URL=self.url))
+        self._ends.enter_context(self.clock.passed_on())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -107,13 +105,6 @@ class Environment:
             raise NotDrained(f"for over {seconds:g} s a receiver of webhooks blocks the drain")
         if errors:
             raise errors[0]
-
-
-def _set_url(url: str | None) -> None:
-    if url is None:
-        os.environ.pop(_URL, None)
-    else:
-        os.environ[_URL] = url
 
 
 def _server_part(name: str) -> Any:

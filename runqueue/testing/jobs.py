@@ -1,7 +1,7 @@
 """Enqueued jobs with their requests, and which of them are meant."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 from runqueue.records.job import Job
 
@@ -16,12 +16,27 @@ class EnqueuedJob(NamedTuple):
         return f"{self.job.kind} in group {self.job.group!r}, {self.job.state}: {self.body}"
 
 
-def fits(
-    found: EnqueuedJob, kind: str | None, group: str | None, body: Mapping[str, Any] | None
-) -> bool:
-    """Say whether a job is meant; arguments as of `QueueForTests.enqueued`."""
-    is_kind = kind in {None, found.job.kind} and group in {None, found.job.group}
-    return is_kind and _has(found.body, body or {})
+class Wanted(TypedDict, total=False):
+    """Which jobs are meant; what is not named may be any.
+
+    Attributes:
+        kind: task, workflow, login or download_files.
+        group: their group.
+        body: a part of the request's body: the fields that it names have to be equal, and of
+            objects within it the entries that are named.
+    """
+
+    kind: str
+    group: str
+    body: Mapping[str, Any]
+
+
+def fits(found: EnqueuedJob, **wanted: Unpack[Wanted]) -> bool:
+    """Say whether a job is meant."""
+    job = found.job
+    is_kind = wanted.get("kind", job.kind) == job.kind
+    is_group = wanted.get("group", job.group) == job.group
+    return is_kind and is_group and _has(found.body, wanted.get("body", {}))
 
 
 def _has(value: Any, part: Any) -> bool:

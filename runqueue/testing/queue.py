@@ -1,16 +1,15 @@
 # Generated from async_queue.py by tools/generate.py: change that, and run `make generate`.
 """A queue with what tests need besides: to see what is enqueued, to work, to let time pass."""
 
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from runqueue.producer.queue import RunQueue
 from runqueue.records.job import Job
 from runqueue.store.codec import read_request
 from runqueue.store.keys import Keys
 from runqueue.testing.environment import Environment
-from runqueue.testing.jobs import EnqueuedJob, fits
+from runqueue.testing.jobs import EnqueuedJob, Wanted, fits
 
 
 class QueueForTests(RunQueue):
@@ -24,51 +23,30 @@ class QueueForTests(RunQueue):
         super().__init__(environment.url)
         self._environment = environment
 
-    def enqueued(
-        self,
-        *,
-        kind: str | None = None,
-        group: str | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> list[EnqueuedJob]:
-        """Read jobs with their requests, the oldest first, also those that have ended.
-
-        Args:
-            kind: task, workflow, login or download_files; None = any.
-            group: the jobs' group; None = any.
-            body: a part of the request's body: the fields that it names have to be equal, of
-                objects within it the entries that are named.
-        """
+    def enqueued(self, **wanted: Unpack[Wanted]) -> list[EnqueuedJob]:
+        """Read jobs with their requests, the oldest first, also those that have ended."""
         jobs = list[Job]()
         for page in self.job_pages():
             jobs += page.jobs
         jobs = sorted({job.id: job for job in jobs}.values(), key=lambda job: job.created_at)
-        found = [EnqueuedJob(job, self.request_of(job)) for job in jobs]
-        return [one for one in found if fits(one, kind, group, body)]
+        found = [self.with_request(job) for job in jobs]
+        return [one for one in found if fits(one, **wanted)]
 
-    def request_of(self, job: Job) -> dict[str, Any]:
-        """Read the fields of a job's request; {} = they are not stored any more."""
+    def with_request(self, job: Job) -> EnqueuedJob:
+        """Read a job's request."""
         stored = self._client.get(f"{Keys(job.account).prefix}body:{job.id}")
-        return read_request(cast(bytes, stored))[1] if stored else {}
+        return EnqueuedJob(job, read_request(cast(bytes, stored))[1] if stored else {})
 
-    def assert_enqueued(
-        self,
-        *,
-        kind: str | None = None,
-        group: str | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> EnqueuedJob:
-        """Return the job that is meant, the newest of several; arguments as of `enqueued`.
+    def assert_enqueued(self, **wanted: Unpack[Wanted]) -> EnqueuedJob:
+        """Return the job that is meant, the newest of several.
 
         Raises:
             AssertionError: there is none; the message shows the jobs that there are.
         """
-        found = self.enqueued(kind=kind, group=group, body=body)
+        found = self.enqueued(**wanted)
         if not found:
             others = "".join(f"\n  {one}" for one in self.enqueued())
-            raise AssertionError(
-                f"no job has {kind=}, {group=}, {body=}; enqueued are:{others or ' none'}"
-            )
+            raise AssertionError(f"no job has {wanted}; enqueued are:{others or ' none'}")
         return found[-1]
 
     def drain(self, *, seconds: float = 10.0) -> None:
