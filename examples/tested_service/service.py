@@ -11,9 +11,9 @@ import hmac
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel
 
 from runqueue import (
@@ -40,15 +40,6 @@ async def lifespan(service: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(lifespan=lifespan)
 
 
-def the_queue(request: Request) -> AsyncRunQueue:
-    """Return the service's queue."""
-    queue: AsyncRunQueue = request.app.state.queue
-    return queue
-
-
-Queue = Annotated[AsyncRunQueue, Depends(the_queue)]
-
-
 class Page(BaseModel):
     """A page with a price."""
 
@@ -58,17 +49,13 @@ class Page(BaseModel):
     is_urgent: bool = False
 
 
-def request_for(url: str) -> TaskRunRequest:
-    """Return the run request that reads a page's price."""
-    return TaskRunRequest(prompt="Read the price.", url=url, webhook_url=f"{URL}/hooks/prices")
-
-
 @app.post("/pages", status_code=202)
-async def watch(page: Page, queue: Queue) -> dict[str, str]:
+async def watch(page: Page) -> dict[str, str]:
     """Have a price read, three times at most; asking twice for an order makes one run."""
+    hook = f"{URL}/hooks/prices"
     try:
-        job = await queue.enqueue(
-            request_for(page.url),
+        job = await app.state.queue.enqueue(
+            TaskRunRequest(prompt="Read the price.", url=page.url, webhook_url=hook),
             group=page.shop,
             idempotency_key=page.order,
             priority="urgent" if page.is_urgent else "normal",
@@ -83,47 +70,44 @@ async def watch(page: Page, queue: Queue) -> dict[str, str]:
 
 
 @app.post("/shops/{shop}/nightly", status_code=202)
-async def watch_tonight(shop: str, urls: list[str], queue: Queue) -> dict[str, int]:
+async def watch_tonight(shop: str, urls: list[str]) -> dict[str, int]:
     """Have a shop's prices read in six hours."""
     lines = [
         {"kind": "task", "group": shop, "delay": 6 * 3600, "body": {"prompt": "Read.", "url": url}}
         for url in urls
     ]
-    return {"jobs": len(await queue.enqueue_many(lines))}
+    return {"jobs": len(await app.state.queue.enqueue_many(lines))}
 
 
 @app.post("/checkout/{order}", status_code=202)
-async def check_out(order: str, queue: Queue) -> dict[str, str]:
+async def check_out(order: str) -> dict[str, str]:
     """Buy something, once: after a lost answer a person decides."""
     request = WorkflowRunRequest(workflow_id="wpid_checkout", parameters={"order": order})
-    job = await queue.enqueue(request, idempotency_key=f"buy-{order}", on_unconfirmed="hold")
+    job = await app.state.queue.enqueue(request, on_unconfirmed="hold")
     return {"job": job.job_id}
 
 
 @app.get("/jobs/{job_id}")
-async def show(job_id: str, queue: Queue) -> dict[str, Any]:
+async def show(job_id: str) -> dict[str, Any]:
     """Show what became of a job."""
     try:
-        job = await queue.get(job_id)
+        job = await app.state.queue.get(job_id)
     except JobNotFound:
         raise HTTPException(404, "no such job") from None
     return {"state": job.state, "output": job.output, "why": job.failure_reason}
 
 
 @app.delete("/jobs/{job_id}", status_code=204)
-async def cancel(job_id: str, queue: Queue) -> None:
+async def cancel(job_id: str) -> None:
     """Cancel a job."""
-    await queue.cancel(job_id)
+    await app.state.queue.cancel(job_id)
 
 
 @app.post("/hooks/prices")
-async def take_price(request: Request) -> dict[str, bool]:
+async def take_price(request: Request) -> None:
     """Take a result, if the signature is right."""
-    body = await request.body()
-    key = os.environ["SKYVERN_API_KEY"].encode()
+    body, key = await request.body(), os.environ["SKYVERN_API_KEY"].encode()
     given = request.headers.get("x-skyvern-signature", "")
     if not hmac.compare_digest(hmac.new(key, body, "sha256").hexdigest(), given):
         raise HTTPException(401, "wrong signature")
-    prices, job_id = request.app.state.prices, request.headers["runqueue-job-id"]
-    is_new, prices[job_id] = job_id not in prices, request.headers["runqueue-job-state"]
-    return {"new": is_new}
+    app.state.prices[request.headers["runqueue-job-id"]] = request.headers["runqueue-job-state"]

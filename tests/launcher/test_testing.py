@@ -92,14 +92,6 @@ def test_a_test_begins_without_what_others_left(
     assert queue.get(job_id).state == "completed"
 
 
-def test_a_job_that_is_paused_stays(queue: QueueForTests) -> None:
-    queue.set_group("slow", paused=True)
-    job_id = enqueue(queue, group="slow")
-    queue.drain()
-
-    assert queue.get(job_id).state == "ready"
-
-
 def test_a_long_pause_stays_for_the_test(queue: QueueForTests, skyvern: Skyvern) -> None:
     skyvern.on().refuses(429, retry_after=1800).completes()
     job_id = enqueue(queue)
@@ -108,14 +100,6 @@ def test_a_long_pause_stays_for_the_test(queue: QueueForTests, skyvern: Skyvern)
     queue.advance(hours=1)
     queue.drain()
     assert queue.get(job_id).state == "completed"
-
-
-def test_a_run_without_an_end_reaches_its_limit(queue: QueueForTests, skyvern: Skyvern) -> None:
-    skyvern.on().never_ends()
-    job_id = enqueue(queue, max_run_seconds=60)
-    queue.drain()
-
-    assert queue.get(job_id).state == "failed"
 
 
 def test_what_takes_too_long_ends_with_what_is_left(
@@ -188,14 +172,11 @@ def test_a_webhook_goes_nowhere_else(queue: QueueForTests) -> None:
     assert "queue.mount" in str(webhook.error)
 
 
-@pytest.mark.parametrize("error", [ValueError("wrong"), KeyError("name")])
-def test_an_error_of_an_app_is_raised(queue: QueueForTests, error: Exception) -> None:
-    queue.mount(URL, App(error))
+def test_an_error_of_an_app_is_raised(queue: QueueForTests) -> None:
+    queue.mount(URL, App(ValueError("of the app")))
     enqueue(queue, HOOKED)
-    with pytest.raises(type(error)) as raised:
+    with pytest.raises(ValueError, match="of the app"):
         queue.drain()
-
-    assert raised.value is error
 
 
 @pytest.mark.parametrize(
@@ -211,11 +192,8 @@ def test_without_the_server_a_drain_says_what_to_install(
         queue.drain()
 
 
-def test_an_environment_gives_back_what_it_takes() -> None:
-    os.environ["RUNQUEUE_REDIS_URL"] = "redis://before"
-    try:
-        with Environment() as environment:
-            assert os.environ["RUNQUEUE_REDIS_URL"] == environment.url != ""
-        assert os.environ["RUNQUEUE_REDIS_URL"] == "redis://before"
-    finally:
-        del os.environ["RUNQUEUE_REDIS_URL"]
+def test_an_environment_gives_back_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNQUEUE_REDIS_URL", "redis://before")
+    with Environment() as environment:
+        assert os.environ["RUNQUEUE_REDIS_URL"] == environment.url != ""
+    assert os.environ["RUNQUEUE_REDIS_URL"] == "redis://before"
