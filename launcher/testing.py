@@ -92,6 +92,7 @@ class _Drain:
         account = Account(
             api_key=SecretStr(skyvern.api_key),
             base_url=_SKYVERN_URL,
+            proxy=SecretStr("none"),
             webhook_secrets=(SecretStr(skyvern.webhook_secret),),
             max_submissions_per_second=0,
             max_concurrent_runs=0,

@@ -1,7 +1,7 @@
 """Enqueued jobs with their requests, and which of them are meant."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict
 
 from runqueue.records.job import Job
 
@@ -31,12 +31,16 @@ class Wanted(TypedDict, total=False):
     body: Mapping[str, Any]
 
 
-def fits(found: EnqueuedJob, **wanted: Unpack[Wanted]) -> bool:
-    """Say whether a job is meant."""
-    job = found.job
-    is_kind = wanted.get("kind", job.kind) == job.kind
-    is_group = wanted.get("group", job.group) == job.group
-    return is_kind and is_group and _has(found.body, wanted.get("body", {}))
+def fits(
+    found: EnqueuedJob,
+    *,
+    kind: str | None = None,
+    group: str | None = None,
+    body: Mapping[str, Any] | None = None,
+) -> bool:
+    """Say whether a job is meant; the arguments are those of `Wanted`."""
+    is_kind = kind in {None, found.job.kind} and group in {None, found.job.group}
+    return is_kind and _has(found.body, body or {})
 
 
 def _has(value: Any, part: Any) -> bool:

@@ -40,11 +40,11 @@ CODE = [path for path in files() if path.suffix in {".py", ".lua"}]
 @pytest.mark.parametrize(
     ("what", "found", "most"),
     [
-        ("lines of product", lines([path for path in CODE if is_product(path)]), 57_865),
+        ("lines of product", lines([path for path in CODE if is_product(path)]), 57_870),
         (
             "lines of tests and lab",
             lines([p for p in CODE if p.relative_to(ROOT).parts[0] not in PRODUCT]),
-            101_323,
+            101_333,
         ),
         (
             "words of docs",

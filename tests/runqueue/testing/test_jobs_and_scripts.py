@@ -46,6 +46,16 @@ def test_a_part_of_a_job_says_which_is_meant(
             queue.assert_enqueued(**wanted)
 
 
+def test_a_name_that_is_none_is_refused(queue: QueueForTests, skyvern: Skyvern) -> None:
+    enqueue(queue)
+    wrong: dict[str, Any] = {"gruop": "a"}
+    with pytest.raises(TypeError, match="gruop"):
+        queue.assert_enqueued(**wrong)
+    skyvern.on(**wrong).fails()
+    with pytest.raises(TypeError, match="gruop"):
+        queue.drain()
+
+
 def test_jobs_come_in_the_order_in_which_they_were_enqueued(queue: QueueForTests) -> None:
     job_ids = [enqueue(queue, group=f"g{number}") for number in range(120)]
 
