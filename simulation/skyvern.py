@@ -7,7 +7,6 @@ import contextlib
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from itertools import takewhile
 from random import Random
@@ -16,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 from aiohttp import web
-from multidict import CIMultiDict, MultiDict
+from multidict import CIMultiDict
 
 from api_client.errors import AnswerLostError, NotSentError, SkyvernError
 from api_client.http.messages import HttpAnswer, Request
@@ -36,14 +35,15 @@ from simulation.virtual.network import (
 )
 from simulator.api import RunApi
 from simulator.delivery import Attempt, WebhookSender, signed_headers
+from simulator.direct import DirectRequest, answer_of, find_call
 from simulator.faults import Switchboard
 from simulator.model.options import Options
 from simulator.model.releases import RELEASES
 from simulator.model.runs import Run
 from simulator.model.store import Store
 from simulator.records import webhook_content
-from simulator.replies import RefusedError, json_reply, not_found
-from simulator.routes import CALLS, RouteCall
+from simulator.replies import RefusedError, json_reply
+from simulator.routes import RouteCall
 from simulator.webhooks import Webhooks
 
 #: Sends a webhook: URL, body, headers; returns the status, None if nobody was reached.
@@ -53,32 +53,11 @@ Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[int | None]]
 #: will come (`tests/real/test_run_ends.py`).
 _UNDECIDED_SECONDS = 3.0
 
-_ROUTES = [
-    (call, re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", call.path) + r"\Z")) for call in CALLS
-]
 #: The id of a run.
 _RUN_ID = re.compile(r"(?<=/)(?:tsk|tsk_v2|wr)_\d+")
 
 #: Seconds that a 429 asks to wait.
 _RETRY_AFTER = (2, 10, 30)
-
-
-@dataclass(slots=True)
-class _HandlerRequest:
-    """What the simulator's handlers read of an aiohttp request."""
-
-    path: str
-    query: MultiDict[str]
-    headers: CIMultiDict[str]
-    match_info: dict[str, str]
-    content: bytes = field(repr=False)
-
-    @property
-    def content_type(self) -> str:
-        return self.headers.get("content-type", "application/octet-stream").partition(";")[0]
-
-    async def read(self) -> bytes:
-        return self.content
 
 
 class _Sender(WebhookSender):
@@ -369,23 +348,16 @@ class SimulatedSkyvern:
         """Let a request take effect after some seconds, and return the answer."""
         if wait:
             await asyncio.sleep(wait)
-        url = urlsplit(request.url)
         try:
-            call, names = _find(request.method, url.path)
-            parsed = _HandlerRequest(
-                url.path,
-                MultiDict(parse_qsl(url.query, keep_blank_values=True)),
-                CIMultiDict(request.headers),
-                names,
-                request.content,
+            call, parsed = find_call(
+                *(request.method, request.url, request.headers, request.content),
+                self._options.api_keys,
             )
-            if not call.open:
-                self._check_key(parsed)
             if request.name == LIST:
                 reply = await self._list(call, parsed)
             else:
-                reply = await call.answer(self.api, cast(web.Request, parsed))
-                reply = self._as_undecided(names.get("run_id", ""), reply)
+                reply = await answer_of(call, self.api, parsed)
+                reply = self._as_undecided(parsed.match_info.get("run_id", ""), reply)
         except RefusedError as refusal:
             reply = refusal.reply()
         body = reply.body if isinstance(reply.body, bytes) else b""
@@ -402,7 +374,7 @@ class SimulatedSkyvern:
             return json_reply(shown | {"retry_pending": False, "next_attempt_at": None})
         return reply
 
-    async def _list(self, call: RouteCall, parsed: _HandlerRequest) -> web.Response:
+    async def _list(self, call: RouteCall, parsed: DirectRequest) -> web.Response:
         """Answer a list: it may stand still, and its pages may be bounded."""
         faults, api = self.faults, self.api
         if faults.page_size:
@@ -415,25 +387,14 @@ class SimulatedSkyvern:
         if self.process.wall() < self.lists_workflows_from:
             api.store = StoreWithoutWorkflows(api.store)
         try:
-            return await call.answer(api, cast(web.Request, parsed))
+            return await answer_of(call, api, parsed)
         finally:
             api.store, api.clock = self.store, self.process.wall
-
-    def _check_key(self, parsed: _HandlerRequest) -> None:
-        if parsed.headers.get("x-api-key") not in self._options.api_keys:
-            raise RefusedError(403, "Invalid credentials")
 
 
 def _lacks_url(request: Request) -> bool:
     """Say whether a model finds the address of a task first."""
     return request.name == "POST /v1/run/tasks" and b'"url"' not in request.content
-
-
-def _find(method: str, path: str) -> tuple[RouteCall, dict[str, str]]:
-    for call, pattern in _ROUTES:
-        if call.method == method and (found := pattern.match(path)):
-            return call, found.groupdict()
-    raise not_found()
 
 
 class SimulatedTransport(AsyncTransport):

@@ -1,9 +1,11 @@
 """A run in the shapes in which the server shows it."""
 
 import math
+from typing import Any
 
 import orjson
 
+from simulator.model.plan import SIMULATED
 from simulator.model.runs import Run
 from simulator.model.search import Found
 from simulator.replies import Json, stamp
@@ -120,6 +122,8 @@ def failure_reason(run: Run, now: float) -> str | None:
         return run.end_replaced
     if run.occupied and run.status(now) == "failed":
         return run.occupied
+    if run.plan.reason and run.status(now) in _FAILURE_REASONS:
+        return run.plan.reason
     return _FAILURE_REASONS.get(run.status(now))
 
 
@@ -148,14 +152,14 @@ def beneath(run: Run) -> str:
     return f"wpid_{run.number}"
 
 
-def output(run: Run, now: float) -> Json | None:
+def output(run: Run, now: float) -> Any:
     """The output of its last attempt."""
     workflow = run.submission.workflow
     status = run.status(now)
     if run.end_replaced:
         # It ended well, and keeps its output.
         return _output(run) if now >= run.ended and run.plan.status == "completed" else None
-    if workflow is None or not workflow.blocks:
+    if workflow is None or not workflow.blocks or run.plan.output is not SIMULATED:
         return _output(run) if status == "completed" else None
     if status not in ("completed", "failed", "terminated"):
         return None
@@ -291,7 +295,9 @@ def _has_browser(run: Run) -> bool:
     return workflow is None or (workflow.seconds is None and not workflow.fails)
 
 
-def _output(run: Run) -> Json:
+def _output(run: Run) -> Any:
+    if run.plan.output is not SIMULATED:
+        return run.plan.output
     brought: Json = {"answer": f"Simulated result of {run.run_id}"}
     if run.plan.output_bytes:
         brought["filler"] = "x" * run.plan.output_bytes

@@ -275,7 +275,7 @@ class RunApi:
         fields: LoginFields | DownloadFields = await read(model, request)
         self._limit.check(self.clock())
         self.sessions.check(fields.browser_session_id)
-        check_block(fields)
+        check_block(fields, any_credential=self._options.any_credential)
         block, credential = block_of(fields), credential_of(fields)
         workflow = self.workflows.create_for(title, block, credential, self.clock())
         return self.create(

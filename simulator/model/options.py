@@ -45,6 +45,7 @@ class Options:
             means whatever its run gives.
         any_workflow: False: a workflow that nobody made is a 404, as on the real server, and so
             is every browser profile.
+        any_credential: True: every credential of Skyvern's own exists; else none does.
         version: the release that is imitated, one of `simulator.model.releases.RELEASES`.
     """
 
@@ -65,6 +66,7 @@ class Options:
     list_supported: bool = True
     declared_parameters: frozenset[str] = frozenset()
     any_workflow: bool = True
+    any_credential: bool = False
     version: str = DEFAULT_VERSION
 
     def __post_init__(self) -> None:

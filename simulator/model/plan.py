@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from random import Random
-from typing import Literal, cast, get_args
+from typing import Final, Literal, cast, get_args
 
 from simulator.model.options import Options
 
@@ -12,6 +12,8 @@ End = Literal["completed", "failed", "terminated", "timed_out", "flap", "never"]
 
 #: The keys that force a run's plan: in the query of a task's URL, or as workflow parameters.
 FORCED_KEYS = ("sim_end", "sim_seconds", "sim_output_bytes")
+#: The output of a run whose plan names none: a text that names the run.
+SIMULATED: Final = object()
 
 
 class PlanError(ValueError):
@@ -36,11 +38,15 @@ class Plan:
         end: how it ends.
         seconds: from leaving the account's queue to its end.
         output_bytes: length of the filler in its output.
+        output: what it brings.
+        reason: why it ends badly; '' = as runs with that end say.
     """
 
     end: End
     seconds: float
     output_bytes: int = 0
+    output: object = SIMULATED
+    reason: str = ""
 
     @property
     def status(self) -> str:

@@ -221,8 +221,12 @@ def block_submission(
     return Prepared(submission, echo)
 
 
-def check_block(fields: LoginFields | DownloadFields) -> None:
+def check_block(fields: LoginFields | DownloadFields, *, any_credential: bool = False) -> None:
     """Check a login or a download before its workflow is made.
+
+    Args:
+        fields: the request's.
+        any_credential: every credential of Skyvern's own exists; else none does.
 
     Raises:
         RefusedError: 400 or 404, something is missing or unknown.
@@ -231,7 +235,7 @@ def check_block(fields: LoginFields | DownloadFields) -> None:
         if address := getattr(fields, name):
             normalised(address, name)
     if isinstance(fields, LoginFields):
-        _check_credential(fields)
+        _check_credential(fields, any_credential=any_credential)
 
 
 def block_of(fields: LoginFields | DownloadFields) -> BlockFields:
@@ -289,12 +293,14 @@ def credential_of(fields: LoginFields | DownloadFields) -> Json | None:
     }
 
 
-def _check_credential(fields: LoginFields) -> None:
+def _check_credential(fields: LoginFields, *, any_credential: bool) -> None:
     kind = fields.credential_type
     if kind is SimulatedCredentialType.SKYVERN:
         if not fields.credential_id:
             raise RefusedError(400, "credential_id is required to login with Skyvern credential")
-        raise RefusedError(404, f"Credential {fields.credential_id} not found")
+        if not any_credential:
+            raise RefusedError(404, f"Credential {fields.credential_id} not found")
+        return
     if kind is SimulatedCredentialType.BITWARDEN:
         if not fields.bitwarden_collection_id and not fields.bitwarden_item_id:
             raise RefusedError(400, "Missing required value for workflow parameter.")
