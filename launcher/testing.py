@@ -100,7 +100,7 @@ class _Drain:
             max_webhooks_per_second=0,
         )
         settings = Settings(_env_file=None, public_url=_GATEWAY_URL, correlation=True)
-        calls, transport = _Calls(self.client, self.environment), _Transport(self)
+        calls, transport = _Calls(self.client), _Transport(self)
         worker = AccountWorker(DEFAULT, account, settings, calls, transport)
         worker.outbound = _Receivers(self)
         # Polls are made by the next pass.
@@ -153,15 +153,11 @@ async def post(app: Any, url: str, body: bytes, headers: Mapping[str, str]) -> h
 
 
 class _Calls(DirectCalls):
-    """Script calls at the environment's time."""
-
-    def __init__(self, client: redis.asyncio.Redis, environment: Environment) -> None:
-        super().__init__(client)
-        self._clock = environment.clock
+    """Script calls at the environment's time, which redis-py's own calls have."""
 
     async def run(self, call: ScriptCall[T]) -> T:
         """Run a script."""
-        return await run_async(self.client, call, self._clock.now_us())
+        return await run_async(self.client, call)
 
 
 class _Transport(AsyncTransport):

@@ -277,12 +277,8 @@ class QuotaReached(QueueFull):
         words: whose quota it is, and how much may wait.
     """
 
-    def __init__(self, words: str) -> None:
-        self.words = words
-        super().__init__(words)
-
     def __str__(self) -> str:
-        return self.words
+        return str(self.args[0])
 
     @classmethod
     def of(cls, account: str, name: str | None, what: str, most: int) -> QuotaReached:

@@ -45,7 +45,7 @@ async def resume_batch(batch_id: BatchId, request: Request) -> Response:
     "operate",
     "Have callbacks of a batch sent again that were abandoned",
     ("They are due now.", shape(batch_id=str, callbacks=int)),
-    problems={ProblemType.BATCH_NOT_FOUND, ProblemType.INVALID_BATCH},
+    problems={ProblemType.INVALID_BATCH},
 )
 async def retry_callbacks(
     batch_id: BatchId, request: Request, callback: Callback = None

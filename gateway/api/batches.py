@@ -149,7 +149,7 @@ async def open_batch(
     "enqueue",
     "Accept a batch",
     ("It is accepted.", shape(batch_id=str, jobs=int)),
-    problems={ProblemType.BATCH_NOT_FOUND, ProblemType.BATCH_EXPIRED, ProblemType.BATCH_MISMATCH},
+    problems={ProblemType.BATCH_EXPIRED, ProblemType.BATCH_MISMATCH},
 )
 async def seal_batch(
     batch_id: BatchId,
@@ -200,7 +200,6 @@ async def list_batches(
     "read",
     "Read a batch",
     ("The batch as it is now.", BATCH),
-    problems={ProblemType.BATCH_NOT_FOUND},
 )
 async def read_batch(batch_id: BatchId, request: Request) -> Response:
     """Read a batch, and how many of its jobs are in each state."""
@@ -215,7 +214,6 @@ async def read_batch(batch_id: BatchId, request: Request) -> Response:
         "None of it is submitted any more.",
         shape(batch_id=str, jobs=int, canceled=int, will_be_canceled=int, over=int),
     ),
-    problems={ProblemType.BATCH_NOT_FOUND},
 )
 async def cancel_batch(batch_id: BatchId, request: Request) -> Response:
     """Cancel every job of a batch, whatever its size, in one step."""

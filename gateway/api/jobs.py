@@ -102,7 +102,6 @@ async def list_jobs(
     "read",
     "Read a job, or wait for its end",
     ("The job as it is now.", JOB),
-    problems={ProblemType.JOB_NOT_FOUND},
 )
 async def read_job(
     job_id: JobId, request: Request, wait: Wait = 0.0, result: WithResult = True
@@ -138,7 +137,6 @@ async def read_job(
             earlier_runs=list[str],
         ),
     ),
-    problems={ProblemType.JOB_NOT_FOUND},
 )
 async def read_timeline(job_id: JobId, request: Request) -> Response:
     """Read the steps of a job's life with their causes, and the request without its secrets."""
@@ -172,7 +170,6 @@ async def _gone(request: Request) -> None:
     "operate",
     "Cancel a job",
     ("The cancellation was requested.", shape(job_id=str, state=JobState)),
-    problems={ProblemType.JOB_NOT_FOUND},
 )
 async def cancel_job(job_id: JobId, request: Request) -> Response:
     """Request the cancellation of a job; repeating it is harmless.
@@ -189,7 +186,7 @@ async def cancel_job(job_id: JobId, request: Request) -> Response:
     "enqueue",
     "Confirm that the result has arrived",
     ("Its webhook counts as delivered.", shape(job_id=str, webhook=str)),
-    problems={ProblemType.JOB_NOT_FOUND, ProblemType.NOT_CONFIRMABLE},
+    problems={ProblemType.NOT_CONFIRMABLE},
 )
 async def acknowledge(job_id: JobId, request: Request) -> Response:
     """Confirm that you have the result of a job, so that its webhook is not sent (again).

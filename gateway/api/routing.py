@@ -49,6 +49,11 @@ _OF_BODIES: Final = {
     ProblemType.BODY_TOO_LARGE,
     ProblemType.UNSUPPORTED_MEDIA_TYPE,
 }
+#: Those of a route by what its path names.
+_OF_PATHS: Final = {
+    "{job_id}": ProblemType.JOB_NOT_FOUND,
+    "{batch_id}": ProblemType.BATCH_NOT_FOUND,
+}
 #: Those of a route that takes jobs, and of one that changes a batch.
 OF_JOBS: Final = {ProblemType.INVALID_JOB, ProblemType.QUOTA_REACHED, ProblemType.EVICTING_REDIS}
 OF_BATCHES: Final = {
@@ -135,6 +140,7 @@ class Routes(APIRouter):
         if isinstance(body, type):
             body = body_of({"schema": body.model_json_schema()})
         kinds = {*_OF_THE_QUEUE, *(_OF_BODIES if body else ()), *problems}
+        kinds |= {kind for name, kind in _OF_PATHS.items() if name in path}
         responses = answers(kinds if method == "GET" else kinds | _OF_CHANGES)
         responses[status] = answer if isinstance(answer, dict) else described(*answer)
         responses |= more.pop("responses", {})

@@ -84,8 +84,8 @@ async def upload(
 
     Raises:
         InvalidJob: lines are bad, named `line N: field`.
-        Refused: the body does not arrive, or another upload has some of the jobs.
-        NotReadable, TooLarge: the body is no such lines, or too many.
+        InvalidRequest: the body is no such lines.
+        Refused: it does not arrive, is too large, or another upload has some of the jobs.
         RunQueueError: the queue cannot take it.
     """
     if lines.account not in await queue.accounts():

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.checks.findings import NotReadable
+from gateway.checks.findings import not_readable
 
 _HEAD = re.compile(rb"\s*+\[")
 _TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -31,17 +31,17 @@ def elements_of(body: bytes, expected: str) -> Iterator[bytes]:
         expected: the error text for a body that is none.
 
     Raises:
-        NotReadable: it is none, or does not end well.
+        InvalidRequest: it is none, or does not end well.
     """
     head = _HEAD.match(body)
     if head is None:
-        raise NotReadable(expected)
+        raise not_readable(expected)
     start = at = head.end()
     depth, is_empty = 1, True
     while depth:
         found = (_TO_COMMA if depth == 1 else _TO_BRACKET).match(body, at)
         if found is None:
-            raise NotReadable(_NOT_JSON)
+            raise not_readable(_NOT_JSON)
         at, mark = found.end(), found[1]
         if mark in b"[{":
             depth += 1
@@ -54,4 +54,4 @@ def elements_of(body: bytes, expected: str) -> Iterator[bytes]:
                 is_empty = False
                 yield element
     if body[at:].strip():
-        raise NotReadable(_NOT_JSON)
+        raise not_readable(_NOT_JSON)

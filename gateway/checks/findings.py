@@ -2,18 +2,22 @@
 
 from dataclasses import dataclass, field
 
-from runqueue.errors import FieldError
+from gateway.refused import Refused
+from runqueue.errors import FieldError, InvalidRequest
+from runqueue.problem_types import ProblemType
 
 #: Faults that are reported of one body.
 MAX_FAULTS = 100
 
 
-class NotReadable(Exception):  # noqa: N818 - what it says is in its name
-    """A body cannot be read to its end; says why."""
+def not_readable(why: str) -> InvalidRequest:
+    """Return the refusal of a body that cannot be read to its end."""
+    return InvalidRequest([FieldError("body", why)])
 
 
-class TooLarge(Exception):  # noqa: N818 - likewise
-    """A body is too large; says what was expected."""
+def too_large(expected: str) -> Refused:
+    """Return the refusal of a body that is over a limit."""
+    return Refused(ProblemType.BODY_TOO_LARGE, expected)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from typing import Final
 
 from gateway.checks.elements import elements_of
-from gateway.checks.findings import MAX_FAULTS, TooLarge
+from gateway.checks.findings import MAX_FAULTS, too_large
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.producer.chunks import Packet, placed
 from runqueue.producer.upload import read_line
@@ -40,8 +40,8 @@ def read_jobs(raw: bytes, account: str, traceparent: str) -> list[Packet]:
         traceparent: the trace of jobs that name none.
 
     Raises:
-        NotReadable: it is no array of jobs.
-        TooLarge: there are too many.
+        InvalidRequest: it is no array of jobs.
+        Refused: there are too many.
         InvalidJob: fields are wrong, named `[index].field`.
     """
     filling: dict[str, Packet] = {}
@@ -50,7 +50,7 @@ def read_jobs(raw: bytes, account: str, traceparent: str) -> list[Packet]:
     index = -1
     for index, element in enumerate(elements_of(raw, _NO_ARRAY)):
         if index >= MAX_JOBS:
-            raise TooLarge(f"expected at most {MAX_JOBS:,} jobs; {MORE_JOBS}")
+            raise too_large(f"expected at most {MAX_JOBS:,} jobs; {MORE_JOBS}")
         try:
             spec = read_line(element, account)
         except InvalidJob as error:

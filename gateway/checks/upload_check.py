@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.checks.findings import MAX_FAULTS, Findings, TooLarge
+from gateway.checks.findings import MAX_FAULTS, Findings, too_large
 from gateway.checks.upload_lines import Gzip, Lines
 from runqueue.errors import FieldError
 from runqueue.producer.chunks import Packet
@@ -60,14 +60,14 @@ class UploadCheck:
         """Add a part of the body; yield the packets that are full, and None in between.
 
         Raises:
-            NotReadable: the body is not compressed as it should be.
-            TooLarge: a line is too long, there are too many, or they decompress to too many bytes.
+            InvalidRequest: the body is not compressed as it should be.
+            Refused: a line is too long, there are too many, or they decompress to too many bytes.
             NoSpace: the disk has no space to remember the lines.
         """
         for piece in self._gzip.feed(part) if self._gzip else (part,):
             self._bytes += len(piece)
             if self._bytes > self._upload.max_bytes:
-                raise TooLarge(
+                raise too_large(
                     f"expected at most {size_words(self._upload.max_bytes)}, decompressed"
                 )
             yield from self._check(self._lines.feed(piece))
@@ -79,8 +79,8 @@ class UploadCheck:
         """Yield the last packets once the body has ended.
 
         Raises:
-            NotReadable: the body was cut.
-            TooLarge, NoSpace: as `feed`.
+            InvalidRequest: the body was cut.
+            Refused, NoSpace: as `feed`.
         """
         if self._gzip:
             self._gzip.end()
@@ -92,7 +92,7 @@ class UploadCheck:
         for number, raw in lines:
             self._count += 1
             if self._count > self._upload.max_lines:
-                raise TooLarge(f"expected at most {self._upload.max_lines:,} lines")
+                raise too_large(f"expected at most {self._upload.max_lines:,} lines")
             if block := self._checker.take(number, raw):
                 yield from self._good(block)
             stretch += len(raw) + _LINE

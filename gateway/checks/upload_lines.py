@@ -3,7 +3,8 @@
 import zlib
 from collections.abc import Iterator
 
-from gateway.checks.findings import NotReadable, TooLarge
+from gateway.checks.findings import not_readable, too_large
+from gateway.refused import Refused
 from runqueue.producer.upload import MAX_LINE
 from runqueue.request.validation_errors import size_words
 
@@ -23,12 +24,12 @@ class Gzip:
         """Yield what a part of the stream decompresses to.
 
         Raises:
-            NotReadable: it is no gzip.
+            InvalidRequest: it is no gzip.
         """
         try:
             yield from self._decompress(part)
         except zlib.error:
-            raise NotReadable("expected gzip, as Content-Encoding says") from None
+            raise not_readable("expected gzip, as Content-Encoding says") from None
 
     def _decompress(self, part: bytes) -> Iterator[bytes]:
         more = bool(part)
@@ -48,15 +49,15 @@ class Gzip:
         """Check that the stream is complete.
 
         Raises:
-            NotReadable: it is cut off.
+            InvalidRequest: it is cut off.
         """
         if not self._stream.eof:
-            raise NotReadable("the gzip stream is cut short")
+            raise not_readable("the gzip stream is cut short")
 
 
-def line_too_long(number: int) -> TooLarge:
+def line_too_long(number: int) -> Refused:
     """Return the refusal of a line that is longer than any that is accepted."""
-    return TooLarge(f"line {number}: expected at most {size_words(MAX_LINE)}")
+    return too_large(f"line {number}: expected at most {size_words(MAX_LINE)}")
 
 
 class Lines:
@@ -70,7 +71,7 @@ class Lines:
         """Yield the lines that end in a part, numbered, those that are blank left out.
 
         Raises:
-            TooLarge: a line has more bytes than any that is accepted.
+            Refused: a line has more bytes than any that is accepted.
         """
         if not self._rest and part.isspace():
             self._number += part.count(b"\n")  # a little body may decompress to a lot of these

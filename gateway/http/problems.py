@@ -15,7 +15,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from config.settings import SHOWN_FAULTS
-from gateway.checks.findings import NotReadable, TooLarge
 from gateway.http.bursts import Burst
 from gateway.refused import Refused
 from runqueue.connection.redis_errors import UNREADABLE_JOB, damage_of
@@ -50,11 +49,6 @@ _IN_DETAIL: Final = 5
 _SHOWN: Final = 20
 
 AWAY: Final = "the queue cannot be reached; try again"
-#: The types of what Starlette raises.
-_OF_STARLETTE: Final = {
-    404: ProblemType.ADDRESS_NOT_FOUND,
-    405: ProblemType.METHOD_NOT_ALLOWED,
-}
 
 
 class FieldFault(BaseModel):
@@ -138,8 +132,6 @@ def add_handlers(app: FastAPI) -> None:
     """Have every error of an app answered as a problem."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(NotReadable, _not_readable)
-    app.add_exception_handler(TooLarge, _too_large)
     app.add_exception_handler(InvalidRequest, _refused)
     app.add_exception_handler(RunQueueError, _of_the_queue)
     for unreachable in (RedisError, OSError, TimeoutError):
@@ -151,13 +143,14 @@ async def _http(request: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
     if isinstance(error, Refused):
         return refusal(error)
-    kind = _OF_STARLETTE.get(error.status_code)
-    if kind is None:
-        return await _unforeseen(request, error)
-    detail = NOTHING_HERE
-    if kind is ProblemType.METHOD_NOT_ALLOWED:
-        detail = f"expected {(error.headers or {}).get('Allow', 'another method')}"
-    return problem(kind, detail, headers=error.headers)
+    if error.status_code == 404:
+        return problem(ProblemType.ADDRESS_NOT_FOUND, NOTHING_HERE)
+    if error.status_code == 405:
+        expected = (error.headers or {}).get("Allow", "another method")
+        return problem(
+            ProblemType.METHOD_NOT_ALLOWED, f"expected {expected}", headers=error.headers
+        )
+    return await _unforeseen(request, error)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -166,14 +159,6 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 async def _refused(_: Request, error: Exception) -> Response:
     return _of_fields(cast(InvalidRequest, error).errors, type_of(error))
-
-
-async def _not_readable(_: Request, error: Exception) -> Response:
-    return _of_fields([FieldError("body", str(error))])
-
-
-async def _too_large(_: Request, error: Exception) -> Response:
-    return problem(ProblemType.BODY_TOO_LARGE, str(error))
 
 
 def _of_fields(
@@ -230,10 +215,8 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
     damage = damage_of(error)
     if damage is None:
         return _away()
-    return problem(ProblemType.DATA_DAMAGED, f"{what_is_damaged(damage)}; {_MORE}")
-
-
-_MORE: Final = "see `runqueue stats`"
+    detail = f"{what_is_damaged(damage)}; see `runqueue stats`"
+    return problem(ProblemType.DATA_DAMAGED, detail)
 
 
 def what_is_damaged(damage: str) -> str:

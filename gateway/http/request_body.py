@@ -59,10 +59,6 @@ async def read_json(request: Request, most: int, otherwise: str = "") -> bytes:
 async def read_model(request: Request, model: type[M]) -> M:
     """Read a request's body, which is small, as a model.
 
-    Args:
-        request: the request, its body not read yet.
-        model: its expected model.
-
     Raises:
         InvalidRequest: it does not fit; each field at fault is named.
         Refused: as `read_json`.
@@ -145,17 +141,10 @@ def _unsupported(expected: str) -> Refused:
 def too_large(what: str, most: int, otherwise: str = "") -> Refused:
     """Return the refusal of a body that has more bytes than it may have."""
     words = f"expected {what} of {size_words(most)} at most"
-    words += f"; {otherwise}" if otherwise else ""
-    return Refused(ProblemType.BODY_TOO_LARGE, words)
+    return Refused(ProblemType.BODY_TOO_LARGE, f"{words}; {otherwise}" if otherwise else words)
 
 
 def json_answer(value: Any, status: int = 200, location: str | None = None) -> Response:
-    """Return an answer in JSON.
-
-    Args:
-        value: what it says.
-        status: its status.
-        location: the URL of the created resource.
-    """
+    """Return an answer in JSON; its location is the URL of the created resource."""
     headers = {"Location": location} if location else None
     return Response(orjson.dumps(value), status, headers, "application/json")

@@ -116,10 +116,6 @@ def too_many_bytes() -> Refused:
 
 
 def too_much(limit: str) -> Refused:
-    """Return the refusal of a request whose holder has too much in flight.
-
-    Args:
-        limit: says what is reached.
-    """
+    """Return the refusal of a request whose holder has reached a limit."""
     words = f"{limit}; try again after Retry-After"
     return Refused(ProblemType.TOO_MUCH_IN_FLIGHT, words, {"Retry-After": str(AGAIN_SECONDS)})

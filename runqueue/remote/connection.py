@@ -20,12 +20,7 @@ import orjson
 
 from runqueue.connection.urls import is_loopback
 from runqueue.embedded.secret_files import TOKEN_FILE
-from runqueue.errors import (
-    FieldError,
-    GatewayUnavailable,
-    InvalidRequest,
-    RunQueueError,
-)
+from runqueue.errors import FieldError, GatewayUnavailable, InvalidRequest, RunQueueError
 from runqueue.remote.errors import error_of, read_refusal
 from runqueue.remote.listeners import users_of
 
@@ -116,7 +111,7 @@ class GatewayLink:
             base_url=self.url,
             auth=_Bearer(self._token) if self._token else None,
             timeout=httpx.Timeout(_ANSWER, connect=_CONNECT),
-            headers={"accept": "application/json"},
+            headers={"accept": "application/json", "content-type": "application/json"},
             # A request to this machine goes through no proxy, which would read the token.
             trust_env=not self._is_local,
             event_hooks={"request": [self._watch]} if self._users else {},

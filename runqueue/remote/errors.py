@@ -107,8 +107,6 @@ def _of_type(error: type[RunQueueError], said: Said) -> RunQueueError | None:
         return error(said.faults or [FieldError("body", said.detail)])
     if issubclass(error, QuotaReached):
         return error(said.detail)
-    if issubclass(error, GatewayUnavailable):
-        return None
     types = member_types(error)
     values = {name: said.members.get(name) for name in types}
     is_whole = all(type(values[name]) is kind for name, kind in types.items())

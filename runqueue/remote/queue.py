@@ -76,7 +76,6 @@ MOST_JOBS, MOST_BYTES = 1_000, 4 * 1024 * 1024
 _WAIT, _LONG = 30.0, 300.0
 #: Seconds between two polls of many jobs.
 _POLL = 0.5
-_JSON = {"content-type": "application/json"}
 
 
 class RemoteQueue:
@@ -131,7 +130,6 @@ class RemoteQueue:
             "/v1/jobs",
             models.read_answer,
             content=line_of(spec),
-            headers=_JSON,
             may_repeat=bool(spec.custom_id),
         )
         return QueuedJob.of(answer, self)
@@ -158,7 +156,6 @@ class RemoteQueue:
             "/v1/jobs:bulk",
             lambda values: list(map(models.read_answer, values["jobs"])),
             content=body,
-            headers=_JSON,
             params={"batch": batch},
             may_repeat=all(spec.custom_id for spec in specs),
         )
@@ -182,12 +179,7 @@ class RemoteQueue:
         return self._of_job("GET", job_id, "", read_job, params=params, timeout=_WAIT + wait)
 
     def _of_job(
-        self,
-        method: str,
-        job_id: str,
-        what: str,
-        parse: Callable[[Any], T],
-        **options: Any,
+        self, method: str, job_id: str, what: str, parse: Callable[[Any], T], **options: Any
     ) -> T:
         """Read a job, or do something to it; options as for `GatewayLink.ask`."""
         if not ids.is_id(job_id):
@@ -597,7 +589,6 @@ class RemoteQueue:
             f"{_account_path(account)}/limits",
             models.read_limits,
             content=orjson.dumps(dict(values)) if values else None,
-            headers=_JSON,
         )
 
     def audit(
@@ -619,11 +610,7 @@ class RemoteQueue:
         return self._link.ask("GET", path, parse, params={"account": account, **params})
 
     def _set(
-        self,
-        path: str,
-        parse: Callable[[Any], T],
-        values: dict[str, Any] | None,
-        account: str,
+        self, path: str, parse: Callable[[Any], T], values: dict[str, Any] | None, account: str
     ) -> T:
         """Set something of an account; None = clear it."""
         return self._link.ask(
@@ -632,7 +619,6 @@ class RemoteQueue:
             parse,
             params={"account": account},
             content=None if values is None else orjson.dumps(values),
-            headers=_JSON,
         )
 
     def _post(
@@ -646,9 +632,7 @@ class RemoteQueue:
     ) -> T:
         """Send values as JSON; options as for `GatewayLink.ask`."""
         params, content = {"account": account}, orjson.dumps(values)
-        return self._link.ask(
-            "POST", path, parse, params=params, content=content, headers=_JSON, **options
-        )
+        return self._link.ask("POST", path, parse, params=params, content=content, **options)
 
 
 def _checked(jobs: Iterable[Handed]) -> Iterator[JobSpec]:

@@ -80,7 +80,7 @@ class Environment:
         self._client.flushall()
         check_format(self._client)
         self._client.sadd(ACCOUNTS, DEFAULT)
-        self.clock.reset()
+        self.clock.ahead_us = 0
         self._skyvern = None
         self.receivers.clear()
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.checks.elements import elements_of
-from gateway.checks.findings import NotReadable
+from runqueue.errors import InvalidRequest
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(alphabet='a",:[{}]\\é\n '),
@@ -37,7 +37,7 @@ def test_they_are_those_that_a_parser_finds(value: list[Any], indent: int | None
     ["", " ", "{", "3", "{}", '{"jobs": [1]}', '"[1]"', " " * 9000 + "x"],
 )
 def test_what_is_no_array_says_what_was_expected(raw: str) -> None:
-    with pytest.raises(NotReadable, match="expected an array"):
+    with pytest.raises(InvalidRequest, match="expected an array"):
         cut(raw.encode())
 
 
@@ -46,11 +46,11 @@ def test_what_is_no_array_says_what_was_expected(raw: str) -> None:
     ["[", "[1", "[1,", '["', "[[1]", "[1]]", "[1] 2", "[1],", "[1]}"],
 )
 def test_an_array_that_does_not_end_well_is_no_json(raw: str) -> None:
-    with pytest.raises(NotReadable, match="expected JSON"):
+    with pytest.raises(InvalidRequest, match="expected JSON"):
         cut(raw.encode())
 
 
 @pytest.mark.parametrize("raw", ["[1,,2]", "[,1]", "[1,]", "[{]}]", "[[}]", "[1 2]"])
 def test_an_element_that_is_no_json_is_left_to_who_parses_it(raw: str) -> None:
-    with pytest.raises((NotReadable, ValueError)):  # json's own error is a ValueError
+    with pytest.raises((InvalidRequest, json.JSONDecodeError)):
         [json.loads(element) for element in cut(raw.encode())]
