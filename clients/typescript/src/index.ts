@@ -1,0 +1,8 @@
+export { RunqueueClient } from "./client.js";
+export * from "./errors.js";
+export type { LinkOptions } from "./link.js";
+export type { components, operations, paths } from "./schema.js";
+export { isOver } from "./types.js";
+export type * from "./types.js";
+export type { Lines } from "./upload.js";
+export { verifyWebhook, type WebhookOptions } from "./webhooks.js";
