@@ -86,7 +86,9 @@ export class RunqueueClient {
 
   #call<Method extends HttpMethod>(method: Method): Call<Method> {
     const api = createClient<paths>({ baseUrl: this.#link.url });
-    const call = async (path: keyof paths, init: { body?: unknown } = {}): Promise<unknown> => {
+    const call = async (path: keyof paths, { signal, ...init }: AnyInit = {}): Promise<unknown> => {
+      // A request stays with its signal until it is collected: a long wait would gather thousands.
+      const own = signal ? { signal: AbortSignal.any([signal]) } : {};
       const mayRepeat = () => method !== "post" || mayPostAgain(path, init.body);
       const fetch = (request: Request) => {
         const wait = 1000 * Number(new URL(request.url).searchParams.get("wait") ?? 0);
@@ -95,10 +97,15 @@ export class RunqueueClient {
       };
       // The types of one call are those of `Call`.
       const request = api.request as (...given: unknown[]) => Promise<{ data: unknown }>;
-      return (await request(method, path, { ...init, fetch })).data;
+      return (await request(method, path, { ...init, ...own, fetch })).data;
     };
     return call as unknown as Call<Method>;
   }
+}
+
+interface AnyInit {
+  body?: unknown;
+  signal?: AbortSignal | null;
 }
 
 function mayPostAgain(path: keyof paths, body: unknown): boolean {

@@ -1,10 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
+import { resolve } from "node:path";
 import type { Line } from "../src/index.js";
 
-const ROOT = fileURLToPath(new URL("../../../..", import.meta.url));
+/** The repository: tests run in the folder of the package. */
+const ROOT = resolve("../..");
 
 export interface Stack {
   url: string;
@@ -16,9 +17,10 @@ export interface Stack {
 
 /** Starts a queue with a worker and a gateway, which gets the settings. */
 export async function startStack(...settings: string[]): Promise<Stack> {
-  const python = process.env.PYTHON ?? `${ROOT}.venv/bin/python`;
+  const python = process.env.PYTHON ?? `${ROOT}/.venv/bin/python`;
   const command = ["-m", "tests.clients.stack", ...settings];
-  const child = spawn(python, command, { cwd: ROOT, stdio: ["pipe", "pipe", "inherit"] });
+  const env = { ...process.env, PYTHONPATH: ROOT };
+  const child = spawn(python, command, { cwd: ROOT, env, stdio: ["pipe", "pipe", "inherit"] });
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
   const said = async () => String((await lines.next()).value);
   const { url, token } = JSON.parse(await said()) as { url: string; token: string };
