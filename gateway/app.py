@@ -24,7 +24,7 @@ from gateway.api import (
     webhook_trial,
 )
 from gateway.api.openapi import describe
-from gateway.api.routing import by_name
+from gateway.api.routing import OF_TOKENS, by_name
 from gateway.auth.audit import ChangeRecorder
 from gateway.auth.refusals import Refusals
 from gateway.auth.tokens import requires
@@ -51,7 +51,7 @@ router = APIRouter(tags=["probes"], generate_unique_id_function=by_name)
     "/openapi.json",
     summary="This description",
     dependencies=[Depends(requires("read"))],
-    responses=answers(401, 403, 422, 429),
+    responses=answers(OF_TOKENS),
 )
 async def openapi(request: Request) -> dict[str, Any]:
     """Return the description of this API (OpenAPI 3.1). Needs the scope `read`."""

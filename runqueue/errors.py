@@ -277,9 +277,6 @@ class QuotaReached(QueueFull):
         words: whose quota it is, and how much may wait.
     """
 
-    #: What the words begin with.
-    BEGINS = "quota: "
-
     def __init__(self, words: str) -> None:
         self.words = words
         super().__init__(words)
@@ -298,7 +295,7 @@ class QuotaReached(QueueFull):
             most: how many may wait.
         """
         whose = f"account {account!r}" if name is None else f"{name} in account {account!r}"
-        return cls(f"{cls.BEGINS}{whose} may have {most:,} {what} waiting, and this would be more")
+        return cls(f"quota: {whose} may have {most:,} {what} waiting, and this would be more")
 
 
 class AmbiguousAccounts(_WithFields):

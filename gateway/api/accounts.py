@@ -11,6 +11,7 @@ from gateway.api.schemas import record, shape
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
+from runqueue.problem_types import ProblemType
 from runqueue.records.limits import AccountLimits
 from runqueue.store.audit import AuditEntry
 from runqueue.store.limits import change_words
@@ -61,6 +62,7 @@ async def read_limits(account: Named, request: Request) -> Response:
     "operate",
     "Set an account's limits live",
     ("The limits as they are then.", _LIMITS),
+    problems={ProblemType.INVALID_LIMITS},
     body=LimitsSet,
 )
 async def set_limits(account: Named, request: Request) -> Response:

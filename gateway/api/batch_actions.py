@@ -7,12 +7,13 @@ from starlette.responses import Response
 
 from gateway.api.batch_options import Callback, callback_of
 from gateway.api.batches import BatchId
-from gateway.api.routing import Reason, Routes
+from gateway.api.routing import OF_BATCHES, Reason, Routes
 from gateway.api.schemas import BATCH, batch_values, record, shape
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer
 from gateway.tenants.scope import queue_of, tenant_scope_of
 from runqueue.errors import BatchNotFound
+from runqueue.problem_types import ProblemType
 from runqueue.producer.async_queue import retry_pages
 from runqueue.records.batch import Retried
 from runqueue.store import delivery_calls
@@ -24,7 +25,7 @@ _RETRIED = record(Retried, batch_id=str, jobs=int)
 
 
 @router.call(
-    "POST /v1/batches/{batch_id}/pause", "operate", "Pause a batch", _SHOWN, problems=(404, 409)
+    "POST /v1/batches/{batch_id}/pause", "operate", "Pause a batch", _SHOWN, problems=OF_BATCHES
 )
 async def pause_batch(batch_id: BatchId, request: Request) -> Response:
     """Submit nothing more of a batch; runs that are under way go on."""
@@ -32,7 +33,7 @@ async def pause_batch(batch_id: BatchId, request: Request) -> Response:
 
 
 @router.call(
-    "POST /v1/batches/{batch_id}/resume", "operate", "Resume a batch", _SHOWN, problems=(404, 409)
+    "POST /v1/batches/{batch_id}/resume", "operate", "Resume a batch", _SHOWN, problems=OF_BATCHES
 )
 async def resume_batch(batch_id: BatchId, request: Request) -> Response:
     """Go on with a batch that was paused, or that its rules hold."""
@@ -44,7 +45,7 @@ async def resume_batch(batch_id: BatchId, request: Request) -> Response:
     "operate",
     "Have callbacks of a batch sent again that were abandoned",
     ("They are due now.", shape(batch_id=str, callbacks=int)),
-    problems=(404,),
+    problems={ProblemType.BATCH_NOT_FOUND, ProblemType.INVALID_BATCH},
 )
 async def retry_callbacks(
     batch_id: BatchId, request: Request, callback: Callback = None
@@ -68,7 +69,7 @@ async def retry_callbacks(
     "operate",
     "Have what failed of a batch done again",
     ("They are ready again; `canceled_left` are as they were.", _RETRIED),
-    problems=(404, 409),
+    problems=OF_BATCHES,
 )
 async def retry_failed(
     batch_id: BatchId,

@@ -3,12 +3,11 @@
 from typing import Annotated, Final
 
 from fastapi import Path, Query, Request
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway.api import job_schema
 from gateway.api.batch_options import Callback, Opening
-from gateway.api.routing import Limit, Routes, described, one_at_a_time
+from gateway.api.routing import OF_JOBS, Limit, Routes, described, one_at_a_time
 from gateway.api.schemas import BATCH, EXAMPLE_BATCH, batch_values, each, shape
 from gateway.api.upload import SteppedCheck, upload
 from gateway.checks.findings import Findings
@@ -16,10 +15,12 @@ from gateway.checks.upload_check import UploadCheck, UploadWork
 from gateway.http.counting import taken_by, work_of
 from gateway.http.problems import field_values
 from gateway.http.request_body import body_of, check_kind, chunks_of, json_answer
+from gateway.refused import Refused
 from gateway.state.state import state_of
 from gateway.tenants.in_flight import STREAM
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import FieldError
+from runqueue.problem_types import ProblemType
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchStatus
@@ -53,7 +54,14 @@ _LINES = {
     "Upload a batch of any length",
     ("It is accepted.", _UPLOADED),
     status=201,
-    problems=(409,),
+    problems=OF_JOBS
+    | {
+        ProblemType.INVALID_BATCH,
+        ProblemType.BATCH_EXPIRED,
+        ProblemType.BATCH_MISMATCH,
+        ProblemType.UPLOAD_DISCARDED,
+        ProblemType.DISK_FULL,
+    },
     body=body_of(_LINES, *KINDS),
     responses={200: described("Nothing of it was new.", _UPLOADED)},
 )
@@ -79,7 +87,8 @@ def _lines_of(request: Request, opening: Opening) -> UploadWork:
     check_kind(request, *KINDS)
     is_gzip = _IS_GZIP.get(request.headers.get("content-encoding", "").strip().lower())
     if is_gzip is None:
-        raise HTTPException(415, "expected Content-Encoding: gzip, or none")
+        kind = ProblemType.UNSUPPORTED_MEDIA_TYPE
+        raise Refused(kind, "expected Content-Encoding: gzip, or none")
     settings = state_of(request).settings
     return UploadWork(
         account=tenant_scope_of(request).whose(opening.account),
@@ -121,6 +130,7 @@ def _answer_of(report: UploadReport, found: Findings) -> Response:
     "Open a batch",
     ("It is open.", shape(batch_id=str)),
     status=201,
+    problems={ProblemType.INVALID_BATCH},
 )
 async def open_batch(
     request: Request, opening: Annotated[Opening, Query()], callback: Callback = None
@@ -139,7 +149,7 @@ async def open_batch(
     "enqueue",
     "Accept a batch",
     ("It is accepted.", shape(batch_id=str, jobs=int)),
-    problems=(404, 409),
+    problems={ProblemType.BATCH_NOT_FOUND, ProblemType.BATCH_EXPIRED, ProblemType.BATCH_MISMATCH},
 )
 async def seal_batch(
     batch_id: BatchId,
@@ -190,7 +200,7 @@ async def list_batches(
     "read",
     "Read a batch",
     ("The batch as it is now.", BATCH),
-    problems=(404,),
+    problems={ProblemType.BATCH_NOT_FOUND},
 )
 async def read_batch(batch_id: BatchId, request: Request) -> Response:
     """Read a batch, and how many of its jobs are in each state."""
@@ -205,7 +215,7 @@ async def read_batch(batch_id: BatchId, request: Request) -> Response:
         "None of it is submitted any more.",
         shape(batch_id=str, jobs=int, canceled=int, will_be_canceled=int, over=int),
     ),
-    problems=(404,),
+    problems={ProblemType.BATCH_NOT_FOUND},
 )
 async def cancel_batch(batch_id: BatchId, request: Request) -> Response:
     """Cancel every job of a batch, whatever its size, in one step."""

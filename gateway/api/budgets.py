@@ -11,6 +11,7 @@ from gateway.api.schemas import each, record, shape
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
+from runqueue.problem_types import ProblemType
 from runqueue.store.budgets import EXPECTED, Budget, BudgetUse
 
 _SET = ("What was done.", shape(scope=str, had_budget=bool))
@@ -67,6 +68,7 @@ async def read_budgets(request: Request, account: Account = None) -> Response:
     "operate",
     "Set a budget",
     _SET,
+    problems={ProblemType.INVALID_BUDGET},
     body=BudgetSettings,
 )
 async def set_budget(scope: Scope, request: Request, account: Account = None) -> Response:
@@ -83,6 +85,7 @@ async def set_budget(scope: Scope, request: Request, account: Account = None) ->
     "operate",
     "Clear a budget",
     _SET,
+    problems={ProblemType.INVALID_BUDGET},
 )
 async def clear_budget(scope: Scope, request: Request, account: Account = None) -> Response:
     """Clear a budget: what waits for it goes on."""

@@ -11,6 +11,7 @@ from gateway.api.schemas import each, record, shape
 from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
+from runqueue.problem_types import ProblemType
 from runqueue.store.groups import Group, change_words
 
 router = Routes("groups")
@@ -47,6 +48,7 @@ async def read_groups(request: Request, account: Account = None) -> Response:
     "operate",
     "Set a group",
     ("The group as it is now.", _GROUP),
+    problems={ProblemType.INVALID_GROUP},
     body=GroupSettings,
 )
 async def set_group(

@@ -4,22 +4,24 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from gateway.api.routing import by_name, described
+from gateway.api.routing import OF_TOKENS, by_name, described
 from gateway.api.schemas import shape, shape_of
 from gateway.auth.metrics_token import may_scrape
-from gateway.http.problems import answers
+from gateway.http.problems import AWAY, answers
 from gateway.http.request_body import json_answer
+from gateway.refused import Refused
 from gateway.state.state import state_of
+from runqueue.problem_types import ProblemType
 
 router = APIRouter(tags=["probes"], generate_unique_id_function=by_name)
 
 
 def _metrics(description: str) -> dict[int | str, dict[str, Any]]:
     content = {"text/plain": {"schema": shape_of(str)}}
-    return {200: {"description": description, "content": content}, **answers(401, 403, 422, 429)}
+    problems = answers({*OF_TOKENS, ProblemType.ACCOUNTS_LIMITED})
+    return {200: {"description": description, "content": content}, **problems}
 
 
 def _status(description: str) -> dict[int | str, dict[str, Any]]:
@@ -35,12 +37,12 @@ async def healthz() -> Response:
 @router.get(
     "/readyz",
     summary="Whether the queue can be reached",
-    responses={**_status("It can do its work."), **answers(503)},
+    responses={**_status("It can do its work."), **answers({ProblemType.QUEUE_UNAVAILABLE})},
 )
 async def readyz(request: Request) -> Response:
     """Answer 200 if the queue's Redis answers within two seconds: a readiness probe."""
     if not await state_of(request).redis_answers():
-        raise HTTPException(503, "the queue cannot be reached; try again")
+        raise Refused(ProblemType.QUEUE_UNAVAILABLE, AWAY)
     return json_answer({"status": "ready"})
 
 

@@ -5,7 +5,6 @@ from contextlib import nullcontext, suppress
 from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway.api.job_schema import EXAMPLE_ID
@@ -13,12 +12,14 @@ from gateway.api.routing import Limit, Reason, Routes, Since, Until, one_at_a_ti
 from gateway.api.schemas import EXAMPLE_BATCH, JOB, each, job_values, shape
 from gateway.http.counting import taken_by, working
 from gateway.http.request_body import json_answer
+from gateway.refused import Refused
 from gateway.state.state import state_of
 from gateway.tenants.in_flight import LARGEST
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.errors import JobNotFound
 from runqueue.ids import is_id
 from runqueue.operator.decisions import Settled
+from runqueue.problem_types import ProblemType
 from runqueue.producer.listing import Filter
 from runqueue.records.job import JobState
 from runqueue.store.history import JobStep
@@ -101,7 +102,7 @@ async def list_jobs(
     "read",
     "Read a job, or wait for its end",
     ("The job as it is now.", JOB),
-    problems=(404,),
+    problems={ProblemType.JOB_NOT_FOUND},
 )
 async def read_job(
     job_id: JobId, request: Request, wait: Wait = 0.0, result: WithResult = True
@@ -137,7 +138,7 @@ async def read_job(
             earlier_runs=list[str],
         ),
     ),
-    problems=(404,),
+    problems={ProblemType.JOB_NOT_FOUND},
 )
 async def read_timeline(job_id: JobId, request: Request) -> Response:
     """Read the steps of a job's life with their causes, and the request without its secrets."""
@@ -171,7 +172,7 @@ async def _gone(request: Request) -> None:
     "operate",
     "Cancel a job",
     ("The cancellation was requested.", shape(job_id=str, state=JobState)),
-    problems=(404,),
+    problems={ProblemType.JOB_NOT_FOUND},
 )
 async def cancel_job(job_id: JobId, request: Request) -> Response:
     """Request the cancellation of a job; repeating it is harmless.
@@ -188,7 +189,7 @@ async def cancel_job(job_id: JobId, request: Request) -> Response:
     "enqueue",
     "Confirm that the result has arrived",
     ("Its webhook counts as delivered.", shape(job_id=str, webhook=str)),
-    problems=(404, 409),
+    problems={ProblemType.JOB_NOT_FOUND, ProblemType.NOT_CONFIRMABLE},
 )
 async def acknowledge(job_id: JobId, request: Request) -> Response:
     """Confirm that you have the result of a job, so that its webhook is not sent (again).
@@ -199,5 +200,5 @@ async def acknowledge(job_id: JobId, request: Request) -> Response:
     if outcome is Settled.NO_SUCH_JOB:
         raise JobNotFound(job_id)
     if outcome is not Settled.DONE:
-        raise HTTPException(409, "the job has not ended, or it has no webhook")
+        raise Refused(ProblemType.NOT_CONFIRMABLE, "the job has not ended, or it has no webhook")
     return json_answer({"job_id": job_id, "webhook": "delivered"})

@@ -11,6 +11,7 @@ from gateway.api.schemas import shape
 from gateway.auth.audit import set_detail, set_details
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
+from runqueue.problem_types import ProblemType
 from runqueue.store.key_limits import UNITS, EndedHolder, KeyLimit, KeyUse
 
 _SET = ("What was done.", shape(key=str, had_limit=bool))
@@ -83,6 +84,7 @@ async def repair_keys(
     "operate",
     "Set the limit of a key",
     _SET,
+    problems={ProblemType.INVALID_KEY_LIMIT},
     body=KeyLimitSettings,
 )
 async def set_key_limit(key: Pattern, request: Request, account: Account = None) -> Response:
@@ -99,6 +101,7 @@ async def set_key_limit(key: Pattern, request: Request, account: Account = None)
     "operate",
     "Clear the limit of a key",
     _SET,
+    problems={ProblemType.INVALID_KEY_LIMIT},
 )
 async def clear_key_limit(key: Pattern, request: Request, account: Account = None) -> Response:
     """Clear a key's own limit; that of its first segment holds then, if there is one."""

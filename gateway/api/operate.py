@@ -17,6 +17,7 @@ from runqueue.connection.urls import shown_url
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.operator.decisions import ACTS, WORDS, Settled
 from runqueue.operator.refused_lines import PAGE, InboxPage, inbox_page
+from runqueue.problem_types import ProblemType
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.as_json import json_value
 from runqueue.records.job import JobState, Orphan
@@ -87,7 +88,7 @@ async def read_states(request: Request) -> Response:
     "operate",
     "Decide on jobs",
     ("By the job's id: `done`, or what else.", shape(jobs=dict[str, Settled])),
-    problems=(404,),
+    problems={ProblemType.JOB_NOT_FOUND},
     body=DecisionFields,
 )
 async def decide(

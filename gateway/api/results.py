@@ -18,6 +18,7 @@ from gateway.tenants.in_flight import STREAM
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue import Job
 from runqueue.ids import DEFAULT
+from runqueue.problem_types import ProblemType
 from runqueue.producer.async_results import AsyncResultReader
 from runqueue.producer.listing import ALL, Filter
 from runqueue.records.csv_rows import csv_head, csv_rows
@@ -96,7 +97,7 @@ async def results(
     "read",
     "Read the results of a batch",
     _LINES,
-    problems=(404,),
+    problems={ProblemType.BATCH_NOT_FOUND},
     response_class=Response,
 )
 async def batch_results(wanted: Wanted, batch_id: BatchId) -> Response:
@@ -113,7 +114,7 @@ async def batch_results(wanted: Wanted, batch_id: BatchId) -> Response:
     "read",
     "Read what of a batch did not go well",
     _LINES,
-    problems=(404,),
+    problems={ProblemType.BATCH_NOT_FOUND},
     response_class=Response,
 )
 async def batch_errors(wanted: Wanted, batch_id: BatchId) -> Response:

@@ -19,15 +19,43 @@ from gateway.http.problems import answers
 from gateway.http.request_body import body_of
 from gateway.tenants.scope import queue_of
 from runqueue import AsyncRunQueue
+from runqueue.problem_types import ProblemType
 from runqueue.request.time_range import TIME_WORDS, read_time
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 #: An answer: its description and its shape, or all that the OpenAPI file says of it.
 Answer = tuple[str, Shape] | dict[str, Any]
 
-#: The problems of every route, and those of one that reads a body.
-_EVERY: Final = (401, 403, 422, 429, 503)
-_OF_BODIES: Final = (400, 408, 413, 415)
+#: The problems of every route with a token; those of one that asks the queue, that changes
+#: something, that reads a body.
+OF_TOKENS: Final = {
+    ProblemType.TOKEN_UNKNOWN,
+    ProblemType.SCOPE_MISSING,
+    ProblemType.TOO_MANY_WRONG_TOKENS,
+    ProblemType.INVALID_REQUEST,
+    ProblemType.TOO_MUCH_IN_FLIGHT,
+    ProblemType.INTERNAL_ERROR,
+}
+_OF_THE_QUEUE: Final = OF_TOKENS | {
+    ProblemType.UNKNOWN_ACCOUNT,
+    ProblemType.QUEUE_UNAVAILABLE,
+    ProblemType.OTHER_FORMAT,
+    ProblemType.DATA_DAMAGED,
+}
+_OF_CHANGES: Final = {ProblemType.QUEUE_FULL}
+_OF_BODIES: Final = {
+    ProblemType.BODY_INCOMPLETE,
+    ProblemType.BODY_TIMEOUT,
+    ProblemType.BODY_TOO_LARGE,
+    ProblemType.UNSUPPORTED_MEDIA_TYPE,
+}
+#: Those of a route that takes jobs, and of one that changes a batch.
+OF_JOBS: Final = {ProblemType.INVALID_JOB, ProblemType.QUOTA_REACHED, ProblemType.EVICTING_REDIS}
+OF_BATCHES: Final = {
+    ProblemType.BATCH_NOT_FOUND,
+    ProblemType.BATCH_CANCELED,
+    ProblemType.BATCH_EXPIRED,
+}
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many to read.", examples=[100])]
 
@@ -87,7 +115,7 @@ class Routes(APIRouter):
         answer: Answer,
         *,
         status: int = 200,
-        problems: Collection[int] = (),
+        problems: Collection[ProblemType] = (),
         body: type[BaseModel] | dict[str, Any] | None = None,
         **more: Any,
     ) -> Callable[[Endpoint], Endpoint]:
@@ -99,14 +127,15 @@ class Routes(APIRouter):
             summary: of the description.
             answer: its good answer.
             status: that answer's.
-            problems: the statuses of its problems besides those of every route.
+            problems: the types of its problems besides those of every route.
             body: the model of its body, or that body as the OpenAPI file describes it.
             more: for FastAPI.
         """
         method, path = call.split()
         if isinstance(body, type):
             body = body_of({"schema": body.model_json_schema()})
-        responses = answers(*sorted({*_EVERY, *(_OF_BODIES if body else ()), *problems}))
+        kinds = {*_OF_THE_QUEUE, *(_OF_BODIES if body else ()), *problems}
+        responses = answers(kinds if method == "GET" else kinds | _OF_CHANGES)
         responses[status] = answer if isinstance(answer, dict) else described(*answer)
         responses |= more.pop("responses", {})
 

@@ -8,7 +8,7 @@ from fastapi import Query, Request
 from starlette.responses import Response
 
 from gateway.api import job_schema
-from gateway.api.routing import Routes
+from gateway.api.routing import OF_BATCHES, OF_JOBS, Routes
 from gateway.api.schemas import ENQUEUED, EXAMPLE_BATCH, answer_values, each, shape
 from gateway.checks.jobs import (
     MAX_BYTES,
@@ -22,6 +22,7 @@ from gateway.http.request_body import body_of, json_answer, read_json
 from gateway.state.state import state_of
 from gateway.tenants.in_flight import SMALL
 from gateway.tenants.scope import tenant_scope_of
+from runqueue.problem_types import ProblemType
 from runqueue.producer.async_queue import enqueue_packets
 from runqueue.producer.chunks import accepted, traced
 from runqueue.records.job import Enqueued, EnqueueStatus
@@ -51,7 +52,7 @@ _BULK = {"schema": _JOBS, "example": [job_schema.EXAMPLE]}
     "Submit a job",
     ("It is in the queue.", ENQUEUED),
     status=202,
-    problems=(409,),
+    problems=OF_JOBS | {ProblemType.IDEMPOTENCY_CONFLICT, ProblemType.RATE_LIMITED},
     body=body_of(_BODY),
 )
 async def submit(request: Request) -> Response:
@@ -80,7 +81,7 @@ async def submit(request: Request) -> Response:
     f"Submit up to {MAX_JOBS:,} jobs",
     ("They are in the queue.", shape(counts=dict[str, int], jobs=each(ENQUEUED))),
     status=202,
-    problems=(404, 409),
+    problems=OF_JOBS | OF_BATCHES | {ProblemType.RATE_LIMITED},
     body=body_of(_BULK),
 )
 async def submit_many(request: Request, batch: OpenBatch = None) -> Response:

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
 from functools import partial
 
-from starlette.exceptions import HTTPException
-
 from gateway.checks.findings import Findings
 from gateway.checks.upload_check import UploadCheck, UploadWork
 from gateway.http.request_body import gathered
+from gateway.refused import Refused
 from runqueue import AsyncRunQueue
-from runqueue.errors import BatchNotFound, FieldError, InvalidRequest, UnknownAccount
+from runqueue.errors import BatchNotFound, FieldError, InvalidJob, UnknownAccount
+from runqueue.problem_types import ProblemType
 from runqueue.producer.async_batch_upload import AsyncBatchUpload
 from runqueue.producer.chunks import Packet
 from runqueue.producer.upload_report import UploadReport
@@ -83,8 +83,8 @@ async def upload(
         parts: the body.
 
     Raises:
-        InvalidRequest: lines are bad, named `line N: field`.
-        HTTPException: the body does not arrive, or another upload has some of the jobs.
+        InvalidJob: lines are bad, named `line N: field`.
+        Refused: the body does not arrive, or another upload has some of the jobs.
         NotReadable, TooLarge: the body is no such lines, or too many.
         RunQueueError: the queue cannot take it.
     """
@@ -97,7 +97,8 @@ async def upload(
     except BaseException as error:
         await sender.give_up()
         if isinstance(error, BatchNotFound):
-            raise HTTPException(409, _ABANDONED) from None
+            kind = ProblemType.UPLOAD_DISCARDED
+            raise Refused(kind, _ABANDONED, batch_id=error.batch_id) from None
         raise
 
 
@@ -106,7 +107,7 @@ async def _accept(sender: AsyncBatchUpload, found: Findings) -> UploadReport:
     report = sender.report
     if not report.jobs and not report.conflicts:
         none = FieldError("body", "expected at least one job, one a line")
-        raise InvalidRequest(found.errors or [none])
+        raise InvalidJob(found.errors or [none])
     await sender.seal()
     return report
 
@@ -125,7 +126,7 @@ async def _submit(
             await _put(sender, packet)
     await sender.finish()
     if check.findings.bad and not lines.skip_invalid:
-        raise InvalidRequest(check.findings.errors)
+        raise InvalidJob(check.findings.errors)
 
 
 async def _put(sender: AsyncBatchUpload, packet: Packet) -> None:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.http.bursts import Burst
 from gateway.http.problems import AWAY_SECONDS, problem
 from gateway.metrics import Metrics, Refusal
+from runqueue.problem_types import ProblemType
 from runqueue.store.audit import log_entry
 
 #: Seconds that a failed token waits for its answer, once there was a burst of them.
@@ -24,7 +25,7 @@ MOST_WAITING: Final = 64
 _PATH: Final = 200
 
 _TOO_MANY: Final = problem(
-    429,
+    ProblemType.TOO_MANY_WRONG_TOKENS,
     "too many wrong tokens were sent; try again after Retry-After",
     headers={"Connection": "close"},
     retry_after=AWAY_SECONDS,

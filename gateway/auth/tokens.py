@@ -7,13 +7,14 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.exceptions import HTTPException
 
 from config.gateway import ApiToken, Scope
 from gateway.http import query_params
 from gateway.http.counting import taken_by
+from gateway.refused import Refused
 from gateway.state.state import state_of
 from runqueue.embedded.secret_files import TOKEN_FILE
+from runqueue.problem_types import ProblemType
 from runqueue.records.quotas import SUBMITTING_QUOTA
 
 _BEARER = HTTPBearer(
@@ -43,9 +44,10 @@ def requires(
         bearer = _bearer(given, gate.tokens)
         request.state.bearer = bearer.name  # for audits
         if scope not in bearer.scopes:
-            raise HTTPException(403, f"{bearer.name} has not the scope {scope}")
+            raise Refused(ProblemType.SCOPE_MISSING, f"{bearer.name} has not the scope {scope}")
         if all_accounts and bearer.accounts:
-            raise HTTPException(403, f"{bearer.name} is for some accounts, this is of all")
+            words = f"{bearer.name} is for some accounts, this is of all"
+            raise Refused(ProblemType.ACCOUNTS_LIMITED, words)
         await taken_by(request).begin(gate.in_flight[bearer.name])
         SUBMITTING_QUOTA.set(gate.quota_of(bearer.name))
         request.state.tenant_scope = gate.tenant_scopes.of(bearer)
@@ -58,8 +60,8 @@ def requires(
 def _bearer(given: HTTPAuthorizationCredentials | None, known: Sequence[ApiToken]) -> ApiToken:
     bearer = find_bearer(given.credentials, known) if given else None
     if bearer is None:
-        raise HTTPException(
-            401,
+        raise Refused(
+            ProblemType.TOKEN_UNKNOWN,
             "expected Authorization: Bearer <a token of RUNQUEUE_API_TOKENS; where none are set,"
             f" the one in {TOKEN_FILE} where the gateway runs>",
             {"WWW-Authenticate": "Bearer"},

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.http.problems import problem
+from gateway.http.problems import refusal
 from gateway.tenants.in_flight import SMALL, RequestShare, too_many_bytes, too_much
 
 _TAKEN: Final = "runqueue.taken"
@@ -44,9 +44,7 @@ class Counting:
                 size = int(Headers(raw=message["headers"]).get("content-length", "0"))
                 if size > SMALL and not taken.takes(size, always=scope["method"] != "GET"):
                     is_refused = True
-                    refused = too_many_bytes()
-                    answer = problem(refused.status_code, refused.detail, headers=refused.headers)
-                    await answer(scope, receive, send)
+                    await refusal(too_many_bytes())(scope, receive, send)
             if not is_refused:
                 await _in_pieces(message, send)
 
@@ -81,7 +79,7 @@ async def working(request: Request) -> AsyncIterator[None]:
     """Hold the bearer's work (`InFlight.work`) for the block.
 
     Raises:
-        HTTPException: that of the bearer's other requests takes too long.
+        Refused: that of the bearer's other requests takes too long.
     """
     work = work_of(request)
     try:

@@ -1,8 +1,7 @@
 """Errors as people and programs read them: RFC 9457, `application/problem+json`."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from http import HTTPStatus
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, cast
 from urllib.parse import quote
 
@@ -18,23 +17,18 @@ from starlette.responses import Response
 from config.settings import SHOWN_FAULTS
 from gateway.checks.findings import NotReadable, TooLarge
 from gateway.http.bursts import Burst
+from gateway.refused import Refused
 from runqueue.connection.redis_errors import UNREADABLE_JOB, damage_of
 from runqueue.errors import (
-    BatchCanceled,
-    BatchExpired,
-    BatchMismatch,
     BatchNotFound,
     FieldError,
-    IdempotencyConflict,
     InvalidRequest,
     JobNotFound,
-    OtherFormat,
-    QueueFull,
-    QuotaReached,
     RunQueueError,
     UnknownAccount,
 )
 from runqueue.ids import is_id
+from runqueue.problem_types import ProblemType, members_of, type_of
 from runqueue.producer.dedup import NoSpace
 from runqueue.request.validation_errors import got
 
@@ -55,7 +49,12 @@ _IN_DETAIL: Final = 5
 #: Faults of a model that a problem lists.
 _SHOWN: Final = 20
 
-_AWAY: Final = "the queue cannot be reached; try again"
+AWAY: Final = "the queue cannot be reached; try again"
+#: The types of what Starlette raises.
+_OF_STARLETTE: Final = {
+    404: ProblemType.ADDRESS_NOT_FOUND,
+    405: ProblemType.METHOD_NOT_ALLOWED,
+}
 
 
 class FieldFault(BaseModel):
@@ -68,50 +67,71 @@ class FieldFault(BaseModel):
 class Problem(BaseModel):
     """An error (RFC 9457)."""
 
-    type: str = Field("about:blank", examples=["about:blank"])
-    title: str = Field(description="The status in words.")
+    type: str = Field(
+        description="\n".join(f"- `{one.uri}`: {one.meaning}" for one in ProblemType),
+        examples=[ProblemType.JOB_NOT_FOUND.uri],
+        json_schema_extra={"enum": [one.uri for one in ProblemType]},
+    )
+    title: str = Field(description="The type in words.")
     status: int
     detail: str = Field(description="What is wrong here.")
     errors: list[FieldFault] | None = Field(None, description="The fields at fault, if any are.")
 
 
 def problem(
-    status: int,
+    kind: ProblemType,
     detail: str,
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
     *,
     retry_after: int | None = None,
+    members: Mapping[str, Any] | None = None,
 ) -> Response:
     """Return the answer that describes a problem.
 
     Args:
-        status: its status.
+        kind: its type.
         detail: what is wrong.
         errors: the fields at fault.
         headers: of the answer.
         retry_after: seconds after which to try again; None = that is not known.
+        members: what else a program may read of it.
     """
     body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
+        "type": kind.uri,
+        "title": kind.meaning,
+        "status": kind.status,
         "detail": _text(detail),
     }
+    for name, value in (members or {}).items():
+        body[name] = _text(value) if isinstance(value, str) else value
     if errors:
         body["errors"] = field_values(errors)
     if retry_after is not None:
         headers = {**(headers or {}), "Retry-After": str(retry_after)}
-    return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
+    return Response(orjson.dumps(body), kind.status, headers, MEDIA_TYPE)
 
 
-def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe the problems of these statuses that a route may answer with."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
-        status: {"description": f"{HTTPStatus(status).phrase}.", "content": content}
-        for status in statuses
-    }
+def refusal(error: Refused) -> Response:
+    """Return the answer that describes what was raised."""
+    return problem(error.kind, str(error.detail), headers=error.headers, members=error.members)
+
+
+def answers(kinds: Collection[ProblemType]) -> dict[int | str, dict[str, Any]]:
+    """Describe the problems of these types that a route may answer with, by their statuses."""
+    by_status: defaultdict[int, list[ProblemType]] = defaultdict(list)
+    for kind in ProblemType:
+        if kind in kinds:
+            by_status[kind.status].append(kind)
+    return {status: _described(some) for status, some in by_status.items()}
+
+
+def _described(kinds: Sequence[ProblemType]) -> dict[str, Any]:
+    """Describe the answers of one status."""
+    own = {"properties": {"type": {"enum": [kind.uri for kind in kinds]}}}
+    schema = {"allOf": [{"$ref": "#/components/schemas/Problem"}, own]}
+    description = " ".join(kind.meaning for kind in kinds)
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -127,12 +147,17 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
-    detail = NOTHING_HERE if error.detail == "Not Found" else str(error.detail)
-    if error.status_code == 405:
+    if isinstance(error, Refused):
+        return refusal(error)
+    kind = _OF_STARLETTE.get(error.status_code)
+    if kind is None:
+        return await _unforeseen(request, error)
+    detail = NOTHING_HERE
+    if kind is ProblemType.METHOD_NOT_ALLOWED:
         detail = f"expected {(error.headers or {}).get('Allow', 'another method')}"
-    return problem(error.status_code, detail, headers=error.headers)
+    return problem(kind, detail, headers=error.headers)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -140,7 +165,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    return _of_fields(cast(InvalidRequest, error).errors)
+    return _of_fields(cast(InvalidRequest, error).errors, type_of(error))
 
 
 async def _not_readable(_: Request, error: Exception) -> Response:
@@ -148,14 +173,19 @@ async def _not_readable(_: Request, error: Exception) -> Response:
 
 
 async def _too_large(_: Request, error: Exception) -> Response:
-    return problem(413, str(error))
+    return problem(ProblemType.BODY_TOO_LARGE, str(error))
 
 
-def _of_fields(errors: Sequence[FieldError]) -> Response:
+def _of_fields(
+    errors: Sequence[FieldError],
+    kind: ProblemType = ProblemType.INVALID_REQUEST,
+    members: Mapping[str, Any] | None = None,
+) -> Response:
     """Answer with all fields at fault, the first few of them in one line."""
     words = "; ".join(map(str, errors[:_IN_DETAIL]))
     more = len(errors) - _IN_DETAIL
-    return problem(422, f"{words}; and {more} more" if more > 0 else words, errors)
+    words += f"; and {more} more" if more > 0 else ""
+    return problem(kind, words, errors, members=members)
 
 
 def errors_of_model(error: ValidationError) -> list[FieldError]:
@@ -178,25 +208,29 @@ def _text(text: str) -> str:
 
 
 async def _of_the_queue(_: Request, error: Exception) -> Response:
+    error = cast(RunQueueError, error)
+    kind, members = type_of(error), members_of(error)
     if isinstance(error, UnknownAccount):
-        return _of_fields([FieldError("account", f"no worker has served {error.account!r} yet")])
-    if status := STATUSES.get(type(error)):
+        fault = FieldError("account", f"no worker has served {error.account!r} yet")
+        return _of_fields([fault], kind, members)
+    if kind.status in {404, 409}:
         detail = _NOT_FOUND.get(type(error)) or str(error)
         if isinstance(error, JobNotFound) and not is_id(error.job_id):
             name = quote(error.job_id[:256], safe="")
             detail = f"{detail}; by its custom_id: GET /v1/jobs?custom_id={name}"
-        return problem(status, detail)
+        return problem(kind, detail, members=members)
     if isinstance(error, NoSpace):
         log_trouble("no_room", error)
-        return problem(503, _DISK_FULL, retry_after=FULL_SECONDS)
-    if isinstance(error, QuotaReached):
-        return problem(429, str(error), retry_after=FULL_SECONDS)
-    log_trouble("queue_unavailable", error)
-    if isinstance(error, QueueFull | OtherFormat):
-        return problem(503, str(error), retry_after=FULL_SECONDS)
+        return problem(ProblemType.DISK_FULL, _DISK_FULL, retry_after=FULL_SECONDS)
+    if kind is not ProblemType.QUOTA_REACHED:
+        log_trouble("queue_unavailable", error)
+    if kind is not ProblemType.QUEUE_UNAVAILABLE:
+        return problem(kind, str(error), retry_after=FULL_SECONDS, members=members)
     # Not what is damaged: that is for the operator's log.
     damage = damage_of(error)
-    return problem(503, f"{what_is_damaged(damage)}; {_MORE}") if damage else _away()
+    if damage is None:
+        return _away()
+    return problem(ProblemType.DATA_DAMAGED, f"{what_is_damaged(damage)}; {_MORE}")
 
 
 _MORE: Final = "see `runqueue stats`"
@@ -209,15 +243,6 @@ def what_is_damaged(damage: str) -> str:
     return "this account's keys in Redis are damaged"
 
 
-#: Errors of the queue that mean a wrong request.
-STATUSES: Final[dict[type[Exception], int]] = {
-    IdempotencyConflict: 409,
-    BatchCanceled: 409,
-    BatchExpired: 409,
-    BatchMismatch: 409,
-    JobNotFound: 404,
-    BatchNotFound: 404,
-}
 #: What is said of those that name an id, which the caller knows.
 _NOT_FOUND: Final[dict[type[Exception], str]] = {
     JobNotFound: NO_JOB,
@@ -253,8 +278,9 @@ def log_trouble(event: str, error: Exception) -> None:
 
 
 def _away() -> Response:
-    return problem(503, _AWAY, retry_after=AWAY_SECONDS)
+    return problem(ProblemType.QUEUE_UNAVAILABLE, AWAY, retry_after=AWAY_SECONDS)
 
 
 async def _unforeseen(_: Request, __: Exception) -> Response:
-    return problem(500, "this should not have happened; see the gateway's log")
+    detail = "this should not have happened; see the gateway's log"
+    return problem(ProblemType.INTERNAL_ERROR, detail)

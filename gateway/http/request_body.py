@@ -7,14 +7,15 @@ from typing import Any, TypeVar
 import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from gateway.http.counting import taken_by
 from gateway.http.problems import errors_of_model
+from gateway.refused import Refused
 from gateway.tenants.in_flight import SMALL
 from runqueue.errors import InvalidRequest
+from runqueue.problem_types import ProblemType
 from runqueue.request.validation_errors import size_words
 
 #: Seconds in which a body has to be here, or the next part of one that is streamed.
@@ -34,12 +35,12 @@ async def read_json(request: Request, most: int, otherwise: str = "") -> bytes:
         otherwise: what to do with more, for the refusal.
 
     Raises:
-        HTTPException: it is of another type, too large or too slow, or its sender has too much in
+        Refused: it is of another type, too large or too slow, or its sender has too much in
             flight.
     """
     check_kind(request, "application/json")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise HTTPException(415, "expected a body without Content-Encoding")
+        raise _unsupported("a body without Content-Encoding")
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most:
         raise too_large("a body", most, otherwise)
@@ -64,7 +65,7 @@ async def read_model(request: Request, model: type[M]) -> M:
 
     Raises:
         InvalidRequest: it does not fit; each field at fault is named.
-        HTTPException: as `read_json`.
+        Refused: as `read_json`.
     """
     raw = await read_json(request, _FEW)
     try:
@@ -81,7 +82,7 @@ async def chunks_of(request: Request, whole: float | None = None) -> AsyncIterat
         whole: seconds in which all of it has to be here; None: each part has `BODY_SECONDS`.
 
     Raises:
-        HTTPException: it does not come, or its sender has gone.
+        Refused: it does not come, or its sender has gone.
     """
     parts = request.stream()
     clock = asyncio.get_running_loop().time
@@ -94,9 +95,9 @@ async def chunks_of(request: Request, whole: float | None = None) -> AsyncIterat
             return
         except TimeoutError:
             words, headers = "the body did not arrive in time", {"Connection": "close"}
-            raise HTTPException(408, words, headers) from None
+            raise Refused(ProblemType.BODY_TIMEOUT, words, headers) from None
         except ClientDisconnect:
-            raise HTTPException(400, "the body did not arrive whole") from None
+            raise Refused(ProblemType.BODY_INCOMPLETE, "the body did not arrive whole") from None
         if part:
             yield part
 
@@ -130,17 +131,22 @@ def check_kind(request: Request, *kinds: str) -> None:
     """Check that the Content-Type of a body is one that the route reads.
 
     Raises:
-        HTTPException: it is another, or missing.
+        Refused: it is another, or missing.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in kinds:
-        raise HTTPException(415, f"expected Content-Type: {' or '.join(kinds)}")
+        raise _unsupported(f"Content-Type: {' or '.join(kinds)}")
 
 
-def too_large(what: str, most: int, otherwise: str = "") -> HTTPException:
+def _unsupported(expected: str) -> Refused:
+    return Refused(ProblemType.UNSUPPORTED_MEDIA_TYPE, f"expected {expected}")
+
+
+def too_large(what: str, most: int, otherwise: str = "") -> Refused:
     """Return the refusal of a body that has more bytes than it may have."""
     words = f"expected {what} of {size_words(most)} at most"
-    return HTTPException(413, f"{words}; {otherwise}" if otherwise else words)
+    words += f"; {otherwise}" if otherwise else ""
+    return Refused(ProblemType.BODY_TOO_LARGE, words)
 
 
 def json_answer(value: Any, status: int = 200, location: str | None = None) -> Response:

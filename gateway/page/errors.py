@@ -5,18 +5,9 @@ from typing import Final
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
-from gateway.http.problems import STATUSES
-from runqueue.errors import InvalidRequest, QueueUnavailable, RunQueueError, UnknownAccount
+from runqueue.errors import QueueUnavailable, RunQueueError, UnknownAccount
+from runqueue.problem_types import type_of
 
-_STATUSES: Final[dict[type[Exception], int]] = {
-    **STATUSES,
-    UnknownAccount: 404,
-    InvalidRequest: 422,
-    # All other errors of the queue, and those of connections.
-    RunQueueError: 503,
-    RedisError: 503,
-    OSError: 503,
-}
 TITLES: Final = {
     400: "This cannot be read",
     401: "Not from here",
@@ -42,4 +33,6 @@ def status_of(error: Exception) -> int:
     """Return the status of an error's answer; 500 = unexpected."""
     if isinstance(error, HTTPException):
         return error.status_code
-    return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 500)
+    if isinstance(error, RunQueueError):
+        return 404 if isinstance(error, UnknownAccount) else type_of(error).status
+    return 503 if isinstance(error, RedisError | OSError) else 500

@@ -6,8 +6,8 @@ A holder is a token's name, or the account of webhooks.
 import asyncio
 from typing import Final
 
-from starlette.exceptions import HTTPException
-
+from gateway.refused import Refused
+from runqueue.problem_types import ProblemType
 from runqueue.request.validation_errors import size_words
 
 #: Requests of one token, their answers included.
@@ -62,7 +62,7 @@ class RequestShare:
         """Count the request; once, however often it is called.
 
         Raises:
-            HTTPException: the holder has as many in flight as it may have.
+            Refused: the holder has as many in flight as it may have.
         """
         if self._holder is not None:
             return
@@ -78,7 +78,7 @@ class RequestShare:
         """Count bytes.
 
         Raises:
-            HTTPException: the holder has as many in flight as it may have.
+            Refused: the holder has as many in flight as it may have.
         """
         if not self.takes(size):
             raise too_many_bytes()
@@ -108,18 +108,18 @@ class RequestShare:
             self._holder, self._size = None, 0
 
 
-def too_many_bytes() -> HTTPException:
+def too_many_bytes() -> Refused:
     """Return the refusal of a request for whose bytes there is no room."""
     return too_much(
         f"expected at most {size_words(BYTES)} of bodies and answers of one token in flight"
     )
 
 
-def too_much(limit: str) -> HTTPException:
+def too_much(limit: str) -> Refused:
     """Return the refusal of a request whose holder has too much in flight.
 
     Args:
         limit: says what is reached.
     """
     words = f"{limit}; try again after Retry-After"
-    return HTTPException(429, words, {"Retry-After": str(AGAIN_SECONDS)})
+    return Refused(ProblemType.TOO_MUCH_IN_FLIGHT, words, {"Retry-After": str(AGAIN_SECONDS)})

@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from gateway.refused import Refused
 from gateway.tenants.scope import tenant_scope_of
 from runqueue.ids import DEFAULT
+from runqueue.problem_types import ProblemType
 from runqueue.store.scripts import ScriptCall, load
 
 
@@ -49,7 +50,7 @@ class JobRateLimiter:
         """Count the jobs of a request, whose bearer is known.
 
         Raises:
-            HTTPException: the limit is exhausted.
+            Refused: the limit is exhausted.
         """
         if not self._rate:
             return
@@ -57,7 +58,7 @@ class JobRateLimiter:
         if not found.may:
             words = f"expected {self._rate} jobs a second at most; try again after Retry-After"
             headers = {"Retry-After": str(max(1, math.ceil(found.seconds)))}
-            raise HTTPException(429, words, headers)
+            raise Refused(ProblemType.RATE_LIMITED, words, headers)
 
 
 def count_jobs(bearer: str, rate: int, jobs: int) -> ScriptCall[Allowance]:

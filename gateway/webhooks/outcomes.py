@@ -8,8 +8,10 @@ from typing import Final
 import orjson
 from starlette.responses import Response
 
-from gateway.http.problems import NOTHING_HERE, problem
+from gateway.http.problems import AWAY, NOTHING_HERE, problem
 from gateway.metrics import WebhookOutcome
+from runqueue.errors import FieldError
+from runqueue.problem_types import ProblemType
 
 #: Expected outcomes: all others are logged.
 QUIET: Final = frozenset(
@@ -29,21 +31,25 @@ def _taken(outcome: WebhookOutcome) -> Response:
     return Response(orjson.dumps({"verdict": outcome}), media_type="application/json")
 
 
+_UNREADABLE: Final = FieldError("body", "expected a JSON object with the run's run_id and status")
 #: Made once: each is the same whatever was wrong in particular.
 ANSWERS: Final = {
     **{outcome: _taken(outcome) for outcome in (*QUIET, WebhookOutcome.ORPHAN)},
-    WebhookOutcome.OTHER: problem(409, "the run is another job's"),
-    WebhookOutcome.UNKNOWN: problem(404, NOTHING_HERE),
-    WebhookOutcome.BAD_ADDRESS: problem(404, NOTHING_HERE),
+    WebhookOutcome.OTHER: problem(ProblemType.RUN_MISMATCH, "the run is another job's"),
+    WebhookOutcome.UNKNOWN: problem(ProblemType.ADDRESS_NOT_FOUND, NOTHING_HERE),
+    WebhookOutcome.BAD_ADDRESS: problem(ProblemType.ADDRESS_NOT_FOUND, NOTHING_HERE),
     WebhookOutcome.BAD_SIGNATURE: problem(
-        401, "expected x-skyvern-signature to be the body's, made with the account's API key"
+        ProblemType.WRONG_SIGNATURE,
+        "expected x-skyvern-signature to be the body's, made with the account's API key",
     ),
-    WebhookOutcome.TOO_LARGE: problem(413, "expected a body of 8 MiB and 250,000 values at most"),
+    WebhookOutcome.TOO_LARGE: problem(
+        ProblemType.BODY_TOO_LARGE, "expected a body of 8 MiB and 250,000 values at most"
+    ),
     WebhookOutcome.UNREADABLE: problem(
-        422, "expected a JSON object with the run's run_id and status"
+        ProblemType.INVALID_REQUEST, _UNREADABLE.message, [_UNREADABLE]
     ),
     WebhookOutcome.MISMATCH: problem(
-        409, "the run was submitted for another attempt than this address"
+        ProblemType.RUN_MISMATCH, "the run was submitted for another attempt than this address"
     ),
-    WebhookOutcome.UNAVAILABLE: problem(503, "the queue cannot be reached; try again"),
+    WebhookOutcome.UNAVAILABLE: problem(ProblemType.QUEUE_UNAVAILABLE, AWAY),
 }

@@ -26,7 +26,7 @@ from runqueue.errors import (
     InvalidRequest,
     RunQueueError,
 )
-from runqueue.remote.errors import Meant, error_of, read_refusal
+from runqueue.remote.errors import error_of, read_refusal
 from runqueue.remote.listeners import users_of
 
 #: Seconds to connect, and to get (the next part of) an answer.
@@ -156,8 +156,6 @@ class GatewayLink:
         headers: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
         may_repeat: bool = True,
         timeout: float = _ANSWER,
-        meant: Meant | None = None,
-        refused: type[InvalidRequest] = InvalidRequest,
     ) -> T:
         """Send a request, and again where that helps and does no harm; returns the answer.
 
@@ -166,13 +164,11 @@ class GatewayLink:
             method, path, params, content, headers: the request; params that are None are left out.
             may_repeat: whether the request is idempotent.
             timeout: seconds to get the answer in.
-            meant: what a status means to this call.
-            refused: what fields at fault are to this call.
 
         Raises:
             NotAllowed: the gateway does not know the token, or its bearer may not do this.
             GatewayUnavailable: it does not answer, or has us wait for too long.
-            RunQueueError: as `meant` and `refused` say.
+            RunQueueError: the error of the problem that it answers with (`error_of`).
         """
         request = self._client.build_request(
             method,
@@ -182,12 +178,7 @@ class GatewayLink:
             headers=headers,
             timeout=httpx.Timeout(timeout, connect=_CONNECT),
         )
-        answer = self.patiently(
-            lambda: self._client.send(request),
-            lambda: may_repeat,
-            meant=meant,
-            refused=refused,
-        )
+        answer = self.patiently(lambda: self._client.send(request), lambda: may_repeat)
         return self.read(answer, parse)
 
     def patiently(
@@ -196,8 +187,6 @@ class GatewayLink:
         may_repeat: Callable[[], bool],
         *,
         can_repeat: Callable[[], bool] = lambda: True,
-        meant: Meant | None = None,
-        refused: type[InvalidRequest] = InvalidRequest,
         unsure: Callable[[], str] = str,
     ) -> httpx.Response:
         """Send something until it is answered; arguments and errors as for `ask`.
@@ -221,7 +210,7 @@ class GatewayLink:
             else:
                 answer.read()
                 said = read_refusal(answer, self._token)
-                wrong = error_of(said, self.url, meant, refused, has_token=bool(self._token))
+                wrong = error_of(said, self.url, has_token=bool(self._token))
                 pause = _COME_BACK if said.retry_after is None else said.retry_after
                 again = said.status in _LATER and (said.status == 429 or may_repeat())
                 again = again and time.monotonic() + pause <= give_up
@@ -232,17 +221,10 @@ class GatewayLink:
             time.sleep(pause)
 
     @contextmanager
-    def stream(
-        self,
-        path: str,
-        params: Mapping[str, Any],
-        meant: Meant,
-    ) -> Iterator[httpx.Response]:
+    def stream(self, path: str, params: Mapping[str, Any]) -> Iterator[httpx.Response]:
         """Request an answer that is read as it comes; arguments and errors as for `ask`."""
         request = self._client.build_request("GET", path, params=dict(params))
-        answer = self.patiently(
-            lambda: self._client.send(request, stream=True), lambda: True, meant=meant
-        )
+        answer = self.patiently(lambda: self._client.send(request, stream=True), lambda: True)
         try:
             yield answer
         finally:

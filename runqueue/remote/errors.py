@@ -15,25 +15,23 @@ from runqueue.errors import (
     GatewayUnavailable,
     InvalidRequest,
     NotAllowed,
-    QueueFull,
     QuotaReached,
     RunQueueError,
-    UnknownAccount,
 )
+from runqueue.problem_types import BY_URI, member_types
 
-#: Characters of a detail that are shown: the server may be no gateway of ours.
+#: Characters of a text that are shown: the server may be no gateway of ours.
 _LONGEST = 500
-#: What the gateway says of a call that it does not know, and of an account without workers.
-_NOTHING_HERE = "there is nothing at this address"
-_NO_ACCOUNT = "no worker has served"
+_PROBLEM = "application/problem+json"
+#: What RFC 9457 has of a problem without a type.
+_BLANK = "about:blank"
+#: Statuses of requests that may go well another time, besides those of 500 and more.
+_PASSING = {400, 408, 429}
+_TOO_LARGE = "it is too large for the gateway, or for a proxy before it"
 _HOW_TO = (
     "set RUNQUEUE_TOKEN to a token of this gateway (one without RUNQUEUE_API_TOKENS has made its"
     f" own, in {TOKEN_FILE} where it runs)"
 )
-
-
-#: What statuses mean to a call: an error, or several of which the detail names one.
-Meant = Mapping[int, RunQueueError | tuple[RunQueueError, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +40,19 @@ class Said:
 
     Args:
         status: of HTTP.
+        retry_after: seconds after which to retry; None = it does not say.
+        type: the problem's; None = the answer is no problem.
         detail: what is wrong, in words.
         faults: the fields at fault.
-        is_ours: whether it has the form of the gateway's refusals.
-        retry_after: seconds after which to retry; None = it does not say.
+        members: all that the problem says.
     """
 
     status: int
-    detail: str
-    faults: list[FieldError] = field(default_factory=list)
-    is_ours: bool = False
     retry_after: float | None = None
+    type: str | None = None
+    detail: str = ""
+    faults: list[FieldError] = field(default_factory=list)
+    members: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_refusal(answer: httpx.Response, token: str) -> Said:
@@ -64,71 +64,68 @@ def read_refusal(answer: httpx.Response, token: str) -> Said:
     """
     seconds = answer.headers.get("retry-after", "")
     after = float(seconds) if seconds.isascii() and seconds.isdigit() else None
+    said = Said(answer.status_code, after)
+    if answer.headers.get("content-type", "").partition(";")[0].strip().lower() != _PROBLEM:
+        return said
     try:
-        body = orjson.loads(answer.content)
-        detail, faults = _shown(str(body["detail"]), token), _faults(body.get("errors"), token)
+        body = {name: _shown(one, token) for name, one in orjson.loads(answer.content).items()}
+        faults = [
+            FieldError(_shown(str(one["field"]), token), _shown(str(one["message"]), token))
+            for one in body.get("errors") or ()
+        ]
     except (ValueError, TypeError, KeyError, AttributeError):
-        return Said(answer.status_code, "", retry_after=after)
-    return Said(answer.status_code, detail, faults, is_ours=True, retry_after=after)
+        return said
+    detail = str(body.get("detail") or body.get("title") or "")
+    return Said(said.status, after, str(body.get("type", _BLANK)), detail, faults, body)
 
 
-def _faults(errors: Any, token: str) -> list[FieldError]:
-    return [
-        FieldError(_shown(str(one["field"]), token), _shown(str(one["message"]), token))
-        for one in errors or ()
-    ]
-
-
-def _shown(text: str, token: str) -> str:
+def _shown(value: Any, token: str) -> Any:
     """Return a text without the token, and of a length that can be read."""
-    return (text.replace(token, "***") if token else text)[:_LONGEST]
+    if not isinstance(value, str):
+        return value
+    return (value.replace(token, "***") if token else value)[:_LONGEST]
 
 
-def error_of(
-    said: Said,
-    url: str,
-    meant: Meant | None = None,
-    refused: type[InvalidRequest] = InvalidRequest,
-    *,
-    has_token: bool = True,
-) -> RunQueueError:
-    """Return a refusal as an error.
+def error_of(said: Said, url: str, *, has_token: bool = True) -> RunQueueError:
+    """Return a refusal as an error: that of its type; without a known one, what its status means.
 
     Args:
         said: the refusal.
         url: the gateway's.
-        meant: what a status means to this call alone.
-        refused: what fields at fault are to this call.
         has_token: whether a token was sent.
     """
-    meant = meant or {}
     if said.status in {401, 403}:
         return NotAllowed(said.status, _not_allowed(said, url, has_token=has_token))
-    if not said.is_ours:
+    kind = BY_URI.get(said.type or "")
+    error = _of_type(kind.error, said) if kind and kind.error else None
+    return error or _of_status(said, url)
+
+
+def _of_type(error: type[RunQueueError], said: Said) -> RunQueueError | None:
+    """Return an error with the values that the problem has; None = it is as its status says."""
+    if issubclass(error, InvalidRequest):
+        return error(said.faults or [FieldError("body", said.detail)])
+    if issubclass(error, QuotaReached):
+        return error(said.detail)
+    if issubclass(error, GatewayUnavailable):
+        return None
+    types = member_types(error)
+    values = {name: said.members.get(name) for name in types}
+    is_whole = all(type(values[name]) is kind for name, kind in types.items())
+    return error(**values) if is_whole else None
+
+
+def _of_status(said: Said, url: str) -> RunQueueError:
+    if said.faults or said.status == 413:
+        return InvalidRequest(said.faults or [FieldError("body", said.detail or _TOO_LARGE)])
+    if said.type is None:
         return GatewayUnavailable(url, f"answered {said.status}, not as a gateway does")
-    if said.status == 405 or said.detail == _NOTHING_HERE:
+    if said.status in {404, 405}:
         return GatewayUnavailable(
             url, "it does not know this call: is the URL right, and is it of this version?"
         )
-    found = meant.get(said.status)
-    if isinstance(found, tuple):
-        return next((one for one in found if str(one) == said.detail), RunQueueError(said.detail))
-    return found or _of_fields(said, refused) or _of_the_queue(said, url)
-
-
-def _of_fields(said: Said, refused: type[InvalidRequest]) -> RunQueueError | None:
-    if said.faults and said.faults[0].message.startswith(_NO_ACCOUNT):
-        return UnknownAccount(said.faults[0].message.partition("'")[2].partition("'")[0])
-    if said.faults or said.status == 413:
-        return refused(said.faults or [FieldError("body", said.detail)])
-    return None
-
-
-def _of_the_queue(said: Said, url: str) -> RunQueueError:
-    if said.detail == str(QueueFull()):
-        return QueueFull()
-    if said.detail.startswith(QuotaReached.BEGINS):
-        return QuotaReached(said.detail)
+    if said.status in range(400, 500) and said.status not in _PASSING:
+        return RunQueueError(said.detail)
     return GatewayUnavailable(url, f"answered {said.status}: {said.detail}")
 
 

@@ -22,18 +22,9 @@ import orjson
 
 from runqueue import ids
 from runqueue.errors import (
-    BatchCanceled,
-    BatchExpired,
-    BatchMismatch,
     BatchNotFound,
     FieldError,
-    IdempotencyConflict,
-    InvalidBatch,
-    InvalidBudget,
-    InvalidGroup,
     InvalidJob,
-    InvalidKeyLimit,
-    InvalidLimits,
     InvalidRequest,
     JobNotFound,
     UnknownAccount,
@@ -61,7 +52,6 @@ from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words
 from runqueue.remote import models
 from runqueue.remote.connection import GatewayLink, T
-from runqueue.remote.errors import Meant
 from runqueue.remote.models import read_batch, read_job
 from runqueue.remote.results import result_rows
 from runqueue.remote.upload import callback_header, rules_given, upload
@@ -136,17 +126,13 @@ class RemoteQueue:
         Without a key a job whose answer is lost is not sent a second time: it may be there.
         """
         spec = JobSpec.of(request, checks=self._checks, **options)
-        key = spec.custom_id or ""
-        used = IdempotencyConflict(key, ids.job_id_for(spec.account, spec.namespace, key))
         answer = self._link.ask(
             "POST",
             "/v1/jobs",
             models.read_answer,
             content=line_of(spec),
             headers=_JSON,
-            may_repeat=bool(key),
-            meant={409: used},
-            refused=InvalidJob,
+            may_repeat=bool(spec.custom_id),
         )
         return QueuedJob.of(answer, self)
 
@@ -175,8 +161,6 @@ class RemoteQueue:
             headers=_JSON,
             params={"batch": batch},
             may_repeat=all(spec.custom_id for spec in specs),
-            meant=_of(batch or ""),
-            refused=InvalidJob,
         )
 
     def get(self, job_id: str) -> Job:
@@ -203,20 +187,16 @@ class RemoteQueue:
         job_id: str,
         what: str,
         parse: Callable[[Any], T],
-        *,
-        meant: Meant | None = None,
         **options: Any,
     ) -> T:
         """Read a job, or do something to it; options as for `GatewayLink.ask`."""
         if not ids.is_id(job_id):
             raise JobNotFound(job_id)
-        meant = {404: JobNotFound(job_id), **(meant or {})}
-        return self._link.ask(method, f"/v1/jobs/{job_id}{what}", parse, meant=meant, **options)
+        return self._link.ask(method, f"/v1/jobs/{job_id}{what}", parse, **options)
 
     def _to_batch(self, batch: str, what: str, parse: Callable[[Any], T], **options: Any) -> T:
         """Do something to a batch; options as for `GatewayLink.ask`."""
-        path = f"{_path(batch)}/{what}"
-        return self._link.ask("POST", path, parse, meant=_of(batch), **options)
+        return self._link.ask("POST", f"{_path(batch)}/{what}", parse, **options)
 
     def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
         """Read the states of jobs, and for how many seconds each is unconfirmed."""
@@ -298,19 +278,16 @@ class RemoteQueue:
             params={"name": name or None, "account": account, **ruled},
             headers=headers,
             may_repeat=False,
-            refused=InvalidBatch,
         )
 
     def seal_batch(self, batch: str, expected: int | None = None) -> int:
         """Accept a batch; returns the number of its jobs. Repeating it changes nothing."""
         read = partial(models.read_count, name="jobs")
-        path, meant = f"{_path(batch)}/seal", _of(batch, expected)
-        params = {"expected": expected}
-        return self._link.ask("POST", path, read, params=params, meant=meant, timeout=_LONG)
+        return self._to_batch(batch, "seal", read, params={"expected": expected}, timeout=_LONG)
 
     def get_batch(self, batch: str) -> Batch:
         """Read a batch."""
-        return self._link.ask("GET", _path(batch), read_batch, meant=_of(batch))
+        return self._link.ask("GET", _path(batch), read_batch)
 
     def list_batches(
         self,
@@ -355,7 +332,6 @@ class RemoteQueue:
             partial(models.read_count, name="callbacks"),
             headers=callback_header(given) if given else None,
             may_repeat=False,
-            refused=InvalidBatch,
         )
 
     def retry_failed(
@@ -393,13 +369,13 @@ class RemoteQueue:
         if batch is None:
             params = {**_of_filter(wanted), "account": account}
             params["errors"] = "true" if errors else None
-            rows = result_rows(self._link, "/v1/results", params, {}, after=after, by_end=True)
+            rows = result_rows(self._link, "/v1/results", params, after=after, by_end=True)
         elif wanted != ALL:
             raise InvalidRequest([FieldError("batch", "expected without a filter")])
         else:
             account = self.get_batch(batch).account
             path = f"{_path(batch)}/{'errors' if errors else 'results'}"
-            rows = result_rows(self._link, path, {}, {404: BatchNotFound(batch)}, after=after)
+            rows = result_rows(self._link, path, {}, after=after)
         read = partial(read_job, account=account)
         for row in rows:
             yield self._link.checked(read, row)
@@ -481,7 +457,6 @@ class RemoteQueue:
                 {"job_ids": some, **more},
                 may_repeat=False,
                 timeout=_LONG,
-                meant={404: JobNotFound(some[0])},
             )
         return found
 
@@ -555,7 +530,7 @@ class RemoteQueue:
             settings["paused"] = paused
         # Refuses what is wrong; a name that is none could lead elsewhere in a path.
         groups.set_group(account, name, max_concurrent, paused)
-        return self._set(f"/v1/groups/{name}", models.read_group, settings, account, InvalidGroup)
+        return self._set(f"/v1/groups/{name}", models.read_group, settings, account)
 
     def groups(self, account: str = "default") -> list[Group]:
         """Read the groups that have settings or ready jobs, 1,000 at most."""
@@ -568,7 +543,7 @@ class RemoteQueue:
         key_limits.set_limit(account, pattern, limit)  # as of groups
         values = None if limit is None else limit.as_dict()
         had = partial(_flag, "had_limit")
-        return self._set(f"/v1/keys/{pattern}", had, values, account, InvalidKeyLimit)
+        return self._set(f"/v1/keys/{pattern}", had, values, account)
 
     def list_keys(self, account: str = "default") -> list[KeyUse]:
         """Read the keys that have limits, and those at which jobs wait, 1,000 of each at most."""
@@ -589,7 +564,7 @@ class RemoteQueue:
         budgets.set_budget(account, scope, budget)  # as of groups
         values = None if budget is None else budget.as_dict()
         had = partial(_flag, "had_budget")
-        return self._set(f"/v1/budgets/{scope}", had, values, account, InvalidBudget)
+        return self._set(f"/v1/budgets/{scope}", had, values, account)
 
     def list_budgets(self, account: str = "default") -> list[BudgetUse]:
         """Read the budgets; of one for each of many keys, the 20 keys that took most."""
@@ -623,7 +598,6 @@ class RemoteQueue:
             models.read_limits,
             content=orjson.dumps(dict(values)) if values else None,
             headers=_JSON,
-            refused=InvalidLimits,
         )
 
     def audit(
@@ -650,7 +624,6 @@ class RemoteQueue:
         parse: Callable[[Any], T],
         values: dict[str, Any] | None,
         account: str,
-        refused: type[InvalidRequest],
     ) -> T:
         """Set something of an account; None = clear it."""
         return self._link.ask(
@@ -660,7 +633,6 @@ class RemoteQueue:
             params={"account": account},
             content=None if values is None else orjson.dumps(values),
             headers=_JSON,
-            refused=refused,
         )
 
     def _post(
@@ -740,13 +712,6 @@ def _path(batch: str) -> str:
     if not ids.is_id(batch):
         raise BatchNotFound(batch)
     return f"/v1/batches/{batch}"
-
-
-def _of(batch: str, expected: int | None = None) -> Meant:
-    """Return what the statuses of calls about a batch mean."""
-    mismatch = BatchMismatch(batch, expected or 0)
-    held = (BatchCanceled(batch), BatchExpired(batch), mismatch)
-    return {404: BatchNotFound(batch), 409: held}
 
 
 def _rest(page: dict[str, Any]) -> tuple[str, tuple[str, ...]]:

@@ -12,7 +12,6 @@ import orjson
 
 from runqueue.errors import GatewayUnavailable
 from runqueue.remote.connection import TRIES, GatewayLink, words_of
-from runqueue.remote.errors import Meant
 from runqueue.request.time_range import MICROSECOND
 
 #: Seconds before a broken stream is requested again.
@@ -23,7 +22,6 @@ def result_rows(
     link: GatewayLink,
     path: str,
     params: Mapping[str, Any],
-    meant: Meant,
     *,
     after: str | None = None,
     by_end: bool = False,
@@ -34,7 +32,6 @@ def result_rows(
         link: the connection to the gateway.
         path: the route.
         params: which rows are wanted.
-        meant: errors that certain statuses mean.
         after: only what comes behind this job, which was in an answer before.
         by_end: the newest end comes first: a broken answer is continued at the end of its last row,
             whatever that job does meanwhile; else behind its job.
@@ -47,7 +44,7 @@ def result_rows(
     of_end: set[str] = set()  # jobs that ended then, and were yielded
     while True:
         try:
-            for row in _rows(link, path, {**params, "after": after}, meant):
+            for row in _rows(link, path, {**params, "after": after}):
                 if row["job_id"] in of_end:
                     continue
                 yield row
@@ -73,11 +70,9 @@ def result_rows(
         time.sleep(_PAUSE)
 
 
-def _rows(
-    link: GatewayLink, path: str, params: Mapping[str, Any], meant: Meant
-) -> Iterator[dict[str, Any]]:
+def _rows(link: GatewayLink, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     given = {name: value for name, value in params.items() if value is not None}
-    with link.stream(path, {"format": "jsonl", **given}, meant) as answer:
+    with link.stream(path, {"format": "jsonl", **given}) as answer:
         for line in _lines(link, answer):
             yield _row(link, line)
 

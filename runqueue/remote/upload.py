@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from runqueue.errors import FieldError, InvalidBatch, InvalidJob
+from runqueue.errors import FieldError, InvalidBatch
 from runqueue.producer.chunks import Handed
 from runqueue.producer.upload import as_line
 from runqueue.producer.upload_report import LineConflict, Uploaded
@@ -57,6 +57,7 @@ def upload(
     Raises:
         InvalidJob: lines are bad, named `line N: field`; nothing was accepted.
         InvalidBatch: the gateway does not know these rules.
+        BatchMismatch, BatchNotFound, BatchExpired: as `RunQueue.upload`; nothing was accepted.
         GatewayUnavailable: it cannot be reached; the reason says so if the batch may be there.
     """
     params = {name: value for name, value in query.items() if value not in ("", False)}
@@ -67,7 +68,6 @@ def upload(
         lambda: link.post_stream(_PATH, params, sending.parts(), {**_HEADERS, **headers}),
         lambda: sending.may_repeat,
         can_repeat=lambda: sending.can_repeat,
-        refused=InvalidJob,
         unsure=lambda: _UNSURE if sending.is_whole and not sending.is_named else "",
     )
     return link.read(answer, lambda values: _read(values, is_new=answer.status_code == 201))

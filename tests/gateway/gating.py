@@ -16,6 +16,8 @@ from typing import Any
 
 import aiohttp
 import redis
+from fastapi.routing import APIRoute
+from starlette.routing import Match
 
 from api_client.elapsed import elapsed_us
 from config.gateway import ApiToken
@@ -86,7 +88,19 @@ class Door:
             raw = await answer.read()
             is_json = answer.content_type.endswith(("/json", "+json"))
             said = {name.lower(): value for name, value in answer.headers.items()}
-            return Answer(answer.status, said, json.loads(raw) if is_json else raw)
+            found = Answer(answer.status, said, json.loads(raw) if is_json else raw)
+            if answer.content_type == "application/problem+json":
+                self._check_listed(method, answer.url.path, found)
+            return found
+
+    def _check_listed(self, method: str, path: str, answer: Answer) -> None:
+        """Whether the description of a route lists the problem that it answered with."""
+        app: Any = self.server.config.app
+        for route in app.routes:
+            scope = {"type": "http", "method": method, "path": path}
+            if isinstance(route, APIRoute) and route.matches(scope)[0] is Match.FULL:
+                kinds = listed(route.responses).get(answer.status, ())
+                assert answer.body["type"] in kinds, (method, path, answer)
 
     async def webhook(
         self,
@@ -100,6 +114,16 @@ class Door:
         """Send a webhook to a job's address, as Skyvern does."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await self.ask("POST", address(job, account, key), raw, headers or signed(raw, key))
+
+
+def listed(responses: Mapping[Any, Any]) -> dict[int, list[str]]:
+    """The types of problems that the description of a route lists, by status."""
+    schemas = {
+        int(status): one["content"]["application/problem+json"]["schema"]["allOf"]
+        for status, one in responses.items()
+        if "application/problem+json" in one.get("content", {})
+    }
+    return {status: own["properties"]["type"]["enum"] for status, (_, own) in schemas.items()}
 
 
 def address(job: Claimed, account: str = "default", key: str = KEY) -> str:

@@ -40,16 +40,16 @@ CODE = [path for path in files() if path.suffix in {".py", ".lua"}]
 @pytest.mark.parametrize(
     ("what", "found", "most"),
     [
-        ("lines of product", lines([path for path in CODE if is_product(path)]), 57_300),
+        ("lines of product", lines([path for path in CODE if is_product(path)]), 57_450),
         (
             "lines of tests and lab",
             lines([p for p in CODE if p.relative_to(ROOT).parts[0] not in PRODUCT]),
-            100_600,
+            100_850,
         ),
         (
             "words of docs",
             sum(len(path.read_text().split()) for path in files() if path.suffix == ".md"),
-            31_000,
+            31_350,
         ),
     ],
 )

@@ -179,7 +179,7 @@ async def test_what_is_nowhere_is_not_found_in_the_same_words(redis_url: str) ->
 
 
 #: What a call that needs a token may answer, one that needs Redis, too, and one with a body.
-NEEDS_TOKEN = "401 403 422 429"
+NEEDS_TOKEN = "401 403 422 429 500"
 GUARDED = f"{NEEDS_TOKEN} 503"
 TAKING = f"{GUARDED} 400 408 413 415"
 #: Every route, and the statuses of its answers.

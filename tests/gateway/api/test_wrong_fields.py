@@ -170,7 +170,7 @@ async def test_what_is_wrong_is_named_and_nothing_is_done(
         for wrong in every:
             kind = KIND if wrong.path.startswith("batches?") and wrong.body else {}
             answer = await door.ask(wrong.method, f"/v1/{wrong.path}", wrong.body, kind)
-            assert (answer.status, answer.body["title"]) == (422, "Unprocessable Entity"), wrong
+            assert answer.status == 422, wrong
             assert [fault["field"] for fault in answer.body["errors"]] == wrong.fields, wrong
             assert all(fault["message"] for fault in answer.body["errors"])
             assert "hunter2" not in str(answer.body)

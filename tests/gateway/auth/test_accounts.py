@@ -137,6 +137,7 @@ async def test_an_upload_for_another_account_is_refused_before_it_is_read(
     assert refused[0].body == {
         **refused[1].body,
         "detail": "account: no worker has served 'acme' yet",
+        "account": "acme",
         "errors": [{"field": "account", "message": "no worker has served 'acme' yet"}],
     }
     assert (line.status, line.body["errors"][0]["field"]) == (422, "line 1: account")

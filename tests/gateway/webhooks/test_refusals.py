@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from runqueue.ids import title_marker, url_marker
+from runqueue.problem_types import ProblemType
 from tests.gateway.gating import KEY, Desk, address, gating, signed, told
 
 NOT_FOUND = {
-    "type": "about:blank",
-    "title": "Not Found",
+    "type": "urn:runqueue:problem:address-not-found",
+    "title": "Nothing is at this address.",
     "status": 404,
     "detail": "there is nothing at this address",
 }
@@ -75,7 +76,7 @@ async def test_a_body_that_is_not_signed_with_the_account_s_key_is_refused(
             signed(body, KEY[:-1]),
         ):
             answer = await door.ask("POST", address(job), body, headers)
-            assert (answer.status, answer.body["title"]) == (401, "Unauthorized"), headers
+            assert answer.body["type"] == ProblemType.WRONG_SIGNATURE.uri, headers
         assert desk.everything() == before
 
 
@@ -158,7 +159,7 @@ async def test_a_run_that_was_submitted_for_another_attempt_is_a_conflict(
         before = desk.everything()
         answer = await door.webhook(mine, told(mine, run_request=shown))
 
-        assert answer.status == 409
+        assert answer.body["type"] == ProblemType.RUN_MISMATCH.uri
         assert (
             answer.body["detail"] == "the run was submitted for another attempt than this address"
         )

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import orjson
 import pytest
 
 from runqueue import (
+    GatewayUnavailable,
     InvalidRequest,
     NotAllowed,
     QueueFull,
@@ -23,6 +25,7 @@ from runqueue import (
 )
 from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.ids import new_id
+from runqueue.problem_types import ProblemType
 from runqueue.remote import connection
 from runqueue.remote.queue import RemoteQueue
 from runqueue.remote.results import result_rows
@@ -76,11 +79,14 @@ def answering(answer: Answer) -> Iterator[tuple[str, list[str]]]:
         yield url, asked
 
 
-def problem(status: int, detail: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """Return a refusal of the gateway's form."""
-    body = orjson.dumps({"title": "", "status": status, "detail": detail})
-    shown = {name.replace("_", "-"): value for name, value in headers.items()}
-    return status, {"content-type": PROBLEM, **shown}, body
+def problem(
+    kind: ProblemType | int, detail: str, retry_after: str | None = None, **members: Any
+) -> tuple[int, dict[str, str], bytes]:
+    """Return a problem; one of a status alone has a type that this version does not know."""
+    status, uri = (kind, "about:blank") if isinstance(kind, int) else (kind.status, kind.uri)
+    body = orjson.dumps({"type": uri, "status": status, "detail": detail, **members})
+    later = {} if retry_after is None else {"retry-after": retry_after}
+    return status, {"content-type": PROBLEM, **later}, body
 
 
 def always(status: int, headers: dict[str, str], body: bytes) -> Answer:
@@ -88,9 +94,9 @@ def always(status: int, headers: dict[str, str], body: bytes) -> Answer:
     return lambda _, __: (status, headers, body)
 
 
-def refusing(status: int, detail: str, **headers: str) -> Answer:
-    """Refuse, whatever is asked."""
-    return always(*problem(status, detail, **headers))
+def refusing(kind: ProblemType | int, detail: str, **more: Any) -> Answer:
+    """Refuse, whatever is asked; arguments as of `problem`."""
+    return always(*problem(kind, detail, **more))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +209,7 @@ def test_a_status_without_the_gateways_words_is_no_gateways(status: int) -> None
 def test_a_gateway_that_says_later_is_waited_for() -> None:
     def answer(n: int, path: str) -> tuple[int, dict[str, str], bytes]:
         if n < 4:
-            return problem(503 if n % 2 else 429, "busy", Retry_After="0")
+            return problem(503 if n % 2 else 429, "busy", retry_after="0")
         return 200, {}, b'{"groups": []}'
 
     with answering(answer) as (url, asked), RemoteQueue(url, SECRET) as queue:
@@ -213,7 +219,7 @@ def test_a_gateway_that_says_later_is_waited_for() -> None:
 
 def test_later_than_there_is_patience_for_is_told_at_once() -> None:
     with (
-        answering(refusing(503, "busy", Retry_After="3600")) as (url, asked),
+        answering(refusing(503, "busy", retry_after="3600")) as (url, asked),
         RemoteQueue(url, SECRET, patience=5) as queue,
         pytest.raises(QueueUnavailable, match="answered 503: busy"),
     ):
@@ -223,7 +229,7 @@ def test_later_than_there_is_patience_for_is_told_at_once() -> None:
 
 def test_a_full_queue_has_its_error() -> None:
     with (
-        answering(refusing(503, str(QueueFull()), Retry_After="30")) as (url, _),
+        answering(refusing(ProblemType.QUEUE_FULL, "in other words", retry_after="30")) as (url, _),
         RemoteQueue(url, SECRET, patience=1) as queue,
         pytest.raises(QueueFull),
     ):
@@ -232,7 +238,7 @@ def test_a_full_queue_has_its_error() -> None:
 
 def test_an_unclear_refusal_of_a_job_without_a_key_is_not_repeated() -> None:
     with (
-        answering(refusing(503, "away", Retry_After="0")) as (url, asked),
+        answering(refusing(503, "away", retry_after="0")) as (url, asked),
         RemoteQueue(url, SECRET) as queue,
         pytest.raises(QueueUnavailable),
     ):
@@ -251,22 +257,57 @@ def test_a_token_that_is_said_back_is_not_shown() -> None:
     assert "not for ***" in str(refused.value)
 
 
-def test_a_call_that_the_gateway_does_not_know_is_told() -> None:
+@pytest.mark.parametrize(
+    "kind", [ProblemType.METHOD_NOT_ALLOWED, ProblemType.ADDRESS_NOT_FOUND, 404], ids=str
+)
+def test_a_call_that_the_gateway_does_not_know_is_told(kind: ProblemType | int) -> None:
     with (
-        answering(refusing(405, "expected POST")) as (url, _),
+        answering(refusing(kind, "expected POST")) as (url, _),
         RemoteQueue(url, SECRET) as queue,
         pytest.raises(QueueUnavailable, match="does not know this call"),
     ):
         queue.list_batches()
 
 
-def test_a_batch_that_does_not_go_on_for_another_reason_is_told_in_the_gateways_words() -> None:
+#: Answers without a type that is known, and what a client raises.
+GENERAL: dict[str, tuple[tuple[int, dict[str, str], bytes], type[RunQueueError], str]] = {
+    "409": (problem(409, "it expired"), RunQueueError, "^it expired$"),
+    "422": (
+        problem(422, "no", errors=[{"field": "a", "message": "required"}]),
+        InvalidRequest,
+        "^a: required$",
+    ),
+    "429": (problem(429, "later", "99"), GatewayUnavailable, "answered 429: later"),
+    "500": (problem(500, "oh"), GatewayUnavailable, "answered 500: oh"),
+    "a value is missing": (
+        problem(ProblemType.BATCH_CANCELED, "it was canceled"),
+        RunQueueError,
+        "^it was canceled$",
+    ),
+    "a value is another": (
+        problem(ProblemType.BATCH_MISMATCH, "others", batch_id=BATCH, expected="7"),
+        RunQueueError,
+        "^others$",
+    ),
+    "413 of a proxy": ((413, {}, b"<html>"), InvalidRequest, "^body: it is too large for"),
+    "401 of a proxy": ((401, {}, b""), NotAllowed, "does not know the token"),
+    "403 of a proxy": ((403, {}, b"<html>"), NotAllowed, "it does not allow that"),
+    "502 of a proxy": ((502, {}, b"<html>"), GatewayUnavailable, "502, not as a gateway"),
+    "503 in JSON": ((503, {}, b'{"detail": "x"}'), GatewayUnavailable, "503, not as a gateway"),
+    "no object": ((409, {"content-type": PROBLEM}, b"[]"), GatewayUnavailable, "not as a gateway"),
+}
+
+
+@pytest.mark.parametrize("name", GENERAL)
+def test_an_answer_of_no_known_type_is_what_its_status_means(name: str) -> None:
+    answer, error, words = GENERAL[name]
     with (
-        answering(refusing(409, "it expired")) as (url, _),
-        RemoteQueue(url, SECRET) as queue,
-        pytest.raises(RunQueueError, match=r"^it expired$"),
+        answering(always(*answer)) as (url, _),
+        RemoteQueue(url, SECRET, patience=0) as queue,
+        pytest.raises(error, match=words) as raised,
     ):
         queue.resume_batch(BATCH)
+    assert type(raised.value) is error
 
 
 def test_batches_are_listed_page_by_page() -> None:
@@ -310,7 +351,7 @@ def test_an_answer_that_is_cut_is_asked_for_behind_the_last_line() -> None:
         return 200, {}, rows(3)
 
     with answering(answer) as (url, asked), RemoteQueue(url, SECRET) as queue:
-        assert [row["job_id"] for row in result_rows(queue._link, RESULTS, {}, {})] == [
+        assert [row["job_id"] for row in result_rows(queue._link, RESULTS, {})] == [
             "1",
             "2",
             "3",
@@ -337,7 +378,7 @@ def test_results_by_filter_that_are_cut_go_on_at_the_last_end_whatever_its_job_d
     with answering(answer) as (url, asked), RemoteQueue(url, SECRET) as queue:
         found = [
             row["job_id"]
-            for row in result_rows(queue._link, "/v1/results", {}, {}, after=after, by_end=True)
+            for row in result_rows(queue._link, "/v1/results", {}, after=after, by_end=True)
         ]
     assert found == ["1", "2", "3", "4", "5", "6"]
     assert "until=2026-01-01T00%3A00%3A03.000001%2B00%3A00" in asked[1]
@@ -353,7 +394,7 @@ def test_an_answer_that_is_cut_again_and_again_ends_in_an_error() -> None:
         RemoteQueue(url, SECRET) as queue,
         pytest.raises(QueueUnavailable, match="the results broke off"),
     ):
-        list(result_rows(queue._link, RESULTS, {}, {}))
+        list(result_rows(queue._link, RESULTS, {}))
     assert len(asked) == 3
 
 
@@ -364,7 +405,7 @@ def test_lines_that_are_none_are_no_gateways(body: bytes) -> None:
         RemoteQueue(url, SECRET) as queue,
         pytest.raises(QueueUnavailable, match="none that a gateway gives"),
     ):
-        list(result_rows(queue._link, RESULTS, {}, {}))
+        list(result_rows(queue._link, RESULTS, {}))
 
 
 def test_nobody_there_is_told_within_the_tries() -> None:

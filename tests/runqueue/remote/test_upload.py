@@ -12,8 +12,15 @@ from http.server import BaseHTTPRequestHandler
 import orjson
 import pytest
 
-from runqueue import BatchRules, InvalidBatch, QueueUnavailable
-from runqueue.ids import new_id
+from runqueue import (
+    BatchExpired,
+    BatchNotFound,
+    BatchRules,
+    InvalidBatch,
+    QueueUnavailable,
+    RunQueueError,
+)
+from runqueue.problem_types import ProblemType
 from runqueue.remote.queue import RemoteQueue
 from runqueue.store.keys import Keys
 from tests.either import TOKEN
@@ -115,11 +122,21 @@ def test_a_callback_that_no_header_takes_is_not_shown() -> None:
     assert asked == []
 
 
-def test_why_an_upload_was_not_accepted_is_told_in_the_gateways_words() -> None:
-    words = f"batch {new_id('default')} expired before it was sealed"
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        (ProblemType.BATCH_EXPIRED, BatchExpired(BATCH)),
+        (ProblemType.UPLOAD_DISCARDED, BatchNotFound(BATCH)),
+    ],
+    ids=str,
+)
+def test_why_an_upload_was_not_accepted_is_its_error(
+    kind: ProblemType, error: RunQueueError
+) -> None:
     with (
-        answering(lambda _, __: problem(409, words)) as (url, _),
+        answering(lambda _, __: problem(kind, "whatever", batch_id=BATCH)) as (url, _),
         RemoteQueue(url) as queue,
-        pytest.raises(QueueUnavailable, match=words),
+        pytest.raises(type(error)) as raised,
     ):
         queue.upload([])
+    assert str(raised.value) == str(error)
