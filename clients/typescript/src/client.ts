@@ -69,8 +69,8 @@ export class RunqueueClient {
   /**
    * Submits a batch of any length; its lines are sent as they are made.
    *
-   * An upload that breaks off is sent again if `lines` is an array or a function. If only the answer
-   * was lost, it is sent again only if every line has a `custom_id`.
+   * An upload that breaks off is sent again if `lines` is an array or a function. If only the
+   * answer was lost, it is sent again only if every line has a `custom_id`.
    */
   uploadBatch(
     lines: Lines<Line>,

@@ -1,4 +1,4 @@
-import { ProblemError } from "./errors.js";
+import { InvalidRequest, JobNotFound } from "./errors.js";
 import type { Link } from "./link.js";
 import { isOver, pause } from "./types.js";
 import type { Call, Job } from "./types.js";
@@ -51,7 +51,7 @@ async function readJob({ GET, signal }: Completing, id: string): Promise<Job | u
   try {
     return await GET("/v1/jobs/{job_id}", { params: { path: { job_id: id } }, signal });
   } catch (error) {
-    if (error instanceof ProblemError && error.status === 404) return undefined;
+    if (error instanceof JobNotFound) return undefined;
     throw error;
   }
 }
@@ -175,8 +175,8 @@ async function* listen(
       }
     } catch (error) {
       signal.throwIfAborted();
-      const isStale = error instanceof ProblemError && error.status === 422 && cursor !== undefined;
-      if (isStale) cursor = undefined;
+      const isRefused = error instanceof InvalidRequest && cursor !== undefined;
+      if (isRefused) cursor = undefined;
       else if (!(error instanceof TypeError) && !connection.signal.aborted) throw error;
     } finally {
       connection.abort();

@@ -1,5 +1,10 @@
-import type { HttpMethod, MediaType, PathsWithMethod, RequiredKeysOf } from "openapi-typescript-helpers";
 import type { FetchResponse, MaybeOptionalInit } from "openapi-fetch";
+import type {
+  HttpMethod,
+  MediaType,
+  PathsWithMethod,
+  RequiredKeysOf,
+} from "openapi-typescript-helpers";
 import type { components, paths } from "./schema.js";
 
 type Json<Answer> = Answer extends { content: { "application/json": infer Body } } ? Body : never;
