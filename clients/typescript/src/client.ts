@@ -1,6 +1,7 @@
 import createClient from "openapi-fetch";
 import type { HttpMethod } from "openapi-typescript-helpers";
 import { asCompleted, type Completing } from "./ends.js";
+import { GatewayUnavailable } from "./errors.js";
 import { Link, type LinkOptions } from "./link.js";
 import type { paths } from "./schema.js";
 import { endOf, isOver, pause } from "./types.js";
@@ -97,7 +98,12 @@ export class RunqueueClient {
       };
       // The types of one call are those of `Call`.
       const request = api.request as (...given: unknown[]) => Promise<{ data: unknown }>;
-      return (await request(method, path, { ...init, ...own, fetch })).data;
+      try {
+        return (await request(method, path, { ...init, ...own, fetch })).data;
+      } catch (error) {
+        if (!(error instanceof SyntaxError)) throw error;
+        throw new GatewayUnavailable("its answer is none that a gateway gives", { cause: error });
+      }
     };
     return call as unknown as Call<Method>;
   }

@@ -91,7 +91,7 @@ export class Link {
     for (const [name, value] of Object.entries(this.#headers)) request.headers.set(name, value);
     try {
       const signal = AbortSignal.any([late.signal, request.signal]);
-      const answer = await this.#fetch(request, { signal });
+      const answer = await this.#fetch(request, { signal, redirect: "manual" });
       if (!/[/+]json/.test(answer.headers.get("content-type") ?? "")) return answer;
       return new Response(await answer.text(), answer);
     } finally {

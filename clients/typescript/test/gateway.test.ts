@@ -143,11 +143,16 @@ test("refusals are errors of their types", async () => {
     assert.ok(error instanceof rq.InvalidJob && error instanceof rq.InvalidRequest);
     return error.errors[0]?.field === "line 2: body.max_step";
   });
+  const many = () => Array.from({ length: 200_000 }, () => wrong); // answered before all is sent
+  await assert.rejects(client.uploadBatch(many), rq.InvalidJob);
   await client.POST("/v1/jobs", { body: line("used") });
   const other = client.POST("/v1/jobs", { body: { ...line("used"), body: { prompt: "Buy." } } });
   await assert.rejects(other, rq.IdempotencyConflict);
   await assert.rejects(client.GET("/v1/jobs/{job_id}", nobody), rq.JobNotFound);
   await assert.rejects(stranger.GET("/v1/stats"), rq.NotAllowed);
+  const page = async () => new Response("hello", { headers: { "content-type": "text/html" } });
+  const portal = new RunqueueClient({ ...stack, fetch: page });
+  await assert.rejects(portal.GET("/v1/stats"), rq.GatewayUnavailable);
   await assert.rejects(client.waitFor("x", { signal: AbortSignal.abort("no") }), /no/);
 });
 
