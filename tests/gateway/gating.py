@@ -101,6 +101,7 @@ class Door:
             if isinstance(route, APIRoute) and route.matches(scope)[0] is Match.FULL:
                 kinds = listed(route.responses).get(answer.status, ())
                 assert answer.body["type"] in kinds, (method, path, answer)
+                return
 
     async def webhook(
         self,

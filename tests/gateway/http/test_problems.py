@@ -35,11 +35,12 @@ from runqueue import (
 )
 from runqueue.errors import MalformedURL, NoQueueHere
 from runqueue.ids import new_id
-from runqueue.problem_types import ProblemType
+from runqueue.problem_types import ProblemType, type_of
 from runqueue.remote.errors import error_of, read_refusal
 from tests.gateway.gating import gating, listed
 
-PAGE = Path(__file__).parents[3] / "docs/http_api.md"
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs/http_api.md"
 URL = "https://queue.example.com"
 JOB = new_id("default")
 
@@ -129,6 +130,14 @@ async def test_each_type_that_a_gateway_answers_with_is_known_to_a_client(
         assert type(found) is GatewayUnavailable
     elif kind is ProblemType.UPLOAD_DISCARDED:
         assert str(found) == str(BatchNotFound(JOB))
+
+
+def test_each_type_is_that_of_an_error_or_raised_by_the_gateway_itself() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "gateway").rglob("*.py"))
+    raised = re.findall(r"(?:Refused\(|problem\(|kind = |\d: )\s*ProblemType\.(\w+)", code)
+    found = {ProblemType[name] for name in raised} | {type_of(error) for error in RAISED}
+
+    assert found == set(ProblemType)
 
 
 #: What no described route answers with: other addresses, and the one of Skyvern's webhooks.

@@ -128,7 +128,7 @@ def test_a_callback_that_no_header_takes_is_not_shown() -> None:
         (ProblemType.BATCH_EXPIRED, BatchExpired(BATCH)),
         (ProblemType.UPLOAD_DISCARDED, BatchNotFound(BATCH)),
     ],
-    ids=str,
+    ids=["expired", "discarded"],
 )
 def test_why_an_upload_was_not_accepted_is_its_error(
     kind: ProblemType, error: RunQueueError
