@@ -1,4 +1,5 @@
-import { errorOf, GatewayUnavailable, ProblemError, RunqueueError } from "./errors.js";
+import { GatewayUnavailable, ProblemError, type Problem, type RunqueueError } from "./errors.js";
+import { CLASSES } from "./problems.js";
 import { pause } from "./types.js";
 
 export interface LinkOptions {
@@ -23,19 +24,16 @@ export interface Sending {
   answerMs?: number;
 }
 
-const ANSWER_MS = 30_000;
-const [SHORTEST_MS, LONGEST_MS] = [250, 5_000];
+/** Milliseconds before something is tried again: the shortest, and the longest, of a few times. */
+export const [SHORTEST_MS, LONGEST_MS] = [250, 5_000];
 const LATER = new Set([429, 502, 503, 504]);
 /** Failures before a byte of the request was sent. */
-const NOT_SENT = new Set([
-  ...["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"],
-  ...["UND_ERR_CONNECT_TIMEOUT", "ETIMEDOUT"],
-]);
+const NOT_SENT = /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|CONNECT_TIMEOUT/;
 
 /** Sends requests to a gateway, and again where that helps and does no harm. */
 export class Link {
   readonly url: string;
-  readonly #headers: Record<string, string>;
+  readonly #token: string | undefined;
   readonly #fetch: typeof globalThis.fetch;
   readonly #patienceMs: number;
 
@@ -49,7 +47,7 @@ export class Link {
       throw new TypeError("url: expected https, since http shows the token (allowHttp permits it)");
     }
     this.url = origin + pathname.replace(/\/$/, "");
-    this.#headers = token ? { authorization: `Bearer ${token}` } : {};
+    this.#token = token;
     this.#fetch = fetch ?? globalThis.fetch;
     this.#patienceMs = patienceMs;
   }
@@ -60,26 +58,26 @@ export class Link {
    * @param make makes the request, once for each try; its signal ends it all
    * @throws RunqueueError what the gateway says, or that it does not answer
    */
-  async send(make: () => Request, sending: Sending): Promise<Response> {
+  async send(make: () => Request, { mayRepeat, canRepeat, answerMs }: Sending): Promise<Response> {
     const giveUp = Date.now() + this.#patienceMs;
     for (let backoff = SHORTEST_MS; ; backoff = Math.min(2 * backoff, LONGEST_MS)) {
+      const request = make();
       let failure: RunqueueError;
       let again: boolean;
       let wait = backoff * (0.5 + Math.random() / 2);
-      const request = make();
       try {
-        const answer = await this.#sendOnce(request, sending.answerMs ?? ANSWER_MS);
+        const answer = await this.#sendOnce(request, answerMs ?? 30_000);
         if (answer.ok) return answer;
         failure = await errorOf(answer);
-        const after = failure instanceof ProblemError ? failure.retryAfter : undefined;
-        if (after !== undefined) wait = 1000 * after;
-        again = LATER.has(answer.status) && (answer.status === 429 || sending.mayRepeat());
+        if (failure instanceof ProblemError) wait = 1000 * (failure.retryAfter ?? wait / 1000);
+        again = LATER.has(answer.status) && (answer.status === 429 || mayRepeat());
       } catch (error) {
         request.signal.throwIfAborted();
-        failure = new GatewayUnavailable(`${this.url}: ${wordsOf(error)}`, { cause: error });
-        again = NOT_SENT.has(codeOf(error)) || sending.mayRepeat();
+        const { code, message } = causeOf(error);
+        failure = new GatewayUnavailable(`${this.url}: ${message || code}`, { cause: error });
+        again = NOT_SENT.test(code ?? "") || mayRepeat();
       }
-      again &&= Date.now() + wait <= giveUp && (sending.canRepeat?.() ?? true);
+      again &&= Date.now() + wait <= giveUp && (canRepeat?.() ?? true);
       if (!again) throw failure;
       await pause(wait, request.signal);
     }
@@ -88,7 +86,7 @@ export class Link {
   async #sendOnce(request: Request, answerMs: number): Promise<Response> {
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(new Error("does not answer in time")), answerMs);
-    for (const [name, value] of Object.entries(this.#headers)) request.headers.set(name, value);
+    if (this.#token) request.headers.set("authorization", `Bearer ${this.#token}`);
     try {
       const signal = AbortSignal.any([late.signal, request.signal]);
       const answer = await this.#fetch(request, { signal, redirect: "manual" });
@@ -100,12 +98,18 @@ export class Link {
   }
 }
 
-function codeOf(error: unknown): string {
-  const cause = error instanceof Error ? (error.cause ?? error) : error;
-  return String((cause as { code?: unknown } | null)?.code ?? "");
+/** Returns an answer that is no success as an error: that of its type, or of its status. */
+async function errorOf(answer: Response): Promise<RunqueueError> {
+  const after = answer.headers.get("retry-after") ?? "";
+  const given = (await answer.json().catch(() => null)) as Problem | null;
+  if (!given?.title) {
+    return new GatewayUnavailable(`answered ${answer.status}, not as a gateway does`);
+  }
+  const problem = { ...given, detail: given.detail ?? given.title, status: answer.status };
+  const known = CLASSES.get(problem.type) ?? CLASSES.get(answer.status) ?? ProblemError;
+  return new known(problem, /^\d{1,9}$/.test(after) ? Number(after) : undefined);
 }
 
-function wordsOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return cause instanceof Error ? cause.message || codeOf(cause) : String(cause);
+function causeOf(error: unknown): { code?: string; message?: string } {
+  return error instanceof Error ? ((error.cause ?? error) as Error) : { message: String(error) };
 }

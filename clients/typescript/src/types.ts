@@ -1,29 +1,20 @@
-import type { FetchResponse, MaybeOptionalInit } from "openapi-fetch";
-import type {
-  HttpMethod,
-  MediaType,
-  PathsWithMethod,
-  RequiredKeysOf,
-} from "openapi-typescript-helpers";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Client, MaybeOptionalInit, MethodResponse } from "openapi-fetch";
+import type { HttpMethod, PathsWithMethod, RequiredKeysOf } from "openapi-typescript-helpers";
 import type { components, paths } from "./schema.js";
 
 type Json<Answer> = Answer extends { content: { "application/json": infer Body } } ? Body : never;
 
 /** A job to submit: a line of a batch file. */
 export type Line = components["schemas"]["Line"];
-/** A job as the gateway shows it. */
 export type Job = Json<paths["/v1/jobs/{job_id}"]["get"]["responses"][200]>;
-/** The answer to one submitted job. */
-export type Enqueued = Json<paths["/v1/jobs"]["post"]["responses"][202]>;
-/** A batch as the gateway shows it. */
+export type JobState = components["schemas"]["JobState"];
 export type Batch = Json<paths["/v1/batches/{batch_id}"]["get"]["responses"][200]>;
-/** The answer to an upload. */
+/** The answers to one submitted job, and to an upload. */
+export type Enqueued = Json<paths["/v1/jobs"]["post"]["responses"][202]>;
 export type Uploaded = Json<paths["/v1/batches"]["post"]["responses"][201]>;
 /** What an upload may say of its batch. */
 export type BatchOptions = NonNullable<paths["/v1/batches"]["post"]["parameters"]["query"]>;
-export type JobState = components["schemas"]["JobState"];
-/** A field at fault. */
-export type FieldFault = components["schemas"]["FieldFault"];
 
 /** A call of openapi-fetch that returns the answer's data, and throws what is no success. */
 export type Call<Method extends HttpMethod> = <
@@ -32,14 +23,7 @@ export type Call<Method extends HttpMethod> = <
 >(
   path: Path,
   ...init: RequiredKeysOf<Init> extends never ? [init?: Init] : [init: Init]
-) => Promise<DataOf<paths[Path], Method, Init>>;
-
-type DataOf<Routes, Method extends HttpMethod, Init> = Routes extends Record<
-  Method,
-  infer Route extends Record<string | number, unknown>
->
-  ? Exclude<FetchResponse<Route, Init, MediaType>["data"], undefined>
-  : never;
+) => Promise<MethodResponse<Client<paths>, Method, Path, Init>>;
 
 export interface Waiting {
   /** Ends the wait; it rejects with the signal's reason. */
@@ -61,11 +45,6 @@ export function endOf({ signal, timeoutMs }: Waiting): AbortSignal {
 }
 
 /** Waits; rejects with the signal's reason once that is aborted. */
-export function pause(ms: number, signal?: AbortSignal | null): Promise<void> {
-  return new Promise((resolve, reject) => {
-    signal?.throwIfAborted();
-    const abort = () => (clearTimeout(timer), reject(signal?.reason));
-    const timer = setTimeout(() => (signal?.removeEventListener("abort", abort), resolve()), ms);
-    signal?.addEventListener("abort", abort, { once: true });
-  });
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
 }
