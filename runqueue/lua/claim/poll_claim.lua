@@ -131,7 +131,8 @@ local function look_at(q, claim, id, is_listed)
     reply[n + 1] = id
     if f[CANCEL] then f[DEADLINE], f.limit = false, 0 end
     for at = ATTEMPT, RUNS do reply[n + at] = f[at] or '' end
-    reply[n + 9], reply[n + 10] = f[BEGUN] and int(f.since) or f[STARTED], int(f.limit)
+    if f.limit ~= claim.limit then claim.limit, claim.limit_text = f.limit, int(f.limit) end -- mostly the same
+    reply[n + 9], reply[n + 10] = f[BEGUN] and int(f.since) or f[STARTED], claim.limit_text
     local has_session = f[KEYS] and string.find(f[KEYS], 'session:', 1, true)
     reply[n + 11] = has_session and string.match(' ' .. f[KEYS], ' session:(%S+)') or ''
   end

@@ -14,8 +14,11 @@ local reply = {}
 local by_marker, also_canceled = q.args[2] == '2', q.args[2] == '3'
 local by_request = q.args[2] == '1' or also_canceled
 
+local due, due_text -- the same for most jobs of a call
 local function schedule_poll(job, poll_after)
-  counters.put_later(q, 'poll', int(poll_times.first(q, job, tonumber(poll_after))), job.id)
+  local at = poll_times.first(q, job, tonumber(poll_after))
+  if at ~= due then due, due_text = at, int(at) end
+  counters.put_later(q, 'poll', due_text, job.id)
 end
 
 local function take_on(job, attempt, run_id, run_status, poll_after)

@@ -126,14 +126,15 @@ function counters.count_state(q, job, state)
   local before = job.state
   if before == 'scheduled' then counters.leave_deferred(q, job) end
   if job.quota_owner and not counters.WAITS[state] then counters.discharge(q, job, state) end
-  counters.bump(q.totals, before .. ':' .. job.priority, -1)
-  counters.bump(q.totals, state .. ':' .. job.priority, 1)
+  local totals, left, entered = q.totals, before .. ':' .. job.priority, state .. ':' .. job.priority
+  totals[left] = (totals[left] or 0) - 1
+  totals[entered] = (totals[entered] or 0) + 1
   if before == 'ready' or state == 'ready' then
     counters.bump(q.group_load, job.group, (state == 'ready' and 1 or 0) - (before == 'ready' and 1 or 0))
   end
   if job.batch ~= NO_BATCH then
     local counts = q.batch_totals[job.batch] or {}
-    counters.bump(counts, 'count:' .. job.state, -1)
+    counters.bump(counts, 'count:' .. before, -1)
     counters.bump(counts, 'count:' .. state, 1)
     if job.canary then
       counters.bump(counts, 'canary_ended', (ENDED[state] and 1 or 0) - (ENDED[job.state] and 1 or 0))

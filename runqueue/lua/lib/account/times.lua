@@ -15,11 +15,12 @@ local FIELDS = { queue = fields_of('queue'), run_queue = fields_of('run_queue'),
   result = fields_of('result'), delivery = fields_of('delivery') }
 
 function times.observe(q, name, us)
-  us = math.max(0, us) -- the clock was set
-  local first, fields, seconds = 1, FIELDS[name], us / 1000000
+  if us < 0 then us = 0 end -- the clock was set
+  local first, fields, totals, seconds = 1, FIELDS[name], q.totals, us / 1000000
   while BOUNDS[first] and seconds > BOUNDS[first] do first = first + 1 end
-  counters.bump(q.totals, fields[first], 1)
-  counters.bump(q.totals, fields.sum, math.floor(us / 1000))
+  local bucket, sum = fields[first], fields.sum
+  totals[bucket] = (totals[bucket] or 0) + 1
+  totals[sum] = (totals[sum] or 0) + math.floor(us / 1000)
 end
 
 function times.steps_of(run_times) return tonumber(string.match(run_times, '^%d*:%d*:(%d+)$') or nil) end
@@ -27,14 +28,15 @@ function times.steps_of(run_times) return tonumber(string.match(run_times, '^%d*
 -- What Skyvern reports of a job's ended run: '<queued_ms>:<ran_ms>:<steps>', each '' if it is not reported.
 function times.observe_run(q, job, run_times)
   local queued, ran, steps = string.match(run_times, '^(%d*):(%d*):(%d*)$')
-  counters.ended(q, job, tonumber(steps))
+  steps = tonumber(steps)
+  counters.ended(q, job, steps)
   if not queued then return end
   if queued ~= '' then times.observe(q, 'run_queue', tonumber(queued) * 1000) end
   if ran ~= '' then times.observe(q, 'run', tonumber(ran) * 1000) end
-  if steps ~= '' then
-    counters.bump(q.totals, 'steps', tonumber(steps))
+  if steps then
+    counters.bump(q.totals, 'steps', steps)
     counters.bump(q.totals, 'steps:runs', 1)
-    counters.bump(q.totals, 'steps:squares', tonumber(steps) ^ 2)
+    counters.bump(q.totals, 'steps:squares', steps * steps)
   end
 end
 

@@ -63,9 +63,10 @@ local function save_run_times(q)
   local mean, floor = tonumber(f[1] or durations[1]), tonumber(f[2] or durations[1])
   local n = tonumber(f[3] or 0)
   for _, took in ipairs(durations) do
-    n = math.min(n + 1, LAST_RUNS)
+    if n < LAST_RUNS then n = n + 1 end
     mean = mean + (took - mean) / n
-    floor = math.min(took, floor + math.max(0, mean - floor) / FLOOR_CREEP)
+    if mean > floor then floor = floor + (mean - floor) / FLOOR_CREEP end
+    if took < floor then floor = took end
   end
   redis.call('HSET', q.meta, 'run_mean', int(mean), 'run_floor', int(floor), 'run_n', int(n), 'run_ended', int(q.now))
 end
