@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 39fdae17cd6519f4c00e2ca1bca59dbbb1dc27a553d42d3c0ea662e0f367099e
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 2c5775c486843b6366845e4f1a48a51b6280c4f61dab9515389c31e4dee59f3b
 import { BadRequest, Conflict, NotAllowed, NotFound, ProblemError, TooManyRequests, Unavailable } from "./errors.js";
 
 /** No known token was sent. */
