@@ -12,7 +12,7 @@ LOCK = $(BIN)/uv pip compile - --quiet --universal --python-version 3.13 --gener
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-e2e test-real contract acceptance faults simulate schemas generate monitoring lock docs release check million bench
+.PHONY: help setup demo up test test-e2e test-real test-node contract acceptance faults simulate schemas generate typescript monitoring lock docs release check million bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test-real: $(STAMP) ## Hold everything to a real Skyvern: SKYVERN_VERSION=1.0.40
 	$(BIN)/python -m tests.real.server
 	$(BIN)/pytest -n 0 -rP -m real tests/real $(if $(ONLY),-k '$(ONLY)')
 
+test-node: $(STAMP) ## Try the TypeScript client with a real gateway (needs Node 20 or later)
+	cd clients/typescript && npm ci --no-audit --no-fund && PYTHON=$(abspath $(BIN)/python) npm test
+
 contract: $(STAMP) ## Compare our models with the schemas of Skyvern's package; VERSION=1.0.40 tries another (installs 1.6 GB)
 	$(BIN)/python -m tests.contract $(if $(VERSION),--version $(VERSION))
 
@@ -66,6 +69,10 @@ simulate: $(STAMP) ## Simulate the whole queue under a virtual clock: SEEDS=5000
 
 generate: $(STAMP) ## Write blocking modules from those for coroutines
 	$(BIN)/python -m tools.generate
+
+typescript: $(STAMP) ## Write docs/openapi.json, and the types of the TypeScript client from it (needs Node 20 or later)
+	cd clients/typescript && npm ci --no-audit --no-fund
+	$(BIN)/python -m tools.typescript
 
 monitoring: $(STAMP) ## Write the tables of docs/monitoring.md and the dashboards
 	$(BIN)/python -m ops

@@ -18,6 +18,7 @@ PAGES = {
     "index.md": "README.md",
     **{f"{name}.md": f"{name}.md" for name in ("ARCHITECTURE", "CHANGELOG", "CONTRIBUTING")},
     "SECURITY.md": "SECURITY.md",
+    "typescript.md": "clients/typescript/README.md",
 }
 #: Folders of the root with files that pages link to.
 FOLDERS = ("deploy", "docs/schemas", "examples")

@@ -74,15 +74,12 @@ def _body(model: type[RunRequest]) -> Schema:
     schema["description"] = schema["description"].partition("\n")[0]
     schema["examples"] = [_BODIES[model.kind]]
     if model is WorkflowRunRequest:
-        schema["oneOf"] = [_only("workflow_id", "agent_id"), _only("agent_id", "workflow_id")]
+        schema["oneOf"] = [_given("workflow_id"), _given("agent_id")]
     return _named(f"{model.kind}_run_request", schema)
 
 
-def _only(given: str, other: str) -> Schema:
-    return {
-        "required": [given],
-        "properties": {given: {"type": "string"}, other: {"type": "null"}},
-    }
+def _given(name: str) -> Schema:
+    return {"required": [name], "properties": {name: {"type": "string"}}}
 
 
 def _portable(value: Any) -> Any:

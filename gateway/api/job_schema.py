@@ -19,8 +19,20 @@ EXAMPLE_ID: Final = job_id_for(DEFAULT, "", EXAMPLE["custom_id"])
 def schemas() -> dict[str, Any]:
     """Return the schema of a line, and those that it refers to, by name."""
     line = {name: part for name, part in _LINE.items() if name not in {"$schema", "$id", "$defs"}}
-    found: dict[str, Any] = _placed({NAME: line, **_LINE["$defs"]})
+    found: dict[str, Any] = _placed({NAME: line | _by_kind(), **_LINE["$defs"]})
     return found
+
+
+def _by_kind() -> dict[str, Any]:
+    """Return the rules of a line with each kind's body in `oneOf`: generators read no `if`."""
+    rules = [rule for rule in _LINE["allOf"] if "if" in rule]
+    kinds = [rule["if"]["properties"] | rule["then"]["properties"] for rule in rules]
+    body = {"description": _LINE["properties"]["body"]["description"]}
+    return {
+        "properties": {**_LINE["properties"], "body": body},
+        "oneOf": [{"properties": kind, "required": [*kind]} for kind in kinds],
+        "allOf": [rule for rule in _LINE["allOf"] if rule not in rules],
+    }
 
 
 def _placed(part: Any) -> Any:

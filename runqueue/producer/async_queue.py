@@ -195,6 +195,8 @@ class AsyncRunQueue:
             return traced(await self._enqueue_parts(packets(jobs, self._checks), batch), step)
 
     async def _enqueue_parts(self, parts: Iterator[Packet], batch: str | None) -> list[Enqueued]:
+        if batch is not None and not ids.is_id(batch):
+            raise BatchNotFound(batch)
         first = list(islice(parts, 2))
         await self._know({packet.account for packet in first})
         if len(first) == 1:

@@ -184,6 +184,8 @@ class RunQueue:
             return traced(self._enqueue_parts(packets(jobs, self._checks), batch), step)
 
     def _enqueue_parts(self, parts: Iterator[Packet], batch: str | None) -> list[Enqueued]:
+        if batch is not None and not ids.is_id(batch):
+            raise BatchNotFound(batch)
         first = list(islice(parts, 2))
         self._know({packet.account for packet in first})
         if len(first) == 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from django.test import Client
 from examples.django_service import the_queue
 from examples.fastapi_service import app, lifespan
 from runqueue import JobState, RunQueue, TaskRunRequest
-from tests.gateway.gating import Desk, gating, token, told
+from tests.gateway.gating import Desk, gating, told
 from tests.simulator.simulating import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -119,39 +118,3 @@ async def test_a_plain_script_prints_each_job_as_it_ends(
 
     assert sorted(said.splitlines()) == [f"{page} completed {{'price': 1}}" for page in pages[1:]]
     assert complained == f"{pages[0]}: was submitted before with another request\n"
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
-async def test_a_node_script_needs_http_alone(desk: Desk, queue: RunQueue, redis_url: str) -> None:
-    tokens = (token("shop", "sesame", "enqueue", "read"),)
-
-    async with gating(redis_url, api_tokens=tokens) as door:
-        script = await node_client(door.url)
-        await eventually(lambda: "enqueued" in queue.stats()["default"].totals)
-        (job,) = desk.claim()
-        desk.accept(job)
-        await door.webhook(job, told(job, output={"price": 1}))
-        said = (await script.communicate())[0].decode().splitlines()
-        again = (await (await node_client(door.url)).communicate())[0].decode().splitlines()
-
-    (batch,) = [one for one in desk.batches() if queue.get_batch(one).total]
-    assert said == [
-        f"order-17 is new: {job.job_id}",
-        'order-17 completed: {"price":1}',
-        f"batch {batch}: 2000 new, 0 known",
-    ]
-    assert queue.get_batch(batch).sealed
-    assert again == [
-        f"order-17 is known: {job.job_id}",
-        'order-17 completed: {"price":1}',
-        f"batch {batch}: 0 new, 2000 known",
-    ]
-
-
-async def node_client(url: str) -> asyncio.subprocess.Process:
-    """Start the script for Node, which uploads a batch of 2,000 jobs, too."""
-    return await asyncio.create_subprocess_exec(
-        *("node", str(ROOT / "examples/node_client.mjs"), "order-17", "2000"),
-        env={**os.environ, "RUNQUEUE_URL": url, "RUNQUEUE_TOKEN": "sesame"},
-        stdout=asyncio.subprocess.PIPE,
-    )

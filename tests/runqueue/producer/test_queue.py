@@ -166,6 +166,8 @@ async def test_what_is_not_on_record_is_said_by_its_own_error(ask: Ask) -> None:
     for name in ("get_batch", "seal_batch", "cancel_batch"):
         with pytest.raises(BatchNotFound):
             await ask(name, unknown)
+    with pytest.raises(BatchNotFound):
+        await ask("enqueue_many", [line()], batch="two words")
     with pytest.raises(UnknownAccount):
         await ask("enqueue", ASK, account="nobody")
     assert await ask("get_many", [unknown, "nonsense", answer.job_id], result=False) == [

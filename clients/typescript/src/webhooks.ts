@@ -1,0 +1,54 @@
+import { createHmac, timingSafeEqual } from "node:crypto";
+import { WebhookError } from "./errors.js";
+
+export interface WebhookOptions {
+  /** Seconds that a webhook's time may differ from the clock of this machine. */
+  toleranceSeconds?: number;
+  /** Unix seconds; the clock of this machine if it is not given. */
+  now?: number;
+}
+
+type HeaderValues = Headers | Readonly<Record<string, string | readonly string[] | undefined>>;
+
+/**
+ * Checks a webhook's signature and age (standard-webhooks), and returns its body as JSON.
+ *
+ * @param body as it arrived: parsing and serializing it again changes its bytes
+ * @param headers of the request, as `fetch` or Node have them
+ * @param secrets `whsec_…`; of several, one has to fit
+ * @throws WebhookError it is not ours, or too old
+ */
+export function verifyWebhook(
+  body: string | Uint8Array,
+  headers: HeaderValues,
+  secrets: string | readonly string[],
+  { toleranceSeconds = 300, now = Date.now() / 1000 }: WebhookOptions = {},
+): unknown {
+  const [id, timestamp, given] = ["id", "timestamp", "signature"].map((name) =>
+    valueOf(headers, `webhook-${name}`),
+  );
+  // A time that is none makes NaN, which fits no tolerance.
+  const age = now - Number(timestamp);
+  if (!(Math.abs(age) <= toleranceSeconds)) throw new WebhookError(`it was signed ${age} s ago`);
+  const signatures = (given ?? "").split(" ").filter((one) => one.startsWith("v1,"));
+  const fits = [secrets].flat().flatMap((secret) => {
+    const key = Buffer.from(secret.replace(/^whsec_/, ""), "base64");
+    if (key.length === 0) throw new TypeError("expected a secret: whsec_…");
+    const expected = createHmac("sha256", key).update(`${id}.${timestamp}.`).update(body).digest();
+    return signatures.map((one) => isEqual(expected, Buffer.from(one.slice(3), "base64")));
+  });
+  if (!fits.includes(true)) throw new WebhookError("no signature fits");
+  return JSON.parse(typeof body === "string" ? body : new TextDecoder().decode(body));
+}
+
+function valueOf(headers: HeaderValues, name: string): string {
+  const entries = headers instanceof Headers ? [...headers] : Object.entries(headers);
+  const values = entries.flatMap(([key, value]) => (key.toLowerCase() === name ? value : []));
+  if (values.length !== 1 || !values[0]) throw new WebhookError(`expected one header ${name}`);
+  return values[0];
+}
+
+/** Compares in constant time. */
+function isEqual(expected: Buffer, given: Buffer): boolean {
+  return given.length === expected.length && timingSafeEqual(given, expected);
+}
