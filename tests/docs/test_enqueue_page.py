@@ -1,4 +1,4 @@
-"""The page about enqueuing: its examples do what it says, and all come to jobs."""
+"""The pages about the start and enqueuing: their examples do what they say, and come to jobs."""
 
 import json
 import os
@@ -22,6 +22,7 @@ from tests.docs.pages import Example, examples, pattern_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/enqueue.md").read_text()
+START = (ROOT / "docs/start.md").read_text().partition("## A first job")[2]
 PYTHON, SHELL = (examples(PAGE, language) for language in ("python", "sh"))
 INBOX = f"{Keys('default').prefix}inbox"
 
@@ -123,6 +124,16 @@ def test_a_refused_line_is_kept_as_the_page_shows(parts: Factory) -> None:
         told = json.loads(shown)
         assert kept()[0].keys() == told.keys()
         assert kept()[0]["error"] == told["error"]
+
+
+@pytest.mark.acceptance
+def test_the_start_leads_to_a_run_of_the_reader_s(parts: Factory, tmp_path: Path) -> None:
+    (tmp_path / ".runqueue").mkdir()
+    (tmp_path / ".runqueue/url").write_text(parts.redis_url)
+    blocks = [found.code for found in examples(START, "sh") if "make up" not in found.code]
+    blocks += [f"python <<'END'\n{found.code}END" for found in examples(START, "python")]
+    run(["bash", "-euc", "\n".join(blocks)], parts, tmp_path)
+    assert completed(parts, "mine-1")
 
 
 def test_every_block_is_run() -> None:
