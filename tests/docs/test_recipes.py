@@ -57,8 +57,8 @@ def test_the_report_shows_what_ended_and_its_command_retries_it(
     for group in ("shop-a", "shop-b", "shop-b"):
         queue.enqueue(TaskRunRequest(prompt="Read the price."), group=group)
         queue.drain()
-    program = [sys.executable, ROOT / "examples/nightly_report.py"]
-    printed = subprocess.check_output(program, text=True)
+    program = [sys.executable, "examples/nightly_report.py"]
+    printed = subprocess.check_output(program, cwd=ROOT, text=True)
     retry = printed.splitlines()[-1].strip()
     subprocess.run(f"{sys.prefix}/bin/{retry} --yes", shell=True, check=True)
     queue.drain()
