@@ -121,7 +121,7 @@ def build_npm(made: Path, empty: Path) -> None:
     """Build the npm package, with the version of the others, and use it in an empty folder."""
     shutil.copytree(NPM, made, ignore=shutil.ignore_patterns("node_modules", "build", "dist"))
     run("npm", "ci", cwd=made)
-    semantic = VERSION.replace(".dev0", "-dev.0")
+    semantic = VERSION.replace(".dev0", "-dev").replace("+", ".")  # npm drops what follows a +
     run("npm", "version", "--no-git-tag-version", semantic, cwd=made)
     run("npm", "pack", "--pack-destination", DIST, cwd=made)  # runs `prepack`, which compiles
     (package,) = DIST.glob("*.tgz")
@@ -154,6 +154,8 @@ def try_wheels(folder: Path, empty: Path) -> None:
 
 def main() -> None:
     """Fill `dist/`, and try what is in it."""
+    if shutil.which("npm") is None:
+        sys.exit("release: npm is missing: install Node 20 or later")
     shutil.rmtree(DIST, ignore_errors=True)
     DIST.mkdir()
     build()
