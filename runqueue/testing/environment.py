@@ -72,7 +72,7 @@ class Environment:
             RuntimeError: `runqueue-server` is not installed here.
         """
         if self._skyvern is None:
-            self._skyvern = _server_part("skyvern")(lambda: self.clock.now_us() / 1e6, fits)
+            self._skyvern = server_part("ScriptedSkyvern")(lambda: self.clock.now_us() / 1e6, fits)
         return self._skyvern
 
     def clean(self) -> None:
@@ -86,7 +86,7 @@ class Environment:
 
     async def drain(self, seconds: float) -> None:
         """Work on this event loop; see `QueueForTests.drain`."""
-        await _server_part("drain")(self, seconds)
+        await server_part("drain")(self, seconds)
 
     def drain_in_thread(self, seconds: float) -> None:
         """Work in a thread with an event loop of its own; see `QueueForTests.drain`."""
@@ -107,7 +107,7 @@ class Environment:
             raise errors[0]
 
 
-def _server_part(name: str) -> Any:
+def server_part(name: str) -> Any:
     """Return what `runqueue-server` offers to tests under a name.
 
     Raises:
