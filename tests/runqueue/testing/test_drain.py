@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api_client import verify_webhook
-from runqueue import AsyncRunQueue, RunQueue, TaskRunRequest, testing
+from runqueue import AsyncRunQueue, RunQueue, TaskRunRequest, server_version, testing
 from runqueue.testing import (
     AsyncQueueForTests,
     Environment,
@@ -191,11 +191,11 @@ def test_an_error_of_an_app_is_raised(queue: QueueForTests) -> None:
 def test_what_the_server_brings_says_without_it_what_to_install(
     queue: QueueForTests, monkeypatch: pytest.MonkeyPatch, entries: list[str], words: str
 ) -> None:
-    found = [EntryPoint("drain", value, "runqueue.testing") for value in entries]
-    monkeypatch.setattr(environments, "entry_points", lambda **_: found)
-    with pytest.raises(RuntimeError, match=words):
+    found = [EntryPoint("any", value, "runqueue.testing") for value in entries]
+    monkeypatch.setattr(server_version, "entry_points", lambda **_: found)
+    with pytest.raises(RuntimeError, match=f"`drain` .*{words}"):
         queue.drain()
-    with pytest.raises(RuntimeError, match="ScriptedSkyvern needs runqueue-server"):
+    with pytest.raises(RuntimeError, match=f"`ScriptedSkyvern` .*{words}"):
         testing.ScriptedSkyvern  # noqa: B018 - imported when it is asked for
     assert not hasattr(testing, "Nothing")
 
