@@ -50,7 +50,7 @@ def main(
             write.write_text(report.rows(chosen, found))
     Console().print(report.table(chosen, found))
     short = report.shortfalls(chosen, found)
-    console.print(f"Submissions in doubt: {report.doubts(chosen, found)}", markup=False)
+    console.print(f"Unconfirmed submissions: {report.settled(chosen, found)}", markup=False)
     for each_short in short:
         console.print(f"  broken: {each_short}", style="red", markup=False)
     raise typer.Exit(int(bool(short) or any(findings.broken for findings in found.values())))

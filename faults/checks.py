@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import Any
 
-from faults.doubts import Tallies
 from faults.lab import Lab
+from faults.unconfirmed import Tallies
 from runqueue import Job, JobState
 from runqueue.store.keys import Keys
 
@@ -30,7 +30,7 @@ class Judgement:
         lost: accepted jobs that neither ended, nor run, nor stand visibly in unconfirmed.
         doubled: jobs with more runs than they may have.
         unconfirmed: jobs that are left unconfirmed.
-        doubts: submissions whose answer was lost, and how many of them were settled.
+        tallies: unconfirmed submissions, and how many of them were settled.
         recovered: seconds from the fault's end until work went on, if that was measured.
         broken: invariants that did not hold, in words.
         skipped: why it was not made; '' = it was.
@@ -42,7 +42,7 @@ class Judgement:
     doubled: int = 0
     unconfirmed: int = 0
     orphans: int = 0
-    doubts: Tallies = field(default_factory=Tallies)
+    tallies: Tallies = field(default_factory=Tallies)
     recovered: float | None = None
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -124,7 +124,7 @@ def _judge_runs(
     found.doubled = len(doubled)
     lab.expect(allows_doubles or not doubled, f"doubled: {', '.join(doubled[:5])}")
     twice = {id_ for id_, key in lab.accepted.items() if key in set(doubled)}
-    found.doubts = lab.doubts.tallies(lab.marked, twice)
+    found.tallies = lab.unconfirmed.tallies(lab.marked, twice)
     strangers = set(counts) - set(lab.accepted.values())
     lab.expect(not strangers, f"runs of jobs that nobody submitted: {sorted(strangers)[:5]}")
     orphans = {orphan.run_id for orphan in lab.queue.orphans()}
@@ -139,10 +139,12 @@ def _judge_runs(
 
 
 def _hidden(lab: Lab, jobs: Mapping[str, Job | None], runs: Sequence[Run]) -> list[Run]:
-    """Return the runs that no job owns or owned, and whose job is not visibly in doubt."""
+    """Return the runs that no job owns or owned, and whose job is not visibly unconfirmed."""
     owned = {job.run_id for job in jobs.values() if job is not None}
-    in_doubt = {lab.accepted[job.id] for job in jobs.values() if job and _is_in_doubt(job)}
-    unknown = [r for r in runs if r["run_id"] not in owned and key_of(r) not in in_doubt]
+    unconfirmed = {
+        lab.accepted[job.id] for job in jobs.values() if job and job.state is JobState.UNCONFIRMED
+    }
+    unknown = [r for r in runs if r["run_id"] not in owned and key_of(r) not in unconfirmed]
     # The earlier runs of a job that was run again are not in its record as people see it.
     return [run for run in unknown if lab.accepted.get(_owner(lab, run) or "") != key_of(run)]
 
@@ -154,11 +156,6 @@ def _owner(lab: Lab, run: Run) -> str | None:
     with lab.valkey.client() as client:
         owner = client.hget(f"{Keys('default').prefix}runs:{bucket}", run_id)
     return owner.decode() if isinstance(owner, bytes) else None
-
-
-def _is_in_doubt(job: Job) -> bool:
-    """Say whether the job stands visibly in doubt of its run."""
-    return job.state is JobState.UNCONFIRMED
 
 
 def _judge_account(lab: Lab) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.clocks import Clock
-from faults.doubts import Doubts
+from faults.unconfirmed import UnconfirmedWatch
 from faults.workers import SETTINGS, Worker
 from lab.proxy import Network
 from lab.simulators import SimulatorProcess
@@ -63,7 +63,7 @@ class Lab:
     network: Network
     settings: dict[str, str]
     queue: RunQueue = field(init=False)
-    doubts: Doubts = field(init=False)
+    unconfirmed: UnconfirmedWatch = field(init=False)
     workers: list[Worker] = field(default_factory=list)
     #: Further servers of the experiment, ended with it.
     servers: list[Valkey] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Lab:
 
     def __post_init__(self) -> None:
         self.queue = RunQueue(f"{self.valkey.url}/0")
-        self.doubts = Doubts(self.valkey.port)
+        self.unconfirmed = UnconfirmedWatch(self.valkey.port)
 
     def worker(self, *, base_url: str | None = None, **settings: str) -> Worker:
         """Make a worker's place, with proxies of its own; no process runs there yet."""
@@ -234,8 +234,8 @@ def opened(
         network = stack.enter_context(Network())
         made = Lab(folder, valkey, api, network, {**SETTINGS, **(settings or {})})
         stack.callback(made.queue.close)
-        made.doubts.start()
-        stack.callback(made.doubts.stop)
+        made.unconfirmed.start()
+        stack.callback(made.unconfirmed.stop)
         try:
             yield made
         finally:

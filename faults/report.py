@@ -7,11 +7,11 @@ from io import StringIO
 from rich.table import Table
 
 from faults.checks import Judgement
-from faults.doubts import Tallies, Tally
 from faults.registry import GROUPS, Experiment
+from faults.unconfirmed import Tallies, Tally
 
 _NONE = "-"
-#: Shares of the submissions in doubt that have to settle by themselves.
+#: Shares of the unconfirmed submissions that have to settle by themselves.
 MARKED, NO_MARKER = 1.0, 0.99
 _FIGURES = ("jobs", "lost", "doubled", "unconfirmed left", "recovers in", "notes")
 #: Of the file.
@@ -44,20 +44,20 @@ def sentence(findings: Judgement) -> str:
     """Return the figures of one experiment in a line."""
     said = zip(_FIGURES, _cells(findings), strict=True)
     words = ", ".join(f"{name} {cell}" for name, cell in said)
-    doubts = "".join(f"; in doubt, {line}" for line in _doubts(findings.doubts))
-    return f"{findings.seconds:.0f} s: {words}{doubts}"
+    settled = "".join(f"; {line}" for line in _lines(findings.tallies))
+    return f"{findings.seconds:.0f} s: {words}{settled}"
 
 
-def doubts(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> str:
-    """Return what became of every submission in doubt, windows apart."""
-    return "; ".join(_doubts(_all_doubts(chosen, found))) or "none was in doubt"
+def settled(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> str:
+    """Return what became of every unconfirmed submission, windows apart."""
+    return "; ".join(_lines(_tallies(chosen, found))) or "none was unconfirmed"
 
 
 def shortfalls(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> list[str]:
-    """Return which share of the submissions in doubt was not settled as it has to be."""
-    all_ = _all_doubts(chosen, found)
+    """Return which share of the unconfirmed submissions was not settled as it has to be."""
+    all_ = _tallies(chosen, found)
     return [
-        f"of {tally.lost} {what} submissions in doubt only {tally.settled} were settled"
+        f"of {tally.lost} {what} unconfirmed submissions only {tally.settled} were settled"
         for what, tally, least in (
             ("findable", all_.marked, MARKED),
             ("no_marker", all_.no_marker, NO_MARKER),
@@ -66,12 +66,12 @@ def shortfalls(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> 
     ]
 
 
-def _all_doubts(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> Tallies:
-    made = [found[each.name].doubts for each in chosen if each.name in found and not each.window]
+def _tallies(chosen: Sequence[Experiment], found: Mapping[str, Judgement]) -> Tallies:
+    made = [found[each.name].tallies for each in chosen if each.name in found and not each.window]
     return sum(made, Tallies())
 
 
-def _doubts(tallies: Tallies) -> list[str]:
+def _lines(tallies: Tallies) -> list[str]:
     words = (
         ("findable by a marker", tallies.marked),
         ("recognised only by their request", tallies.no_marker),

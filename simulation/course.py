@@ -298,7 +298,7 @@ class Course:
                 break
         plan = self._plan
         # Each new server and each step of its clock fills the burst allowance once more.
-        spare = (6 + self.world.settings.max_burst_size) * (1 + self.world.server_changes)
+        extra = (6 + self.world.settings.max_burst_size) * (1 + self.world.server_changes)
         ledger, skyvern = self._ledger, self._skyvern
         changes = self.world.server_changes * (plan.max_burst_size + 2)
         seconds = 3.0 if any("redis" in fault.kind for fault in plan.faults) else 0.5
@@ -307,10 +307,10 @@ class Course:
             *(plan.max_burst_size + 2 + changes, seconds),
         )
         # A read whose answer was another's is repeated at once, over a new connection.
-        spare += skyvern.faults_met["call: the answer of the call before"]
+        extra += skyvern.faults_met["call: the answer of the call before"]
         # An empty server knows no limits until a worker's next heartbeat.
         rate = 0.0 if ledger.was_emptied else plan.max_requests_per_second
-        ledger.judge_rate("calls", skyvern.called, rate, spare)
+        ledger.judge_rate("calls", skyvern.called, rate, extra)
         # Without a gateway Skyvern sends webhooks to users; our calls for another try may fail.
         tries = len(self.world.settings.webhook_retry_seconds) + 1 if plan.gateways else 0
         receivers, too_late = self.world.receivers, skyvern.process.wall() - EXTRA_SECONDS
@@ -371,7 +371,7 @@ class Course:
         key = Keys("default").prefix + "unconfirmed"
         held = cast(list[bytes], self._server.valkey.client.zrange(key, 0, -1))
         self._ledger.judge_end(jobs, stats, [job_id.decode() for job_id in held])
-        self._judge_slots_in_doubt(jobs)
+        self._judge_unconfirmed_slots(jobs)
         self._conduct.judge_slots(stats, self.world.live_runs(), seconds=0.0)
         self._conduct.judge_ends(jobs, stats.totals)
         now, found = self._skyvern.process.wall(), map(self._skyvern.store.get, orphans)
@@ -381,8 +381,8 @@ class Course:
         if live > stats.orphans_live:
             self._ledger.fail(f"I3: {live} orphans go on, and {stats.orphans_live} hold a slot")
 
-    def _judge_slots_in_doubt(self, jobs: Mapping[int, Job | None]) -> None:
-        """Judge that a task in doubt holds no slot once any run of it would be over (I8)."""
+    def _judge_unconfirmed_slots(self, jobs: Mapping[int, Job | None]) -> None:
+        """Judge that an unconfirmed task holds no slot once any run of it would be over (I8)."""
         if any("clock" in fault.kind or "fails over" in fault.kind for fault in self._plan.faults):
             return
         tasks = {one.number: one.limit for one in self._plan.requests if one.kind == "task"}
@@ -394,4 +394,4 @@ class Course:
                 Keys("default").prefix + "unconfirmed", job.id
             )
             if since is not None and self._server.now_us() - since > most_us:
-                self._ledger.fail(f"I8: job {number} is in doubt for long, and holds a slot")
+                self._ledger.fail(f"I8: job {number} is unconfirmed for long, and holds a slot")

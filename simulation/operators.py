@@ -189,7 +189,7 @@ class Operator:
             await self._replay(queue)
         elif action == "discards dead jobs":
             await self._discard(queue)
-        elif action == "settles what is in doubt":
+        elif action == "settles unconfirmed jobs":
             await self._settle(queue, "resubmit" if fault.number % 2 else "fail")
 
     async def _pause(self, what: Hashable, action: Action) -> None:

@@ -39,7 +39,7 @@ class OtherUsers:
         world = self._world
         if job.has_webhook:
             return
-        world.ledger.in_doubt.add(job.body)
+        world.ledger.shared_numbers.add(job.body)
         world.record(f"others run what job {job.number} asks for")
         for _ in range(len(world.ledger.alike.get(job.body, (0,))) + 1):
             await self._submit(cast(RunKind, job.kind), line_of(job, 0.0)["body"])

@@ -315,7 +315,7 @@ FAULTS: dict[str, tuple[float, float]] = {
     "a person caps a group": (5, 60),
     "a person pauses a group": (5, 60),
     "a person cancels orphans": (0, 0),
-    "a person settles what is in doubt": (0, 0),
+    "a person settles unconfirmed jobs": (0, 0),
     "others run what a job asks for": (0, 0),
     "others run much": (0, 0),
 }
@@ -350,7 +350,7 @@ _WEIGHTS = {
 }
 
 
-_SETTLES = "a person settles what is in doubt"
+_SETTLES = "a person settles unconfirmed jobs"
 #: Kinds that are hardest to survive one after the other, and how many seconds after the first.
 _SEQUENCES: tuple[tuple[tuple[str, float], ...], ...] = (
     (("redis fails over", 0), ("redis fails over", 75)),
@@ -925,7 +925,9 @@ def _with_oddities(plan: SimulationPlan, chance: Random) -> SimulationPlan:
         refuses_cancels=plan.max_concurrent_runs >= 4 and chance.random() < 0.03,
     )
     if any(fault.kind == "others run what a job asks for" for fault in plan.faults):
-        plan = replace(plan, max_concurrent_runs=20)  # jobs may stay in doubt, and keep their slots
+        plan = replace(
+            plan, max_concurrent_runs=20
+        )  # jobs may stay unconfirmed, and keep their slots
     share = chance.choice([0.0] * 6 + [0.05, 0.2])
     if any(fault.kind == "the model is slow" for fault in plan.faults):
         share = 0.3

@@ -29,7 +29,7 @@ Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[int]]
 BadEnd = Literal["failed", "terminated", "timed_out"]
 
 
-class Outcome(NamedTuple):
+class ScriptedOutcome(NamedTuple):
     """What becomes of one submission.
 
     Args:
@@ -45,20 +45,20 @@ class Outcome(NamedTuple):
     is_lost: bool = False
 
 
-class Submission(NamedTuple):
+class RecordedSubmission(NamedTuple):
     """One submission: which job's, the path of the call, the body as sent, what became of it."""
 
     job_id: str
     path: str
     body: dict[str, Any]
-    outcome: Outcome
+    outcome: ScriptedOutcome
 
 
-class Script:
+class OutcomeScript:
     """What becomes of submissions, one after the other; the last outcome is repeated."""
 
     def __init__(self) -> None:
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[ScriptedOutcome] = []
         self._next = 0
 
     def completes(self, output: object = SIMULATED) -> Self:
@@ -67,7 +67,7 @@ class Script:
         Args:
             output: what it brings; by default a text that names the run.
         """
-        return self._then(Outcome(Plan("completed", 0.0, output=output)))
+        return self._then(ScriptedOutcome(Plan("completed", 0.0, output=output)))
 
     def fails(self, reason: str = "", *, status: BadEnd = "failed") -> Self:
         """Have the run end badly.
@@ -76,11 +76,11 @@ class Script:
             reason: why, as Skyvern says it.
             status: how.
         """
-        return self._then(Outcome(Plan(status, 0.0, reason=reason)))
+        return self._then(ScriptedOutcome(Plan(status, 0.0, reason=reason)))
 
     def never_ends(self) -> Self:
         """Have the run work until it is canceled."""
-        return self._then(Outcome(Plan("never", 0.0)))
+        return self._then(ScriptedOutcome(Plan("never", 0.0)))
 
     def loses_the_answer(self, output: object = SIMULATED, *, makes_a_run: bool = True) -> Self:
         """Have the connection break before the submission is answered.
@@ -90,7 +90,7 @@ class Script:
             makes_a_run: whether the submission arrived; its run completes.
         """
         plan = Plan("completed", 0.0, output=output) if makes_a_run else None
-        return self._then(Outcome(plan, is_lost=True))
+        return self._then(ScriptedOutcome(plan, is_lost=True))
 
     def refuses(
         self, status: int, reason: str = "refused", *, retry_after: int | None = None
@@ -102,19 +102,19 @@ class Script:
             reason: the answer's words.
             retry_after: seconds to wait, which the answer names.
         """
-        return self._then(Outcome(None, (status, reason), retry_after))
+        return self._then(ScriptedOutcome(None, (status, reason), retry_after))
 
-    def _then(self, outcome: Outcome) -> Self:
+    def _then(self, outcome: ScriptedOutcome) -> Self:
         self._outcomes.append(outcome)
         return self
 
-    def next_outcome(self) -> Outcome:
+    def next_outcome(self) -> ScriptedOutcome:
         """Return what becomes of the next submission."""
         self._next += 1
-        return self._outcomes[: self._next][-1] if self._outcomes else Outcome()
+        return self._outcomes[: self._next][-1] if self._outcomes else ScriptedOutcome()
 
 
-class Skyvern:
+class ScriptedSkyvern:
     """The account: runs take no time, and complete unless a script says otherwise.
 
     Args:
@@ -128,10 +128,10 @@ class Skyvern:
 
     def __init__(self, clock: Clock, fits: Callable[..., bool]) -> None:
         #: What it was sent, in order.
-        self.submissions: list[Submission] = []
+        self.submissions: list[RecordedSubmission] = []
         self._clock = clock
         self._fits = fits
-        self._scripts: list[tuple[dict[str, Any], Script]] = []
+        self._scripts: list[tuple[dict[str, Any], OutcomeScript]] = []
         self._plan: Plan | None = None
         #: Runs whose end is not reported.
         self._unreported: list[Run] = []
@@ -145,17 +145,17 @@ class Skyvern:
         )
         self._api = RunApi(options, self._store, self._webhooks, clock)
 
-    def on(self, *, prompt: str | None = None, **wanted: Any) -> Script:
+    def on(self, *, prompt: str | None = None, **criteria: Any) -> OutcomeScript:
         """Begin a script for submissions of jobs; of several that fit, the newest one holds.
 
         Args:
             prompt: the prompt of the request; None = any.
-            wanted: which jobs, as in `assert_enqueued`.
+            criteria: which jobs, as in `assert_enqueued`.
         """
         if prompt is not None:
-            wanted["body"] = {**wanted.get("body", {}), "prompt": prompt}
-        script = Script()
-        self._scripts.insert(0, (wanted, script))
+            criteria["body"] = {**criteria.get("body", {}), "prompt": prompt}
+        script = OutcomeScript()
+        self._scripts.insert(0, (criteria, script))
         return script
 
     async def answer(
@@ -167,12 +167,12 @@ class Skyvern:
             method, url, headers, content: the request's.
             job: which one a submission is of, with its request.
         """
-        outcome = Outcome(None)
+        outcome = ScriptedOutcome(None)
         if job is not None:
-            fitting = [script for wanted, script in self._scripts if self._fits(job, **wanted)]
-            outcome = fitting[0].next_outcome() if fitting else Outcome()
+            fitting = [script for criteria, script in self._scripts if self._fits(job, **criteria)]
+            outcome = fitting[0].next_outcome() if fitting else ScriptedOutcome()
             path, body = urlsplit(url).path, orjson.loads(content)
-            self.submissions.append(Submission(job.job.id, path, body, outcome))
+            self.submissions.append(RecordedSubmission(job.job.id, path, body, outcome))
         if job is not None and outcome.plan is None:
             if outcome.refusal is None:
                 return None

@@ -117,16 +117,19 @@ def build() -> None:
     say(f"two wheels and two sdists of {VERSION}, which twine accepts")
 
 
-def build_npm(empty: Path) -> None:
-    """Build the npm package, and install it in an empty folder."""
-    if not NPM.is_dir():
-        say("no npm package: there is no clients/typescript")
-        return
-    run("npm", "ci", cwd=NPM)
-    run("npm", "pack", "--pack-destination", DIST, cwd=NPM)  # runs `prepack`, which compiles
+def build_npm(made: Path, empty: Path) -> None:
+    """Build the npm package, with the version of the others, and use it in an empty folder."""
+    shutil.copytree(NPM, made, ignore=shutil.ignore_patterns("node_modules", "build", "dist"))
+    run("npm", "ci", cwd=made)
+    semantic = VERSION.replace(".dev0", "-dev").replace("+", ".")  # npm drops what follows a +
+    run("npm", "version", "--no-git-tag-version", semantic, cwd=made)
+    run("npm", "pack", "--pack-destination", DIST, cwd=made)  # runs `prepack`, which compiles
     (package,) = DIST.glob("*.tgz")
     run("npm", "install", package, cwd=empty)
-    say(f"npm package, installed in an empty folder: {package.name}")
+    code = "import('runqueue-client').then((it) => console.log(typeof it.RunqueueClient))"
+    if run("node", "--eval", code, cwd=empty).strip() != "function":
+        sys.exit("release: the npm package has no RunqueueClient")
+    say(f"npm package, installed and imported in an empty folder: {package.name}")
 
 
 def say_version(programs: Path, empty: Path) -> None:
@@ -151,6 +154,8 @@ def try_wheels(folder: Path, empty: Path) -> None:
 
 def main() -> None:
     """Fill `dist/`, and try what is in it."""
+    if shutil.which("npm") is None:
+        sys.exit("release: npm is missing: install Node 20 or later")
     shutil.rmtree(DIST, ignore_errors=True)
     DIST.mkdir()
     build()
@@ -161,7 +166,7 @@ def main() -> None:
         try_wheels(folder, folder / "for-wheels")
         sdists = (built(name, ".tar.gz") for name in PROJECTS)  # pip builds each by itself
         say_version(install(folder / "sdists", *sdists), folder / "for-sdists")
-        build_npm(folder / "for-npm")
+        build_npm(folder / "npm", folder / "for-npm")
         python("mkdocs", "build", "--strict", "--quiet", "--site-dir", folder / "site")
         shutil.make_archive(f"{DIST}/runqueue-docs-{VERSION}", "zip", folder / "site")
     files = sorted(DIST.iterdir())

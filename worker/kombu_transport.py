@@ -43,7 +43,7 @@ RECONNECT_SECONDS = 1.0
 
 
 def _is_ending() -> bool:
-    """Say whether Celery was told to end; its loop, which waits here, has yet to see it."""
+    """Say whether Celery was asked to end; its loop, which waits here, has yet to see it."""
     flags = state.should_stop, state.should_terminate
     return any(flag is not None and flag is not False for flag in flags)  # 0 is an exit code
 

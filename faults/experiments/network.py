@@ -31,7 +31,7 @@ def requests_lost(lab: Lab, jobs: int) -> None:
     _lose(lab, jobs, worker, worker.api.up, _IN_REQUEST)
     again = lab.total("resubmitted")
     lab.note(f"{again} submitted again")
-    lab.expect(again > 0, "none was in doubt and without a run")
+    lab.expect(again > 0, "none was unconfirmed and without a run")
 
 
 @experiment(

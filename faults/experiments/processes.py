@@ -19,7 +19,7 @@ _ROOM = {"RUNQUEUE_MAX_CONCURRENT_RUNS": "100"}
     settings=_ROOM,
 )
 def sigterm(lab: Lab, jobs: int) -> None:
-    """Nothing may be left in doubt; another worker goes on."""
+    """Nothing may be left unconfirmed; another worker goes on."""
     lab.simulator.faults({"action": {"answer_latency": 3}})
     lab.submit(jobs)
     worker = lab.worker().start()
@@ -53,8 +53,8 @@ def frozen(lab: Lab, jobs: int) -> None:
     lab.simulator.no_faults()
     lab.worker().start()
     time.sleep(20)
-    lab.note(f"{len(lab.doubts.seen)} of its claims were taken over")
-    lab.expect(bool(lab.doubts.seen), "its claims were not taken over")
+    lab.note(f"{len(lab.unconfirmed.seen)} of its claims were taken over")
+    lab.expect(bool(lab.unconfirmed.seen), "its claims were not taken over")
     stale.signal(signal.SIGCONT)
     lab.until(lambda: stale.words("lease_lost") > 0, 30, "it to notice")
     lab.settle()

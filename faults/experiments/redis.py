@@ -104,7 +104,7 @@ def _no_snapshots(lab: Lab) -> Iterator[None]:
     simulator=("--no-list", *_RUNS),
 )
 def disk_full(lab: Lab, jobs: int) -> None:
-    """What a worker knows waits until it can be written; nothing is in doubt, no worker ends."""
+    """What a worker knows waits until it can be written; nothing is unconfirmed, no worker ends."""
     workers = [lab.worker().start() for _ in range(2)]
     lab.simulator.faults({"match": {"method": "POST"}, "action": {"answer_latency": 3}})
     lab.submit(jobs // 2, on_unconfirmed="resubmit")
@@ -130,7 +130,9 @@ def disk_full(lab: Lab, jobs: int) -> None:
     lab.expect(sum(w.words("MISCONF") for w in workers) > 0, "nobody met the full disk")
     died = [w.name for w in workers if w.process is None or w.process.poll() is not None]
     lab.expect(not died, f"{died} died of it")
-    lab.expect(not lab.doubts.seen, f"{len(lab.doubts.seen)} submissions were in doubt")
+    lab.expect(
+        not lab.unconfirmed.seen, f"{len(lab.unconfirmed.seen)} submissions were unconfirmed"
+    )
 
 
 @experiment(
@@ -197,8 +199,8 @@ def partition_one(lab: Lab, jobs: int) -> None:
     went_on = lab.simulator.summary()["submissions"] - before
     lab.note(f"{went_on} submissions meanwhile")
     lab.expect(went_on > 0, "nobody went on meanwhile")
-    lab.note(f"{len(lab.doubts.seen)} claims taken over")
-    lab.expect(bool(lab.doubts.seen), "it had no claims that had to be taken over")
+    lab.note(f"{len(lab.unconfirmed.seen)} claims taken over")
+    lab.expect(bool(lab.unconfirmed.seen), "it had no claims that had to be taken over")
     lab.workers[0].redis.heal()
     lab.settle()
 

@@ -86,12 +86,12 @@ BOARD = Board(
                             "crash loops",
                         ),
                     ],
-                    "Processes, submissions that they left in doubt, jobs that kill them.",
+                    "Processes, their claims that others took over, jobs that kill them.",
                 ),
                 Panel(
-                    "Late words refused",
+                    "Stale writes refused",
                     [(rate("runqueue_fence_refusals_total", "transition"), "{{transition}}")],
-                    "By the fence: the job had moved on.",
+                    "Of workers that were late: the job had moved on.",
                     unit="reqps",
                 ),
                 Panel(
@@ -121,7 +121,7 @@ BOARD = Board(
                     runbook="RunqueueRedisAofFails",
                 ),
                 Panel(
-                    "Full: what then",
+                    "Eviction policy",
                     [("max by (policy) (runqueue_redis_info)", "{{policy}}")],
                     "It has to be noeviction.",
                     kind="stat",
@@ -206,14 +206,14 @@ BOARD = Board(
                     runbook="RunqueueTokensRefused",
                 ),
                 Panel(
-                    "Clock made up for",
+                    "Clock correction",
                     [
                         (
                             f"max by (account) (runqueue_clock_correction_seconds{{{CHOSEN}}})",
                             "{{account}}",
                         )
                     ],
-                    "Since the clock of Redis' host was set; below 0, too.",
+                    "For steps of the clock of Redis' host; below 0, too.",
                     unit="s",
                 ),
             ],

@@ -11,7 +11,7 @@ from runqueue.store.codec import read_request
 from runqueue.store.keys import Keys
 from runqueue.store.scripts import ScriptCall, T
 from runqueue.testing.environment import Environment
-from runqueue.testing.jobs import EnqueuedJob, Wanted, fits
+from runqueue.testing.jobs import EnqueuedJob, JobCriteria, fits
 
 
 class AsyncQueueForTests(AsyncRunQueue):
@@ -42,30 +42,30 @@ class AsyncQueueForTests(AsyncRunQueue):
             finally:
                 await self.close()
 
-    async def enqueued(self, **wanted: Unpack[Wanted]) -> list[EnqueuedJob]:
+    async def enqueued(self, **criteria: Unpack[JobCriteria]) -> list[EnqueuedJob]:
         """Read jobs with their requests, the oldest first, also those that have ended."""
         jobs = list[Job]()
         async for page in self.job_pages():
             jobs += page.jobs
         jobs = sorted({job.id: job for job in jobs}.values(), key=lambda job: job.created_at)
         found = [await self.with_request(job) for job in jobs]
-        return [one for one in found if fits(one, **wanted)]
+        return [one for one in found if fits(one, **criteria)]
 
     async def with_request(self, job: Job) -> EnqueuedJob:
         """Read a job's request."""
         stored = await self._client.get(f"{Keys(job.account).prefix}body:{job.id}")
         return EnqueuedJob(job, read_request(cast(bytes, stored))[1] if stored else {})
 
-    async def assert_enqueued(self, **wanted: Unpack[Wanted]) -> EnqueuedJob:
+    async def assert_enqueued(self, **criteria: Unpack[JobCriteria]) -> EnqueuedJob:
         """Return the job that is meant, the newest of several.
 
         Raises:
             AssertionError: there is none; the message shows the jobs that there are.
         """
-        found = await self.enqueued(**wanted)
+        found = await self.enqueued(**criteria)
         if not found:
             others = "".join(f"\n  {one}" for one in await self.enqueued())
-            raise AssertionError(f"no job has {wanted}; enqueued are:{others or ' none'}")
+            raise AssertionError(f"no job has {criteria}; enqueued are:{others or ' none'}")
         return found[-1]
 
     async def drain(self, *, seconds: float = 10.0) -> None:

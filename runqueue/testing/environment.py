@@ -7,7 +7,6 @@ import os
 import tempfile
 import threading
 from contextlib import ExitStack, suppress
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Self
 from unittest.mock import patch
@@ -18,7 +17,7 @@ from runqueue.connection.client import sync_client
 from runqueue.embedded.server import EmbeddedServer
 from runqueue.embedded.valkey import EmbeddedServerError
 from runqueue.ids import DEFAULT
-from runqueue.server_version import INSTALL, SERVER, version_mismatch
+from runqueue.server_version import server_part
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.sending import check_format
 from runqueue.testing.clock import MovedClock
@@ -72,7 +71,8 @@ class Environment:
             RuntimeError: `runqueue-server` is not installed here.
         """
         if self._skyvern is None:
-            self._skyvern = _server_part("skyvern")(lambda: self.clock.now_us() / 1e6, fits)
+            skyvern_class = server_part("runqueue.testing", "ScriptedSkyvern")
+            self._skyvern = skyvern_class(lambda: self.clock.now_us() / 1e6, fits)
         return self._skyvern
 
     def clean(self) -> None:
@@ -86,7 +86,7 @@ class Environment:
 
     async def drain(self, seconds: float) -> None:
         """Work on this event loop; see `QueueForTests.drain`."""
-        await _server_part("drain")(self, seconds)
+        await server_part("runqueue.testing", "drain")(self, seconds)
 
     def drain_in_thread(self, seconds: float) -> None:
         """Work in a thread with an event loop of its own; see `QueueForTests.drain`."""
@@ -105,23 +105,3 @@ class Environment:
             raise NotDrained(f"for over {seconds:g} s a receiver of webhooks blocks the drain")
         if errors:
             raise errors[0]
-
-
-def _server_part(name: str) -> Any:
-    """Return what `runqueue-server` offers to tests under a name.
-
-    Raises:
-        RuntimeError: it is not installed, or cannot be imported.
-    """
-    if mismatch := version_mismatch():
-        raise RuntimeError(mismatch)
-    for entry in entry_points(group="runqueue.testing"):
-        if entry.name == name:
-            try:
-                return entry.load()
-            except (ImportError, AttributeError) as error:
-                raise RuntimeError(
-                    f"{SERVER} cannot be imported ({error}): does a module of the service have the"
-                    " name of one of its own, such as config or worker?"
-                ) from error
-    raise RuntimeError(f"{name} needs {SERVER}, which is not installed: {INSTALL}")

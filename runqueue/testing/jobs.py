@@ -16,7 +16,7 @@ class EnqueuedJob(NamedTuple):
         return f"{self.job.kind} in group {self.job.group!r}, {self.job.state}: {self.body}"
 
 
-class Wanted(TypedDict, total=False):
+class JobCriteria(TypedDict, total=False):
     """Which jobs are meant; what is not named may be any.
 
     Attributes:
@@ -38,7 +38,7 @@ def fits(
     group: str | None = None,
     body: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Say whether a job is meant; the arguments are those of `Wanted`."""
+    """Say whether a job is meant; the arguments are those of `JobCriteria`."""
     is_kind = kind in {None, found.job.kind} and group in {None, found.job.group}
     return is_kind and _has(found.body, body or {})
 

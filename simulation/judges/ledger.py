@@ -144,8 +144,8 @@ class InvariantLedger:
     accepted: dict[int, AcceptedJob] = field(default_factory=dict)
     #: By the number in their requests.
     runs: dict[int, list[Run]] = field(default_factory=lambda: defaultdict(list))
-    #: Numbers in requests that others submitted, too: their jobs may stay in doubt.
-    in_doubt: set[int] = field(default_factory=set)
+    #: Numbers in requests that others submitted, too: their jobs may stay unconfirmed.
+    shared_numbers: set[int] = field(default_factory=set)
     #: For each failover: since when writes were lost, and when it happened; simulated seconds.
     lost_writes: list[tuple[float, float]] = field(default_factory=list)
     #: For each job that is to be canceled: since when that is answered; infinite = it is not.
@@ -197,7 +197,7 @@ class InvariantLedger:
         )
         return (
             job.stays_unconfirmed
-            or job.body in self.in_doubt
+            or job.body in self.shared_numbers
             or is_open
             or (job.is_unreadable and self.is_any_run_hidden())
         )
@@ -226,7 +226,7 @@ class InvariantLedger:
             or job.is_stuck
             or job.is_discarded
             or job.is_unreadable
-            or number in self.in_doubt
+            or number in self.shared_numbers
             or number in self.forgotten
             or number in self.alike
             or self.lost_writes
@@ -435,20 +435,20 @@ class InvariantLedger:
             if job is not None and job.state in _WAITING and self.clock() > latest:
                 self.fail(f"I8: job {number} is {job.state} after its deadline")
 
-    def judge_rate(self, what: str, times: Sequence[float], rate: float, spare: int) -> None:
+    def judge_rate(self, what: str, times: Sequence[float], rate: float, extra: int) -> None:
         """Judge that calls came no faster than the account's limit allows (I3).
 
         Args:
             what: which calls, for the message.
             times: when each came, in order.
             rate: calls a second; 0 = no limit.
-            spare: how many may come in addition.
+            extra: how many may come in addition.
         """
         first = 0
         for last, at in enumerate(times):
             while at - times[first] > WINDOW:
                 first += 1
-            if rate and last - first + 1 > rate * (WINDOW + SLACK) + spare:
+            if rate and last - first + 1 > rate * (WINDOW + SLACK) + extra:
                 self.fail(f"I3: {last - first + 1} {what} came within {WINDOW:g} s")
                 return
 
@@ -686,7 +686,7 @@ class InvariantLedger:
             if job.body in self.alike or job.is_stuck or self.may_be_lost(job.accepted_at):
                 continue  # a run may be of a job without a deadline, or with a later one
             found = jobs.get(job.number)
-            is_in_doubt = found is not None and found.state is JobState.UNCONFIRMED
+            is_unconfirmed = found is not None and found.state is JobState.UNCONFIRMED
             latest = max(job.deadline + self.uncounted(), calm_since)
             for run in self.runs[job.number]:  # one may be made late
                 created = run.created - epoch
@@ -697,7 +697,7 @@ class InvariantLedger:
                 )
                 if (may_have_others and owner is None) or self.is_hidden(run):
                     continue
-                if is_in_doubt and not self._is_marked(run):
+                if is_unconfirmed and not self._is_marked(run):
                     continue  # a person says which run is its own
                 if self.is_of_an_earlier_redis(job.number, created):
                     continue
@@ -714,8 +714,8 @@ class InvariantLedger:
         """Say whether nothing but an operator or time ends a job."""
         due = self.accepted[number].not_before + self.uncounted()
         is_due = job.state is not JobState.SCHEDULED or self.clock() >= due  # by the queue's clock
-        is_in_doubt = job.state is JobState.UNCONFIRMED and self.may_stay_unconfirmed(number)
-        return is_in_doubt or not is_due
+        is_unconfirmed = job.state is JobState.UNCONFIRMED and self.may_stay_unconfirmed(number)
+        return is_unconfirmed or not is_due
 
     def _key_limit(self, key: str) -> float:
         """Return how many jobs may use a key at a time."""
@@ -732,8 +732,8 @@ class InvariantLedger:
             stats: the account's.
             held: the ids of the unconfirmed jobs that still have a slot.
         """
-        in_doubt = Counter(job.group for job in jobs.values() if job and job.id in held)
-        full = {group for group, count in in_doubt.items() if count >= self.caps[group]}
+        groups = Counter(job.group for job in jobs.values() if job and job.id in held)
+        full = {group for group, count in groups.items() if count >= self.caps[group]}
         keys = Counter(key for job in jobs.values() if job and job.id in held for key in job.keys)
         taken = {key for key, count in keys.items() if count >= self._key_limit(key)}
         for number, job in jobs.items():
@@ -741,7 +741,7 @@ class InvariantLedger:
                 continue
             has_no_place = job.group in full or not taken.isdisjoint(job.keys)
             if job.state in _WAITING and (len(held) >= self.max_live_runs() or has_no_place):
-                continue  # jobs in doubt have all slots, or all places of its group or a key
+                continue  # unconfirmed jobs have all slots, or all places of its group or a key
             is_open = any(wait.kind == "batch" and wait.reason == "open" for wait in job.waits_for)
             if is_open and self.may_be_lost(self.accepted[number].accepted_at):
                 continue  # its batch was sealed, and Redis lost that
@@ -752,7 +752,7 @@ class InvariantLedger:
         if counted != waiting:
             self.fail(f"I8: {counted} jobs count as waiting, and {waiting} wait")
         if stats.live != len(held):
-            self.fail(f"I8: {stats.live} slots are taken for {len(held)} jobs in doubt")
+            self.fail(f"I8: {stats.live} slots are taken for {len(held)} unconfirmed jobs")
         if stats.orphans_live and not self.refuses_cancels:
             self.fail(f"I8: {stats.orphans_live} orphans keep their slots")
         if stats.damage or stats.quarantined:

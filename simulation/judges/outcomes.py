@@ -128,7 +128,7 @@ class OutcomeJudge:
         if at is None or job.run_id is None or self._ledger.lost_writes:
             return
         if accepted.is_settled_by_operator:
-            return  # a webhook may tell of the run of a submission in doubt after all
+            return  # a webhook may name the run of an unconfirmed submission after all
         for run in self._ledger.runs[accepted.number]:
             if run.run_id == job.run_id and run.ended - EPOCH < at:  # others may be found
                 self._ledger.fail(

@@ -123,7 +123,7 @@ def _stops(*times: float) -> list[Fault]:
 _A_LOGIN = (("login:*", 1),)
 _FAILOVER = _fault("redis fails over", 12, 2)
 _LATE = _fault("effects come late", 0.2, 10)
-_IN_DOUBT = _plan(
+_LATE_RUNS = _plan(
     [*_jobs(18, apart=0.3), _job(19, 25)], [_LATE], gateways=0, max_concurrent_runs=20
 )
 _STUCK = [_job(1, 1, run=ANSWERS_NO_CALL, cancel_after=5), _job(2, 2)]
@@ -245,10 +245,10 @@ PLANS: dict[str, SimulationPlan] = {
         gateways=0,
         run_seconds=2,
     ),
-    "one-search-proves-absence": _IN_DOUBT,
-    "absence-counts-before-the-grace": _IN_DOUBT,
+    "one-search-proves-absence": _LATE_RUNS,
+    "absence-counts-before-the-grace": _LATE_RUNS,
     "searches-need-no-spacing": replace(
-        _IN_DOUBT, faults=(_LATE, _fault("redis loses answers", 28, 14, 0.6))
+        _LATE_RUNS, faults=(_LATE, _fault("redis loses answers", 28, 14, 0.6))
     ),
     "resubmit-does-not-wait": _plan(
         _jobs(9, apart=0.3, on_unconfirmed="resubmit"), [_LATE], gateways=0
@@ -409,7 +409,7 @@ PLANS: dict[str, SimulationPlan] = {
         _jobs(8, 2),
         [
             _fault("answers are lost", 1, 3),
-            _fault("a person settles what is in doubt", 3.4, 0, number=1),
+            _fault("a person settles unconfirmed jobs", 3.4, 0, number=1),
             _fault("the server is slow", 3.5, 60, 0.3),
         ],
         seed=1,

@@ -154,7 +154,7 @@ async def test_a_submission_s_id_is_not_lost_by_an_odd_field(kind: Kind) -> None
 
 
 #: After which answers to a submission a run may exist; a read's never say so.
-IN_DOUBT = [
+RUN_MAY_EXIST = [
     *((status, None, True) for status in (404, 408, 418, 422, 425, 500, 502, 503)),
     *((status, None, False) for status in (301, 400, 401, 402, 403, 405, 409, 410, 413, 429)),
     (404, {"detail": "Workflow wpid_1 not found"}, False),
@@ -165,18 +165,18 @@ IN_DOUBT = [
 
 
 @both
-@pytest.mark.parametrize(("status", "body", "doubt"), IN_DOUBT)
+@pytest.mark.parametrize(("status", "body", "may_exist"), RUN_MAY_EXIST)
 async def test_an_answer_says_whether_a_run_may_exist(
-    kind: Kind, status: int, body: Any, doubt: bool
+    kind: Kind, status: int, body: Any, may_exist: bool
 ) -> None:
     async with twin(kind, transport=FakeTransport(answer(status, body))) as client:
         with pytest.raises(ApiError) as caught:
             await client.submit(max_retries=0)
         with pytest.raises(ApiError) as of_a_read:
             await client.call("get_run", "tsk_1", request_options={"max_retries": 0})
-    assert caught.value.run_may_exist is doubt
+    assert caught.value.run_may_exist is may_exist
     assert not of_a_read.value.run_may_exist
-    assert pickle.loads(pickle.dumps(caught.value)).run_may_exist is doubt
+    assert pickle.loads(pickle.dumps(caught.value)).run_may_exist is may_exist
     nothing = status == 503 and body is not None
     assert getattr(caught.value, "came_to_nothing", False) is nothing
     assert getattr(of_a_read.value, "came_to_nothing", False) is False

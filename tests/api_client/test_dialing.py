@@ -55,7 +55,7 @@ async def test_a_failure_to_connect_gives_its_place_back() -> None:
                     await transport.exchange(Request("GET", f"http://127.0.0.1:{port}/", {}))
 
 
-async def test_what_is_on_the_wire_when_the_transport_closes_is_in_doubt() -> None:
+async def test_what_is_on_the_wire_when_the_transport_closes_is_a_lost_answer() -> None:
     async with serving(hangs) as server:
         transport = AsyncTransport()
         call = asyncio.create_task(transport.exchange(Request("GET", server.url, {})))

@@ -207,7 +207,7 @@ async def test_each_attempt_asks_the_limiter(kind: Kind, clock: Clock) -> None:
 
 @both
 async def test_a_wait_that_leaves_no_time_for_the_call_is_refused(kind: Kind, clock: Clock) -> None:
-    """A submission sent with a moment left would be one in doubt."""
+    """A submission sent with a moment left would lose its answer."""
     limiter = RateLimiter(clock=clock.monotonic)
     limiter.hold(59.99)
     transport = FakeTransport(answer(200, TASK))

@@ -102,7 +102,7 @@ async def test_a_submission_is_not_sent_on_without_time_to_hear_its_answer(
     taken: float,
     requests: int,
 ) -> None:
-    """Cut off after a moment it would be in doubt, and a redirect made no run."""
+    """Cut off after a moment its answer would be lost, and a redirect made no run."""
     clock = Clock(monkeypatch)
 
     def takes_its_time(request: Any) -> Any:

@@ -77,7 +77,7 @@ async def test_a_submission_known_to_have_made_no_run_is_made_again(
 
 
 @both
-async def test_a_submission_in_doubt_on_its_second_attempt_is_not_made_a_third_time(
+async def test_a_submission_whose_second_answer_is_lost_is_not_made_a_third_time(
     kind: Kind, clock: Clock
 ) -> None:
     transport = FakeTransport(NOT_SENT, LOST, answer(200, TASK))

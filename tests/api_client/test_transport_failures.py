@@ -134,7 +134,7 @@ async def fail(
         (hangs_within_the_answer, 1),
     ],
 )
-async def test_a_server_that_can_have_seen_the_request_leaves_a_run_in_doubt(
+async def test_if_a_server_can_have_seen_the_request_a_run_may_exist(
     who: Who, run: RunKind, behaviour: Behaviour, size: int
 ) -> None:
     async with serving(behaviour) as server:

@@ -1,6 +1,8 @@
 """What a type checker says to those who use the package, without any plugin or setting of ours."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -50,6 +52,33 @@ def test_a_strict_type_checker_takes_every_example_against_the_installed_wheels(
         ],
         cwd=tmp_path,
         env={**os.environ, "MYPYPATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=380,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(400)
+def test_pyright_takes_every_example_and_strictly_where_all_that_it_imports_has_types(
+    python: Path, tmp_path: Path
+) -> None:
+    files = write_examples(tmp_path)
+    untyped = re.compile("^from (celery|django|fastapi)", re.MULTILINE)
+    strict = [name for name in files if not untyped.search((tmp_path / name).read_text())]
+    assert len(strict) > 15
+    settings = {
+        "useLibraryCodeForTypes": False,  # of those that ship no types nothing is guessed
+        "typeCheckingMode": "standard",
+        "strict": strict,
+    }
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "basedpyright", "--pythonpath", str(python)],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=380,

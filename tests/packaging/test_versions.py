@@ -62,8 +62,7 @@ def test_without_the_server_its_commands_say_what_to_install(
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"runqueue: `{command}` needs runqueue-server, which is not installed here. In an"
-        f" environment of its own, {INSTALL}\n"
+        f"runqueue: `{command}` needs runqueue-server, which is not installed here: {INSTALL}\n"
     )
 
 

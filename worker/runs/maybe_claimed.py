@@ -1,14 +1,13 @@
 """Which waiting jobs may have been claimed by a Redis that is lost, and own runs without a marker.
 
 Claims take the first jobs of lanes, so what was claimed stands there still, behind no more jobs
-than claims can have been lost, and those that claims passed by (`losses.lua`). So much may be told
-by this copy alone: what was canceled, or did not fit a budget, after it was made looks like any
-other job, and hides those behind it. So any job that waits may own a run that shows an equal
-request. Where a run's request tells less, or the run need not be listed yet, only so many jobs of
-each lane come into question as claims can have been lost; each job that came to its lane since, for
-on the lost server it may have come before others; each that was to wait, if its time may have come;
-and each that runs and may run again: its first run may have failed, and the claim for its next one
-be lost.
+than claims can have been lost, and those that claims passed by (`losses.lua`). This copy shows
+no more: what was canceled, or did not fit a budget, after it was made looks like any other job, and
+hides those behind it. So any waiting job may own a run that shows an equal request. Where a run's
+request shows less, or the run need not be listed yet, only so many jobs of each lane come into
+question as claims can have been lost; each job that came to its lane since, for on the lost server
+it may have come before others; each that was to wait, if its time may have come; and each that runs
+and may run again: its first run may have failed, and the claim for its next one be lost.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence

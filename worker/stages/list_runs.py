@@ -119,7 +119,7 @@ class ListConsumer(Consumer[ListReading]):
     async def _catch_up(self, now_us: int) -> None:
         """Read which runs joined the lists since this process read one.
 
-        All are read where that lies ahead: a step of the clock was made up for meanwhile.
+        All are read where that lies ahead: a step of the clock was corrected meanwhile.
         """
         if self._cursor != "-inf" and int(self._cursor.removeprefix("(")) > now_us:
             self._cursor = "-inf"

@@ -4,7 +4,7 @@
 -- ARGV  now_us, upload_us (how long an upload may take; '' = only discarded ones expire), limit, that one
 -- Reply: how many batches and jobs were read (as many as the limit, or more = call again)
 local UNSEALED, upload, limit, looked = q.prefix .. 'unsealed', tonumber(q.args[2]), tonumber(q.args[3]), 0
-local WORDS = 'its upload was not finished in time: hand its jobs in again'
+local WORDS = 'its upload was not finished in time: enqueue its jobs again'
 if upload and clock_is_stale(q) then return 0 end
 
 -- An earlier server may have accepted the batch, and claimed the job: its run is searched; without one it is removed.

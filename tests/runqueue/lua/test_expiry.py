@@ -126,7 +126,7 @@ def test_an_upload_that_was_never_finished_is_shown_as_expired_for_a_week(
     assert clock.states(jobs) == {None}
     found = clock.read(batch)
     assert (found.status, found.total, found.states) == (BatchStatus.EXPIRED, 0, {})
-    assert found.held_reason == "its upload was not finished in time: hand its jobs in again"
+    assert found.held_reason == "its upload was not finished in time: enqueue its jobs again"
     assert found.finished_at is not None
     listed = clock.run(job_calls.list_batches(clock.account, "", 10)).batches
     assert [(one.id, one.status) for one in listed] == [(batch, BatchStatus.EXPIRED)]

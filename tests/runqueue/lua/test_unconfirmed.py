@@ -436,7 +436,7 @@ def test_a_job_that_is_marked_again_is_searched_again(clock: Clockwork) -> None:
     assert [unconfirmed.marked for unconfirmed in reconcile(clock).items] == [True]
 
 
-def test_a_run_that_is_another_job_s_leaves_the_submission_that_brought_it_in_doubt(
+def test_a_run_that_is_another_job_s_leaves_the_submission_that_found_it_unconfirmed(
     clock: Clockwork,
 ) -> None:
     (first,) = clock.unconfirmed()

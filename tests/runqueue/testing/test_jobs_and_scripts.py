@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from runqueue.testing import QueueForTests
-from simulator.scripted import Skyvern
+from runqueue.testing import QueueForTests, ScriptedSkyvern
 
 BODY: dict[str, Any] = {"workflow_id": "wpid_1", "parameters": {"order": 7, "tags": ["a", "b"]}}
 
@@ -46,7 +45,7 @@ def test_a_part_of_a_job_says_which_is_meant(
             queue.assert_enqueued(**wanted)
 
 
-def test_a_name_that_is_none_is_refused(queue: QueueForTests, skyvern: Skyvern) -> None:
+def test_a_name_that_is_none_is_refused(queue: QueueForTests, skyvern: ScriptedSkyvern) -> None:
     enqueue(queue)
     wrong: dict[str, Any] = {"gruop": "a"}
     with pytest.raises(TypeError, match="gruop"):
@@ -73,7 +72,7 @@ def test_an_ended_job_is_among_them_with_its_request(queue: QueueForTests) -> No
     assert (found.job.id, found.job.state, found.body) == (job_id, "completed", BODY)
 
 
-def test_the_last_script_that_matches_holds(queue: QueueForTests, skyvern: Skyvern) -> None:
+def test_the_last_script_that_matches_holds(queue: QueueForTests, skyvern: ScriptedSkyvern) -> None:
     skyvern.on(kind="workflow").completes(1)
     skyvern.on(group="b").completes(2)
     skyvern.on(kind="task").completes(3)
@@ -84,7 +83,7 @@ def test_the_last_script_that_matches_holds(queue: QueueForTests, skyvern: Skyve
 
 
 def test_jobs_share_a_script_in_the_order_of_their_submissions(
-    queue: QueueForTests, skyvern: Skyvern
+    queue: QueueForTests, skyvern: ScriptedSkyvern
 ) -> None:
     skyvern.on().completes(0).completes(1).completes(2)
     job_ids = [enqueue(queue) for _ in range(4)]
@@ -106,7 +105,7 @@ def test_jobs_share_a_script_in_the_order_of_their_submissions(
     ],
 )
 def test_every_kind_is_scripted(
-    queue: QueueForTests, skyvern: Skyvern, kind: str, body: dict[str, Any]
+    queue: QueueForTests, skyvern: ScriptedSkyvern, kind: str, body: dict[str, Any]
 ) -> None:
     skyvern.on(kind=kind).completes({"kind": kind})
     job_id = enqueue(queue, kind=kind, body=body)

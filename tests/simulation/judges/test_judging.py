@@ -95,7 +95,7 @@ def test_a_run_that_was_given_up_takes_no_slot_of_its_capped_group() -> None:
 #: The answers to two workflows whose runs cannot be read are lost; one of the jobs is canceled. A
 #: release without tags shows of these runs which workflow they run, and nothing that tells them
 #: apart; they end by a cancel alone.
-_UNREADABLE_RUNS_IN_DOUBT = """
+_UNREADABLE_RUNS_OF_LOST_ANSWERS = """
 rules = {"kind": "workflow", "run": UNREADABLE, "limit": 60}
 some = [
     result(
@@ -114,8 +114,8 @@ print([(one.runs, one.violations) for one in some])
 """
 
 
-def test_jobs_whose_unreadable_runs_show_no_tag_stay_in_doubt_and_their_runs_go_on() -> None:
-    assert _output(_UNREADABLE_RUNS_IN_DOUBT) == "[(2, []), (2, [])]"
+def test_jobs_whose_unreadable_runs_show_no_tag_stay_unconfirmed_and_their_runs_go_on() -> None:
+    assert _output(_UNREADABLE_RUNS_OF_LOST_ANSWERS) == "[(2, []), (2, [])]"
 
 
 #: Another user of the account has the browser session of a job.

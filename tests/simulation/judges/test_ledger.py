@@ -74,7 +74,7 @@ def test_only_a_run_without_a_marker_whose_claim_was_lost_is_left_to_a_person(
     ("is_unreadable", "is_hidden", "may_stay"),
     [(True, True, True), (True, False, False), (False, True, False)],
 )
-def test_a_job_that_cannot_be_read_stays_in_doubt_while_nothing_tells_whose_a_run_is(
+def test_a_job_that_cannot_be_read_stays_unconfirmed_while_nothing_tells_whose_a_run_is(
     *, is_unreadable: bool, is_hidden: bool, may_stay: bool
 ) -> None:
     ledger = InvariantLedger(lambda: 20.0, lambda: 1.0, 600.0, lambda: 0.0)
@@ -121,7 +121,7 @@ def _run(number: int, created: float, *, is_over: bool = False, title: str = "")
         (False, [0.0, 31.0], False, False),
     ],
 )
-def test_a_job_with_resubmit_stays_in_doubt_if_runs_without_a_marker_follow_each_other_soon(
+def test_a_job_with_resubmit_stays_unconfirmed_if_runs_without_a_marker_follow_each_other_soon(
     *, may_repeat: bool, created: list[float], is_marked: bool, may_stay: bool
 ) -> None:
     ledger = InvariantLedger(lambda: 20.0, lambda: 1.0, 600.0, lambda: 0.0)
@@ -291,7 +291,7 @@ def test_a_webhook_may_be_abandoned_before_its_last_try_only_once_its_time_is_up
 
 
 @pytest.mark.parametrize("has_slot", [False, True])
-def test_only_jobs_in_doubt_that_hold_slots_keep_others_of_a_capped_group_waiting(
+def test_only_unconfirmed_jobs_that_hold_slots_keep_others_of_a_capped_group_waiting(
     *, has_slot: bool
 ) -> None:
     ledger = InvariantLedger(lambda: 60.0, lambda: 5.0, 600.0, lambda: 0.0)

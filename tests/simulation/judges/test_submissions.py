@@ -123,7 +123,7 @@ def test_less_urgent_jobs_have_no_turn_before_a_job() -> None:
     assert len(_violations(_job(1, "a"), others)) == 1
 
 
-def test_a_job_that_is_in_doubt_after_a_death_or_a_failover_is_passed() -> None:
+def test_a_job_that_is_unconfirmed_after_a_death_or_a_failover_is_skipped() -> None:
     others = [_job(number, "b") for number in range(2, MOST + 4)]
     assert _violations(_job(1, "a"), others, last_death=50.0) == []
     known: dict[str, Any] = {"lost_writes": [(10.0, 12.0)], "is_hidden": lambda _: True}

@@ -13,10 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api_client import verify_webhook
-from runqueue import AsyncRunQueue, RunQueue, TaskRunRequest
-from runqueue.testing import AsyncQueueForTests, Environment, NotDrained, QueueForTests
+from runqueue import AsyncRunQueue, RunQueue, TaskRunRequest, server_version, testing
+from runqueue.testing import (
+    AsyncQueueForTests,
+    Environment,
+    NotDrained,
+    QueueForTests,
+    ScriptedSkyvern,
+)
 from runqueue.testing import environment as environments
-from simulator.scripted import Skyvern
 from tests.simulator.simulating import receiving
 
 URL = "https://crm.example"
@@ -92,7 +97,7 @@ def test_a_test_begins_without_what_others_left(
     assert queue.get(job_id).state == "completed"
 
 
-def test_a_long_pause_stays_for_the_test(queue: QueueForTests, skyvern: Skyvern) -> None:
+def test_a_long_pause_stays_for_the_test(queue: QueueForTests, skyvern: ScriptedSkyvern) -> None:
     skyvern.on().refuses(429, retry_after=1800).completes()
     job_id = enqueue(queue)
     queue.drain()
@@ -126,7 +131,7 @@ def test_what_takes_too_long_ends_with_what_is_left(
 
 
 def test_an_error_of_a_stage_is_raised(
-    queue: QueueForTests, skyvern: Skyvern, monkeypatch: pytest.MonkeyPatch
+    queue: QueueForTests, skyvern: ScriptedSkyvern, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise LookupError("a bug")
@@ -143,7 +148,7 @@ def test_a_webhook_reaches_an_app_signed_by_skyvern(queue: QueueForTests) -> Non
     queue.drain()
 
     ((body, headers),) = app.taken
-    assert verify_webhook(body, headers["x-skyvern-signature"], [Skyvern.api_key])
+    assert verify_webhook(body, headers["x-skyvern-signature"], [ScriptedSkyvern.api_key])
     assert headers["runqueue-job-id"] == job_id
     assert headers["webhook-signature"].startswith("v1,")
     assert queue.get(job_id).webhook.state == "delivered"
@@ -183,13 +188,16 @@ def test_an_error_of_an_app_is_raised(queue: QueueForTests) -> None:
     ("entries", "words"),
     [([], "which is not installed"), (["no_such_module:drain"], "cannot be imported")],
 )
-def test_without_the_server_a_drain_says_what_to_install(
+def test_what_the_server_brings_says_without_it_what_to_install(
     queue: QueueForTests, monkeypatch: pytest.MonkeyPatch, entries: list[str], words: str
 ) -> None:
-    found = [EntryPoint("drain", value, "runqueue.testing") for value in entries]
-    monkeypatch.setattr(environments, "entry_points", lambda **_: found)
-    with pytest.raises(RuntimeError, match=words):
+    found = [EntryPoint("any", value, "runqueue.testing") for value in entries]
+    monkeypatch.setattr(server_version, "entry_points", lambda **_: found)
+    with pytest.raises(RuntimeError, match=f"`drain` .*{words}"):
         queue.drain()
+    with pytest.raises(RuntimeError, match=f"`ScriptedSkyvern` .*{words}"):
+        testing.ScriptedSkyvern  # noqa: B018 - imported when it is asked for
+    assert not hasattr(testing, "Nothing")
 
 
 def test_an_environment_gives_back_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:

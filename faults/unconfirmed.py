@@ -1,4 +1,4 @@
-"""Which submissions were ever in doubt, and what became of each.
+"""Which submissions were ever unconfirmed, and what became of each.
 
 The queue does not keep this: a job that was found again forgets that it was unconfirmed. So it is
 looked at from outside, twice a second. Its first search comes two seconds after a job became
@@ -21,7 +21,7 @@ from runqueue.store.keys import Keys
 _EVERY = 0.5
 
 
-class Doubt(NamedTuple):
+class UnconfirmedAttempt(NamedTuple):
     """One submission whose answer was lost."""
 
     job_id: str
@@ -29,7 +29,7 @@ class Doubt(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """How many submissions were in doubt, and how many of them ended as they should."""
+    """How many submissions were unconfirmed, and how many of them ended as they should."""
 
     lost: int = 0
     settled: int = 0
@@ -40,7 +40,7 @@ class Tally(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tallies:
-    """The submissions of one experiment that were in doubt.
+    """The submissions of one experiment that were unconfirmed.
 
     Args:
         marked: the server's search finds their runs by the attempt's marker.
@@ -54,7 +54,7 @@ class Tallies:
         return Tallies(self.marked + other.marked, self.no_marker + other.no_marker)
 
 
-class Doubts:
+class UnconfirmedWatch:
     """Looks at the unconfirmed jobs, again and again, from a thread of its own.
 
     Args:
@@ -67,10 +67,10 @@ class Doubts:
         self._client = redis.Redis(port=port, socket_timeout=2, retry=once, decode_responses=True)
         self._prefix = Keys("default").prefix
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="doubts", daemon=True)
-        #: Every submission that was ever seen in doubt, and those that are now.
-        self.seen: set[Doubt] = set()
-        self.standing: set[Doubt] = set()
+        self._thread = threading.Thread(target=self._watch, name="unconfirmed", daemon=True)
+        #: Every submission that was ever seen unconfirmed, and those that are now.
+        self.seen: set[UnconfirmedAttempt] = set()
+        self.standing: set[UnconfirmedAttempt] = set()
 
     def start(self) -> None:
         """Begin to look."""
@@ -83,23 +83,27 @@ class Doubts:
         self._client.close()
 
     def tallies(self, marked: Collection[str], doubled: Collection[str]) -> Tallies:
-        """Count what was in doubt by what became of it.
+        """Count the unconfirmed submissions by what became of them.
 
         Args:
             marked: the jobs whose runs a search finds by their marker.
-            doubled: the jobs that were run twice: a wrong end of a doubt is none.
+            doubled: the jobs that were run twice: those are not settled.
         """
         self._look()
-        found = {doubt for doubt in self.seen if doubt.job_id in marked}
+        found = {one for one in self.seen if one.job_id in marked}
         return Tallies(
             self._tally(found, doubled, self.standing),
             self._tally(self.seen - found, doubled, self.standing),
         )
 
     @staticmethod
-    def _tally(doubts: set[Doubt], doubled: Collection[str], left: set[Doubt]) -> Tally:
-        settled = [one for one in doubts if one not in left and one.job_id not in doubled]
-        return Tally(len(doubts), len(settled))
+    def _tally(
+        seen: set[UnconfirmedAttempt],
+        doubled: Collection[str],
+        left: set[UnconfirmedAttempt],
+    ) -> Tally:
+        settled = [one for one in seen if one not in left and one.job_id not in doubled]
+        return Tally(len(seen), len(settled))
 
     def _watch(self) -> None:
         while not self._ended.wait(_EVERY):
@@ -120,7 +124,7 @@ class Doubts:
                 pipe.hmget(f"{self._prefix}job:{id_}", "state", "attempt")
             records = pipe.execute()
         self.standing = {
-            Doubt(id_, int(attempt))
+            UnconfirmedAttempt(id_, int(attempt))
             for id_, (state, attempt) in zip(ids, records, strict=True)
             if state == "unconfirmed"
         }

@@ -1,4 +1,4 @@
-"""Submissions in doubt are counted by what became of them."""
+"""Unconfirmed submissions are counted by what became of them."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -8,15 +8,15 @@ import redis
 
 from faults import report
 from faults.checks import Judgement
-from faults.doubts import Doubt, Doubts, Tallies, Tally
 from faults.registry import Experiment
+from faults.unconfirmed import Tallies, Tally, UnconfirmedAttempt, UnconfirmedWatch
 
 _PREFIX = "runqueue:{default}:"
 
 
 @pytest.fixture
-def doubts(redis_url: str) -> Iterator[Doubts]:
-    made = Doubts(urlsplit(redis_url).port or 0)
+def watch(redis_url: str) -> Iterator[UnconfirmedWatch]:
+    made = UnconfirmedWatch(urlsplit(redis_url).port or 0)
     made.start()
     yield made
     made.stop()
@@ -32,26 +32,26 @@ def _leaves(client: redis.Redis, job_id: str) -> None:
     client.zrem(f"{_PREFIX}unconfirmed", job_id)
 
 
-def test_who_was_in_doubt_is_remembered_and_who_left_it_is_settled(
-    client: redis.Redis, doubts: Doubts
+def test_what_was_unconfirmed_is_remembered_and_what_is_no_longer_is_settled(
+    client: redis.Redis, watch: UnconfirmedWatch
 ) -> None:
     for job_id in ("found", "left", "twice", "bare"):
         _stands(client, job_id)
-    doubts.tallies((), ())
+    watch.tallies((), ())
     for job_id in ("found", "twice", "bare"):
         _leaves(client, job_id)
-    counted = doubts.tallies({"found", "left", "twice"}, {"twice"})
+    counted = watch.tallies({"found", "left", "twice"}, {"twice"})
     assert counted == Tallies(marked=Tally(3, 1), no_marker=Tally(1, 1))
 
 
-def test_each_attempt_counts(client: redis.Redis, doubts: Doubts) -> None:
+def test_each_attempt_counts(client: redis.Redis, watch: UnconfirmedWatch) -> None:
     _stands(client, "job", 1)
-    doubts.tallies((), ())
+    watch.tallies((), ())
     _stands(client, "job", 2)
-    doubts.tallies((), ())
+    watch.tallies((), ())
     _leaves(client, "job")
-    assert doubts.tallies({"job"}, ()).marked == Tally(2, 2)
-    assert doubts.seen == {Doubt("job", 1), Doubt("job", 2)}
+    assert watch.tallies({"job"}, ()).marked == Tally(2, 2)
+    assert watch.seen == {UnconfirmedAttempt("job", 1), UnconfirmedAttempt("job", 2)}
 
 
 def _experiment(name: str, *, window: bool = False) -> Experiment:
@@ -61,14 +61,14 @@ def _experiment(name: str, *, window: bool = False) -> Experiment:
 def test_the_report_sums_them_up_without_the_windows_and_tells_what_falls_short() -> None:
     chosen = [_experiment("one"), _experiment("other"), _experiment("edge", window=True)]
     found = {
-        "one": Judgement(doubts=Tallies(marked=Tally(3, 3), no_marker=Tally(100, 99))),
-        "other": Judgement(doubts=Tallies(marked=Tally(2, 1))),
-        "edge": Judgement(doubts=Tallies(marked=Tally(5, 0))),
+        "one": Judgement(tallies=Tallies(marked=Tally(3, 3), no_marker=Tally(100, 99))),
+        "other": Judgement(tallies=Tallies(marked=Tally(2, 1))),
+        "edge": Judgement(tallies=Tallies(marked=Tally(5, 0))),
     }
-    assert report.doubts(chosen, found) == (
+    assert report.settled(chosen, found) == (
         "findable by a marker: 4 of 5 (80.0%) settled by themselves; "
         "recognised only by their request: 99 of 100 (99.0%) settled by themselves"
     )
     assert report.shortfalls(chosen, found) == [
-        "of 5 findable submissions in doubt only 4 were settled"
+        "of 5 findable unconfirmed submissions only 4 were settled"
     ]
