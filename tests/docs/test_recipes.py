@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from runqueue import TaskRunRequest
-from runqueue.testing import QueueForTests
+from runqueue.testing import QueueForTests, ScriptedSkyvern
 from runqueue.testing.fixtures import *  # noqa: F403 - those that services get
-from simulator.scripted import Skyvern
 
 ROOT = Path(__file__).parents[2]
 #: The service on an open socket; instead of an enqueue it takes these steps.
@@ -27,7 +26,7 @@ uvicorn.run("examples.next_job:app", fd=int(sys.argv[1]))
 
 @pytest.mark.acceptance
 def test_b_is_enqueued_once_although_the_service_is_killed_before_and_after(
-    queue: QueueForTests, skyvern: Skyvern, monkeypatch: pytest.MonkeyPatch
+    queue: QueueForTests, skyvern: ScriptedSkyvern, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEBHOOK_SECRET", skyvern.webhook_secret)
     skyvern.on(kind="task").completes({"number": 7})
@@ -51,7 +50,7 @@ def test_b_is_enqueued_once_although_the_service_is_killed_before_and_after(
 
 
 def test_the_report_shows_what_ended_and_its_command_retries_it(
-    queue: QueueForTests, skyvern: Skyvern
+    queue: QueueForTests, skyvern: ScriptedSkyvern
 ) -> None:
     skyvern.on(group="shop-b").fails("The shop is down.").fails("The shop is down.").completes()
     for group in ("shop-a", "shop-b", "shop-b"):
