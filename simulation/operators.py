@@ -317,6 +317,8 @@ class Operator:
             one.deadline = math.inf  # a replay removes it
             # Counted before the answer, which may be lost: the replay may have happened.
             one.max_runs += world.requests[one.number].runs
+            if job.run_id and (one.is_stuck or world.ledger.refuses_cancels):
+                world.ledger.abandoned.add(job.run_id)
             asked = world.loop.time()
             if await queue.send(operator_calls.replay("default", [seen])) == [1]:
                 one.replayed_at = asked

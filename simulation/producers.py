@@ -153,7 +153,7 @@ class Producer:
                 if batch is None:
                     answers = _stored(await queue.enqueue_many(lines))
                 else:
-                    answers = await self._fill(queue, number, batch, lines, expected)
+                    answers = await self._fill(queue, requests, batch, lines, expected)
                 break
             except (BatchNotFound, BatchExpired):
                 # A failover lost it: its jobs are enqueued again, by their keys; some may be in it.
@@ -193,7 +193,7 @@ class Producer:
     async def _fill(
         self,
         queue: AsyncRunQueue,
-        number: int,
+        requests: Sequence[PlannedJob],
         batch: str,
         lines: Sequence[dict[str, Any]],
         expected: int | None,
@@ -203,12 +203,16 @@ class Producer:
         A producer that says how many jobs there are tries to seal it before the last one is in it,
         which must be refused.
         """
+        number, note_stored = requests[0].batch, self._world.submissions.note_stored
         if expected is not None and len(lines) > 1:
-            await queue.enqueue_many(lines[:-1], batch=batch)
+            found = await queue.enqueue_many(lines[:-1], batch=batch)
+            note_stored(number, zip(requests, found, strict=False))
             with contextlib.suppress(BatchMismatch):
                 if await queue.seal_batch(batch, expected) != expected:
                     self._world.ledger.fail(f"I1: batch {number} is sealed without all of its jobs")
-        answers = _stored(await queue.enqueue_many(lines, batch=batch))
+        found = await queue.enqueue_many(lines, batch=batch)
+        note_stored(number, zip(requests, found, strict=True))
+        answers = _stored(found)
         await queue.seal_batch(batch, expected)
         jobs = await queue.get_many([answers[0].job_id], result=False)
         # If the answer to a seal was lost, another batch has the jobs.

@@ -206,8 +206,9 @@ class SimulatedRedis:
         self.uncounted = 0.0
         self._reported: dict[SimulatedProcess, float] = {}
         self._uncounted_from: float | None = None
-        #: Seconds by which it was set ahead, and no process lived to tell.
-        self.unwitnessed = 0.0
+        #: Steps ahead that no process lived to tell of: until when they may count as elapsed time
+        #: of what began before, and by how much.
+        self._unwitnessed: list[tuple[float, float]] = []
         #: Steps ahead: when, by how much, and which processes can tell.
         self._ahead: list[tuple[float, float, list[SimulatedProcess]]] = []
 
@@ -227,7 +228,11 @@ class SimulatedRedis:
     def forget_clock(self) -> None:
         """Note that its data is gone, by which the queue knew how far its clock was set."""
         self.uncounted += max(0.0, -self.clock_offset)
-        self.unwitnessed += max(0.0, self.clock_offset)
+        self._unwitnessed.append((self._loop.time(), max(0.0, self.clock_offset)))
+
+    def unwitnessed(self, since: float) -> float:
+        """Return by how many seconds the time since then seems longer, as steps ahead count."""
+        return sum(seconds for until, seconds in self._unwitnessed if until >= since)
 
     def _note_report(self, process: SimulatedProcess) -> None:
         """Take note that a process reports how much time it counted.
@@ -247,7 +252,7 @@ class SimulatedRedis:
                 if now > at + _REPORTED_SECONDS:
                     self._ahead.remove(step)
             elif all(one.is_dead for one in witnesses):
-                self.unwitnessed += seconds
+                self._unwitnessed.append((now + _REPORTED_SECONDS, seconds))
                 self._ahead.remove(step)
 
     async def execute(self, process: SimulatedProcess, name: str, *args: Any, **kwargs: Any) -> Any:

@@ -115,7 +115,7 @@ class World(Observer):
         self.ledger = InvariantLedger(
             *(self.loop.time, self._max_live_runs, plan.max_run_seconds),
             lambda: self.server.uncounted,
-            lambda: self.server.unwitnessed + self.report_lateness(),
+            lambda since: self.server.unwitnessed(since) + self.report_lateness(),
             lambda: self.skyvern.faults_met["call: an effect that comes after the client's limit"],
             plan.alike,
         )

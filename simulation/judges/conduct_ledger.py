@@ -347,10 +347,13 @@ class ConductLedger:
         """Return whether a run goes on beyond its time, as the queue cannot cancel it.
 
         No cancel reaches it, nothing shows whose it is, or Redis lost its job, whose own limit may
-        have been longer.
+        have been longer. A step ahead of Redis' clock that no process lived to report counts as its
+        time, if it was submitted before.
         """
-        job = self.ledger.accepted.get(job_number(run) or 0)
-        age = self.ledger.clock() - _simulated(run.created) + self.ledger.unwitnessed()
+        number, created = job_number(run) or 0, _simulated(run.created)
+        job = self.ledger.accepted.get(number)
+        unseen = self.ledger.unwitnessed(self.last_submission(number, created))
+        age = self.ledger.clock() - created + unseen
         return (
             job is not None
             and age > self.max_run_seconds

@@ -6,12 +6,12 @@ Each judgment allows what was on its way, and leaves out what a fault excuses.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from runqueue import ids
-from runqueue.records.job import Job
+from runqueue.records.job import Enqueued, EnqueueStatus, Job
 from simulation.judges.ledger import JOB_NUMBER, InvariantLedger, job_number
 from simulation.plan import KILLS_WORKERS, OF_SKYVERN, PlannedJob
 from simulator.answers import steps as taken_steps
@@ -113,6 +113,8 @@ class SubmissionJudge:
         self._keep_canary: set[Hashable] = set()
         self._resumed: set[int] = set()
         self._submitted: set[int] = set()
+        #: The jobs of each batch in the order in which they were stored, by its number.
+        self._stored: dict[int, list[int]] = {}
         #: What passed each job that waits, by its number.
         self._turns: dict[int, _Turns] = {}
         #: By job number, job id and attempt: the run that carries the marker.
@@ -257,6 +259,20 @@ class SubmissionJudge:
         self._budget = (0, 0.0)
         self._waits.clear()
         self._released.update(self._canaries)
+
+    def note_stored(self, batch: int, answers: Iterable[tuple[PlannedJob, Enqueued]]) -> None:
+        """Note the answers to jobs of a batch: its first stored ones are its canary.
+
+        Those that a strict budget refuses at first come behind the others. Known ones were stored
+        by a call whose answer was lost.
+        """
+        stored = self._stored.setdefault(batch, [])
+        found = [
+            (answer.status is EnqueueStatus.NEW, request.number)
+            for request, answer in answers
+            if answer.status.is_stored and request.number not in stored
+        ]
+        stored += [number for _, number in sorted(found)]
 
     def judge(self, content: bytes) -> None:
         """Judge a submission that arrives, whatever becomes of it.
@@ -452,10 +468,8 @@ class SubmissionJudge:
         if not count or request.route != "batch" or not is_settled:
             return
         members = sorted(one.number for one in self._requests.values() if one.batch == batch)
-        canary = members[:count]
-        # A budget may have refused one at first: then the next job is in its place.
-        is_paid = any(self._requests[one].max_steps for one in canary)
-        if request.number in canary or ledger.lost_writes or is_paid:
+        canary = [*dict.fromkeys((*self._stored.get(batch, ()), *members))][:count]
+        if request.number in canary or ledger.lost_writes:
             return
         now = ledger.wall()
         ends = {

@@ -1,5 +1,6 @@
 """The conduct ledger: what is excused, and what is not."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -7,7 +8,7 @@ import pytest
 
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch
-from runqueue.records.job import JobState
+from runqueue.records.job import Job, JobState
 from simulation.fault_times import FaultTimes
 from simulation.judges.conduct_ledger import LISTS_END, ConductLedger
 from simulation.judges.ledger import AcceptedJob, InvariantLedger
@@ -118,6 +119,38 @@ def test_a_run_that_is_made_after_its_client_gave_up_may_have_no_slot(
     clock.now = 100.0
     conduct.judge_slots(cast(AccountStats, stats), [cast(Run, run)], seconds=0.0)
     assert bool(conduct.ledger.violations) is is_counted
+
+
+@pytest.mark.parametrize("accepted_at", [11.0, 17.0])
+def test_the_run_of_a_lost_job_counts_for_the_job_that_has_its_key(
+    conduct: ConductLedger, accepted_at: float
+) -> None:
+    ledger = conduct.ledger
+    ledger.lost_writes.append((10.5, 12.0))
+    ledger.accepted[1].max_runs = 2
+    ledger.accepted[2] = replace(ledger.accepted[1], number=2, body=2, accepted_at=accepted_at)
+    for number in (1, 2):
+        ledger.runs[number].append(cast(Run, SimpleNamespace(created=12.0, ended=15.0)))
+    failed = SimpleNamespace(
+        state=JobState.FAILED, run_status="timed_out", cancel_requested=False, is_over=True
+    )
+    conduct.judge({1: cast(Job, failed), 2: None}, dict.fromkeys((1, 2), draw(0, 1).requests[0]))
+    assert bool(ledger.violations) is (accepted_at == 17.0)
+
+
+@pytest.mark.parametrize(("stepped_at", "is_wrong"), [(42.0, False), (4.0, True)])
+def test_an_abandoned_run_frees_its_slot_early_only_by_a_step_ahead_behind_its_submission(
+    conduct: ConductLedger, clock: _Clock, stepped_at: float, *, is_wrong: bool
+) -> None:
+    conduct.ledger.accepted[1].is_stuck = True
+    conduct.ledger.unwitnessed = lambda since: 10_000.0 if stepped_at >= since else 0.0
+    _submit(conduct, clock, 5.0, Outcome.ANSWERED)
+    request = SimpleNamespace(request=b"Do sim-job-1.", workflow=None)
+    run = SimpleNamespace(run_id="tsk_1", created=EPOCH + 5.1, submission=request)
+    stats = SimpleNamespace(hold_kind=None, live=0, orphans_live=0)
+    clock.now = 500.0
+    conduct.judge_slots(cast(AccountStats, stats), [cast(Run, run)], seconds=0.0)
+    assert bool(conduct.ledger.violations) is is_wrong
 
 
 def test_a_job_kills_three_workers_at_most(conduct: ConductLedger) -> None:

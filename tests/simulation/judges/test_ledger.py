@@ -1,6 +1,7 @@
 """The ledger: what it excuses, and what it does not."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -246,6 +247,30 @@ def test_runs_without_a_marker_may_repeat_once_a_person_ends_a_recovery(
     ledger.runs[2].append(_run(2, 5.0))
     ledger.let_go_on()
     assert ledger.forgotten == forgotten
+
+
+@pytest.mark.parametrize("accepted_at", [11.0, 17.0])
+def test_the_deadline_of_a_job_that_redis_lost_counts_from_when_it_is_enqueued_again(
+    accepted_at: float,
+) -> None:
+    ledger = InvariantLedger(lambda: 200.0, lambda: 1.0, 600.0, lambda: 0.0)
+    ledger.lost_writes.append((10.5, 12.0))
+    ledger.accepted[1] = replace(_job(1, deadline=80.0), accepted_at=accepted_at)
+    ledger.judge_waiting({1: cast(Job, SimpleNamespace(state=JobState.READY))}, 0.0)
+    assert bool(ledger.violations) is (accepted_at == 17.0)
+
+
+@pytest.mark.parametrize("is_abandoned", [True, False])
+def test_a_job_that_a_person_replays_runs_beside_its_abandoned_run_alone(
+    *, is_abandoned: bool
+) -> None:
+    ledger = InvariantLedger(lambda: 900.0, lambda: 9.0, 600.0, lambda: 0.0)
+    ledger.accepted[1] = _job(1)
+    ledger.judge_new_run(_run(1, 0.5), 1)
+    if is_abandoned:
+        ledger.abandoned.add("tsk_1")
+    ledger.judge_new_run(_run(1, 900.0), 2)
+    assert bool(ledger.violations) is not is_abandoned
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from runqueue.records.job import EnqueueStatus
 from simulation.judges.ledger import AcceptedJob, InvariantLedger
 from simulation.judges.submissions import PASSED, SubmissionJudge
 from simulation.plan import PlannedJob, draw
@@ -75,6 +76,50 @@ def test_a_resume_leaves_the_canary_in_force_where_a_person_paused_the_batch(
     judge.pause(("batch", 1), keeps_canary=keeps_canary)
     judge.resume(("batch", 1))
     judge.judge(b"Do sim-job-3.")
+    assert bool(ledger.violations) is is_wrong
+
+
+@pytest.mark.parametrize(
+    ("refused", "submitted", "is_wrong"),
+    [({1}, 3, False), ({1}, 4, True), (set(), 3, True)],
+)
+def test_a_job_that_a_budget_refuses_at_first_is_no_canary(
+    refused: set[int], submitted: int, *, is_wrong: bool
+) -> None:
+    ledger = InvariantLedger(lambda: 100.0, lambda: 9.0, 600.0, lambda: 0.0)
+    requests = {
+        number: replace(_job(number, "a"), route="batch", batch=1, max_steps=40)
+        for number in range(1, 5)
+    }
+    judge = SubmissionJudge(ledger, requests, {1: 2}, lambda *_: True, lambda: 0.0)
+    new, known = EnqueueStatus.NEW, EnqueueStatus.KNOWN
+    for some, others in ((EnqueueStatus.REFUSED, new), (new, known)):
+        answers = (
+            (one, SimpleNamespace(status=some if one.number in refused else others))
+            for one in requests.values()
+        )
+        judge.note_stored(1, cast("Any", answers))
+    judge.judge(b"Do sim-job-%d." % submitted)
+    assert bool(ledger.violations) is is_wrong
+
+
+@pytest.mark.parametrize(
+    ("age", "is_hidden", "is_wrong"),
+    [(700.0, True, False), (500.0, True, True), (700.0, False, True)],
+)
+def test_a_run_that_nobody_knows_takes_no_session_once_it_would_be_over(
+    age: float, *, is_hidden: bool, is_wrong: bool
+) -> None:
+    ledger = InvariantLedger(lambda: 900.0, lambda: 9.0, 600.0, lambda: 0.0)
+    ledger.is_hidden = lambda _: is_hidden
+    requests = {number: replace(_job(number, "a"), session=1) for number in (1, 2)}
+    ledger.accepted[1] = AcceptedJob(
+        *(1, "job1", 0.0, 1, 0.0), may_repeat=False, stays_unconfirmed=False
+    )
+    run = SimpleNamespace(created=ledger.wall() - age, is_over=lambda _: False)
+    ledger.runs[1].append(cast(Run, run))
+    judge = SubmissionJudge(ledger, requests, {}, lambda *_: True, lambda: 0.0)
+    judge.judge(b"Do sim-job-2.")
     assert bool(ledger.violations) is is_wrong
 
 
