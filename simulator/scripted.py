@@ -110,8 +110,8 @@ class OutcomeScript:
 
     def next_outcome(self) -> ScriptedOutcome:
         """Return what becomes of the next submission."""
-        self._next += 1
-        return self._outcomes[: self._next][-1] if self._outcomes else ScriptedOutcome()
+        self._next = min(self._next + 1, len(self._outcomes))
+        return self._outcomes[self._next - 1] if self._outcomes else ScriptedOutcome()
 
 
 class ScriptedSkyvern:

@@ -44,20 +44,22 @@ class Environment:
         self.url = ""
         self._skyvern: Any = None
         self._client: redis.Redis
-        self._ends = ExitStack()
+        self._ends: ExitStack
 
     def __enter__(self) -> Self:
-        folder = self._ends.enter_context(tempfile.TemporaryDirectory(prefix="runqueue-"))
-        server = EmbeddedServer(Path(folder))
-        with suppress(EmbeddedServerError):  # another process may have been faster at the port
-            server.start()
-        if not server.is_running():
-            server.start()
-        self._ends.callback(server.stop)
-        self.url = server.url
-        self._client = self._ends.enter_context(sync_client(self.url))
-        self._ends.enter_context(patch.dict(os.environ, RUNQUEUE_REDIS_URL=self.url))
-        self._ends.enter_context(self.clock.passed_on())
+        with ExitStack() as ends:
+            folder = ends.enter_context(tempfile.TemporaryDirectory(prefix="runqueue-"))
+            server = EmbeddedServer(Path(folder))
+            with suppress(EmbeddedServerError):  # another process may have been faster at the port
+                server.start()
+            if not server.is_running():
+                server.start()
+            ends.callback(server.stop)
+            self.url = server.url
+            self._client = ends.enter_context(sync_client(self.url))
+            ends.enter_context(patch.dict(os.environ, RUNQUEUE_REDIS_URL=self.url))
+            ends.enter_context(self.clock.passed_on())
+            self._ends = ends.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -92,6 +92,19 @@ def test_jobs_share_a_script_in_the_order_of_their_submissions(
     assert [queue.get(job_id).output for job_id in job_ids] == [0, 1, 2, 2]
 
 
+def test_a_script_goes_on_after_its_last_outcome_was_repeated(
+    queue: QueueForTests, skyvern: ScriptedSkyvern
+) -> None:
+    script = skyvern.on().completes(1)
+    job_ids = [enqueue(queue) for _ in range(3)]
+    queue.drain()
+    script.completes(2).completes(3)
+    job_ids += [enqueue(queue) for _ in range(2)]
+    queue.drain()
+
+    assert [queue.get(job_id).output for job_id in job_ids] == [1, 1, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
