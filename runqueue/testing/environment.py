@@ -19,7 +19,6 @@ from runqueue.embedded.valkey import EmbeddedServerError
 from runqueue.ids import DEFAULT
 from runqueue.server_version import server_part
 from runqueue.store.keys import ACCOUNTS
-from runqueue.store.sending import check_format
 from runqueue.testing.clock import MovedClock
 from runqueue.testing.jobs import fits
 
@@ -80,7 +79,6 @@ class Environment:
     def clean(self) -> None:
         """Forget all jobs, scripts, runs and receivers, and show the true time."""
         self._client.flushall()
-        check_format(self._client)
         self._client.sadd(ACCOUNTS, DEFAULT)
         self.clock.ahead_us = 0
         self._skyvern = None

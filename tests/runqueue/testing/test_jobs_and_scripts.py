@@ -50,9 +50,13 @@ def test_a_name_that_is_none_is_refused(queue: QueueForTests, skyvern: ScriptedS
     wrong: dict[str, Any] = {"gruop": "a"}
     with pytest.raises(TypeError, match="gruop"):
         queue.assert_enqueued(**wrong)
-    skyvern.on(**wrong).fails()
     with pytest.raises(TypeError, match="gruop"):
-        queue.drain()
+        skyvern.on(**wrong)
+    with pytest.raises(ValueError, match="status: expected 400 to 599, got 200"):
+        skyvern.on().refuses(200)
+    status: Any = "oops"
+    with pytest.raises(ValueError, match="status: expected failed, terminated, timed_out"):
+        skyvern.on().fails(status=status)
 
 
 def test_jobs_come_in_the_order_in_which_they_were_enqueued(queue: QueueForTests) -> None:
