@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Client, MaybeOptionalInit, MethodResponse } from "openapi-fetch";
 import type { HttpMethod, PathsWithMethod, RequiredKeysOf } from "openapi-typescript-helpers";
 import type { components, paths } from "./schema.js";
@@ -28,23 +27,11 @@ export type Call<Method extends HttpMethod> = <
 export interface Waiting {
   /** Ends the wait; it rejects with the signal's reason. */
   signal?: AbortSignal;
-  /** Milliseconds after which the wait rejects with a `TimeoutError`. */
+  /** Milliseconds after which the wait rejects with a `TimeoutError`; over 24 days: none. */
   timeoutMs?: number;
 }
 
 /** Whether a job has ended. */
 export function isOver(job: { state: JobState | null }): boolean {
   return ["completed", "failed", "canceled", "dead"].includes(job.state ?? "");
-}
-
-/** The signal of a wait: the caller's, or the time. */
-export function endOf({ signal, timeoutMs }: Waiting): AbortSignal {
-  const ends = signal ? [signal] : [];
-  if (timeoutMs !== undefined) ends.push(AbortSignal.timeout(timeoutMs));
-  return AbortSignal.any(ends);
-}
-
-/** Waits; rejects with the signal's reason once that is aborted. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
 }
