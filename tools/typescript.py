@@ -68,9 +68,9 @@ def problems_text(openapi: str) -> str:
 
 def answers_text(openapi: str) -> str:
     """Return which paths answer a GET by text."""
-    paths = json.loads(openapi)["paths"]
-    answers = {path: calls["get"]["responses"]["200"] for path, calls in paths.items() if "get" in calls}
-    texts = [path for path, answer in answers.items() if "application/json" not in answer["content"]]
+    calls = ((path, by.get("get")) for path, by in json.loads(openapi)["paths"].items())
+    answers = ((path, call["responses"]["200"]["content"]) for path, call in calls if call)
+    texts = [path for path, content in answers if "application/json" not in content]
     lines = ["/** Paths that answer a GET by text. */"]
     lines += ["export const TEXTS: ReadonlySet<string> = new Set(["]
     lines += [*(f'  "{path}",' for path in texts), "]);"]

@@ -1,7 +1,5 @@
+import { setMaxListeners } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
-
-/** A timer takes no more (24 days). */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Makes a signal that is aborted by another one, or after a time.
@@ -13,9 +11,10 @@ export function abortScope(outer: AbortSignal | null | undefined, ms = Infinity)
   const own = new AbortController();
   const abort = () => own.abort(outer?.reason);
   const expire = () => own.abort(new DOMException(`took more than ${ms} ms`, "TimeoutError"));
-  const timer = ms <= LONGEST_TIMER_MS ? setTimeout(expire, ms) : undefined;
+  const timer = ms < 2 ** 31 ? setTimeout(expire, ms) : undefined; // a timer takes 24 days
   const stopClock = () => clearTimeout(timer);
   const close = () => (stopClock(), outer?.removeEventListener("abort", abort));
+  if (outer) setMaxListeners(0, outer); // one may end any number of calls at once
   outer?.addEventListener("abort", abort);
   if (outer?.aborted) abort();
   return { signal: own.signal, abort, stopClock, close };

@@ -6,11 +6,11 @@ import { asCompleted } from "./ends.js";
 import { Link, type ClientOptions } from "./link.js";
 import type { paths } from "./schema.js";
 import { isOver } from "./types.js";
-import type { Call, Job, Line, Uploaded, Waiting } from "./types.js";
+import type { Call, Job, Jobs, Line, Uploaded, Waiting } from "./types.js";
 import { uploadBatch, type Lines, type UploadOptions } from "./upload.js";
 
-/** Calls by POST that change nothing, or nothing more when they are repeated. */
-const REPEATABLE = /:states$|\/(ack|cancel|pause|seal)$/;
+/** Calls that change nothing, or nothing more when they are repeated. */
+const HARMLESS = /^(?!post)|:states$|\/(ack|cancel|pause|seal)$/;
 /** Milliseconds until an answer: of a call that may go through all of a batch, of another. */
 const [LONG_MS, ANSWER_MS] = [300_000, 30_000];
 
@@ -50,13 +50,8 @@ export class RunqueueClient {
   /**
    * Yields jobs with their results as they end, each once; first those that have ended already.
    * Jobs that do not exist are left out.
-   *
-   * @param jobs their ids, or a batch whose upload is over
    */
-  asCompleted(
-    jobs: Iterable<string> | { batch_id: string | null },
-    waiting: Waiting = {},
-  ): AsyncGenerator<Job, void, void> {
+  asCompleted(jobs: Jobs, waiting: Waiting = {}): AsyncGenerator<Job, void, void> {
     return asCompleted(jobs, waiting, this, this.#link);
   }
 
@@ -71,11 +66,9 @@ export class RunqueueClient {
   }
 
   #call<Method extends HttpMethod>(method: Method): Call<Method> {
-    // The types of one call are those of `Call`.
     const request = createClient<paths>().request as (...given: unknown[]) => Promise<Answer>;
     const call = async (path: keyof paths, { signal, ...init }: Init = {}): Promise<unknown> => {
-      const isHarmless = method !== "post" || mayPostAgain(path, init.body);
-      const mayRepeat = (isSure: boolean) => isSure || isHarmless;
+      const mayRepeat = (isSure: boolean) => isSure || isHarmless(`${method} ${path}`, init.body);
       const parseAs = init.parseAs ?? (TEXTS.has(path) ? "text" : "json");
       const fetch = (request: Request) => {
         const wait = 1000 * Number(new URL(request.url).searchParams.get("wait") ?? 0);
@@ -92,7 +85,7 @@ export class RunqueueClient {
 type Init = { body?: unknown; parseAs?: ParseAs; signal?: AbortSignal | null };
 type Answer = { data: unknown };
 
-function mayPostAgain(path: keyof paths, body: unknown): boolean {
-  if (path !== "/v1/jobs" && path !== "/v1/jobs:bulk") return REPEATABLE.test(path);
+function isHarmless(call: string, body: unknown): boolean {
+  if (!/^post \/v1\/jobs(:bulk)?$/.test(call)) return HARMLESS.test(call);
   return [body].flat().every((line) => Boolean((line as Line | undefined)?.custom_id));
 }

@@ -2,7 +2,7 @@ import { abortScope, pause } from "./abort.js";
 import type { RunqueueClient } from "./client.js";
 import { LONGEST_MS, SHORTEST_MS, type Link } from "./link.js";
 import { JobNotFound } from "./problems.js";
-import { isOver, type Job, type Waiting } from "./types.js";
+import { isOver, type Job, type Jobs, type Waiting } from "./types.js";
 
 type Completing = { client: RunqueueClient; link: Link; signal: AbortSignal };
 
@@ -15,7 +15,7 @@ const QUIET_MS = 60_000;
 
 /** Yields jobs as they end, as `RunqueueClient.asCompleted` says. */
 export async function* asCompleted(
-  jobs: Iterable<string> | { batch_id: string | null },
+  jobs: Jobs,
   { signal: outer, timeoutMs }: Waiting,
   client: RunqueueClient,
   link: Link,
@@ -86,10 +86,7 @@ async function readJob(job_id: string, { client, signal }: Completing) {
  * Yields the ids of jobs that end, `[]` for each heartbeat, and null where the ends of some may not
  * be reported. A connection that breaks is made again, and goes on behind the last event.
  */
-async function* listen(
-  { link, signal }: Completing,
-  batch: string | undefined,
-): AsyncGenerator<string[] | null, void, void> {
+async function* listen({ link, signal }: Completing, batch: string | undefined) {
   const url = new URL(`${link.url}/v1/events`);
   if (batch !== undefined) url.searchParams.set("batch", batch);
   let cursor: string | undefined;

@@ -1,3 +1,4 @@
+import { ReadableStream } from "node:stream/web";
 import type { ParseAs } from "openapi-fetch";
 import { abortScope, pause } from "./abort.js";
 import { GatewayUnavailable, ProblemError, type Problem, type RunqueueError } from "./errors.js";
@@ -17,7 +18,6 @@ export interface ClientOptions {
 }
 
 export interface Sending {
-  /** Ends it all. */
   signal?: AbortSignal | null | undefined;
   /** Whether to send it again after a failure, which may be sure to have had no effect. */
   mayRepeat: (isSure: boolean) => boolean;
@@ -71,7 +71,8 @@ export class Link {
       let wait = backoff * (0.5 + Math.random() / 2);
       try {
         const answer = await this.#sendOnce(request, sending);
-        if (answer.ok && (parseAs !== "json" || isJson(answer))) return answer;
+        const isJson = /[/+]json/.test(answer.headers.get("content-type") ?? "");
+        if (answer.ok && (isJson || parseAs !== "json")) return answer;
         failure = await errorOf(answer);
         if (failure instanceof ProblemError) wait = failure.retryAfterMs ?? wait;
         again = LATER.has(answer.status) && mayRepeat(answer.status === 429);
@@ -91,19 +92,28 @@ export class Link {
     const { signal, parseAs = "json", answerMs = 30_000 } = sending;
     const scope = abortScope(signal, answerMs);
     if (this.#token) request.headers.set("authorization", `Bearer ${this.#token}`);
-    let isStream = false; // the signal has to end it, too
+    let stream: BodyInit | undefined;
     try {
       const answer = await this.#fetch(request, { signal: scope.signal, redirect: "manual" });
-      isStream = answer.ok && parseAs === "stream";
       if (answer.ok && parseAs !== "json") scope.stopClock();
-      return isStream ? answer : new Response((await answer.text()) || null, answer);
+      if (answer.ok && parseAs === "stream") {
+        stream = ReadableStream.from(closing(answer.body ?? [], scope.close)) as BodyInit;
+      }
+      return new Response(stream ?? ((await answer.text()) || null), answer);
     } finally {
-      if (!isStream) scope.close();
+      if (!stream) scope.close();
     }
   }
 }
 
-const isJson = (answer: Response) => /[/+]json/.test(answer.headers.get("content-type") ?? "");
+/** Yields the parts of a body, and then closes what may end it. */
+async function* closing(body: AsyncIterable<Uint8Array> | [], close: () => void) {
+  try {
+    yield* body;
+  } finally {
+    close();
+  }
+}
 
 /** Returns an answer that is no success as an error: that of its type, or of its status. */
 async function errorOf(answer: Response): Promise<RunqueueError> {

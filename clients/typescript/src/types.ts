@@ -12,6 +12,8 @@ export type Batch = Json<paths["/v1/batches/{batch_id}"]["get"]["responses"][200
 /** The answers to one submitted job, and to an upload. */
 export type Enqueued = Json<paths["/v1/jobs"]["post"]["responses"][202]>;
 export type Uploaded = Json<paths["/v1/batches"]["post"]["responses"][201]>;
+/** The ids of some jobs, or a batch whose upload is over. */
+export type Jobs = Iterable<string> | { batch_id: string | null };
 /** What an upload may say of its batch. */
 export type BatchOptions = NonNullable<paths["/v1/batches"]["post"]["parameters"]["query"]>;
 

@@ -28,7 +28,6 @@ export async function uploadBatch(
   const url = `${link.url}/v1/batches?${createQuerySerializer()(query)}`;
   const headers = new Headers({ "content-type": "application/x-ndjson" });
   if (callbackUrl !== undefined) {
-    // No error shows it: it may hold a secret.
     if (!URL.canParse(callbackUrl)) throw new TypeError("callbackUrl: expected a URL");
     headers.set("runqueue-callback-url", new URL(callbackUrl).href);
   }
