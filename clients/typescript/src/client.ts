@@ -56,7 +56,7 @@ export class RunqueueClient {
   }
 
   /**
-   * Submits a batch of any length; its lines are sent as they are made.
+   * Submits a batch of any length, reading the lines as they are sent.
    *
    * An upload that breaks off is sent again if `lines` is an array or a function. If only the
    * answer was lost, it is sent again only if every line has a `custom_id`.

@@ -8,13 +8,13 @@ export interface ClientOptions {
   /** The gateway's URL, its path included. */
   url: string;
   /** A token of the gateway. */
-  token?: string;
+  token?: string | undefined;
   /** Used instead of `globalThis.fetch`. */
-  fetch?: typeof globalThis.fetch;
+  fetch?: typeof globalThis.fetch | undefined;
   /** Milliseconds for which a call is tried again while the gateway is away, or says "later". */
-  patienceMs?: number;
+  patienceMs?: number | undefined;
   /** Send the token over http to another machine, where anybody on the way reads it. */
-  allowHttp?: boolean;
+  allowHttp?: boolean | undefined;
 }
 
 export interface Sending {

@@ -28,9 +28,9 @@ export type Call<Method extends HttpMethod> = <
 
 export interface Waiting {
   /** Ends the wait; it rejects with the signal's reason. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Milliseconds after which the wait rejects with a `TimeoutError`; over 24 days: none. */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
 }
 
 /** Whether a job has ended. */

@@ -2,12 +2,12 @@ import { ReadableStream } from "node:stream/web";
 import { createQuerySerializer } from "openapi-fetch";
 import { GatewayUnavailable } from "./errors.js";
 import type { Link } from "./link.js";
-import type { BatchOptions, Line, Uploaded } from "./types.js";
+import type { BatchOptions, Line, Uploaded, Waiting } from "./types.js";
 
 type Source = Iterable<Line> | AsyncIterable<Line>;
 /** Lines to upload; an array or a function can be gone through again. */
 export type Lines = Source | (() => Source);
-export type UploadOptions = BatchOptions & { callbackUrl?: string; signal?: AbortSignal };
+export type UploadOptions = BatchOptions & Pick<Waiting, "signal"> & { callbackUrl?: string };
 
 /** Characters that are sent at once, and milliseconds after which fewer are. */
 const [PART, LATEST_MS] = [64 * 1024, 5_000];

@@ -3,9 +3,9 @@ import { WebhookError } from "./errors.js";
 
 export interface WebhookOptions {
   /** Seconds that a webhook's time may differ from the clock of this machine. */
-  toleranceSeconds?: number;
+  toleranceSeconds?: number | undefined;
   /** Unix seconds; the clock of this machine if it is not given. */
-  now?: number;
+  now?: number | undefined;
 }
 
 /** Headers as `fetch` or Node have them. */

@@ -37,14 +37,15 @@ test("an answer that does not end is given up", async (t) => {
 test("an end that is not reported is found; who leaves early leaves no connection", async (t) => {
   let [state, signal] = ["running", undefined as RequestInit["signal"]];
   setTimeout(() => (state = "completed"), 100);
-  const others = new TextEncoder().encode('event: ended\ndata: {"job_id":"other"}\n\n');
-  const noise = () =>
-    new ReadableStream({ pull: async (made) => made.enqueue(await sleep(20, others)) });
+  async function* noise() {
+    const others = Buffer.from('event: ended\ndata: {"job_id":"other"}\n\n');
+    while (!signal?.aborted) yield sleep(20, others);
+  }
   const busy = faked(({ url }, init) => {
     if (url.endsWith("a")) return Response.json({ job_id: "a", state });
     if (url.endsWith("states")) return Response.json({ states: [{ state }, { state: "running" }] });
     signal = init.signal;
-    return new Response(noise());
+    return new Response(noise() as never);
   });
   const now = performance.now.bind(performance);
   t.mock.method(performance, "now", () => now() + (state === "running" ? 0 : 61_000));
@@ -56,7 +57,7 @@ test("an end that is not reported is found; who leaves early leaves no connectio
 });
 
 test("a call is repeated only if it did not arrive, or if that does no harm", async () => {
-  const lost = (syscall: string) => Object.assign(new Error("away"), { code: "EHOSTUNREACH", syscall });
+  const lost = (syscall: string) => Object.assign(Error("away"), { code: "EHOSTUNREACH", syscall });
   const unnamed = { ...line("x"), custom_id: null };
   for (const [path, body, failure, expected] of [
     ["/v1/jobs", line("x"), lost("read"), 2],
@@ -82,12 +83,11 @@ test("no error shows a secret, and no token goes over http to another machine", 
   const hides = (error: unknown) => error instanceof TypeError && !inspect(error).includes("pa55");
   for (const options of [
     { url: "https://shop.test", token: "pa55\nx" },
-    { url: "http://me:pa55@localhost:99999" },
+    { url: "http://localhost:pa55" },
     { url: "http://:pa55@localhost" },
     { url: "http://shop.test", token: "pa55" },
-  ]) {
+  ])
     assert.throws(() => new rq.RunqueueClient(options), hides);
-  }
   const client = new rq.RunqueueClient({ url: "http://shop.test", token: "pa55", allowHttp: true });
   await assert.rejects(client.uploadBatch([], { callbackUrl: "http://me:pa55@:1" }), hides);
 });
