@@ -132,6 +132,9 @@ def build_npm(made: Path, empty: Path) -> None:
     run("npm", "ci", cwd=made)
     semantic = VERSION.replace(".dev0", "-dev").replace("+", ".")  # npm drops what follows a +
     run("npm", "version", "--no-git-tag-version", semantic, cwd=made)
+    if repository := os.environ.get("GITHUB_REPOSITORY"):  # which npm compares with the provenance
+        url = f"repository.url=git+https://github.com/{repository}.git"
+        run("npm", "pkg", "set", url, "repository.directory=clients/typescript", cwd=made)
     run("npm", "pack", "--pack-destination", DIST, cwd=made)  # runs `prepack`, which compiles
     (package,) = DIST.glob("*.tgz")
     run("npm", "install", package, cwd=empty)
