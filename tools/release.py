@@ -121,7 +121,8 @@ def name_repository(package: Path) -> None:
     """Write the workflow's repository, if any, into a package.json: npm compares provenance."""
     if repository := os.environ.get("GITHUB_REPOSITORY"):
         about = json.loads(package.read_text())
-        about["repository"] = {"type": "git", "url": f"git+https://github.com/{repository}.git"}
+        url = f"git+https://github.com/{repository}.git"
+        about["repository"] = {"type": "git", "url": url, "directory": "clients/typescript"}
         package.write_text(json.dumps(about, indent=2))
 
 
@@ -129,12 +130,10 @@ def build_npm(made: Path, empty: Path) -> None:
     """Build the npm package, with the version of the others, and use it in an empty folder."""
     shutil.copytree(NPM, made, ignore=shutil.ignore_patterns("node_modules", "build", "dist"))
     name_repository(made / "package.json")
+    shutil.copy(ROOT / "LICENSE", made)
     run("npm", "ci", cwd=made)
     semantic = VERSION.replace(".dev0", "-dev").replace("+", ".")  # npm drops what follows a +
     run("npm", "version", "--no-git-tag-version", semantic, cwd=made)
-    if repository := os.environ.get("GITHUB_REPOSITORY"):  # which npm compares with the provenance
-        url = f"repository.url=git+https://github.com/{repository}.git"
-        run("npm", "pkg", "set", url, "repository.directory=clients/typescript", cwd=made)
     run("npm", "pack", "--pack-destination", DIST, cwd=made)  # runs `prepack`, which compiles
     (package,) = DIST.glob("*.tgz")
     run("npm", "install", package, cwd=empty)

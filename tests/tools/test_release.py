@@ -73,7 +73,8 @@ def test_the_npm_package_names_the_repository_that_its_provenance_does(
     (package := tmp_path / "package.json").write_text(before)
     name_repository(package)
 
-    named = {"type": "git", "url": f"git+https://github.com/{repository}.git"}
+    url = f"git+https://github.com/{repository}.git"
+    named = {"type": "git", "url": url, "directory": "clients/typescript"}
     added = {"repository": named} if repository else {}
     assert json.loads(package.read_text()) == {**json.loads(before), **added}
 

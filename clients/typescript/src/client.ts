@@ -49,7 +49,7 @@ export class RunqueueClient {
 
   /**
    * Yields jobs with their results as they end, each once; first those that have ended already.
-   * Jobs that do not exist are left out.
+   * Throws `JobNotFound` for an id of no job; of a batch it leaves out jobs that were removed.
    */
   asCompleted(jobs: Jobs, waiting: Waiting = {}): AsyncGenerator<Job, void, void> {
     return asCompleted(jobs, waiting, this, this.#link);
@@ -75,8 +75,8 @@ export class RunqueueClient {
         const answerMs = path.startsWith("/v1/batches") ? LONG_MS : ANSWER_MS + wait;
         return this.#link.send(() => request.clone(), { signal, parseAs, answerMs, mayRepeat });
       };
-      const sent = { ...init, parseAs, fetch, baseUrl: this.#link.url };
-      return (await request(method, path, sent)).data;
+      const baseUrl = this.#link.url;
+      return (await request(method, path, { ...init, parseAs, fetch, baseUrl })).data;
     };
     return call as unknown as Call<Method>;
   }

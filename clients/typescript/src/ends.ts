@@ -34,7 +34,7 @@ export async function* asCompleted(
       for await (const ids of reported && !isLate ? [reported] : ended([...left], completing)) {
         const fresh = [...new Set(ids)].filter((id) => left.has(id));
         while (fresh.length > 0) {
-          const reading = fresh.splice(0, READ).map((id) => readJob(id, completing));
+          const reading = fresh.splice(0, READ).map((id) => readJob(id, completing, batch));
           for (const [id, job] of await Promise.all(reading)) {
             if (job && !isOver(job)) continue; // it was replayed meanwhile, and will end again
             left.delete(id);
@@ -50,10 +50,9 @@ export async function* asCompleted(
   }
 }
 
-/** Returns the ids of a batch's jobs. */
+/** Returns the ids of a batch's jobs; throws if there is no such batch. */
 async function idsOf(batch: string, { client, signal }: Completing): Promise<string[]> {
-  const params = { path: { batch_id: batch } };
-  await client.GET("/v1/batches/{batch_id}", { params, signal }); // an error if there is none
+  await client.GET("/v1/batches/{batch_id}", { params: { path: { batch_id: batch } }, signal });
   const ids: string[] = [];
   for (let cursor: string | null = ""; cursor !== null; ) {
     const query = { batch, cursor, limit: PAGE };
@@ -73,11 +72,11 @@ async function* ended(left: string[], { client, signal }: Completing): AsyncGene
   }
 }
 
-/** Reads a job; undefined: there is none any more. */
-async function readJob(job_id: string, { client, signal }: Completing) {
+/** Reads a job; undefined: its batch has it no more. */
+async function readJob(job_id: string, { client, signal }: Completing, batch?: string) {
   const reading = client.GET("/v1/jobs/{job_id}", { params: { path: { job_id } }, signal });
   const job = await reading.catch((error) => {
-    if (!(error instanceof JobNotFound)) throw error;
+    if (batch === undefined || !(error instanceof JobNotFound)) throw error;
   });
   return [job_id, job] as const;
 }

@@ -20,6 +20,7 @@ export type HeaderValues =
  * @param headers of the request
  * @param secrets `whsec_…`; of several, one has to fit
  * @throws WebhookError it is not ours, or too old
+ * @throws TypeError a secret is none
  */
 export function verifyWebhook(
   body: string | Uint8Array,
@@ -27,16 +28,17 @@ export function verifyWebhook(
   secrets: string | readonly string[],
   { toleranceSeconds = 300, now = Date.now() / 1000 }: WebhookOptions = {},
 ): unknown {
-  const [id, timestamp, given] = ["id", "timestamp", "signature"].map((name) =>
-    valueOf(headers, `webhook-${name}`),
-  );
+  const named = (name: string) => valueOf(headers, `webhook-${name}`);
+  const [id, timestamp, given] = ["id", "timestamp", "signature"].map(named);
   const age = now - Number(timestamp); // NaN, which fits no tolerance, if it is no number
   if (!(Math.abs(age) <= toleranceSeconds)) throw new WebhookError(`it was signed ${age} s ago`);
   const signatures = (given ?? "").split(" ").map((one) => Buffer.from(one));
-  const isOurs = [secrets].flat().some((secret) => {
-    const key = Buffer.from(secret.replace(/^whsec_/, ""), "base64");
-    if (key.length === 0) throw new TypeError("expected a secret: whsec_…");
-    const hmac = createHmac("sha256", key).update(`${id}.${timestamp}.`).update(body);
+  const keys = [secrets].flat().map((secret) => secret.replace(/^whsec_/, ""));
+  if (keys.length === 0 || !keys.every((key) => /^[A-Za-z0-9+/]{32,86}={0,2}$/.test(key)))
+    throw new TypeError("expected secrets, each whsec_ and 24 to 64 bytes in base64");
+  const isOurs = keys.some((key) => {
+    const hmac = createHmac("sha256", Buffer.from(key, "base64"));
+    hmac.update(`${id}.${timestamp}.`).update(body);
     const ours = Buffer.from(`v1,${hmac.digest("base64")}`);
     return signatures.some((one) => one.length === ours.length && timingSafeEqual(one, ours));
   });

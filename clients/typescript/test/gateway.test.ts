@@ -33,7 +33,7 @@ test("a job is submitted once, and awaited", async () => {
   assert.deepEqual([again.job_id, again.status], [job.job_id, "known"]);
   const ended = await client.waitFor(job.job_id, { timeoutMs: 60_000 });
   assert.deepEqual([ended.state, ended.custom_id], ["completed", "one"]);
-  const ids = [job.job_id, job.job_id, "a".repeat(24)]; // the last one does not exist
+  const ids = [job.job_id, job.job_id];
   assert.deepEqual(await collect(client.asCompleted(ids)), [ended]);
 });
 
@@ -132,6 +132,7 @@ test("refusals are errors of their types", async () => {
   const other = client.POST("/v1/jobs", { body: { ...line("used"), body: { prompt: "Buy." } } });
   await assert.rejects(other, rq.IdempotencyConflict);
   await assert.rejects(client.waitFor("a".repeat(24)), rq.JobNotFound);
+  await assert.rejects(collect(client.asCompleted(["a".repeat(24)])), rq.JobNotFound);
   const stranger = new RunqueueClient({ ...stack, token: "stranger" }).GET("/v1/stats");
   await assert.rejects(stranger, rq.TokenUnknown);
   await assert.rejects(client.waitFor("x", { signal: AbortSignal.abort("no") }), /no/);
@@ -201,4 +202,6 @@ test("a webhook of the gateway is verified; another's, or an old one, is not", a
     assert.throws(() => verifyWebhook(body, given, secret, { now: time }), rq.WebhookError);
   }
   assert.throws(() => verifyWebhook(`${body} `, headers, SECRET), rq.WebhookError);
+  for (const none of [[], "", "my secret", [SECRET, "whsec_short"]])
+    assert.throws(() => verifyWebhook(body, headers, none), TypeError);
 });
