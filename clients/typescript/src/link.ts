@@ -66,8 +66,7 @@ export class Link {
     const giveUp = performance.now() + this.#patienceMs;
     for (let backoff = SHORTEST_MS; ; backoff = Math.min(2 * backoff, LONGEST_MS)) {
       const request = make();
-      let failure: RunqueueError;
-      let again: boolean;
+      let failure: RunqueueError, again: boolean;
       let wait = backoff * (0.5 + Math.random() / 2);
       try {
         const answer = await this.#sendOnce(request, sending);
