@@ -130,7 +130,6 @@ def build_npm(made: Path, empty: Path) -> None:
     """Build the npm package, with the version of the others, and use it in an empty folder."""
     shutil.copytree(NPM, made, ignore=shutil.ignore_patterns("node_modules", "build", "dist"))
     name_repository(made / "package.json")
-    shutil.copy(ROOT / "LICENSE", made)
     run("npm", "ci", cwd=made)
     semantic = VERSION.replace(".dev0", "-dev").replace("+", ".")  # npm drops what follows a +
     run("npm", "version", "--no-git-tag-version", semantic, cwd=made)
