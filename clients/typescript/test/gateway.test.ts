@@ -42,8 +42,7 @@ test("thousands are uploaded and awaited by events, the gateway restarted meanwh
   assert.deepEqual(uploaded.counts, { new: JOBS, known: 0, invalid: 0, conflicts: 0 });
   const restart = async (end: "stop" | "kill") => {
     await stack.gateway(end);
-    await sleep(1000);
-    await stack.gateway("start");
+    await sleep(1000).then(() => stack.gateway("start"));
   };
   const seen = new Set<string>();
   for await (const job of client.asCompleted(uploaded, { timeoutMs: 400_000 })) {
@@ -56,13 +55,13 @@ test("thousands are uploaded and awaited by events, the gateway restarted meanwh
 });
 
 test("events that are cut again and again lose nothing", async () => {
-  let cuts = 0;
-  const isCut = ({ number, received }: Passed) => received > 3000 * 2 ** number && ++cuts > 0;
-  const cut = await cutting(stack, isCut);
-  const uploaded = await client.uploadBatch([...lines("cut", 50)]);
-  const ended = await collect(cut.asCompleted(uploaded, { timeoutMs: 60_000 }));
-  assert.deepEqual([ended.length, new Set(ended.map((job) => job.job_id)).size], [50, 50]);
-  assert.ok(cuts > 3, `${cuts} cuts`);
+  let parts = 0;
+  const cut = await cutting(stack, ({ isEvents }) => isEvents && ++parts % 3 === 0);
+  const given = [...lines("cut", 100)].map((one, n) => ({ ...one, delay: n / 10 }));
+  const uploaded = await client.uploadBatch(given);
+  const ended = await collect(cut.asCompleted(uploaded, { timeoutMs: 30_000 }));
+  assert.deepEqual([ended.length, new Set(ended.map((job) => job.job_id)).size], [100, 100]);
+  assert.ok(parts > 9, `${parts} parts`);
 });
 
 test("an upload is sent again if its lines are there, and make no job twice", async () => {
@@ -128,8 +127,7 @@ test("refusals are errors of their types", async () => {
   });
   const many = () => Array.from({ length: 200_000 }, () => wrong); // answered before all is sent
   await assert.rejects(client.uploadBatch(many), rq.InvalidJob);
-  await client.POST("/v1/jobs", { body: line("used") });
-  const other = client.POST("/v1/jobs", { body: { ...line("used"), body: { prompt: "Buy." } } });
+  const other = client.POST("/v1/jobs", { body: { ...line("one"), body: { prompt: "Buy." } } });
   await assert.rejects(other, rq.IdempotencyConflict);
   await assert.rejects(client.waitFor("a".repeat(24)), rq.JobNotFound);
   await assert.rejects(collect(client.asCompleted(["a".repeat(24)])), rq.JobNotFound);
@@ -187,8 +185,8 @@ test("a webhook of the gateway is verified; another's, or an old one, is not", a
   const payload = verifyWebhook(body, headers, [other, SECRET]);
   assert.deepEqual(payload, JSON.parse(body.toString()));
   assert.deepEqual(verifyWebhook(body.toString(), new Headers(headers), SECRET), payload);
-  const lists = Object.entries(headers).map(([name, value]) => [name.toUpperCase(), [value]]);
-  assert.deepEqual(verifyWebhook(body, Object.fromEntries(lists), SECRET), payload);
+  const list = { ...headers, "webhook-id": [headers["webhook-id"]!] };
+  assert.deepEqual(verifyWebhook(body, list, SECRET), payload);
   assert.deepEqual(verifyWebhook(body, new Map(Object.entries(headers)), SECRET), payload);
   const now = Number(headers["webhook-timestamp"]);
   for (const [given, secret, time] of [

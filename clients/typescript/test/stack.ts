@@ -43,20 +43,21 @@ export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   return found;
 }
 
-/** The number of a connection, and its bytes so far. */
-export type Passed = { number: number; sent: number; received: number };
+/** A connection: its number, whether it has the events, and its bytes so far. */
+export type Passed = { number: number; isEvents: boolean; sent: number; received: number };
 
 /** Returns a client whose connections go through a proxy, which cuts each once `isCut` says so. */
 export async function cutting({ token, url }: Stack, isCut: (passed: Passed) => boolean) {
   let number = 0;
   const server = createServer((client) => {
-    const passed = { number: number++, sent: 0, received: 0 };
+    const passed = { number: number++, isEvents: false, sent: 0, received: 0 };
     const gateway = connect(Number(new URL(url).port), "127.0.0.1");
     const end = () => void (client.destroy(), gateway.destroy());
     for (const side of [client, gateway]) side.on("error", end).on("close", end);
     const pass = (from: Socket, to: Socket, what: "sent" | "received") =>
       from.on("data", (part) => {
         passed[what] += part.length;
+        passed.isEvents ||= part.includes("text/event-stream");
         if (isCut(passed)) end();
         else if (!to.write(part)) (from.pause(), to.once("drain", () => from.resume()));
       });
