@@ -63,7 +63,7 @@ def ask_for_price(request: HttpRequest) -> JsonResponse:
 def price(request: HttpRequest, job_id: str) -> JsonResponse:
     """Return the price; with `wait` the answer comes as soon as it is there."""
     try:
-        seconds = float(str(request.GET.get("wait", "0")))
+        seconds = int(str(request.GET.get("wait", "0")))
         job = the_queue().wait(job_id, timeout=min(seconds, 60))
     except ValueError:
         return JsonResponse({"detail": "wait: expected a number"}, status=422)

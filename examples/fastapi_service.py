@@ -69,7 +69,7 @@ async def ask_for_price(wanted: Wanted, queue: Queue) -> dict[str, str]:
 
 
 @app.get("/prices/{job_id}")
-async def price(job_id: str, response: Response, queue: Queue, wait: float = 0) -> dict[str, Any]:
+async def price(job_id: str, response: Response, queue: Queue, wait: int = 0) -> dict[str, Any]:
     """Return the price; with `wait` the answer comes as soon as it is there."""
     try:
         job = await queue.wait(job_id, timeout=min(wait, 60))

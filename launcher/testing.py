@@ -32,7 +32,7 @@ from runqueue.store.async_sending import run_async
 from runqueue.store.scripts import ScriptCall, T
 from runqueue.testing.async_queue import AsyncQueueForTests
 from runqueue.testing.environment import Environment, NotDrained
-from webhooks.sender import MAX_ANSWER, Outbound, Posted
+from webhooks.sender import Outbound, Posted
 from worker.process.script_client import DirectCalls
 from worker.runtime import AccountWorker
 from worker.stages.consumer import Consumer
@@ -99,7 +99,8 @@ class _Drain:
             max_requests_per_second=0,
             max_webhooks_per_second=0,
         )
-        settings = Settings(_env_file=None, public_url=_GATEWAY_URL, correlation=True)
+        # Not those of the environment, which are of the machine that the tests run on.
+        settings = Settings.model_construct(public_url=_GATEWAY_URL)
         calls, transport = _Calls(self.client), _Transport(self)
         worker = AccountWorker(DEFAULT, account, settings, calls, transport)
         worker.outbound = _Receivers(self)
@@ -137,19 +138,20 @@ async def _run(worker: AccountWorker, consumer: Consumer[Any]) -> Taken[Any]:
     for item in taken.items:  # one by one: scripts have an order
         for writer, record in await consumer.handle(item):
             writer.put(record, lambda: None)
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise asyncio.CancelledError  # some stages take it for the end of their worker
     await worker.writers.settled()
     return taken
 
 
 async def post(app: Any, url: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
-    """Post to an ASGI app, or by a client of a web service."""
+    """Post to an ASGI app, or by a client of a web service; a redirect is the answer."""
+    sent: dict[str, Any] = {"content": body, "headers": dict(headers), "follow_redirects": False}
     if not callable(app):
-        answer: httpx.Response = await asyncio.to_thread(
-            app.post, url, content=body, headers=dict(headers)
-        )
+        answer: httpx.Response = await asyncio.to_thread(app.post, url, **sent)
         return answer
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
-        return await client.post(url, content=body, headers=dict(headers))
+        return await client.post(url, **sent)
 
 
 class _Calls(DirectCalls):
@@ -212,8 +214,7 @@ class _Receivers(Outbound):
         except Exception as error:  # noqa: BLE001 - raised by the drain
             self._drain.errors.append(error)
             return Posted(error=f"the app raised {type(error).__name__}")
-        said = "" if answer.is_success else f"the receiver answered {answer.status_code}"
-        return Posted(answer.status_code, answer.content[:MAX_ANSWER], error=said)
+        return Posted.of(answer.status_code, answer.headers, answer.content)
 
 
 async def drain(environment: Environment, seconds: float) -> None:
@@ -221,13 +222,17 @@ async def drain(environment: Environment, seconds: float) -> None:
     client = async_client(environment.url)
     async with AsyncQueueForTests(environment) as queue, client:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds) as limit:
                 await _Drain(environment, queue, client).work()
         except TimeoutError:
-            left = [one.job for one in await queue.enqueued() if not one.job.is_over]
+            if not limit.expired():  # it is a receiver's
+                raise
+            jobs = [one.job for one in await queue.enqueued()]
+            left = [job for job in jobs if not job.is_over or job.webhook.state == "pending"]
             lines = [
-                f"\n  {job.id} in group {job.group!r}: {job.state} after {job.attempts} attempts;"
-                f" {job.reason or job.search_message or 'no reason is known'}"
+                f"\n  {job.id} in group {job.group!r}: {job.state} after {job.attempts} attempts,"
+                f" webhook {job.webhook.state};"
+                f" {job.webhook.error or job.reason or job.search_message or 'no reason is known'}"
                 for job in left[:5]
             ]
             raise NotDrained(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 from urllib.parse import urlsplit
 
 import orjson
@@ -23,6 +23,7 @@ from simulator.model.store import Clock, Store
 from simulator.replies import RefusedError
 from simulator.webhooks import Webhooks
 
+NOTHING: Mapping[str, Any] = {}
 #: Sends a webhook (URL, body, headers), and returns the status of the answer.
 Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[int]]
 
@@ -75,7 +76,12 @@ class OutcomeScript:
         Args:
             reason: why, as Skyvern says it.
             status: how.
+
+        Raises:
+            ValueError: the status is that of no bad end.
         """
+        if status not in get_args(BadEnd):
+            raise ValueError(f"status: expected {', '.join(get_args(BadEnd))}, got {status!r}")
         return self._then(ScriptedOutcome(Plan(status, 0.0, reason=reason)))
 
     def never_ends(self) -> Self:
@@ -101,7 +107,12 @@ class OutcomeScript:
             status: of the answer, such as 429 or 422.
             reason: the answer's words.
             retry_after: seconds to wait, which the answer names.
+
+        Raises:
+            ValueError: the status is that of no refusal.
         """
+        if not 400 <= status < 600:
+            raise ValueError(f"status: expected 400 to 599, got {status}")
         return self._then(ScriptedOutcome(None, (status, reason), retry_after))
 
     def _then(self, outcome: ScriptedOutcome) -> Self:
@@ -110,8 +121,8 @@ class OutcomeScript:
 
     def next_outcome(self) -> ScriptedOutcome:
         """Return what becomes of the next submission."""
-        self._next += 1
-        return self._outcomes[: self._next][-1] if self._outcomes else ScriptedOutcome()
+        self._next = min(self._next + 1, len(self._outcomes))
+        return self._outcomes[self._next - 1] if self._outcomes else ScriptedOutcome()
 
 
 class ScriptedSkyvern:
@@ -145,17 +156,23 @@ class ScriptedSkyvern:
         )
         self._api = RunApi(options, self._store, self._webhooks, clock)
 
-    def on(self, *, prompt: str | None = None, **criteria: Any) -> OutcomeScript:
+    def on(
+        self,
+        *,
+        kind: str | None = None,
+        group: str | None = None,
+        prompt: str | None = None,
+        body: Mapping[str, Any] = NOTHING,
+    ) -> OutcomeScript:
         """Begin a script for submissions of jobs; of several that fit, the newest one holds.
 
         Args:
+            kind, group, body: which jobs, as in `assert_enqueued`; None = any.
             prompt: the prompt of the request; None = any.
-            criteria: which jobs, as in `assert_enqueued`.
         """
-        if prompt is not None:
-            criteria["body"] = {**criteria.get("body", {}), "prompt": prompt}
+        part = {**body} if prompt is None else {**body, "prompt": prompt}
         script = OutcomeScript()
-        self._scripts.insert(0, (criteria, script))
+        self._scripts.insert(0, ({"kind": kind, "group": group, "body": part}, script))
         return script
 
     async def answer(

@@ -117,9 +117,19 @@ def build() -> None:
     say(f"two wheels and two sdists of {VERSION}, which twine accepts")
 
 
+def name_repository(package: Path) -> None:
+    """Write the workflow's repository, if any, into a package.json: npm compares provenance."""
+    if repository := os.environ.get("GITHUB_REPOSITORY"):
+        about = json.loads(package.read_text())
+        url = f"git+https://github.com/{repository}.git"
+        about["repository"] = {"type": "git", "url": url, "directory": "clients/typescript"}
+        package.write_text(json.dumps(about, indent=2))
+
+
 def build_npm(made: Path, empty: Path) -> None:
     """Build the npm package, with the version of the others, and use it in an empty folder."""
     shutil.copytree(NPM, made, ignore=shutil.ignore_patterns("node_modules", "build", "dist"))
+    name_repository(made / "package.json")
     run("npm", "ci", cwd=made)
     semantic = VERSION.replace(".dev0", "-dev").replace("+", ".")  # npm drops what follows a +
     run("npm", "version", "--no-git-tag-version", semantic, cwd=made)

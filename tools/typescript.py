@@ -1,7 +1,7 @@
 """Writes the OpenAPI file, and from it what the TypeScript client has of it (`make typescript`).
 
-That is its types, and an error class for each type of problem. Their heads have the hash of the
-file, so that a test without Node sees when they are out of date.
+That is its types, an error class for each type of problem, and which answers are text. Their heads
+have the hash of the file, so that a test without Node sees when they are out of date.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ OPENAPI: Final = ROOT / "docs/openapi.json"
 CLIENT: Final = ROOT / "clients/typescript"
 TYPES: Final = CLIENT / "src/schema.ts"
 PROBLEMS: Final = CLIENT / "src/problems.ts"
+ANSWERS: Final = CLIENT / "src/answers.ts"
 _BASES: Final = {
     **dict.fromkeys(("401", "403"), "NotAllowed"),
     "404": "NotFound",
@@ -45,13 +46,15 @@ def head(openapi: str) -> str:
 
 
 def problems_text(openapi: str) -> str:
-    """Return the classes of the types of problems, each below that of its status."""
+    """Return the classes of statuses, and below them those of the types of problems."""
     whole = json.loads(openapi)
     statuses = {uri: status for status, uri in _listed(whole)}
     types = whole["components"]["schemas"]["Problem"]["properties"]["type"]
     meanings = dict(line[2:].split(": ", 1) for line in types["description"].splitlines())
-    bases = sorted({"ProblemError", *_BASES.values()})
-    lines = [f'import {{ {", ".join(bases)} }} from "./errors.js";', ""]
+    lines = ['import { ProblemError } from "./errors.js";', ""]
+    for base in dict.fromkeys(_BASES.values()):
+        listed = ", ".join(status for status, name in _BASES.items() if name == base)
+        lines += [f"/** {listed}. */", f"export class {base} extends ProblemError {{}}"]
     entries = [f"  [{status}, {base}]," for status, base in _BASES.items()]
     for uri in types["enum"]:
         name = "".join(part.title() for part in uri.rpartition(":")[2].split("-"))
@@ -61,6 +64,25 @@ def problems_text(openapi: str) -> str:
     of_all = "export const CLASSES = new Map<string | number, typeof ProblemError>(["
     lines += ["", "/** The class of each type, and of each status. */", of_all, *entries, "]);"]
     return head(openapi) + "\n".join(lines) + "\n"
+
+
+def answers_text(openapi: str) -> str:
+    """Return which paths answer a GET by text."""
+    calls = ((path, by.get("get")) for path, by in json.loads(openapi)["paths"].items())
+    answers = ((path, call["responses"]["200"]["content"]) for path, call in calls if call)
+    texts = [path for path, content in answers if "application/json" not in content]
+    lines = ["/** Paths that answer a GET by text. */"]
+    lines += ["export const TEXTS: ReadonlySet<string> = new Set(["]
+    lines += [*(f'  "{path}",' for path in texts), "]);"]
+    return head(openapi) + "\n".join(lines) + "\n"
+
+
+def types_text(openapi: str) -> str:
+    """Return what openapi-typescript makes of the OpenAPI file, which is `openapi`."""
+    command = ["npx", "--no-install", "openapi-typescript", str(OPENAPI)]
+    command += ["--default-non-nullable", "false"]
+    made = subprocess.run(command, cwd=CLIENT, check=True, capture_output=True, text=True)  # noqa: S603 - our own command
+    return head(openapi) + made.stdout
 
 
 def _listed(whole: Any) -> Iterator[tuple[str, str]]:
@@ -78,10 +100,8 @@ def main() -> None:
     openapi = openapi_text()
     OPENAPI.write_text(openapi)
     PROBLEMS.write_text(problems_text(openapi))
-    command = ["npx", "--no-install", "openapi-typescript", str(OPENAPI)]
-    command += ["--default-non-nullable", "false"]
-    made = subprocess.run(command, cwd=CLIENT, check=True, capture_output=True, text=True)  # noqa: S603 - our own command
-    TYPES.write_text(head(openapi) + made.stdout)
+    ANSWERS.write_text(answers_text(openapi))
+    TYPES.write_text(types_text(openapi))
 
 
 if __name__ == "__main__":

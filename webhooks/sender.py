@@ -69,6 +69,13 @@ class Posted(NamedTuple):
     refused: bool = False
     is_private: bool = False
 
+    @classmethod
+    def of(cls, status: int, headers: Mapping[str, str], body: bytes) -> Self:
+        """Return what a receiver's answer says."""
+        error = "" if 200 <= status < 300 else f"the receiver answered {status}"
+        wait = retry_after(headers, most=MAX_RETRY_AFTER)
+        return cls(status, body[:MAX_ANSWER], retry_after=wait, error=error)
+
     def __repr__(self) -> str:
         return f"Posted({self.status}, error={self.error!r}, refused={self.refused})"
 
@@ -145,14 +152,7 @@ class Outbound:
             timeout=aiohttp.ClientTimeout(total=timeout),
             allow_redirects=False,
         ) as answer:
-            beginning = await _beginning(answer)
-            status = answer.status
-            return Posted(
-                status,
-                beginning,
-                retry_after=retry_after(answer.headers, most=MAX_RETRY_AFTER),
-                error="" if 200 <= status < 300 else f"the receiver answered {status}",
-            )
+            return Posted.of(answer.status, answer.headers, await _beginning(answer))
 
     def _opened(self, proxy: ProxyServer | None) -> aiohttp.ClientSession:
         if self._closed:

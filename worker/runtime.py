@@ -81,14 +81,14 @@ class AccountWorker(AccountRuntime):
         #: By stage: those of `STAGES` in `runqueue/store/live_processes.py`.
         self.consumers: dict[str, Consumer[Any]] = {one.stage: one for one in every}
 
-    async def stop(self, seconds: float) -> None:
-        """Drain the consumers, record what they brought, and end the lease.
+    async def stop(self, seconds: float) -> int:
+        """Drain the consumers, record what they brought, end the lease; return the claims left.
 
         Args:
             seconds: how long calls on the wire may take to finish.
         """
         await asyncio.gather(*(one.drain(seconds) for one in self.consumers.values()))
-        await self.goodbye()
+        return await self.goodbye()
 
 
 class ServedAccounts:
@@ -221,9 +221,11 @@ class ServedAccounts:
         """
         accounts = list(self.accounts.values())
         ends = await asyncio.gather(*(one.stop(grace) for one in accounts), return_exceptions=True)
-        for account, error in zip(accounts, ends, strict=True):
-            if error is not None:
-                log.warning("account_not_drained", account=account.name, error=repr(error))
+        for account, end in zip(accounts, ends, strict=True):
+            if isinstance(end, BaseException):
+                log.warning("account_not_drained", account=account.name, error=repr(end))
+            else:
+                log.info("account_stopped", account=account.name, claims_left=end)
         if self._lag is not None:
             self._lag.cancel()
         for transport in self._transports.values():

@@ -108,6 +108,7 @@ async def take_price(request: Request) -> None:
     """Take a result, if the signature is right."""
     body, key = await request.body(), os.environ["SKYVERN_API_KEY"].encode()
     given = request.headers.get("x-skyvern-signature", "")
-    if not hmac.compare_digest(hmac.new(key, body, "sha256").hexdigest(), given):
+    if not hmac.compare_digest(hmac.new(key, body, "sha256").hexdigest().encode(), given.encode()):
         raise HTTPException(401, "wrong signature")
-    app.state.prices[request.headers["runqueue-job-id"]] = request.headers["runqueue-job-state"]
+    job = await app.state.queue.get(request.headers["runqueue-job-id"])  # that is not signed
+    app.state.prices[job.id] = job.state

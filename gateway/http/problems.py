@@ -37,7 +37,6 @@ MEDIA_TYPE: Final = "application/problem+json"
 #: One answer for every wrong address, so that nobody learns which part of it was right.
 NOTHING_HERE: Final = "there is nothing at this address"
 NO_JOB: Final = "no such job is on record"
-NO_BATCH: Final = "no such batch is on record"
 #: Seconds after which to try again: a server comes back sooner than memory is freed.
 AWAY_SECONDS, FULL_SECONDS = 5, 30
 _DISK_FULL: Final = "the gateway's disk has no room for its temporary files; see its log"
@@ -132,7 +131,6 @@ def add_handlers(app: FastAPI) -> None:
     """Have every error of an app answered as a problem."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(InvalidRequest, _refused)
     app.add_exception_handler(RunQueueError, _of_the_queue)
     for unreachable in (RedisError, OSError, TimeoutError):
         app.add_exception_handler(unreachable, _unavailable)
@@ -155,10 +153,6 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _invalid(_: Request, error: Exception) -> Response:
     return _of_fields([_fault(found) for found in cast(RequestValidationError, error).errors()])
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    return _of_fields(cast(InvalidRequest, error).errors, type_of(error))
 
 
 def _of_fields(
@@ -195,9 +189,11 @@ def _text(text: str) -> str:
 async def _of_the_queue(_: Request, error: Exception) -> Response:
     error = cast(RunQueueError, error)
     kind, members = type_of(error), members_of(error)
+    faults = error.errors if isinstance(error, InvalidRequest) else []
     if isinstance(error, UnknownAccount):
-        fault = FieldError("account", f"no worker has served {error.account!r} yet")
-        return _of_fields([fault], kind, members)
+        faults = [FieldError("account", f"no worker has served {error.account!r} yet")]
+    if faults:
+        return _of_fields(faults, kind, members)
     if kind.status in {404, 409}:
         detail = _NOT_FOUND.get(type(error)) or str(error)
         if isinstance(error, JobNotFound) and not is_id(error.job_id):
@@ -229,7 +225,7 @@ def what_is_damaged(damage: str) -> str:
 #: What is said of those that name an id, which the caller knows.
 _NOT_FOUND: Final[dict[type[Exception], str]] = {
     JobNotFound: NO_JOB,
-    BatchNotFound: NO_BATCH,
+    BatchNotFound: "no such batch is on record",
 }
 
 

@@ -75,7 +75,7 @@ def read_refusal(answer: httpx.Response, token: str) -> Said:
         ]
     except (ValueError, TypeError, KeyError, AttributeError):
         return said
-    detail = str(body.get("detail") or body.get("title") or "")
+    detail = _shown(str(body.get("detail") or body.get("title") or ""), token)
     return Said(said.status, after, str(body.get("type", _BLANK)), detail, faults, body)
 
 

@@ -43,12 +43,10 @@ class AsyncQueueForTests(AsyncRunQueue):
                 await self.close()
 
     async def enqueued(self, **criteria: Unpack[JobCriteria]) -> list[EnqueuedJob]:
-        """Read jobs with their requests, the oldest first, also those that have ended."""
-        jobs = list[Job]()
-        async for page in self.job_pages():
-            jobs += page.jobs
-        jobs = sorted({job.id: job for job in jobs}.values(), key=lambda job: job.created_at)
-        found = [await self.with_request(job) for job in jobs]
+        """Read jobs, also ended ones, the oldest first; those of one call are in no order."""
+        jobs = {job.id: job async for page in self.job_pages() for job in page.jobs}
+        in_order = sorted(jobs.values(), key=lambda job: job.created_at)
+        found = [await self.with_request(job) for job in in_order]
         return [one for one in found if fits(one, **criteria)]
 
     async def with_request(self, job: Job) -> EnqueuedJob:
@@ -72,7 +70,7 @@ class AsyncQueueForTests(AsyncRunQueue):
         """Work as a worker does until nothing is left to do; needs `runqueue-server`.
 
         The polls and searches of runs, and the pause after a 429, do not wait: the time is moved
-        ahead to each, by 5 minutes at most in all. What is due later, such as a job with a delay,
+        ahead to each, by 5 minutes at most in all. What is due after that, such as a delayed job,
         a retry or a failed delivery, stays for `advance`.
 
         Args:
@@ -89,7 +87,7 @@ class AsyncQueueForTests(AsyncRunQueue):
             self._environment.drain_in_thread(seconds)
 
     def advance(self, **span: float) -> None:
-        """Move the time of this process' queues ahead; Python's own clocks stay.
+        """Move the time of this process' queues ahead of Python's clock.
 
         Args:
             span: days, hours, minutes, seconds, as `timedelta` has them.

@@ -10,7 +10,7 @@ from runqueue.store.scripts import FAMILY
 
 
 class MovedClock:
-    """A clock that can be moved ahead; while it is, every queue of this process goes by it."""
+    """Python's clock, moved ahead; every queue of this process goes by it."""
 
     def __init__(self) -> None:
         self.ahead_us = 0
@@ -35,7 +35,7 @@ class MovedClock:
 
         def moved(client: Any, function: str, numkeys: int, *rest: Any) -> Any:
             # The keys, then the clock: 0 = the server's own.
-            if self.ahead_us and function.startswith(FAMILY) and rest[numkeys] == 0:
+            if function.startswith(FAMILY) and rest[numkeys] == 0:
                 rest = (*rest[:numkeys], self.now_us(), *rest[numkeys + 1 :])
             return fcall(client, function, numkeys, *rest)
 

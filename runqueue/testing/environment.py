@@ -19,7 +19,6 @@ from runqueue.embedded.valkey import EmbeddedServerError
 from runqueue.ids import DEFAULT
 from runqueue.server_version import server_part
 from runqueue.store.keys import ACCOUNTS
-from runqueue.store.sending import check_format
 from runqueue.testing.clock import MovedClock
 from runqueue.testing.jobs import fits
 
@@ -44,20 +43,22 @@ class Environment:
         self.url = ""
         self._skyvern: Any = None
         self._client: redis.Redis
-        self._ends = ExitStack()
+        self._ends: ExitStack
 
     def __enter__(self) -> Self:
-        folder = self._ends.enter_context(tempfile.TemporaryDirectory(prefix="runqueue-"))
-        server = EmbeddedServer(Path(folder))
-        with suppress(EmbeddedServerError):  # another process may have been faster at the port
-            server.start()
-        if not server.is_running():
-            server.start()
-        self._ends.callback(server.stop)
-        self.url = server.url
-        self._client = self._ends.enter_context(sync_client(self.url))
-        self._ends.enter_context(patch.dict(os.environ, RUNQUEUE_REDIS_URL=self.url))
-        self._ends.enter_context(self.clock.passed_on())
+        with ExitStack() as ends:
+            folder = ends.enter_context(tempfile.TemporaryDirectory(prefix="runqueue-"))
+            server = EmbeddedServer(Path(folder))
+            with suppress(EmbeddedServerError):  # another process may have been faster at the port
+                server.start()
+            if not server.is_running():
+                server.start()
+            ends.callback(server.stop)
+            self.url = server.url
+            self._client = ends.enter_context(sync_client(self.url))
+            ends.enter_context(patch.dict(os.environ, RUNQUEUE_REDIS_URL=self.url))
+            ends.enter_context(self.clock.passed_on())
+            self._ends = ends.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,7 +79,6 @@ class Environment:
     def clean(self) -> None:
         """Forget all jobs, scripts, runs and receivers, and show the true time."""
         self._client.flushall()
-        check_format(self._client)
         self._client.sadd(ACCOUNTS, DEFAULT)
         self.clock.ahead_us = 0
         self._skyvern = None

@@ -83,7 +83,7 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_message_leaves_every_job_onc
         assert not is_settled(parts)
 
         parts.start_worker(QUICK)
-        until(lambda: enqueued(parts) >= LINES, 120, "every job")
+        until(lambda: enqueued(parts) >= LINES, 200, "every job")
         until(lambda: is_settled(parts), 120, "the message's acknowledgement")
 
         print(f"{some} of {LINES} jobs at the worker's end")

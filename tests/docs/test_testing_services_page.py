@@ -59,7 +59,7 @@ def test_every_example_of_the_page_passes(folder: Path) -> None:
 
 @pytest.mark.acceptance
 def test_the_example_without_pytest_prints_what_the_page_says(folder: Path) -> None:
-    assert run(folder, "without_pytest.py").endswith(f"\n{BLOCKS['without_pytest.py'].prints}")
+    assert run(folder, "without_pytest.py") == BLOCKS["without_pytest.py"].prints
 
 
 @pytest.mark.acceptance

@@ -34,7 +34,7 @@ async def test_a_fastapi_service_hands_in_jobs_and_waits(
     ):
         asked = [await client.post("/prices", json=wanted) for _ in range(2)]
         job_id = asked[0].json()["job"]
-        under_way = await client.get(f"/prices/{job_id}?wait=0.1")
+        under_way = await client.get(f"/prices/{job_id}?wait=0")
         (job,) = desk.claim()
         desk.accept(job)
         waiting = asyncio.create_task(client.get(f"/prices/{job_id}?wait=30"))
@@ -43,12 +43,14 @@ async def test_a_fastapi_service_hands_in_jobs_and_waits(
         wrong = await client.post("/prices", json={**wanted, "page": "ftp://x"})
         used = await client.post("/prices", json={**wanted, "page": "https://shop.example/18"})
         nowhere = await client.get("/prices/1")
+        no_number = await client.get(f"/prices/{job_id}?wait=nan")
 
     assert [answer.status_code for answer in asked] == [202, 202]
     assert asked[1].json()["job"] == job_id == job.job_id
     assert (under_way.status_code, under_way.json()["state"]) == (202, "under way")
     assert (done.json()["state"], done.json()["price"]["price"]) == ("completed", "12.50")
     assert (wrong.status_code, nowhere.status_code, used.status_code) == (422, 404, 409)
+    assert no_number.status_code == 422
     assert wrong.json()["detail"].startswith("body.url: expected an http:// or https:// URL")
 
 
@@ -70,7 +72,7 @@ async def test_a_django_service_hands_in_jobs_and_waits(
     async with gating(redis_url) as door:
         asked = [await post(wanted) for _ in range(2)]
         job_id = asked[0].json()["job"]
-        under_way = await get(f"/prices/{job_id}?wait=0.1")
+        under_way = await get(f"/prices/{job_id}?wait=0")
         (job,) = desk.claim()
         desk.accept(job)
         waiting = asyncio.create_task(get(f"/prices/{job_id}?wait=30"))
@@ -79,7 +81,7 @@ async def test_a_django_service_hands_in_jobs_and_waits(
         bad: list[Any] = [{**wanted, "page": "ftp://x"}, {}, [], "{"]
         wrong = [await post(body) for body in bad]
         used = await post({**wanted, "page": "https://shop.example/18"})
-        nowhere = [await get(path) for path in ("/prices/1", f"/prices/{job_id}?wait=x")]
+        nowhere = [await get(path) for path in ("/prices/1", f"/prices/{job_id}?wait=nan")]
     the_queue().close()
     the_queue.cache_clear()
 

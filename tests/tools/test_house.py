@@ -59,7 +59,7 @@ CODE = [path for path in files() if path.suffix in {".py", ".lua"}]
             34_500,
         ),
         ("lines of TypeScript", lines(typescript("src")), 600),
-        ("lines of its tests", lines(typescript("test")), 320),
+        ("lines of its tests", lines(typescript("test")), 390),
     ],
 )
 def test_there_is_no_more_than_there_may_be(what: str, found: int, most: int) -> None:

@@ -1,5 +1,6 @@
 """The version that a commit builds, and the workflows that build and publish it."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 
 from hatch_version import RELEASE, version
 from tests.docs.test_project_files import MAKEFILE, PROJECT, ROOT
+from tools.release import NPM, name_repository
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 TAG = f"v{RELEASE}"
@@ -60,6 +62,23 @@ def test_a_copy_without_git_of_its_own_knows_no_commit_unless_it_is_told(
     assert version(checkout / "copy") == RELEASE
 
 
+@pytest.mark.parametrize("repository", ["someone/runqueue", None])
+def test_the_npm_package_names_the_repository_that_its_provenance_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: str | None
+) -> None:
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    if repository:
+        monkeypatch.setenv("GITHUB_REPOSITORY", repository)
+    before = (NPM / "package.json").read_text()
+    (package := tmp_path / "package.json").write_text(before)
+    name_repository(package)
+
+    url = f"git+https://github.com/{repository}.git"
+    named = {"type": "git", "url": url, "directory": "clients/typescript"}
+    added = {"repository": named} if repository else {}
+    assert json.loads(package.read_text()) == {**json.loads(before), **added}
+
+
 def jobs(path: Path) -> dict[str, Any]:
     """Return the jobs of a workflow."""
     found: dict[str, Any] = yaml.safe_load(path.read_text())["jobs"]
@@ -83,6 +102,7 @@ def test_a_workflow_pins_its_actions_and_runs_what_is_there(path: Path) -> None:
     assert {one for one in used if not re.search(r"@[0-9a-f]{40}$", one)} <= {
         "pypa/gh-action-pypi-publish@release/v1"
     }
+    assert [step for step in steps if "if" in step] == []  # none is left out in silence
     assert targets == ["release"]
     assert "\nrelease: " in MAKEFILE
     assert yaml.safe_load(path.read_text())["permissions"] == {"contents": "read"}

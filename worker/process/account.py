@@ -283,12 +283,11 @@ class AccountRuntime:
                 return False
             await asyncio.sleep(wait)
 
-    async def goodbye(self) -> None:
-        """Record what is left and end the lease."""
+    async def goodbye(self) -> int:
+        """Record what is left and end the lease; return how many claims are left."""
         await self.writers.settled()
         await self.traces.settled()
         await self.outbound.aclose()
         if self._beat is not None:
             self._beat.cancel()
-        held = await self.send(worker_calls.bye(self.name, self.lease.name))
-        log.info("account_stopped", account=self.name, claims_left=held)
+        return await self.send(worker_calls.bye(self.name, self.lease.name))

@@ -26,11 +26,11 @@ export class ProblemError extends RunqueueError {
 
   /**
    * @param problem all of it, with values such as `job_id`
-   * @param retryAfter seconds after which to try again, if the gateway says so
+   * @param retryAfterMs milliseconds after which to try again, if the gateway says so
    */
   constructor(
     readonly problem: Problem,
-    readonly retryAfter?: number,
+    readonly retryAfterMs?: number,
   ) {
     super(problem.detail);
     this.type = problem.type;
@@ -38,11 +38,3 @@ export class ProblemError extends RunqueueError {
     this.errors = problem.errors ?? [];
   }
 }
-
-// What statuses mean; the classes of types extend these (problems.ts).
-export class NotAllowed extends ProblemError {}
-export class NotFound extends ProblemError {}
-export class Conflict extends ProblemError {}
-export class BadRequest extends ProblemError {}
-export class TooManyRequests extends ProblemError {}
-export class Unavailable extends ProblemError {}

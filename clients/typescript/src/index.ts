@@ -1,9 +1,8 @@
 export { RunqueueClient } from "./client.js";
 export * from "./errors.js";
-export type { LinkOptions } from "./link.js";
+export type { ClientOptions } from "./link.js";
 export * from "./problems.js";
 export type { components, operations, paths } from "./schema.js";
-export { isOver } from "./types.js";
-export type * from "./types.js";
+export * from "./types.js";
 export type { Lines, UploadOptions } from "./upload.js";
-export { verifyWebhook, type WebhookOptions } from "./webhooks.js";
+export { verifyWebhook, type HeaderValues, type WebhookOptions } from "./webhooks.js";

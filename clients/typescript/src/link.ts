@@ -1,34 +1,35 @@
+import { ReadableStream } from "node:stream/web";
+import type { ParseAs } from "openapi-fetch";
+import { abortScope, pause } from "./abort.js";
 import { GatewayUnavailable, ProblemError, type Problem, type RunqueueError } from "./errors.js";
 import { CLASSES } from "./problems.js";
-import { pause } from "./types.js";
 
-export interface LinkOptions {
+export interface ClientOptions {
   /** The gateway's URL, its path included. */
   url: string;
   /** A token of the gateway. */
-  token?: string;
+  token?: string | undefined;
   /** Used instead of `globalThis.fetch`. */
-  fetch?: typeof globalThis.fetch;
-  /** Milliseconds for which a gateway that is away, or says "later", is tried again. */
-  patienceMs?: number;
+  fetch?: typeof globalThis.fetch | undefined;
+  /** Milliseconds for which a call is tried again while the gateway is away, or says "later". */
+  patienceMs?: number | undefined;
   /** Send the token over http to another machine, where anybody on the way reads it. */
-  allowHttp?: boolean;
+  allowHttp?: boolean | undefined;
 }
 
 export interface Sending {
-  /** Whether sending it again does no harm; asked after a failure. */
-  mayRepeat: () => boolean;
-  /** Whether all of it is there to be sent again; asked after any failure. */
-  canRepeat?: () => boolean;
-  /** Milliseconds until the answer begins. */
+  signal?: AbortSignal | null | undefined;
+  /** Whether to send it again after a failure, which may be sure to have had no effect. */
+  mayRepeat: (isSure: boolean) => boolean;
+  /** How a good answer is read; only a stream is not read yet. Not given: it is JSON. */
+  parseAs?: ParseAs;
+  /** Milliseconds until an answer in JSON, or the beginning of another. */
   answerMs?: number;
 }
 
 /** Milliseconds before something is tried again: the shortest, and the longest, of a few times. */
 export const [SHORTEST_MS, LONGEST_MS] = [250, 5_000];
 const LATER = new Set([429, 502, 503, 504]);
-/** Failures before a byte of the request was sent. */
-const NOT_SENT = /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|CONNECT_TIMEOUT/;
 
 /** Sends requests to a gateway, and again where that helps and does no harm. */
 export class Link {
@@ -37,11 +38,13 @@ export class Link {
   readonly #fetch: typeof globalThis.fetch;
   readonly #patienceMs: number;
 
-  constructor({ url, token, fetch, patienceMs = 30_000, allowHttp = false }: LinkOptions) {
-    const { protocol, hostname, username, search, hash, origin, pathname } = new URL(url);
-    if (!/^https?:$/.test(protocol) || username || search || hash) {
+  constructor({ url, token, fetch, patienceMs = 30_000, allowHttp = false }: ClientOptions) {
+    // No error shows what was given, which may hold a secret.
+    if (!/^https?:\/\/[^@?#]+$/i.test(url) || !URL.canParse(url)) {
       throw new TypeError("url: expected http(s)://host:port, without user, query and fragment");
     }
+    if (token && !/^[!-~]+$/.test(token)) throw new TypeError("token: expected printable ASCII");
+    const { protocol, hostname, origin, pathname } = new URL(url);
     const isHere = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname);
     if (token && protocol === "http:" && !isHere && !allowHttp) {
       throw new TypeError("url: expected https, since http shows the token (allowHttp permits it)");
@@ -53,48 +56,61 @@ export class Link {
   }
 
   /**
-   * Returns a good answer, a body of JSON already read.
+   * Returns a good answer.
    *
-   * @param make makes the request, once for each try; its signal ends it all
+   * @param make makes the request, without a signal, once for each try
    * @throws RunqueueError what the gateway says, or that it does not answer
    */
-  async send(make: () => Request, { mayRepeat, canRepeat, answerMs }: Sending): Promise<Response> {
-    const giveUp = Date.now() + this.#patienceMs;
+  async send(make: () => Request, sending: Sending): Promise<Response> {
+    const { signal, parseAs = "json", mayRepeat } = sending;
+    const giveUp = performance.now() + this.#patienceMs;
     for (let backoff = SHORTEST_MS; ; backoff = Math.min(2 * backoff, LONGEST_MS)) {
       const request = make();
-      let failure: RunqueueError;
-      let again: boolean;
+      let failure: RunqueueError, again: boolean;
       let wait = backoff * (0.5 + Math.random() / 2);
       try {
-        const answer = await this.#sendOnce(request, answerMs ?? 30_000);
-        if (answer.ok) return answer;
+        const answer = await this.#sendOnce(request, sending);
+        const isJson = /[/+]json/.test(answer.headers.get("content-type") ?? "");
+        if (answer.ok && (isJson || parseAs !== "json")) return answer;
         failure = await errorOf(answer);
-        if (failure instanceof ProblemError) wait = 1000 * (failure.retryAfter ?? wait / 1000);
-        again = LATER.has(answer.status) && (answer.status === 429 || mayRepeat());
+        if (failure instanceof ProblemError) wait = failure.retryAfterMs ?? wait;
+        again = LATER.has(answer.status) && mayRepeat(answer.status === 429);
       } catch (error) {
-        request.signal.throwIfAborted();
-        const { code, message } = causeOf(error);
-        failure = new GatewayUnavailable(`${this.url}: ${message || code}`, { cause: error });
-        again = NOT_SENT.test(code ?? "") || mayRepeat();
+        signal?.throwIfAborted();
+        const cause = (error instanceof Error ? (error.cause ?? error) : {}) as Cause;
+        const reason = cause.message || cause.code || error;
+        failure = new GatewayUnavailable(`${this.url}: ${reason}`, { cause: error });
+        again = mayRepeat(isUnsent(cause));
       }
-      again &&= Date.now() + wait <= giveUp && (canRepeat?.() ?? true);
-      if (!again) throw failure;
-      await pause(wait, request.signal);
+      if (!again || performance.now() + wait > giveUp) throw failure;
+      await pause(wait, signal);
     }
   }
 
-  async #sendOnce(request: Request, answerMs: number): Promise<Response> {
-    const late = new AbortController();
-    const timer = setTimeout(() => late.abort(new Error("does not answer in time")), answerMs);
+  async #sendOnce(request: Request, sending: Sending): Promise<Response> {
+    const { signal, parseAs = "json", answerMs = 30_000 } = sending;
+    const scope = abortScope(signal, answerMs);
     if (this.#token) request.headers.set("authorization", `Bearer ${this.#token}`);
+    let stream: BodyInit | undefined;
     try {
-      const signal = AbortSignal.any([late.signal, request.signal]);
-      const answer = await this.#fetch(request, { signal, redirect: "manual" });
-      if (!/[/+]json/.test(answer.headers.get("content-type") ?? "")) return answer;
-      return new Response(await answer.text(), answer);
+      const answer = await this.#fetch(request, { signal: scope.signal, redirect: "manual" });
+      if (answer.ok && parseAs !== "json") scope.stopClock();
+      if (answer.ok && parseAs === "stream") {
+        stream = ReadableStream.from(closing(answer.body ?? [], scope.close)) as BodyInit;
+      }
+      return new Response(stream ?? ((await answer.text()) || null), answer);
     } finally {
-      clearTimeout(timer);
+      if (!stream) scope.close();
     }
+  }
+}
+
+/** Yields the parts of a body, and then closes what may end it. */
+async function* closing(body: AsyncIterable<Uint8Array> | [], close: () => void) {
+  try {
+    yield* body;
+  } finally {
+    close();
   }
 }
 
@@ -102,14 +118,16 @@ export class Link {
 async function errorOf(answer: Response): Promise<RunqueueError> {
   const after = answer.headers.get("retry-after") ?? "";
   const given = (await answer.json().catch(() => null)) as Problem | null;
-  if (!given?.title) {
-    return new GatewayUnavailable(`answered ${answer.status}, not as a gateway does`);
-  }
+  if (!given?.title) return new GatewayUnavailable(`answered ${answer.status}, as no gateway does`);
   const problem = { ...given, detail: given.detail ?? given.title, status: answer.status };
   const known = CLASSES.get(problem.type) ?? CLASSES.get(answer.status) ?? ProblemError;
-  return new known(problem, /^\d{1,9}$/.test(after) ? Number(after) : undefined);
+  return new known(problem, /^\d{1,6}$/.test(after) ? 1000 * Number(after) : undefined);
 }
 
-function causeOf(error: unknown): { code?: string; message?: string } {
-  return error instanceof Error ? ((error.cause ?? error) as Error) : { message: String(error) };
+type Cause = { code?: string; syscall?: string; message?: string; errors?: Cause[] };
+
+/** Whether there was no connection, or, if several addresses were tried, none to any of them. */
+function isUnsent({ code, syscall, errors }: Cause): boolean {
+  if (errors) return errors.every(isUnsent);
+  return code === "UND_ERR_CONNECT_TIMEOUT" || syscall === "connect" || syscall === "getaddrinfo";
 }

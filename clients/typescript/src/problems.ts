@@ -1,6 +1,18 @@
 // Made of docs/openapi.json by `make typescript`; its SHA-256: 2c5775c486843b6366845e4f1a48a51b6280c4f61dab9515389c31e4dee59f3b
-import { BadRequest, Conflict, NotAllowed, NotFound, ProblemError, TooManyRequests, Unavailable } from "./errors.js";
+import { ProblemError } from "./errors.js";
 
+/** 401, 403. */
+export class NotAllowed extends ProblemError {}
+/** 404. */
+export class NotFound extends ProblemError {}
+/** 409. */
+export class Conflict extends ProblemError {}
+/** 400, 408, 413, 415, 422. */
+export class BadRequest extends ProblemError {}
+/** 429. */
+export class TooManyRequests extends ProblemError {}
+/** 500, 503. */
+export class Unavailable extends ProblemError {}
 /** No known token was sent. */
 export class TokenUnknown extends NotAllowed {}
 /** The token lacks the scope. */

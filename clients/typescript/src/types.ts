@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Client, MaybeOptionalInit, MethodResponse } from "openapi-fetch";
 import type { HttpMethod, PathsWithMethod, RequiredKeysOf } from "openapi-typescript-helpers";
 import type { components, paths } from "./schema.js";
@@ -13,6 +12,8 @@ export type Batch = Json<paths["/v1/batches/{batch_id}"]["get"]["responses"][200
 /** The answers to one submitted job, and to an upload. */
 export type Enqueued = Json<paths["/v1/jobs"]["post"]["responses"][202]>;
 export type Uploaded = Json<paths["/v1/batches"]["post"]["responses"][201]>;
+/** The ids of some jobs, or a batch whose upload is over. */
+export type Jobs = Iterable<string> | { batch_id: string | null };
 /** What an upload may say of its batch. */
 export type BatchOptions = NonNullable<paths["/v1/batches"]["post"]["parameters"]["query"]>;
 
@@ -27,24 +28,12 @@ export type Call<Method extends HttpMethod> = <
 
 export interface Waiting {
   /** Ends the wait; it rejects with the signal's reason. */
-  signal?: AbortSignal;
-  /** Milliseconds after which the wait rejects with a `TimeoutError`. */
-  timeoutMs?: number;
+  signal?: AbortSignal | undefined;
+  /** Milliseconds after which the wait rejects with a `TimeoutError`; over 24 days: none. */
+  timeoutMs?: number | undefined;
 }
 
 /** Whether a job has ended. */
 export function isOver(job: { state: JobState | null }): boolean {
   return ["completed", "failed", "canceled", "dead"].includes(job.state ?? "");
-}
-
-/** The signal of a wait: the caller's, or the time. */
-export function endOf({ signal, timeoutMs }: Waiting): AbortSignal {
-  const ends = signal ? [signal] : [];
-  if (timeoutMs !== undefined) ends.push(AbortSignal.timeout(timeoutMs));
-  return AbortSignal.any(ends);
-}
-
-/** Waits; rejects with the signal's reason once that is aborted. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
 }

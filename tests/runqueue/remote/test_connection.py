@@ -246,9 +246,10 @@ def test_an_unclear_refusal_of_a_job_without_a_key_is_not_repeated() -> None:
     assert len(asked) == 1
 
 
-def test_a_token_that_is_said_back_is_not_shown() -> None:
+@pytest.mark.parametrize("detail", [f"not for {SECRET}", [f"not for {SECRET}"]], ids=type)
+def test_a_token_that_is_said_back_is_not_shown(detail: Any) -> None:
     with (
-        answering(refusing(403, f"not for {SECRET}")) as (url, _),
+        answering(refusing(403, detail)) as (url, _),
         RemoteQueue(url, SECRET) as queue,
         pytest.raises(NotAllowed) as refused,
     ):

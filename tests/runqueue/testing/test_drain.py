@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import tempfile
 import threading
 import time
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import time_machine
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -35,8 +41,9 @@ def enqueue(queue: RunQueue, request: TaskRunRequest | None = None, **options: A
 class App:
     """An ASGI app that takes webhooks, or raises."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, answer: Response | None = None) -> None:
         self.error = error
+        self.answer = answer or Response()
         self.taken: list[tuple[bytes, dict[str, str]]] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -44,7 +51,12 @@ class App:
         self.taken.append((await request.body(), dict(request.headers)))
         if self.error is not None:
             raise self.error
-        await Response()(scope, receive, send)
+        await self.answer(scope, receive, send)
+
+
+async def hang(scope: Any, receive: Any, send: Any) -> None:
+    """An ASGI app that never answers."""
+    await asyncio.sleep(3600)
 
 
 @pytest.mark.parametrize("seconds", [0, 3600])
@@ -71,6 +83,17 @@ async def test_coroutines_go_by_it_too(async_queue: AsyncQueueForTests) -> None:
     await async_queue.drain()
 
     assert len(app.taken) == 1
+
+
+@pytest.mark.parametrize("ticks", [True, False])
+def test_a_clock_of_the_test_is_the_queues_too(queue: QueueForTests, ticks: bool) -> None:
+    with time_machine.travel(datetime(2020, 1, 1, tzinfo=UTC), tick=ticks):
+        job_id = enqueue(queue, delay=10)
+        queue.advance(seconds=11)
+        queue.drain()
+        job = queue.get(job_id)
+
+    assert (job.created_at.year, job.state) == (2020, "completed")
 
 
 def test_time_goes_ahead_only(queue: QueueForTests) -> None:
@@ -130,6 +153,22 @@ def test_what_takes_too_long_ends_with_what_is_left(
             thread.join(20)
 
 
+def test_receivers_that_hang_end_with_the_drain(queue: QueueForTests) -> None:
+    queue.mount(URL, hang)
+    for _ in range(2):
+        enqueue(queue, HOOKED)
+    with pytest.raises(NotDrained, match=r"2 jobs are left:(\n.* webhook pending;.*){2}"):
+        queue.drain(seconds=1)
+    assert "runqueue-drain" not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_a_drain_can_be_canceled(async_queue: AsyncQueueForTests) -> None:
+    async_queue.mount(URL, hang)
+    await async_queue.enqueue(HOOKED)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(async_queue.drain(), 1)
+
+
 def test_an_error_of_a_stage_is_raised(
     queue: QueueForTests, skyvern: ScriptedSkyvern, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,11 +216,40 @@ def test_a_webhook_goes_nowhere_else(queue: QueueForTests) -> None:
     assert "queue.mount" in str(webhook.error)
 
 
-def test_an_error_of_an_app_is_raised(queue: QueueForTests) -> None:
-    queue.mount(URL, App(ValueError("of the app")))
+@pytest.mark.parametrize("error", [ValueError, TimeoutError])
+def test_an_error_of_an_app_is_raised(queue: QueueForTests, error: type[Exception]) -> None:
+    queue.mount(URL, App(error("of the app")))
     enqueue(queue, HOOKED)
-    with pytest.raises(ValueError, match="of the app"):
+    with pytest.raises(error, match="of the app"):
         queue.drain()
+
+
+@pytest.mark.parametrize("is_client", [True, False])
+def test_a_redirect_is_no_delivery_and_retry_after_counts(
+    queue: QueueForTests, is_client: bool
+) -> None:
+    later = {"location": f"{URL}/elsewhere", "retry-after": "3600"}
+    transport = httpx.MockTransport(lambda _: httpx.Response(307, headers=later))
+    client = httpx.Client(transport=transport, follow_redirects=True)
+    app = App(answer=Response(status_code=307, headers=later))
+    queue.mount(URL, client if is_client else app)
+    job_id = enqueue(queue, HOOKED)
+    queue.drain()
+
+    webhook = queue.get(job_id).webhook
+    assert (webhook.state, webhook.status) == ("pending", 307)
+    assert webhook.next_try_at is not None
+    assert webhook.next_try_at.timestamp() > time.time() + 3000
+
+
+def test_settings_of_the_machine_change_nothing(
+    queue: QueueForTests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNQUEUE_WEBHOOK_SECRETS", "a secret, which no error may show")
+    monkeypatch.setenv("RUNQUEUE_CORRELATION", "false")
+    job_id = enqueue(queue)
+    queue.drain()
+    assert queue.get(job_id).state == "completed"
 
 
 @pytest.mark.parametrize(
@@ -205,3 +273,16 @@ def test_an_environment_gives_back_what_it_takes(monkeypatch: pytest.MonkeyPatch
     with Environment() as environment:
         assert os.environ["RUNQUEUE_REDIS_URL"] == environment.url != ""
     assert os.environ["RUNQUEUE_REDIS_URL"] == "redis://before"
+
+
+def test_an_environment_that_cannot_begin_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: str) -> None:
+        raise LookupError("a bug")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(environments, "sync_client", broken)
+    with pytest.raises(LookupError), Environment():
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -50,9 +50,13 @@ def test_a_name_that_is_none_is_refused(queue: QueueForTests, skyvern: ScriptedS
     wrong: dict[str, Any] = {"gruop": "a"}
     with pytest.raises(TypeError, match="gruop"):
         queue.assert_enqueued(**wrong)
-    skyvern.on(**wrong).fails()
     with pytest.raises(TypeError, match="gruop"):
-        queue.drain()
+        skyvern.on(**wrong)
+    with pytest.raises(ValueError, match="status: expected 400 to 599, got 200"):
+        skyvern.on().refuses(200)
+    status: Any = "oops"
+    with pytest.raises(ValueError, match="status: expected failed, terminated, timed_out"):
+        skyvern.on().fails(status=status)
 
 
 def test_jobs_come_in_the_order_in_which_they_were_enqueued(queue: QueueForTests) -> None:
@@ -90,6 +94,19 @@ def test_jobs_share_a_script_in_the_order_of_their_submissions(
     queue.drain()
 
     assert [queue.get(job_id).output for job_id in job_ids] == [0, 1, 2, 2]
+
+
+def test_a_script_goes_on_after_its_last_outcome_was_repeated(
+    queue: QueueForTests, skyvern: ScriptedSkyvern
+) -> None:
+    script = skyvern.on().completes(1)
+    job_ids = [enqueue(queue) for _ in range(3)]
+    queue.drain()
+    script.completes(2).completes(3)
+    job_ids += [enqueue(queue) for _ in range(2)]
+    queue.drain()
+
+    assert [queue.get(job_id).output for job_id in job_ids] == [1, 1, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
