@@ -34,8 +34,8 @@ IMPLIED: Final[Mapping[str, str]] = {
     "browser_profile_id": "profile",
     "credential_id": "credential",
 }
-#: Likewise: the URL of a task, and whose one-time codes a run uses, one run at a time. The latter is
-#: often an address or a number: its digest stands for it.
+#: Likewise: the URL of a task, and whose one-time codes a run uses, one run at a time. The latter
+#: is often an address or a number: its digest stands for it.
 HOST, CODES = "host", "totp"
 _HOST_OF_URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?(\[[^\]/]*\]|[^/?#:]*)")
 
