@@ -28,12 +28,15 @@ KEY_WORDS = (
 )
 KEYS_WORDS = f"a list of 1 to {MAX_KEYS} keys, each {KEY_WORDS}"
 #: The first segments of keys that follow from a request's fields: one run at a time may use a
-#: browser session or profile.
+#: browser session or profile; a credential has no limit of its own.
 IMPLIED: Final[Mapping[str, str]] = {
     "browser_session_id": "session",
     "browser_profile_id": "profile",
+    "credential_id": "credential",
 }
-HOST: Final = "host"
+#: Likewise: the URL of a task, and whose one-time codes a run uses, one run at a time. The latter
+#: is often an address or a number: its digest stands for it.
+HOST, CODES = "host", "totp"
 _HOST_OF_URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?(\[[^\]/]*\]|[^/?#:]*)")
 
 
@@ -77,6 +80,8 @@ def keys_of(named: tuple[str, ...], kind: str, body: Mapping[str, Any]) -> str:
     for field, segment in IMPLIED.items():
         if (name := body.get(field)) is not None:
             keys.append(_implied(segment, str(name)))
+    if codes_of := body.get("totp_identifier"):
+        keys.append(f"{CODES}:{_digest(codes_of.strip().lower())}")
     if kind == "task" and (url := body.get("url")) and (found := _HOST_OF_URL.match(url)):
         keys.append(_implied(HOST, found[1].rstrip(".")))
     return " ".join(sorted(set(keys))) if len(keys) > 1 else "".join(keys)
@@ -87,4 +92,8 @@ def _implied(segment: str, name: str) -> str:
     key = f"{segment}:{name.lower()}"
     if is_key(key) and key.count(":") == 1:
         return key
-    return f"{segment}:{blake2b(name.encode(errors='surrogatepass'), digest_size=12).hexdigest()}"
+    return f"{segment}:{_digest(name)}"
+
+
+def _digest(name: str) -> str:
+    return blake2b(name.encode(errors="surrogatepass"), digest_size=12).hexdigest()

@@ -1,7 +1,7 @@
 """Budgets: how many steps runs may take, in a day, a month or in all; and the calls about them.
 
-A step is what Skyvern bills. Windows begin at midnight of a time zone; the scripts know the zone's
-offsets for ten years (`lua/lib/account/budgets.lua`).
+Steps are what Skyvern's API counts; its cloud bills actions. Windows begin at midnight of a time
+zone; the scripts know the zone's offsets for ten years (`lua/lib/account/budgets.lua`).
 """
 
 import re

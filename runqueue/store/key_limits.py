@@ -85,7 +85,8 @@ class KeyUse:
     Args:
         key: the key, or the pattern.
         max_concurrent: of its own limit; None = it has none of its own, and that of
-            `<first segment>:*` applies, or one at a time for `session:` and `profile:`.
+            `<first segment>:*` applies, or one at a time for `session:`, `profile:` and
+            `totp:`.
         interval_seconds: seconds between two jobs that begin; None = it has no such limit.
         live: jobs and orphan runs that have it; 0 for a pattern.
         waiting: jobs that wait at it; 0 for a pattern.

@@ -92,15 +92,26 @@ def test_a_limit_for_a_segment_that_is_cleared_lets_all_go_in_steps(clock: Clock
     assert taken == 60
 
 
-@pytest.mark.parametrize("field", ["browser_session_id", "browser_profile_id"])
-def test_a_browser_session_or_profile_is_used_by_one_job_at_a_time(
-    clock: Clockwork, field: str
+@pytest.mark.parametrize("segment", ["session", "profile", "totp"])
+def test_a_browser_session_or_profile_or_one_time_codes_are_used_by_one_job_at_a_time(
+    clock: Clockwork, segment: str
 ) -> None:
-    segment = field.split("_")[1]
-    jobs = clock.enqueue(2, keys=[f"{segment}:pbs_1"])
+    jobs = clock.enqueue(2, keys=[f"{segment}:1"])
     assert clock.claimed() == jobs[:1]
     end(clock, jobs[0])
     assert clock.claimed() == jobs[1:]
+
+
+def test_one_time_codes_may_be_exempt_and_a_credential_has_a_limit_once_it_is_set(
+    clock: Clockwork,
+) -> None:
+    codes, logins = (clock.enqueue(2, keys=[key]) for key in ("totp:1", "credential:1"))
+    assert clock.claimed() == [codes[0], *logins]
+    limit(clock, "totp:*")
+    assert clock.claimed() == codes[1:]
+    limit(clock, "credential:*", 1)
+    clock.enqueue(1, keys=["credential:1"])
+    assert clock.claimed() == []
 
 
 def test_a_session_that_skyvern_says_is_occupied_pauses_for_half_a_minute_doubling_to_ten(

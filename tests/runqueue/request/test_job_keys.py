@@ -47,6 +47,18 @@ def test_a_session_and_a_profile_are_keys_and_all_are_sorted() -> None:
     assert workflow.all_keys == "profile:bp_1"
 
 
+def test_one_time_codes_and_a_credential_are_keys_and_the_key_does_not_say_whose_codes() -> None:
+    keys = [
+        spec({**TASK, "totp_identifier": who}).all_keys for who in ("Ann@x.test", "ann@x.test ")
+    ]
+    assert keys[0] == keys[1]
+    assert keys[0].startswith("totp:")
+    assert "ann" not in keys[0]
+    assert spec({**TASK, "totp_identifier": ""}).all_keys == ""
+    login = {"credential_type": "skyvern", "credential_id": "cred_1", "url": "https://x.test"}
+    assert spec(login, "login").all_keys == "credential:cred_1"
+
+
 def test_a_job_without_any_has_none() -> None:
     assert spec(TASK).all_keys == ""
     assert spec(TASK, keys=None).keys == ()

@@ -74,7 +74,7 @@ async def test_of_a_lane_its_first_jobs_alone_come_into_question(work: Work) -> 
         assert found == job_ids[3:8]
 
 
-@pytest.mark.parametrize("key", ["session:pbs_1", "profile:bp_1", "login:a"])
+@pytest.mark.parametrize("key", ["session:pbs_1", "profile:bp_1", "totp:1", "login:a"])
 async def test_jobs_with_keys_hide_none_behind_them_whatever_limits_this_copy_knows(
     work: Work, key: str
 ) -> None:

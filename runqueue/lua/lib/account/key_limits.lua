@@ -15,14 +15,18 @@
 -- A browser session that Skyvern says is occupied has no room until `key_pause:<key>` (<until_us> <pauses so far>).
 -- `key_limits` = '<at a time; -> <us between two begins; ->' by key, or by '<first segment>:*' for each such key.
 local key_limits = {}
-local AT_ONCE = { session = true, profile = true } -- Skyvern fails a second run of these: one at a time
+-- One at a time: Skyvern fails a second run of a session or profile; of two with one's codes each may take the other's.
+local AT_ONCE = { session = true, profile = true, totp = true }
+
+-- Whether keys may have a limit.
+function key_limits.may_limit(q, keys)
+  return counters.are_limits(q) or string.find(keys, 'session:', 1, true) or string.find(keys, 'profile:', 1, true)
+    or string.find(keys, 'totp:', 1, true)
+end
 
 -- The first key of a ready job that has no room for it, or for which others wait; nil = it may begin.
 function key_limits.first_full(q, job)
-  if not job.keys then return nil end
-  local may_be_limited = counters.are_limits(q) or string.find(job.keys, 'session:', 1, true)
-    or string.find(job.keys, 'profile:', 1, true)
-  return may_be_limited and key_limits.full(q, job) or nil
+  return job.keys and key_limits.may_limit(q, job.keys) and key_limits.full(q, job) or nil
 end
 
 local PASSED_BEFORE_KEPT = 5

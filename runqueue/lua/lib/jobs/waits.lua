@@ -119,9 +119,7 @@ end
 
 local function of_keys(q, job)
   local found = {}
-  local may_be_limited = counters.are_limits(q) or string.find(job.keys, 'session:', 1, true)
-    or string.find(job.keys, 'profile:', 1, true)
-  if not may_be_limited then return found end
+  if not key_limits.may_limit(q, job.keys) then return found end
   for key in counters.keys_of(job) do
     if may_check(q, key) then add(found, once(q, 'key ' .. key, key_limits.waits_at, q, key)) end
   end
