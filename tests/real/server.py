@@ -178,6 +178,8 @@ class SkyvernServer:
             "ARTIFACT_STORAGE_PATH": str(state / "artifacts"),
             "DOWNLOAD_PATH": str(state / "downloads"),
             "BROWSER_SESSION_BASE_PATH": str(state / "browser_sessions"),
+            # It looks for due schedules once a minute otherwise.
+            "WORKFLOW_SCHEDULE_POLL_INTERVAL_SECONDS": "5",
             "BROWSER_TYPE": "chromium-headless",
             "BROWSER_ADDITIONAL_ARGS": json.dumps(CHROMIUM_ARGUMENTS),
             **self._browser_environment(),
