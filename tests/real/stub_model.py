@@ -40,7 +40,7 @@ def reply(asked: str) -> dict[str, Any]:
     is_asking = "stub:code" in asked and code is None
     goes_on = "stub:reload" in asked
     gives_up = "stub:terminate" in asked or code is not None
-    is_reached = not (gives_up or goes_on or "stub:never" in asked)
+    is_reached = not (gives_up or goes_on or is_asking or "stub:never" in asked)
     action = {
         "action_type": "RELOAD_PAGE" if goes_on else "COMPLETE" if is_reached else "TERMINATE",
         "reasoning": f"took {code[0]}" if code else "stub",
@@ -53,7 +53,7 @@ def reply(asked: str) -> dict[str, Any]:
         "action_plan": "stub",
         "actions": [action],
         "extracted_information": {"answer": "stub"},
-        "failure_categories": CATEGORIES if "stub:categories" in asked else None,
+        "failure_categories": CATEGORIES if "stub:categories" in asked else [],
         "output": {"answer": "stub"},
         "page_info": "stub",
         "place_to_enter_verification_code": is_asking,

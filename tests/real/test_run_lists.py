@@ -8,14 +8,13 @@ import pytest
 
 from lab.waiting import until
 from tests.real.listener import Listener
-from tests.real.request_kinds import HOST
 from tests.real.target import Target
 from tests.real.test_run_ends import FAILS, waits
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 TASKS, WORKFLOWS, LIST = "/v1/run/tasks", "/v1/run/workflows", "/v1/workflows/runs"
-#: What the browser of a person sends, and Skyvern's own MCP server.
+#: The header of a browser of a person, and of Skyvern's own MCP server.
 BY_HAND, BY_MCP = {"x-user-agent": "skyvern-ui"}, {"x-user-agent": "skyvern-mcp"}
 
 
@@ -27,12 +26,10 @@ def _only_as_seen(target: Target) -> None:
 
 @pytest.fixture(scope="module")
 def quick(target: Target) -> str:
-    """A workflow that has runs of status `completed` and `canceled`."""
+    """A workflow that has a run of status `canceled`, and others."""
     workflow = target.workflow("quick")
-    runs = [_start(target, workflow) for _ in range(4)]
+    runs = [_start(target, workflow) for _ in range(3)]
     target.post(f"/v1/runs/{runs[0]}/cancel").raise_for_status()
-    for run_id in runs:
-        target.wait_over(run_id)
     return workflow
 
 
@@ -47,36 +44,34 @@ def _items(target: Target, path: str = LIST, **query: Any) -> list[dict[str, Any
     return items
 
 
-def _both(target: Target, run_id: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """Return a run's item in the list of workflow runs, and in that of all runs."""
-    listed = {item["run_id"]: item for item in target.listed()}
-    return target.workflow_runs().get(run_id), listed.get(run_id)
+def _trigger(target: Target, run_id: str) -> tuple[str | None, str | None]:
+    """Return who started a run by the list of workflow runs, and by that of all runs."""
+    ours = {name: item["trigger_type"] for name, item in target.workflow_runs().items()}
+    listed = {item["run_id"]: item["trigger_type"] or "null" for item in target.listed()}
+    return ours.get(run_id), listed.get(run_id)
 
 
-def test_agents_runs_and_workflows_runs_are_one_list_newest_first(
+def test_the_list_of_workflow_runs_has_two_paths_and_is_newest_first(
     target: Target, quick: str
 ) -> None:
-    items = _items(target, page_size=100)
-    assert items == _items(target, "/v1/agents/runs", page_size=100)
+    items = _items(target, page_size=5000)
+    assert items == _items(target, "/v1/agents/runs", page_size=5000)
     begun = [item["created_at"] for item in items]
     assert begun == sorted(begun, reverse=True)
 
 
-def test_pages_have_no_upper_bound_and_none_beyond_the_end(target: Target, quick: str) -> None:
-    assert len(_items(target)) <= 10
-    assert len(_items(target, page_size=5000)) >= 4
-    assert _items(target, page=10**6) == []
-    for wrong in ({"page": 0}, {"page_size": 0}):
-        assert target.get(LIST, **wrong).status_code == 422
-    for wrong in ({"page": 101}, {"page_size": 101}):
-        assert target.get("/v1/runs", **wrong).status_code == 422
+def test_its_pages_have_no_upper_bound_and_are_empty_beyond_the_end(target: Target) -> None:
+    assert _items(target, page=10**6, page_size=1000) == []
+    for name in ("page", "page_size"):
+        assert target.get(LIST, **{name: 0}).status_code == 422
+        assert target.get("/v1/runs", **{name: 101}).status_code == 422
 
 
 def test_several_statuses_are_any_of_them_and_an_unknown_one_is_refused(
     target: Target, quick: str
 ) -> None:
-    found = _items(target, status=["completed", "canceled"], search_key=quick)
-    assert {item["status"] for item in found} == {"completed", "canceled"}
+    statuses = ["created", "queued", "running", "completed", "canceled"]
+    assert len(_items(target, status=statuses, search_key=quick)) == 3
     for path in (LIST, "/v1/runs"):
         assert target.get(path, status=["completed", "unheard"]).status_code == 422
         assert target.get(path, status="completed,canceled").status_code == 422
@@ -86,11 +81,9 @@ def test_short_search_keys_are_taken_and_unknown_filters_ignored(
     target: Target, quick: str
 ) -> None:
     assert _items(target, search_key="wr")
-    assert _items(target, search_key="") == _items(target)
-    assert target.get(LIST, search_key="x" * 501).status_code == 422
     assert target.get("/v1/runs", search_key="wr").status_code == 422
-    later = {"created_at_start": "2999-01-01T00:00:00Z", "tags": "a:b"}
-    assert _items(target, **later) == _items(target)
+    assert target.get(LIST, search_key="x" * 501).status_code == 422
+    assert _items(target, created_at_start="2999-01-01T00:00:00Z", tags="a:b")
 
 
 def test_a_2_0_task_is_its_workflow_run_in_one_list_and_itself_in_the_other(
@@ -102,11 +95,8 @@ def test_a_2_0_task_is_its_workflow_run_in_one_list_and_itself_in_the_other(
     below = target.wait_over(task_id, 200)["app_url"].rpartition("/")[2]
     until(lambda: hooks.at("/hook"), 60, "its webhook")
     assert f'"workflow_run_id":"{below}"' in hooks.at("/hook")[0].body.decode().replace(" ", "")
-    item, _ = _both(target, below)
-    assert item is not None
-    assert item["trigger_type"] == "api"
-    listed = [each["run_id"] for each in target.listed()]
-    assert (listed.count(task_id), listed.count(below)) == (1, 0)
+    assert _trigger(target, task_id) == (None, "null")
+    assert _trigger(target, below) == ("api", None)
     # A search shows the other one, too; and reading that answers with the task.
     assert [each["run_id"] for each in target.listed(search_key=below)] == [below]
     assert _items(target, search_key=task_id) == []
@@ -117,33 +107,20 @@ def test_a_2_0_task_is_its_workflow_run_in_one_list_and_itself_in_the_other(
 def test_the_user_agent_tells_who_started_a_run(
     target: Target, quick: str, by: dict[str, str], shown: str
 ) -> None:
-    for item in _both(target, _start(target, quick, by)):
-        assert item is not None
-        assert item["trigger_type"] == shown
-        assert (item["created_by"] is not None) == (shown == "manual")
-
-
-def test_a_task_has_no_trigger_type(target: Target) -> None:
-    answer = target.post(TASKS, {"prompt": "Read.", "url": HOST}, BY_HAND).raise_for_status()
-    ours, item = _both(target, answer.json()["run_id"])
-    assert ours is None
-    assert item is not None
-    assert item["trigger_type"] is None
+    assert _trigger(target, _start(target, quick, by)) == (shown, shown)
 
 
 def test_a_schedule_s_run_says_so_in_both_lists_and_has_an_id_of_another_form(
     target: Target,
 ) -> None:
     workflow = target.workflow("scheduled")
-    when = datetime.now(UTC) + timedelta(seconds=65)
-    body = {"run_at": when.isoformat(), "timezone": "UTC"}
-    made = target.post(f"/v1/workflows/{workflow}/schedules", body).raise_for_status().json()
-    item = until(lambda: _items(target, search_key=workflow), 200, "the schedule's run")[0]
+    when = (datetime.now(UTC) + timedelta(seconds=65)).isoformat()
+    path = f"/v1/workflows/{workflow}/schedules"
+    target.post(path, {"run_at": when, "timezone": "UTC"}).raise_for_status()
+    (item,) = until(lambda: _items(target, search_key=workflow), 200, "the run", 1.0)
     assert item["workflow_run_id"].startswith("wr_sched_")
-    assert item["workflow_schedule_id"] == made["schedule"]["workflow_schedule_id"]
-    _, listed = _both(target, item["workflow_run_id"])
-    assert listed is not None
-    assert (item["trigger_type"], listed["trigger_type"]) == ("scheduled", "scheduled")
+    assert item["workflow_schedule_id"]
+    assert _trigger(target, item["workflow_run_id"]) == ("scheduled", "scheduled")
 
 
 @pytest.mark.parametrize("waits_for_it", [True, False])
@@ -153,35 +130,31 @@ def test_children_are_in_neither_list(target: Target, waits_for_it: bool) -> Non
     parent = target.workflow("parent", blocks=[{**block, "wait_for_completion": waits_for_it}])
     run_id = _start(target, parent)
     target.wait_over(run_id)
-    path = f"/v1/workflows/{child}/runs"
-    assert _items(target, path) == []
-    (item,) = _items(target, path, include_child_runs=True)
+    (item,) = _items(target, f"/v1/workflows/{child}/runs", include_child_runs=True)
     assert (item["parent_workflow_run_id"], item["trigger_type"]) == (run_id, "api")
-    assert _both(target, item["workflow_run_id"]) == (None, None)
-    assert _items(target, search_key=child) == []
+    assert _trigger(target, item["workflow_run_id"]) == (None, None)
 
 
 def test_debug_runs_are_in_the_list_of_workflow_runs_alone(target: Target, quick: str) -> None:
     body = {"workflow_id": quick, "block_labels": ["wait"], "debug_session_id": "ds_of_a_test"}
     answer = target.post(f"{WORKFLOWS}/blocks", body, BY_HAND).raise_for_status()
-    ours, listed = _both(target, answer.json()["run_id"])
-    assert ours is not None
-    assert (ours["debug_session_id"], ours["trigger_type"]) == ("ds_of_a_test", "manual")
-    assert listed is None
+    run_id = answer.json()["run_id"]
+    assert _trigger(target, run_id) == ("manual", None)
+    assert _items(target, search_key=run_id)[0]["debug_session_id"] == "ds_of_a_test"
 
 
-def test_a_run_stays_queued_as_a_further_attempt_of_a_sequential_workflow_only(
+def test_only_a_further_attempt_waits_queued_for_others_of_a_sequential_workflow(
     target: Target,
 ) -> None:
     """Self-hosted, first attempts do not wait for one another."""
     policy = {"max_retries": 1, "delay_seconds": 1, "retry_on": [{"status": "failed"}]}
     loop = {"block_type": "for_loop", "label": "loop", "loop_over_parameter_key": "seconds"}
-    seconds = {"parameter_type": "workflow", "key": "seconds", "workflow_parameter_type": "json"}
     definition = {
-        "parameters": [seconds],
+        "parameters": [
+            {"parameter_type": "workflow", "key": "seconds", "workflow_parameter_type": "json"}
+        ],
         "blocks": [{**loop, "loop_blocks": [waits("second", 1)]}, FAILS],
         "retry_policy": policy,
-        "run_sequentially": True,
     }
     body = {"title": "lane", "run_sequentially": True, "workflow_definition": definition}
     made = target.post("/v1/workflows", {"json_definition": body}).raise_for_status().json()
@@ -191,10 +164,9 @@ def test_a_run_stays_queued_as_a_further_attempt_of_a_sequential_workflow_only(
     until(lambda: target.run(second)["status"] == "running", 20, "both to run at once")
     assert target.run(first)["status"] == "running"
     until(lambda: target.run(second)["status"] == "queued", 40, "its second attempt to wait")
-    began = time.monotonic()
+    seen = 0
     while target.run(first)["status"] == "running":
-        (item,) = _items(target, status="queued", search_key=workflow)
-        assert (item["workflow_run_id"], item["attempt"]) == (second, 2)
+        queued = _items(target, status="queued", search_key=workflow)
+        seen += [(each["workflow_run_id"], each["attempt"]) for each in queued] == [(second, 2)]
         time.sleep(1)
-    print(f"queued for {time.monotonic() - began:.0f} s")
-    target.post("/v1/runs/cancel", {"run_ids": [first, second]})
+    assert seen > 5
