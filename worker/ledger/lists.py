@@ -20,6 +20,8 @@ MAX_PAGES = 100
 MAX_READS = 1000
 #: As many as one that cannot be read counts.
 _COST_OF_A_FAILURE = 100
+#: Unix seconds: no run is from later, whatever a list says.
+_LATEST = 1e11
 #: Seconds between the tries of a call that fails in passing, unless Skyvern asks for others; and
 #: the most that it may ask for.
 _WAITS, _MOST_WAIT = (1.0, 4.0, 16.0), 60.0
@@ -109,14 +111,15 @@ class SkyvernRuns:
         for number in range(1, MAX_PAGES + 1):
             page = await self._answered(lambda number=number: read(page=number))  # type: ignore[misc]
             if page.outcome is not ListClass.DONE:
-                why = f"HTTP {page.status_code}" if page.status_code else page.outcome.value
+                why = f"HTTP {page.status_code}" if page.status_code else page.detail
                 break
             if not page.runs:
                 return runs, since
             runs.update((run.run_id, run) for run in page.runs)
-            reach = min([reach, *(run.created for run in page.runs if run.created is not None)])
-            if reach < since:
+            times = [run.created for run in page.runs if run.created and run.created < _LATEST]
+            if times and max(times) < since:
                 return runs, since
+            reach = min([reach, *times])
         else:
             why = f"it shows {MAX_PAGES * 100:,} runs at most"
         self.notes.append(f"{name} was not read {_back_to(reach)}: {why}")

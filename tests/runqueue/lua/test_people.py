@@ -35,12 +35,15 @@ def discard(clock: Clockwork, *jobs: str) -> list[int]:
 def list_runs(clock: Clockwork, since: int) -> list[tuple[str, str, str]]:
     """The job, run and earlier runs of each job with runs since a time, microseconds; a few keys a
     call."""
-    found, cursor = {}, "0"
+    found: dict[str, tuple[str, str, str]] = {}
+    cursor = "0"
     at = datetime.fromtimestamp(since / 1e6, UTC)
     while True:
         cursor, now, jobs = clock.run(operator_calls.list_runs(clock.account, cursor, 3, at))
         assert now == clock.now
-        found |= {one.job_id: (one.job_id, one.run_id, one.earlier) for one in jobs}
+        for one in jobs:
+            assert one.steps == (9 if one.earlier else 0)
+            found[one.job_id] = (one.job_id, one.run_id, one.earlier)
         if cursor == "0":
             return sorted(found.values())
 
@@ -56,6 +59,7 @@ def test_the_runs_since_a_time_are_listed_with_earlier_ones_of_their_jobs(clock:
     (new,) = clock.running()
     clock.finish(new)
     clock.enqueue(1)
+    clock.client.hset(clock.key(f"job:{again}"), "usage", "9:::")
 
     assert list_runs(clock, since) == sorted([(new, f"r-{new}", ""), (again, "", f"r-{again}")])
     clock.client.hset(clock.key(f"job:{new}"), "started", "odd")
