@@ -5,7 +5,7 @@ meanwhile is missing in none. Jobs are gone through in pages, and no more is kep
 no list shows. Such a run is read by itself before it counts as missing.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -110,7 +110,11 @@ async def compare(
         return run.created is None or since.timestamp() <= run.created < before
 
     listed = [run.run_id for run in skyvern.runs.values() if is_in_period(run)]
-    ours = {run_id: 0 async for run_id in _owned(queue, account, listed)}
+    ours: dict[str, int] = {}
+    for start in range(0, len(listed), _OWNERS):
+        some = listed[start : start + _OWNERS]
+        owners = await queue.send(worker_calls.owned_runs(account, some))
+        ours |= {run_id: 0 for run_id, owner in zip(some, owners, strict=True) if owner}
     ledger.orphans = [
         one
         async for one in queue.orphans(account=account)
@@ -132,15 +136,6 @@ def _started_by(run: ListedRun) -> str:
     if run.debug_session_id:
         return "debug session"
     return "another run" if run.parent_run_id else run.trigger_type or "not shown"
-
-
-async def _owned(queue: AsyncRunQueue, account: str, listed: list[str]) -> AsyncIterator[str]:
-    for start in range(0, len(listed), _OWNERS):
-        some = listed[start : start + _OWNERS]
-        owners = await queue.send(worker_calls.owned_runs(account, some))
-        for run_id, owner in zip(some, owners, strict=True):
-            if owner:
-                yield run_id
 
 
 async def _unlisted(
