@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 2c5775c486843b6366845e4f1a48a51b6280c4f61dab9515389c31e4dee59f3b
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 0daaf8a7dc16f8f5cd5227e3b9c9b063f4ddd4fab5c87304d762ae03afae1e6a
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
