@@ -27,7 +27,16 @@ from runqueue.store.accounts import account_of
 router = Routes("jobs")
 
 Decision = Literal[
-    "cancel", "replay", "discard", "adopt", "resubmit", "fail", "deliver", "confirm_delivery"
+    "cancel",
+    "replay",
+    "discard",
+    "adopt",
+    "resubmit",
+    "fail",
+    "deliver",
+    "confirm_delivery",
+    "approve",
+    "reject",
 ]
 _IDS: Final = Field(
     min_length=1, max_length=ACTS, description="Of the jobs.", examples=[[EXAMPLE_ID]]
@@ -102,7 +111,8 @@ async def decide(
 
     `cancel` them; `replay` dead, failed or canceled ones; `discard` dead ones for good; of
     unconfirmed ones, `adopt` a run, `resubmit` them since none exists, or `fail` them; `deliver`
-    their webhooks again, or `confirm_delivery`: their results have arrived.
+    their webhooks again, or `confirm_delivery`: their results have arrived; `approve` paused runs,
+    or `reject` (cancel) them.
     """
     given = await read_model(request, DecisionFields)
     async with one_at_a_time(request) as queue:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runqueue.records.claim_items import (
+    ApprovalSent,
     ClaimAnswer,
     Claimed,
     DuePoll,
@@ -115,7 +116,13 @@ def cancel_claim(
         return taken(
             reply,
             (
-                ToCancel(job_id.decode(), int(attempt), run_id.decode(), now_us - int(since_us))
+                ToCancel(
+                    job_id.decode(),
+                    int(attempt),
+                    run_id.decode(),
+                    now_us - int(since_us or now_us),
+                    is_approval=not since_us,
+                )
                 for job_id, attempt, run_id, since_us in rows(reply, 4, 4)
             ),
         )
@@ -362,6 +369,8 @@ drop_orphans = of_ids("drop_orphans", int)
 orphans_over: OfItems[EndedOrphan, int] = of_items("orphans_over", int)
 #: End jobs whose run's end was never confirmed; see `abandon_run.lua`.
 abandon_run: OfItems[RunAbandoned, list[int]] = of_items("abandon_run", codes, as_arguments)
+#: Record what became of approvals: how many runs were still their jobs'.
+record_approval: OfItems[ApprovalSent, int] = of_items("record_approval", int)
 #: Have runs canceled that took longer than they may; see `cancel_overdue.lua`.
 cancel_overdue: OfItems[Overdue, int] = of_items("cancel_overdue", int)
 

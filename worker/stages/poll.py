@@ -29,6 +29,7 @@ from runqueue.records.claim_items import (
 )
 from runqueue.records.job import STATES, short_reason
 from runqueue.records.times import encode_times
+from runqueue.request.requests import is_web_url
 from runqueue.request.retry_policy import Retry
 from runqueue.store import worker_calls
 from worker import poll_times
@@ -40,6 +41,8 @@ log = structlog.get_logger()
 
 #: Age in seconds from which an orphan that the server does not know is believed not to exist.
 UNKNOWN_SECONDS = 60.0
+#: Characters of an `app_url` that is kept.
+LONGEST_APP_URL = 500
 #: Largest answer that is kept whole.
 MAX_RESULT_BYTES = 8 * 1024 * 1024
 
@@ -136,7 +139,9 @@ class PollConsumer(Consumer[_Due]):
             wait = poll_times.spacing_after_failure(wait, least, reading.retry_after)
             why = reading.outcome.value
             self.warn(item, "poll_failed", why=why, status=reading.status_code)
-        polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6), begun_us)
+        url = reading.shown.get("app_url") if reading.run_status == "paused" else ""
+        app_url = str(url) if is_web_url(url) and len(str(url)) <= LONGEST_APP_URL else ""
+        polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6), begun_us, app_url)
         return [*overdue, (self.account.writers.polled, polled)]
 
     def _orphan(self, orphan: DuePoll, now_us: int, reading: RunReading) -> Sequence[Write]:
@@ -194,7 +199,8 @@ class PollConsumer(Consumer[_Due]):
             return [], 0
         if job.deadline_us and job.deadline_us <= now_us:
             return self._canceled(job, "deadline"), 0
-        if job.limit_us and now_us - job.since_us > job.limit_us:
+        is_paused = reading.run_status == "paused"  # only just, if the limit does not know it
+        if job.limit_us and now_us - job.since_us > job.limit_us and not is_paused:
             age = attempt_age(reading.shown, self.account.runs_clock(reading.server_date))
             if age is not None and age * 1e6 <= job.limit_us:
                 return [], now_us - int(age * 1e6)
