@@ -1,4 +1,4 @@
--- use: job_record history
+-- use: history
 -- Runs that wait for a person at Skyvern, in its status `paused`. A job is in the index `paused`, by since when, while
 -- it is running and its `run_status` says so.
 -- Fields of a job: app_url (where the person decides); approval ('asked <us>', 'sending <us>', or 'failed <why>': what
