@@ -8,8 +8,6 @@ nothing raised.
 from api_client.agent import AgentClient
 from api_client.answers.listings import BulkCancellation, ListClass, ListedRun, RunPage
 from api_client.answers.outcomes import (
-    Approval,
-    ApprovalClass,
     CancelClass,
     Cancellation,
     ReadClass,
@@ -68,8 +66,6 @@ __all__ = [
     "AgentClient",
     "AnswerLostError",
     "ApiError",
-    "Approval",
-    "ApprovalClass",
     "Artifact",
     "AsyncAgentClient",
     "AsyncSkyvern",

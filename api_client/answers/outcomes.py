@@ -82,18 +82,6 @@ class CancelClass(StrEnum):
     TROUBLE = "trouble"
 
 
-class ApprovalClass(StrEnum):
-    """What the approval of a paused run came to.
-
-    APPROVED: the run goes on. NOT_SENT: surely nothing came of it. FAILED: refused, or nothing is
-    known: sent again, it could approve the run's next pause.
-    """
-
-    APPROVED = "approved"
-    NOT_SENT = "not_sent"
-    FAILED = "failed"
-
-
 # Not frozen: a frozen one of ten fields takes a microsecond more to make, and each call makes one.
 @dataclass(slots=True)
 class Submission:
@@ -209,15 +197,6 @@ class Cancellation:
     detail: str = ""
     status_code: int | None = None
     retry_after: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """What the approval of a paused run came to; attributes as in `Submission`."""
-
-    outcome: ApprovalClass
-    detail: str = ""
-    status_code: int | None = None
 
 
 def classify_submission(status: int, body: bytes, headers: Mapping[str, str]) -> Submission:
@@ -444,19 +423,3 @@ def classify_cancel(status: int, body: bytes, headers: Mapping[str, str]) -> Can
     words = server_words(body, parsed)
     trouble = "over" if status == 400 else read_trouble(status, words, parsed)
     return Cancellation(CancelClass(trouble), **refused_with(status, words, headers))
-
-
-def classify_approval(status: int, body: bytes, _: Mapping[str, str]) -> Approval:
-    """Say what the answer to an approval means. Never raises; arguments as above."""
-    if 200 <= status < 300:
-        return Approval(ApprovalClass.APPROVED, status_code=status)
-    outcome = ApprovalClass.NOT_SENT if status in RATE_LIMITED else ApprovalClass.FAILED
-    words = server_words(body, parse_json(body))
-    return Approval(outcome, f"Skyvern answered {status}: {words}", status)
-
-
-def classify_failed_approval(exc: Exception) -> Approval:
-    """Say what an exception from the transport means for an approval. Never raises."""
-    if isinstance(exc, NotSentError):
-        return Approval(ApprovalClass.NOT_SENT, exception_words(exc))
-    return Approval(ApprovalClass.FAILED, f"it may have come: {exception_words(exc)}")

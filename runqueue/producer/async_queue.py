@@ -755,18 +755,14 @@ class AsyncRunQueue:
         return outcomes(codes, decisions.CONFIRM)
 
     async def approve(self, job_ids: Iterable[str]) -> dict[str, Settled]:
-        """Have paused runs go on: a worker says so to Skyvern; returns what came of each job."""
-        return await self._decide_paused(job_ids, "approve")
+        """Have paused runs go on: a worker tells Skyvern so; returns what came of each job."""
+        codes = await self._each(job_ids, partial(operator_calls.decide_paused, what="approve"))
+        return outcomes(codes, decisions.DECIDE_PAUSED)
 
     async def reject(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Have paused runs canceled; returns what came of each job."""
-        return await self._decide_paused(job_ids, "reject")
-
-    async def _decide_paused(self, job_ids: Iterable[str], what: str) -> dict[str, Settled]:
-        def decide(account: str, some: Sequence[str]) -> ScriptCall[list[int]]:
-            return operator_calls.decide_paused(account, some, what)
-
-        return outcomes(await self._each(job_ids, decide), decisions.DECIDE_PAUSED)
+        codes = await self._each(job_ids, partial(operator_calls.decide_paused, what="reject"))
+        return outcomes(codes, decisions.DECIDE_PAUSED)
 
     async def _each_seen(
         self, job_ids: Iterable[str], call: OfItems[Seen, list[int]]

@@ -104,7 +104,7 @@ class Filter(NamedTuple):
             and has_words(job.reason, self.reason)
             and self.webhook in {None, job.webhook.state}
             and not (self.is_open and job.is_over)
-            and not (self.is_paused and job.paused is None)
+            and not (self.is_paused and job.paused_since is None)
             and self._is_of_time(job)
         )
 

@@ -738,18 +738,14 @@ class RunQueue:
         return outcomes(codes, decisions.CONFIRM)
 
     def approve(self, job_ids: Iterable[str]) -> dict[str, Settled]:
-        """Have paused runs go on: a worker says so to Skyvern; returns what came of each job."""
-        return self._decide_paused(job_ids, "approve")
+        """Have paused runs go on: a worker tells Skyvern so; returns what came of each job."""
+        codes = self._each(job_ids, partial(operator_calls.decide_paused, what="approve"))
+        return outcomes(codes, decisions.DECIDE_PAUSED)
 
     def reject(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Have paused runs canceled; returns what came of each job."""
-        return self._decide_paused(job_ids, "reject")
-
-    def _decide_paused(self, job_ids: Iterable[str], what: str) -> dict[str, Settled]:
-        def decide(account: str, some: Sequence[str]) -> ScriptCall[list[int]]:
-            return operator_calls.decide_paused(account, some, what)
-
-        return outcomes(self._each(job_ids, decide), decisions.DECIDE_PAUSED)
+        codes = self._each(job_ids, partial(operator_calls.decide_paused, what="reject"))
+        return outcomes(codes, decisions.DECIDE_PAUSED)
 
     def _each_seen(self, job_ids: Iterable[str], call: OfItems[Seen, list[int]]) -> dict[str, int]:
         """Do as `_each`, to the attempt that each job is at now, and to its end."""

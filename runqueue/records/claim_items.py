@@ -206,7 +206,7 @@ class Polled(NamedTuple):
         run_status: '' when it is as before.
         next_after_us: when it is polled again, from now.
         begun_us: when its current attempt began, by the queue's clock; 0 = as before.
-        app_url: where a person decides on a paused run; '' = it is not paused.
+        paused_url: where a person decides on a paused run; '' = it is not paused.
     """
 
     job_id: str
@@ -214,7 +214,7 @@ class Polled(NamedTuple):
     run_status: str
     next_after_us: int
     begun_us: int = 0
-    app_url: str = ""
+    paused_url: str = ""
 
 
 class Finished(NamedTuple):

@@ -183,20 +183,6 @@ class Candidate(NamedTuple):
         return json_object(self)
 
 
-class Pause(NamedTuple):
-    """A run that waits for a person.
-
-    Args:
-        since: when that was first seen.
-        app_url: where the person sees it; None = not known yet.
-        approval: `requested`, or why the last approval failed; None = there was none.
-    """
-
-    since: datetime
-    app_url: str | None = None
-    approval: str | None = None
-
-
 _CANDIDATES = TypeAdapter(tuple[Candidate, ...])
 
 
@@ -229,7 +215,9 @@ class Job:
             from its request.
         waits_for: every reason why it is not submitted now, what a person has to end first; () =
             nothing but its turn, or it is past that. See `waits.read_waits`.
-        paused: since when its run waits for a person; None = it does not.
+        paused_since: since when its run waits for a person; None = it does not. paused_url: where
+            the person decides; None = not known yet.
+        approval: what became of the person's approval: `asked`, `sending`, `failed: <why>`.
     """
 
     id: str
@@ -261,7 +249,9 @@ class Job:
     max_run_seconds: float | None = None
     keys: tuple[str, ...] = ()
     waits_for: tuple[Wait, ...] = ()
-    paused: Pause | None = None
+    paused_since: datetime | None = None
+    paused_url: str | None = None
+    approval: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -367,17 +357,10 @@ def read_job(
         max_run_seconds=int(fields["max_run"]) / 1e6 if "max_run" in fields else None,
         keys=tuple((text(fields.get("keys")) or "").split()),
         waits_for=waits_for,
-        paused=_pause(fields),
+        paused_since=moment(fields.get("paused_since")),
+        paused_url=text(fields.get("paused_url")),
+        approval=text(fields.get("approval")),
     )
-
-
-def _pause(fields: Mapping[str, bytes]) -> Pause | None:
-    since = moment(fields.get("paused_at"))
-    if since is None:
-        return None
-    wish, _, why = (text(fields.get("approval")) or "").partition(" ")
-    approval = why if wish == "failed" else "requested" if wish else None
-    return Pause(since, text(fields.get("app_url")), approval)
 
 
 def _webhook(fields: Mapping[str, bytes]) -> WebhookDelivery:

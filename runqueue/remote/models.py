@@ -19,7 +19,7 @@ from runqueue.operator.refused_lines import InboxPage, RefusedLine
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch, Retried
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
-from runqueue.records.job import Candidate, Enqueued, Job, JobState, Orphan, Pause
+from runqueue.records.job import Candidate, Enqueued, Job, JobState, Orphan
 from runqueue.records.limits import AccountLimits
 from runqueue.records.waits import Wait
 from runqueue.request.job_spec import Priority
@@ -114,7 +114,6 @@ def read_job(values: dict[str, Any], account: str = "default") -> Job:
         "webhook": {"state": webhook} if is_state else known_values(webhook, WebhookDelivery),
         "candidates": [known_values(one, Candidate) for one in values.get("candidates") or ()],
         "waits_for": _waits(values),
-        "paused": known_values(values["paused"], Pause) if values.get("paused") else None,
     }
     return read_strictly(_JOB, read)
 

@@ -441,7 +441,7 @@ class RemoteQueue:
         return self._decide("confirm_delivery", job_ids)
 
     def approve(self, job_ids: Iterable[str]) -> dict[str, Settled]:
-        """Have paused runs go on: a worker says so to Skyvern; returns what came of each job."""
+        """Have paused runs go on: a worker tells Skyvern so; returns what came of each job."""
         return self._decide("approve", job_ids)
 
     def reject(self, job_ids: Iterable[str]) -> dict[str, Settled]:

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message as EmailMessage
 from pathlib import Path
 
 from aiosmtpd.controller import Controller
@@ -15,14 +16,14 @@ _CERTIFICATE = Path(__file__).parents[1] / "api_client" / "selfsigned.pem"
 _LOGIN = LoginPassword(b"skyvern", b"of-a-mailbox-for-tests")
 
 
-class Mailbox(Message):  # type: ignore[misc]
+class Mailbox(Message):
     """Keeps the subjects of what arrives."""
 
     def __init__(self) -> None:
         super().__init__()
         self.subjects: list[str] = []
 
-    def handle_message(self, message: dict[str, str]) -> None:
+    def handle_message(self, message: EmailMessage[str, str]) -> None:
         """Take a message."""
         self.subjects.append(message["subject"])
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from api_client import Approval, ApprovalClass, CancelClass, Cancellation, ListClass
+from api_client import CancelClass, Cancellation, ListClass
 from runqueue.records.claim_items import ApprovalSent, RunAbandoned, Taken, ToCancel
 from runqueue.store import worker_calls
 from worker.process.account import AccountRuntime
@@ -32,6 +32,8 @@ BULK, BULK_FROM = 100, 5
 
 #: Answers by which the server says that the run is over, or will be.
 _SAID = frozenset({CancelClass.DONE, CancelClass.OVER, CancelClass.NOT_FOUND})
+#: Other approvals have failed: sent again, they could approve the run's next pause.
+_APPROVALS = {CancelClass.DONE: "approved", CancelClass.BUSY: "not_sent"}
 #: What cancels a run, or confirms its end; it returns what is set once that is written.
 _Call = Coroutine[Any, Any, asyncio.Event]
 
@@ -92,10 +94,12 @@ class CancelConsumer(Consumer[list[ToCancel]]):
                 answer = await self.account.client.continue_workflow_run(job.run_id, CALL_SECONDS)
                 timer.status = answer.status_code
         except asyncio.CancelledError:
-            answer = Approval(ApprovalClass.FAILED, "it may have come: the worker was stopped")
-        if answer.outcome is not ApprovalClass.APPROVED:
+            answer = Cancellation(CancelClass.TROUBLE, detail="the worker was stopped")
+        outcome = _APPROVALS.get(answer.outcome, "failed")
+        if outcome != "approved":
             self._warn([job], answer.outcome.value, answer.status_code, "approval_failed")
-        sent = ApprovalSent(job.job_id, job.run_id, answer.outcome.value, answer.detail)
+        at = "it may have come" if answer.status_code is None else f"HTTP {answer.status_code}"
+        sent = ApprovalSent(job.job_id, job.run_id, outcome, f"{at}: {answer.detail}")
         return self.account.writers.approvals, sent
 
     async def _cancel_all(self, jobs: list[ToCancel]) -> list[_Call] | None:

@@ -41,8 +41,6 @@ log = structlog.get_logger()
 
 #: Age in seconds from which an orphan that the server does not know is believed not to exist.
 UNKNOWN_SECONDS = 60.0
-#: Characters of an `app_url` that is kept.
-LONGEST_APP_URL = 500
 #: Largest answer that is kept whole.
 MAX_RESULT_BYTES = 8 * 1024 * 1024
 
@@ -139,9 +137,9 @@ class PollConsumer(Consumer[_Due]):
             wait = poll_times.spacing_after_failure(wait, least, reading.retry_after)
             why = reading.outcome.value
             self.warn(item, "poll_failed", why=why, status=reading.status_code)
-        url = reading.shown.get("app_url") if reading.run_status == "paused" else ""
-        app_url = str(url) if is_web_url(url) and len(str(url)) <= LONGEST_APP_URL else ""
-        polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6), begun_us, app_url)
+        url = str(reading.shown.get("app_url")) if reading.run_status == "paused" else ""
+        where = url if is_web_url(url) and len(url) <= 500 else ""
+        polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6), begun_us, where)
         return [*overdue, (self.account.writers.polled, polled)]
 
     def _orphan(self, orphan: DuePoll, now_us: int, reading: RunReading) -> Sequence[Write]:
@@ -199,8 +197,9 @@ class PollConsumer(Consumer[_Due]):
             return [], 0
         if job.deadline_us and job.deadline_us <= now_us:
             return self._canceled(job, "deadline"), 0
-        is_paused = reading.run_status == "paused"  # only just, if the limit does not know it
-        if job.limit_us and now_us - job.since_us > job.limit_us and not is_paused:
+        if reading.run_status == "paused":  # only just, if its limit does not know of it
+            return [], 0
+        if job.limit_us and now_us - job.since_us > job.limit_us:
             age = attempt_age(reading.shown, self.account.runs_clock(reading.server_date))
             if age is not None and age * 1e6 <= job.limit_us:
                 return [], now_us - int(age * 1e6)

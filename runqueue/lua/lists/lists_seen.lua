@@ -1,6 +1,6 @@
 -- use: orphans pauses
 -- Records what a list of live runs showed: changed statuses, and orphan runs that are still live. A run that is paused is
--- polled at once, for its app_url.
+-- polled at once, for its paused_url.
 -- ARGV  now_us, orphan_after_us (orphan runs: no sooner poll), max_run_us, max_workflow_us (that of workflow runs),
 -- then 3 a
 --       run: id ('' = an orphan run), run_id, run_status

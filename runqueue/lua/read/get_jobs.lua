@@ -1,7 +1,7 @@
 -- use: packed waits
 -- flags: no-writes
 -- Reads jobs. ARGV  now_us, with_result (0 | 1), then ids
--- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a waiting webhook, paused_at of a paused run), envelope (the body's first
+-- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a waiting webhook, paused_since of a paused run), envelope (the body's first
 --         line), batch held ('' | reason), result (it may be packed, see compression.py), why it is not submitted now
 --         (waits.lua) } | its error, one text }
 local reply = { int(q.now) }
@@ -16,7 +16,7 @@ local function read(id)
     record[#record + 1] = due or int(q.now)
   end
   if route[3] == 'paused' then
-    record[#record + 1] = 'paused_at'
+    record[#record + 1] = 'paused_since'
     record[#record + 1] = redis.call('ZSCORE', q.prefix .. 'paused', id) or ''
   end
   local body = redis.call('GET', q.prefix .. 'body:' .. id) or ''

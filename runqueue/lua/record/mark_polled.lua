@@ -2,7 +2,7 @@
 -- A run is still live: records its status and when to poll again. No change of state.
 -- ARGV  now_us, then 6 a job: id, attempt, run_status ('' = as before), next_after_us (longer if a
 --       webhook will report its end: lib/runs/poll_times.lua), begun_us (when the run's current attempt began, by our
---       clock; 0 = as before), app_url (where a person decides on a paused run; '' = it is not paused)
+--       clock; 0 = as before), paused_url (where a person decides on a paused run; '' = it is not paused)
 -- A run that a list did not show joins the lists again at that time (poll_claim.lua).
 -- Reply: how many were still running
 local polls, known = {}, 0
@@ -16,7 +16,7 @@ local function record(i)
     polls[#polls + 1] = int(status == 'paused' and q.now + after or poll_times.again(q, f, after, begun))
     polls[#polls + 1] = q.args[i]
     if q.args[i + 2] ~= '' then pauses.set_status(q, q.args[i], f[7], status) end
-    if q.args[i + 5] ~= '' and status == 'paused' then redis.call('HSET', job_key(q, q.args[i]), 'app_url', q.args[i + 5]) end
+    if q.args[i + 5] ~= '' and status == 'paused' then redis.call('HSET', job_key(q, q.args[i]), 'paused_url', q.args[i + 5]) end
     counters.remove_later(q, 'listed', q.args[i])
     known = known + 1
   end

@@ -50,7 +50,7 @@ function runs.adopt(q, job, attempt, run_id, run_status)
   -- The record knows its attempt, unless Redis lost the claim.
   if attempt ~= job.attempt then redis.call('HSET', key, 'attempt', int(attempt)) end
   job.attempt, job.run_id, job.process, job.started = attempt, run_id, false, now
-  if run_status == 'paused' then pauses.begin(q, id) end
+  if run_status == 'paused' then pauses.set_status(q, id, nil, run_status) end
   job.slot = false -- one without a slot has its slot again, and gives it back if its end comes in this script
   redis.call('HSET', key, 'state', 'running', 'run_id', run_id, 'run_status', run_status, 'started', now)
   redis.call('HSET', job_record.runs_key(q, run_id), run_id, id) -- last: a run that has an owner is known
