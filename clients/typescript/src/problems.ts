@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: b53bd38712dbfecbbccd2ddaf87eb1b9d347f012d5fee9cce43a829f995d198d
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 9711fa4ff74226705e703a8bba1510c7e4236f4a0dab6562cba72bb6e7563ae1
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
