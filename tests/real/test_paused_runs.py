@@ -93,16 +93,6 @@ def test_only_a_paused_run_is_approved_and_then_it_goes_on(
     assert any(run_id in subject for subject in box.subjects)
 
 
-def test_a_run_that_is_canceled_while_it_is_paused_ends_so(mailing: tuple[Target, Mailbox]) -> None:
-    target, _ = mailing
-    body = {"workflow_id": workflow(target, "a person rejects")}
-    run_id = target.post("/v1/run/workflows", body).raise_for_status().json()["run_id"]
-    status_is(target, run_id, "paused")
-    target.post(f"/v1/runs/{run_id}/cancel").raise_for_status()
-    assert target.wait_over(run_id)["status"] == "canceled"
-    assert approve(target, run_id).status_code == 404
-
-
 def test_a_paused_run_is_listed_approved_and_completes_and_another_is_rejected(
     mailing: tuple[Target, Mailbox], tmp_path: Path
 ) -> None:

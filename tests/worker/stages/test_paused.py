@@ -72,26 +72,15 @@ async def test_a_rejected_run_is_canceled_beside_others_that_are_approved(work: 
         assert (await bench.calls("cancel_runs"), await bench.calls("continue_run")) == (1, 1)
 
 
-async def test_an_approval_that_is_refused_is_told_and_not_sent_again(
-    work: Work, logged: list[Any]
-) -> None:
-    clock = FakeClock()
-    async with work(clock=clock) as bench:
-        (job_id,) = await paused(bench, clock)
-        await bench.api.fault({"status": 500}, match={"route": "continue_run"})
-        bench.queue.approve([job_id])
-
-        for _ in range(2):
-            await bench.one_pass("cancel")
-
-        assert (bench.job(job_id).approval or "").startswith("failed: HTTP 500: ")
-        assert await bench.calls("continue_run") == 1
-        assert "approval_failed" in [event["event"] for event in logged]
-
-
-@pytest.mark.parametrize("action", [{"reset": "after_body"}, {"close": True, "committed": True}])
-async def test_an_approval_whose_answer_is_lost_is_not_sent_again(
-    work: Work, action: dict[str, Any]
+@pytest.mark.parametrize(
+    ("action", "why"),
+    [
+        ({"status": 500}, "failed: HTTP 500: "),
+        ({"close": True, "committed": True}, "failed: it may have come: "),
+    ],
+)
+async def test_an_approval_that_failed_is_told_and_not_sent_again(
+    work: Work, logged: list[Any], action: dict[str, Any], why: str
 ) -> None:
     clock = FakeClock()
     async with work(clock=clock) as bench:
@@ -100,10 +89,11 @@ async def test_an_approval_whose_answer_is_lost_is_not_sent_again(
         bench.queue.approve([job_id])
         for _ in range(2):
             await bench.one_pass("cancel")
-        assert (bench.job(job_id).approval or "").startswith("failed: it may have come: ")
+        assert (bench.job(job_id).approval or "").startswith(why)
         await bench.one_pass("poll")  # it is due at once
         assert (waiting(bench) == []) is ("committed" in action)
         assert await bench.calls("continue_run") == 1
+        assert "approval_failed" in [event["event"] for event in logged]
 
 
 async def test_an_approval_that_met_a_429_is_sent_again(work: Work) -> None:
