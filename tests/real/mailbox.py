@@ -1,5 +1,7 @@
 """An SMTP server for blocks that send mail: with STARTTLS and a login, as the real server wants."""
 
+from __future__ import annotations
+
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager

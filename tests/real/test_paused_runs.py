@@ -20,8 +20,8 @@ from tests.real.target import Target, open_target
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
-#: Seconds of one of its wait blocks, and those after which the server sees a decision.
-WAITS, SEES = 2, 5
+#: Seconds of one of its wait blocks.
+WAITS = 2
 
 
 @pytest.fixture(scope="module")
