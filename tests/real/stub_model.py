@@ -7,8 +7,7 @@ any Python), and takes its orders from words in the prompt, which Skyvern passes
     stub:never       the goal is never reached: a 2.0 run ends `failed` when its steps are used up
     stub:reload      each step reloads the page, and the goal is never reached: any run uses them up
     stub:categories  the model names categories of the failure, the surest last
-    stub:code        a one-time code is to be entered; once it is known (TOTP-1234), the run ends
-                     `terminated` for the reason "took TOTP-1234"
+    stub:code        a one-time code is needed: the run ends `terminated`: "took TOTP-1234"
     stub:error       HTTP 500: the run ends `failed`
     stub:no-url      a task without a URL is given none
     stub:wait=5      each answer takes so many seconds

@@ -89,16 +89,10 @@ class Target:
         )
         return items
 
-    def workflow_runs(self, **query: Any) -> dict[str, dict[str, Any]]:
-        """Return its list of workflow runs, all pages of it, by their ids."""
-        found: dict[str, dict[str, Any]] = {}
-        for number in range(1, 1001):
-            query |= {"page": number, "page_size": 100}
-            page = self.get("/v1/workflows/runs", **query).raise_for_status().json()
-            found |= {item["workflow_run_id"]: item for item in page}
-            if len(page) < 100:
-                break
-        return found
+    def workflow_runs(self) -> dict[str, dict[str, Any]]:
+        """Return its list of workflow runs, by their ids; its pages have no upper bound."""
+        items = self.get("/v1/workflows/runs", page_size=100_000).raise_for_status().json()
+        return {item["workflow_run_id"]: item for item in items}
 
     def all_run_ids(self) -> set[str]:
         """Return every run of the account, by its list; at most 10,000."""

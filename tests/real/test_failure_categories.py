@@ -8,7 +8,7 @@ import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -74,17 +74,8 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def _fits(name: str, target: Target) -> bool:
-    """Say whether a server can have such a run, by its browser."""
-    return name.startswith(("wait", "http")) or name.endswith("no browser") != target.has_browser
-
-
-class Ended(NamedTuple):
-    """What the server shows of a run that ended; no item = the list does not have it."""
-
-    run: dict[str, Any]
-    webhook: dict[str, Any]
-    item: dict[str, Any] | None
+#: A run that ended, its webhook, and its item in the list of workflow runs.
+Shown = tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]
 
 
 def _start(target: Target, hooks: Listener, name: str) -> str:
@@ -96,7 +87,7 @@ def _start(target: Target, hooks: Listener, name: str) -> str:
         path, body = WORKFLOWS, {"workflow_id": target.workflow(name, blocks=[body])}
     if status == "timed_out":
         body["max_elapsed_time_minutes"] = 1
-    body["webhook_url"] = f"{hooks.url}/hook/{[*KINDS].index(name)}/"
+    body["webhook_url"] = f"{hooks.url}/hook"
     run_id: str = target.post(path, body).raise_for_status().json()["run_id"]
     if status == "canceled":
         until(lambda: target.run(run_id)["status"] == "running", 300, f"{name} to run")
@@ -105,21 +96,24 @@ def _start(target: Target, hooks: Listener, name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def ends(target: Target) -> dict[str, Ended]:
-    """One run of each kind that this server can have, by the kind's name."""
+def ends(target: Target) -> dict[str, Shown]:
+    """One run of each kind that this server, with or without a browser, can have."""
     if target.version != "1.0.56":
         pytest.skip(f"the table is that of 1.0.56, this is {target.version}")
-    found = {}
     with listener() as hooks:
-        run_ids = {name: _start(target, hooks, name) for name in KINDS if _fits(name, target)}
+        fits = {n for n in KINDS if n.endswith("no browser") != target.has_browser}
+        fits |= {n for n in KINDS if n.startswith(("wait", "http"))}
+        run_ids = {name: _start(target, hooks, name) for name in KINDS if name in fits}
         runs = {name: target.wait_over(run_id, 600) for name, run_id in run_ids.items()}
-        hook_of = {name: f"/hook/{[*KINDS].index(name)}/" for name in runs}
-        until(lambda: all(hooks.at(hook) for hook in hook_of.values()), 60, "all webhooks")
-        items = target.workflow_runs()
-        for name, run in runs.items():
-            webhook = json.loads(hooks.at(hook_of[name])[-1].body)
-            found[name] = Ended(run, webhook, items.get(webhook["workflow_run_id"]))
-    return found
+        until(lambda: _webhooks(hooks).keys() == {*run_ids.values()}, 60, "all webhooks", 1.0)
+    webhooks, items = _webhooks(hooks), target.workflow_runs()
+    found = {name: (run, webhooks[run["run_id"]]) for name, run in runs.items()}
+    return {name: (*two, items.get(two[1]["workflow_run_id"])) for name, two in found.items()}
+
+
+def _webhooks(hooks: Listener) -> dict[str, dict[str, Any]]:
+    bodies = [json.loads(each.body) for each in hooks.at("/hook")]
+    return {body["run_id"]: body for body in bodies}
 
 
 def _named(shown: Mapping[str, Any] | None) -> str:
@@ -131,9 +125,7 @@ def _named(shown: Mapping[str, Any] | None) -> str:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_categories_of_a_run_that_ended(
-    target: Target, ends: dict[str, Ended], name: str
-) -> None:
+def test_categories_of_an_end(target: Target, ends: dict[str, Shown], name: str) -> None:
     if name not in ends:
         pytest.skip(f"has a browser: {target.has_browser}")
     run, webhook, item = ends[name]
@@ -144,11 +136,11 @@ def test_the_categories_of_a_run_that_ended(
 
 
 def test_credits_are_zero_in_webhooks_of_workflows_and_in_the_list_and_nowhere_else(
-    ends: dict[str, Ended],
+    ends: dict[str, Shown],
 ) -> None:
     for name, (run, webhook, item) in ends.items():
-        of_workflow = run["run_id"].startswith("wr_")
-        assert [webhook.get(n) for n in CREDITS] == [0 if of_workflow else None] * 2, name
+        shown = [0, 0] if run["run_id"].startswith("wr_") else [None, None]
+        assert [webhook.get(n) for n in CREDITS] == shown, name
         assert item is None or [item[n] for n in CREDITS] == [0, 0], name
         assert not {*CREDITS, "failure_category", "total_cost", "trigger_type"} & {*run}, name
         assert webhook.get("total_cost") is None, name
@@ -161,19 +153,15 @@ def test_a_webhook_says_agent_of_a_run_by_code_and_the_list_says_code(
     target: Target, hooks: Listener
 ) -> None:
     body = {"workflow_id": target.workflow("by code"), "run_with": "code"}
-    answer = target.post(WORKFLOWS, {**body, "webhook_url": f"{hooks.url}/hook"})
-    until(lambda: hooks.at("/hook"), 60, "its webhook")
-    assert json.loads(hooks.at("/hook")[0].body)["run_with"] == "agent"
-    assert target.workflow_runs()[answer.json()["run_id"]]["run_with"] == "code"
+    target.post(WORKFLOWS, {**body, "webhook_url": f"{hooks.url}/hook"}).raise_for_status()
+    ((run_id, webhook),) = until(lambda: _webhooks(hooks), 60, "its webhook").items()
+    assert (webhook["run_with"], target.workflow_runs()[run_id]["run_with"]) == ("agent", "code")
 
 
 def test_a_wrong_value_a_missing_one_and_an_unknown_host_make_no_run(target: Target) -> None:
-    declared = {"key": "n", "workflow_parameter_type": "integer"}
-    workflow = target.workflow("numbers", [declared])
-    for path, body in (
-        (WORKFLOWS, {"workflow_id": workflow, "parameters": {"n": "many"}}),
-        (WORKFLOWS, {"workflow_id": workflow}),
-        (TASKS, _task("Read.", "http://nowhere.invalid/")),
-    ):
-        assert target.post(path, body).status_code == 400
-    assert target.workflow_runs(search_key=workflow) == {}
+    workflow = target.workflow("numbers", [{"key": "n", "workflow_parameter_type": "integer"}])
+    for parameters in ({"n": "many"}, {}):
+        body = {"workflow_id": workflow, "parameters": parameters}
+        assert target.post(WORKFLOWS, body).status_code == 400
+    assert target.post(TASKS, _task("Read.", "http://nowhere.invalid/")).status_code == 400
+    assert target.get(LIST, search_key=workflow).json() == []

@@ -40,9 +40,7 @@ def _reason(target: Target, run_id: str) -> str:
     return reason
 
 
-def test_one_code_goes_to_all_runs_that_wait_for_its_identifier(
-    target: Target, hooks: Listener
-) -> None:
+def test_one_code_goes_to_all_runs_that_wait_for_it(target: Target, hooks: Listener) -> None:
     run_ids = [make(target, hooks, "a@shop.example") for make in (_task, _task, _workflow)]
     time.sleep(5)
     _send(target, "a@shop.example", "TOTP-1111")
@@ -65,8 +63,6 @@ def test_a_code_that_names_its_run_goes_to_that_run_alone(target: Target, hooks:
     target.post(f"/v1/runs/{other}/cancel").raise_for_status()
 
 
-def test_a_block_waits_for_its_own_identifier_not_for_that_of_the_run(
-    target: Target, hooks: Listener
-) -> None:
+def test_a_block_does_not_wait_for_its_run_s_identifier(target: Target, hooks: Listener) -> None:
     run_id = _workflow(target, hooks, "", totp_identifier="c@shop.example")
     assert _reason(target, run_id) == "navigation block terminated. Reason: stub"
