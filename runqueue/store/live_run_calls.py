@@ -120,6 +120,41 @@ def lists_done(
     return ScriptCall(load("lists_done"), account, [process, next_us, int(failed), reach_us], int)
 
 
+def others_claim(
+    account: str, process: str, limit: int, tick_us: int, lease_us: int
+) -> ScriptCall[Taken[int]]:
+    """Take the reading of the list that shows runs of others: when, by the queue's clock."""
+
+    def parse(reply: list[Any]) -> Taken[int]:
+        return taken(reply, [int(reply[1])] if len(reply) > 4 and reply[4] else [])
+
+    return ScriptCall(load("others_claim"), account, [process, limit, tick_us, lease_us], parse)
+
+
+def others_done(
+    account: str,
+    next_us: int,
+    until_us: int,
+    early_us: int = 0,
+    runs: Sequence[tuple[str, int | None]] = (),
+) -> ScriptCall[list[int]]:
+    """Record how many live runs are of others; see `others_done.lua`.
+
+    Args:
+        account: whose list it is.
+        next_us: when the next list is due.
+        until_us: for how long this one is believed; 0 = it could not be read.
+        early_us: how much earlier than its claim a run may seem to be created.
+        runs: that no job is known to own, the oldest first, and when each was created; None = not
+            known, 0 = an earlier list showed that it is of others.
+
+    Returns:
+        How many are of others, then for each run 1 if it surely is.
+    """
+    dated = flat((run, "" if created is None else created) for run, created in runs)
+    return ScriptCall(load("others_done"), account, [next_us, until_us, early_us, *dated], codes)
+
+
 def lists_end(account: str, off_us: int) -> ScriptCall[int]:
     """Have runs polled one by one again; see `lists_end.lua`."""
     return ScriptCall(load("lists_end"), account, [off_us], int)

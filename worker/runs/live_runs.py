@@ -11,6 +11,7 @@ from typing import NamedTuple
 from api_client import ListedRun
 from api_client.types import TERMINAL_STATUSES
 from runqueue.store.live_run_calls import Joined, ListReading, Shown
+from worker.poll_times import LONG_QUEUED_SECONDS
 
 #: Runs that a page shows, and pages that the server has.
 PAGE, MAX_PAGES = 100, 100
@@ -77,6 +78,8 @@ class Watchlist:
 
     def __init__(self) -> None:
         self._runs: dict[str, Joined] = {}
+        #: Runs of which was said that they are queued for long.
+        self._long_queued: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -91,10 +94,12 @@ class Watchlist:
         """Forget runs: they are polled by a GET, or over."""
         for run_id in run_ids:
             self._runs.pop(run_id, None)
+            self._long_queued.discard(run_id)
 
     def clear(self) -> None:
         """Forget all of them."""
         self._runs.clear()
+        self._long_queued.clear()
 
     def started(self) -> list[int]:
         """Return when each run was begun, microseconds of the queue's clock."""
@@ -135,7 +140,8 @@ class Watchlist:
         lost = [] if read.first > 1 or not read.is_whole else orphans
         return ListVerdict(
             missing,
-            self._changes(live) + [Shown("", run, live[run]) for run in orphans if run in live],
+            self._changes(live, before_us)
+            + [Shown("", run, live[run]) for run in orphans if run in live],
             [run for run in lost if run not in live],
             self._is_suspicious(read, expected, missing),
         )
@@ -156,11 +162,16 @@ class Watchlist:
         known = sum(run.started_us >= reach for run in expected)
         return gone >= SUSPICIOUS and 2 * gone > known
 
-    def _changes(self, live: Mapping[str, str]) -> list[Shown]:
+    def _changes(self, live: Mapping[str, str], now_us: int) -> list[Shown]:
         changes = []
         for run_id, status in live.items():
             run = self._runs.get(run_id)
-            if run is not None and run.run_status != status:
+            if run is None:
+                continue
+            is_long = status == "queued" and now_us - run.started_us >= LONG_QUEUED_SECONDS * 1e6
+            if run.run_status != status or (is_long and run_id not in self._long_queued):
+                if is_long:
+                    self._long_queued.add(run_id)
                 self._runs[run_id] = run._replace(run_status=status)
                 changes.append(Shown(run.job_id, run_id, status))
         return changes

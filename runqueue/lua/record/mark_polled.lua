@@ -1,4 +1,4 @@
--- use: counters job_record poll_times
+-- use: counters job_record poll_times long_queued
 -- A run is still live: records its status and when to poll again. No change of state.
 -- ARGV  now_us, then 5 a job: id, attempt, run_status ('' = as before), next_after_us (longer if a
 --       webhook will report its end: lib/runs/poll_times.lua), begun_us (when the run's current attempt began, by our
@@ -13,7 +13,10 @@ local function record(i)
     if begun > 0 then redis.call('HSET', job_key(q, q.args[i]), 'begun', int(begun)) end
     polls[#polls + 1] = int(poll_times.again(q, f, after, begun))
     polls[#polls + 1] = q.args[i]
-    if q.args[i + 2] ~= '' then redis.call('HSET', job_key(q, q.args[i]), 'run_status', q.args[i + 2]) end
+    if q.args[i + 2] ~= '' then
+      redis.call('HSET', job_key(q, q.args[i]), 'run_status', q.args[i + 2])
+      long_queued.note(q, q.args[i], q.args[i + 2], f[4], f[6])
+    end
     counters.remove_later(q, 'listed', q.args[i])
     known = known + 1
   end
