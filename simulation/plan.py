@@ -192,6 +192,7 @@ class SimulationPlan:
         refuses_cancels: whether Skyvern answers every cancel with a 500, without an effect.
         lists_workflows_from: until then lists show no runs of workflows, simulated seconds.
         is_declared_shared: whether the account is declared as shared if others submit to it.
+        shares_capacity: whether live runs of others take slots of the account.
         name: the planted defect that it was made for; '' = it is drawn.
     """
 
@@ -229,6 +230,7 @@ class SimulationPlan:
     refuses_cancels: bool = False
     lists_workflows_from: float = 0
     is_declared_shared: bool = True
+    shares_capacity: bool = False
     name: str = ""
 
     @property
