@@ -37,8 +37,7 @@ BOARD = Board(
                         (total("runqueue_long_queued_runs"), "long queued at Skyvern"),
                         (total("runqueue_limit", matching='limit="concurrent_runs"'), "limit"),
                     ],
-                    "Jobs in flight and orphan runs, and live runs of others, against the concurrent"
-                    " runs of the plan.",
+                    "Jobs in flight, orphan runs and live runs of others, against the plan.",
                 ),
                 Panel(
                     "All calls against the limit",

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from runqueue.records.account import AccountStats
 from runqueue.records.job import JobState
-from runqueue.records.waits import in_words, utc
+from runqueue.records.waits import SHARED_PLAN, in_words, utc
 
 #: The states of open jobs.
 _OPEN = tuple(state for state in JobState if not state.is_over)
@@ -61,31 +61,26 @@ def health_of(stats: AccountStats, silent_seconds: float = 0.0) -> AccountHealth
         reason = f"its keys in Redis are damaged, other accounts go on: {stats.damage}"
         return AccountHealth(HealthLevel.STOPPED, "Standing still", reason)
     found = _of_readable(stats, silent_seconds)
-    also = [others_of(stats)] if stats.shares_capacity and stats.states.get(JobState.READY) else []
-    more = [long_queued_of(stats)] if stats.long_queued else []
-    more += [quarantine_of(stats)] if stats.quarantined else []
-    level = max(found.level, HealthLevel.BUSY, key=[*HealthLevel].index) if more else found.level
-    return replace(found, level=level, reason="; ".join((found.reason, *filter(None, also), *more)))
+    notes = [long_queued_of(stats)] if stats.long_queued else []
+    notes += [quarantine_of(stats)] if stats.quarantined else []
+    level = max(found.level, HealthLevel.BUSY, key=[*HealthLevel].index) if notes else found.level
+    if stats.shares_capacity and stats.states.get(JobState.READY):
+        notes.insert(0, others_of(stats))
+    return replace(found, level=level, reason="; ".join((found.reason, *notes)))
 
 
 def others_of(stats: AccountStats) -> str:
-    """Say how many slots of a shared plan runs of others take; '' = none."""
-    cap = stats.limits.get("concurrent_runs", 0)
+    """Say how many slots of a shared plan runs of others take."""
+    cap = f"{stats.limits.get('concurrent_runs', 0):,.0f} slots"
     if stats.others is None:
-        return f"runs by others are not known, so all {cap:,.0f} slots count as ours"
-    if not stats.others:
-        return ""
-    return f"{stats.others:,} run by others, which leaves {stats.slots:,} of {cap:,.0f} slots"
+        return f"runs by others are not known, so all {cap} count as ours"
+    return f"{stats.others:,} run by others, which leaves {stats.slots:,} of {cap}"
 
 
 def long_queued_of(stats: AccountStats) -> str:
     """Say how many runs Skyvern keeps queued for long, and why."""
-    n = stats.long_queued
-    whose = "1 run has" if n == 1 else f"{n:,} runs have"
-    return (
-        f"{whose} been `queued` at Skyvern for over two minutes: the plan's concurrency is shared"
-        " with runs from its UI, from schedules and of others"
-    )
+    whose = "1 run has" if stats.long_queued == 1 else f"{stats.long_queued:,} runs have"
+    return f"{whose} been `queued` at Skyvern for over two minutes: {SHARED_PLAN}"
 
 
 def quarantine_of(stats: AccountStats) -> str:

@@ -20,6 +20,9 @@ _BATCH: Final = {
     "expired": "is expired, until `runqueue batch resume {}`",
 }
 
+#: Why Skyvern keeps runs queued.
+SHARED_PLAN: Final = "the plan is shared with runs from Skyvern's UI, of schedules and of others"
+
 
 class Wait(NamedTuple):
     """One reason why something is not submitted now.
@@ -175,7 +178,7 @@ def _slots(account: str, wait: Wait, more: list[str]) -> Wait:
     slots, others = int(more[0]), int(more[1])
     words = f"all {slots:,} slots of account {account} are taken"
     if others:
-        words += f": its plan is shared with {others:,} run{'s' if others > 1 else ''} by others"
+        words += f", {others:,} run by others"
     return wait._replace(words=words)
 
 
@@ -191,11 +194,8 @@ def _scheduled(_: str, wait: Wait, _more: list[str]) -> Wait:
 
 def _queued(_: str, wait: Wait, more: list[str]) -> Wait:
     started, seen = (datetime.fromtimestamp(float(us) / 1e6, UTC) for us in more)
-    words = (
-        f"its run, accepted {utc(started)}, was still `queued` at Skyvern {utc(seen)}: the plan's"
-        " concurrency is shared with runs from Skyvern's UI, from schedules and of others"
-    )
-    return wait._replace(words=words)
+    words = f"its run, accepted {utc(started)}, was still `queued` at Skyvern {utc(seen)}"
+    return wait._replace(words=f"{words}: {SHARED_PLAN}")
 
 
 def _search(_: str, wait: Wait, _more: list[str]) -> Wait:

@@ -132,27 +132,11 @@ def others_claim(
 
 
 def others_done(
-    account: str,
-    next_us: int,
-    until_us: int,
-    early_us: int = 0,
-    runs: Sequence[tuple[str, int | None]] = (),
+    account: str, next_us: int, until_us: int, early_us: int, runs: Sequence[tuple[str, int]]
 ) -> ScriptCall[list[int]]:
-    """Record how many live runs are of others; see `others_done.lua`.
-
-    Args:
-        account: whose list it is.
-        next_us: when the next list is due.
-        until_us: for how long this one is believed; 0 = it could not be read.
-        early_us: how much earlier than its claim a run may seem to be created.
-        runs: that no job is known to own, the oldest first, and when each was created; None = not
-            known, 0 = an earlier list showed that it is of others.
-
-    Returns:
-        How many are of others, then for each run 1 if it surely is.
-    """
-    dated = flat((run, "" if created is None else created) for run, created in runs)
-    return ScriptCall(load("others_done"), account, [next_us, until_us, early_us, *dated], codes)
+    """Record how many live runs are of others, and read which surely are; see `others_done.lua`."""
+    arguments: list[Argument] = [next_us, until_us, early_us, *flat(runs)]
+    return ScriptCall(load("others_done"), account, arguments, codes)
 
 
 def lists_end(account: str, off_us: int) -> ScriptCall[int]:

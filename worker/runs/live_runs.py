@@ -11,7 +11,7 @@ from typing import NamedTuple
 from api_client import ListedRun
 from api_client.types import TERMINAL_STATUSES
 from runqueue.store.live_run_calls import Joined, ListReading, Shown
-from worker.poll_times import LONG_QUEUED_SECONDS
+from worker.poll_times import is_long_queued
 
 #: Runs that a page shows, and pages that the server has.
 PAGE, MAX_PAGES = 100, 100
@@ -78,8 +78,6 @@ class Watchlist:
 
     def __init__(self) -> None:
         self._runs: dict[str, Joined] = {}
-        #: Runs of which was said that they are queued for long.
-        self._long_queued: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -94,12 +92,10 @@ class Watchlist:
         """Forget runs: they are polled by a GET, or over."""
         for run_id in run_ids:
             self._runs.pop(run_id, None)
-            self._long_queued.discard(run_id)
 
     def clear(self) -> None:
         """Forget all of them."""
         self._runs.clear()
-        self._long_queued.clear()
 
     def started(self) -> list[int]:
         """Return when each run was begun, microseconds of the queue's clock."""
@@ -166,12 +162,9 @@ class Watchlist:
         changes = []
         for run_id, status in live.items():
             run = self._runs.get(run_id)
-            if run is None:
-                continue
-            is_long = status == "queued" and now_us - run.started_us >= LONG_QUEUED_SECONDS * 1e6
-            if run.run_status != status or (is_long and run_id not in self._long_queued):
-                if is_long:
-                    self._long_queued.add(run_id)
+            if run is not None and (
+                run.run_status != status or is_long_queued(status, now_us - run.started_us)
+            ):
                 self._runs[run_id] = run._replace(run_status=status)
                 changes.append(Shown(run.job_id, run_id, status))
         return changes

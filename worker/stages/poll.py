@@ -131,9 +131,8 @@ class PollConsumer(Consumer[_Due]):
         status = ""
         if reading.outcome is ReadClass.RUN:
             status = reading.run_status or ""
-            is_long = now_us - job.started_us >= poll_times.LONG_QUEUED_SECONDS * 1e6
-            if status == job.run_status and not (status == "queued" and is_long):
-                status = ""
+            is_long = poll_times.is_long_queued(status, now_us - job.started_us)
+            status = "" if status == job.run_status and not is_long else status
         else:
             least = min(poll_times.FAILED_SECONDS, most)
             wait = poll_times.spacing_after_failure(wait, least, reading.retry_after)
