@@ -468,6 +468,7 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
     plan = _with_surroundings(plan, Random(f"surroundings {seed}"))
     plan = _with_pauses_of_canaries(plan, Random(f"canaries {seed}"))
     plan = _with_visits(plan, Random(f"visits {seed}"))
+    plan = replace(plan, shares_capacity=Random(f"shares {seed}").random() < 0.2)
     return _with_meeting(seed, plan, Random(f"meeting {seed}"))
 
 
