@@ -468,7 +468,8 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
     plan = _with_surroundings(plan, Random(f"surroundings {seed}"))
     plan = _with_pauses_of_canaries(plan, Random(f"canaries {seed}"))
     plan = _with_visits(plan, Random(f"visits {seed}"))
-    plan = replace(plan, shares_capacity=Random(f"shares {seed}").random() < 0.2)
+    if any(fault.kind == "others run much" for fault in plan.faults):
+        plan = replace(plan, shares_capacity=Random(f"shares {seed}").random() < 0.5)
     return _with_meeting(seed, plan, Random(f"meeting {seed}"))
 
 

@@ -69,8 +69,10 @@ class OthersConsumer(Consumer[int]):
             self.account.log.warning("others_unrecorded", error=str(error))
             return ()
         self._known = {run_id for (run_id, _), is_sure in zip(runs, sure, strict=True) if is_sure}
-        event = "others_listed" if until_us else "runs_of_others_unknown"
-        self.account.log.info(event, runs=others, again_in=round(wait, 3))
+        if until_us:
+            self.account.log.debug("others_listed", runs=others, again_in=round(wait, 3))
+        else:
+            self.account.log.warning("runs_of_others_unknown", again_in=round(wait, 3))
         return ()
 
     async def _read(self, listing: Listing) -> int:
