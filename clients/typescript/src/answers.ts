@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: b53bd38712dbfecbbccd2ddaf87eb1b9d347f012d5fee9cce43a829f995d198d
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 0daaf8a7dc16f8f5cd5227e3b9c9b063f4ddd4fab5c87304d762ae03afae1e6a
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",
