@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 0daaf8a7dc16f8f5cd5227e3b9c9b063f4ddd4fab5c87304d762ae03afae1e6a
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 23da6d0dadd8e2a419fb3b81b444110ed4c73766fb1255a1dec626159001b8b5
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",
