@@ -34,6 +34,7 @@ from worker.stages.cancel import CancelConsumer
 from worker.stages.consumer import Consumer, ConsumerEnd
 from worker.stages.deliver import WebhookConsumer
 from worker.stages.inbox import InboxConsumer
+from worker.stages.list_others import OthersConsumer
 from worker.stages.list_runs import ListConsumer, starter
 from worker.stages.poll import PollConsumer
 from worker.stages.reconcile import ReconcileConsumer
@@ -76,6 +77,7 @@ class AccountWorker(AccountRuntime):
             WebhookConsumer,
             CallbackConsumer,
             InboxConsumer,
+            OthersConsumer,
         )
         every = [poll, listing, *(made(self, capacity) for made in others)]
         #: By stage: those of `STAGES` in `runqueue/store/live_processes.py`.
