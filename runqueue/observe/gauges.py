@@ -18,6 +18,12 @@ def _groups(seen: AccountSample) -> Iterator[Sample]:
         yield (group.group, "live"), group.live
 
 
+def _usage(seen: AccountSample) -> Iterator[Sample]:
+    for group in seen.groups:
+        for what, n in group.usage._asdict().items():
+            yield (group.group, what), n or 0
+
+
 def _budgets(seen: AccountSample) -> Iterator[Sample]:
     for use in seen.budgets:
         yield (use.scope, use.target, "limit"), use.budget.steps
@@ -54,6 +60,12 @@ GAUGES: tuple[Family, ...] = (
         "Waiting and live jobs of the 20 largest groups; the others are `other`.",
         _groups,
         ("group", "state"),
+    ),
+    Family(
+        "group_usage",
+        "What runs of the 20 groups took that took most: steps, credits (of these: estimated).",
+        _usage,
+        ("group", "what"),
     ),
     Family(
         "keys_waited_for",

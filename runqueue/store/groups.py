@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from runqueue.errors import FieldError, InvalidGroup
 from runqueue.ids import NAME_WORDS, is_name
 from runqueue.records.as_json import json_object
+from runqueue.records.run_figures import Usage, read_usage
 from runqueue.store.replies import rows, texts
 from runqueue.store.scripts import ScriptCall, load
 
@@ -46,6 +47,48 @@ class Group:
         """Return the group as JSON values."""
         shown = json_object(self, "account", "max_concurrent", "paused", "live", "waiting")
         return {"group": self.name, **shown}
+
+
+class GroupUsage(NamedTuple):
+    """What the runs of a group took since the account was made.
+
+    Args:
+        group: its name; `(others)` = all groups beyond the first 10,000.
+        runs: runs whose steps or credits are known, as those of all that follows.
+        completed, failed, canceled: jobs that ended with such a run.
+        steps, credits, cached_credits, credits_estimated: see `Usage`.
+    """
+
+    group: str
+    runs: int = 0
+    completed: int = 0
+    failed: int = 0
+    canceled: int = 0
+    steps: int | None = None
+    credits: int | None = None
+    cached_credits: int | None = None
+    credits_estimated: int | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """What its runs took."""
+        return Usage(self.steps, self.credits, self.cached_credits, self.credits_estimated)
+
+
+def group_usage(account: str) -> ScriptCall[list[GroupUsage]]:
+    """Read what the runs of each group took, those first that took most credits, then steps."""
+
+    def parse(reply: list[Any]) -> list[GroupUsage]:
+        found = [_usage(group, sums) for group, sums in zip(reply[::2], reply[1::2], strict=True)]
+        return sorted(found, key=lambda one: (-(one.credits or 0), -(one.steps or 0), one.group))
+
+    return ScriptCall(load("group_usage"), account, [], parse)
+
+
+def _usage(group: bytes, sums: bytes) -> GroupUsage:
+    *counts, usage = sums.split(b":", 4)
+    runs, completed, failed, canceled = (int(n or 0) for n in counts)
+    return GroupUsage(group.decode(), runs, completed, failed, canceled, *read_usage(usage))
 
 
 def set_group(

@@ -1,4 +1,4 @@
--- use: counters lanes batches orphans
+-- use: counters lanes batches orphans run_figures
 -- Budgets: how many steps the runs of an account, a group, a batch or a key may take, in a day, a month or in all.
 -- `budgets` has them by scope: 'account', 'group:<group>', 'batch:<batch>', 'key:<key>', 'key:<first segment>:*' (one for
 -- each such key). '<steps> <day | month | total> <strict: 0 | 1> <expected> <zone> <offset>@<until_us>,…,<offset>': steps a
@@ -251,8 +251,9 @@ function budgets.begin(q, job)
   end
 end
 
--- A run has ended, with so many steps; nil = not known: as many as were expected.
-local function spend(q, job, steps)
+-- A run has ended; if it is not known what it took, that is as much as was expected.
+local function spend(q, job, text)
+  local steps = run_figures.read(text).steps
   for _, budget in ipairs(budgets_of(q, job)) do
     local record, what = budget[1], budget[2]
     local n = steps or math.floor((mean_of(record) or budgets.max_steps_of(q, job) or record.expected) + 0.5)

@@ -79,9 +79,9 @@ function counters.live_with(q, key)
   for _, has in pairs(q.key_moves[key]) do live = live + (has and 1 or -1) end
   return live
 end
--- A run of a job has ended; `steps` = nil if they are not known.
-function counters.ended(q, job, steps)
-  if counters.are_budgets(q) then q.step_spends[#q.step_spends + 1] = { job, steps } end
+-- A run of a job has ended; `figures` = what it took, as its end said it (run_figures.lua).
+function counters.ended(q, job, figures)
+  if counters.are_budgets(q) then q.step_spends[#q.step_spends + 1] = { job, figures } end
 end
 
 function counters.free_slot(q, job)
