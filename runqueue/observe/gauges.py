@@ -26,9 +26,13 @@ def _usage(seen: AccountSample) -> Iterator[Sample]:
 
 def _budgets(seen: AccountSample) -> Iterator[Sample]:
     for use in seen.budgets:
-        yield (use.scope, use.target, "limit"), use.budget.steps
-        yield (use.scope, use.target, "spent"), use.spent
-        yield (use.scope, use.target, "committed"), use.committed
+        budget = use.budget
+        for part, n in (
+            ("limit", budget.amount),
+            ("spent", use.spent),
+            ("committed", use.committed),
+        ):
+            yield (use.scope, use.target, budget.unit, part), n
 
 
 def _settings(seen: AccountSample) -> Iterator[Sample]:
@@ -78,10 +82,10 @@ GAUGES: tuple[Family, ...] = (
         one(lambda seen: seen.figures.key_wait),
     ),
     Family(
-        "budget_steps",
-        "Limit, spent and committed steps of the 20 most spent budgets.",
+        "budget",
+        "Limit, spent and committed steps or credits of the 20 most spent budgets.",
         _budgets,
-        ("scope", "budget", "part"),
+        ("scope", "budget", "unit", "part"),
     ),
     Family(
         "claimable_jobs",

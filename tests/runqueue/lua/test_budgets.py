@@ -120,7 +120,7 @@ def test_steps_that_are_not_known_count_as_expected_and_are_shown(clock: Clockwo
     end(clock, known, 6)
     end(clock, unknown, None)
     seen = use(clock, "account")
-    assert (seen.spent, seen.estimated_runs, seen.mean_steps) == (12, 1, 6.0)
+    assert (seen.spent, seen.estimated_runs, seen.mean) == (12, 1, 6.0)
 
 
 @pytest.mark.parametrize("scope", [*SCOPES, "batch"])
@@ -142,7 +142,7 @@ def test_each_run_of_a_retried_job_counts_in_each_budget_of_it(
     assert clock.claimed() == [job]
     end(clock, job, 1)
     seen = use(clock, scope)
-    assert (seen.spent, seen.mean_steps, seen.live, seen.committed) == (8, 2.667, 0, 0)
+    assert (seen.spent, seen.mean, seen.live, seen.committed) == (8, 2.667, 0, 0)
 
 
 def test_an_orphan_run_counts_as_live_in_each_budget_of_its_job(clock: Clockwork) -> None:
@@ -366,7 +366,7 @@ def test_metrics_show_the_budgets_and_how_long_jobs_have_waited_for_keys(clock: 
         for family in families([sample])
         for one in family.samples
     }
-    of_acme = ("runqueue_budget_steps", clock.account, "key:customer:*", "key:customer:acme")
+    of_acme = ("runqueue_budget", clock.account, "key:customer:*", "key:customer:acme", "steps")
     assert shown[*of_acme, "limit"] == 30
     assert shown[*of_acme, "spent"] == 20
     assert shown[*of_acme, "committed"] == 40

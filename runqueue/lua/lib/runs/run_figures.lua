@@ -80,6 +80,14 @@ local function add_steps(q, job, steps)
   job.new_steps = steps
 end
 
+-- The details of a run are read a while later (details_claim.lua): '<job> <its run> <since_us>', and a line for each
+-- budget that counts it as expected (budgets.lua).
+local DETAILS_AFTER = 5000000
+local function await_details(q, job, run_id)
+  counters.put_later(q, 'run_details', int(q.now + DETAILS_AFTER), run_id)
+  redis.call('HSET', q.prefix .. 'run_details_of', run_id, job.id .. ' ' .. job.run_id .. ' ' .. int(q.now))
+end
+
 -- A run has ended: what it took counts. `put` writes what of it is the job's.
 function run_figures.observe(q, job, text)
   local queued, ran, steps = string.match(text, '^(%d*):(%d*):(%d*)$')
@@ -94,6 +102,7 @@ function run_figures.observe(q, job, text)
     return
   end
   local figures = run_figures.read(text)
+  if figures.details then await_details(q, job, figures.details) end
   if figures.category then job.new_category = figures.category end
   if figures.steps or figures.credits then
     run_figures.add(q, job, figures)
