@@ -62,6 +62,7 @@ from api_client.calls.calls import (
     REPLAY_TIMEOUT,
     RUNS_PATH,
     TASKS_PATH,
+    WORKFLOW_RUNS_PATH,
     WORKFLOWS_PATH,
 )
 from api_client.calls.sequences import reason_reads
@@ -196,16 +197,31 @@ class RawClient:
         Args:
             timeout: seconds for all of it.
         """
-        query = query_string(
-            {
-                "search_key": search_key,
-                "status": list(status),
-                "tags": list(tags),
-                "page": page,
-                "page_size": page_size,
-            }
-        )
-        request = self.requests.make("GET", RUNS_PATH, query=query, timeout=timeout)
+        filters = {"search_key": search_key, "status": list(status), "tags": list(tags)}
+        return await self._list(RUNS_PATH, filters, page, page_size, timeout)
+
+    async def list_workflow_runs(
+        self,
+        *,
+        search_key: str | None = None,
+        status: Sequence[str] = (),
+        error_code: str | None = None,
+        page: int = 1,
+        page_size: int = MAX_PAGE_SIZE,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> RunPage:
+        """Read one page of the account's workflow runs, newest first, with what they cost.
+
+        Arguments as in `run_calls.get_workflow_runs`; `timeout` in seconds for all of it.
+        """
+        filters = {"search_key": search_key, "status": list(status), "error_code": error_code}
+        return await self._list(WORKFLOW_RUNS_PATH, filters, page, page_size, timeout)
+
+    async def _list(
+        self, path: str, filters: Mapping[str, object], page: int, page_size: int, timeout: float
+    ) -> RunPage:
+        query = query_string({**filters, "page": page, "page_size": page_size})
+        request = self.requests.make("GET", path, query=query, timeout=timeout)
         sent = elapsed()
 
         def read(status: int, body: bytes, headers: Mapping[str, str]) -> RunPage:

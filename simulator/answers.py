@@ -81,7 +81,7 @@ def list_item(found: Found, now: float) -> Json:
         "workflow_permanent_id": permanent_id if is_workflow else None,
         "workflow_deleted": False,
         "script_run": False,
-        "trigger_type": "api" if is_workflow else None,
+        "trigger_type": submission.trigger_type if is_workflow else None,
         "created_by": None,
         **attempt_shown(run, now),
     }

@@ -23,6 +23,7 @@ Route = Literal[
     "cancel_run",
     "cancel_runs",
     "retry_webhook",
+    "workflow_runs",
     "agent_runs",
     "workflow_run",
     "task",

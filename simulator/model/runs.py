@@ -77,6 +77,7 @@ class SubmittedRun:
         session_id: the browser session that it is to use.
         unreadable: why `get_run` refuses to show it; None where it does not.
         tags: what `run_metadata` gave it.
+        trigger_type: what started it.
         run_with, ai_fallback, scrolls, extra_http_headers: shown of a workflow run.
     """
 
@@ -97,6 +98,7 @@ class SubmittedRun:
     session_id: str | None = None
     unreadable: str | None = None
     tags: Mapping[str, str] | None = None
+    trigger_type: str = "api"
     run_with: str = "agent"
     ai_fallback: bool | None = None
     scrolls: int | None = None

@@ -90,6 +90,10 @@ class Store:
         if report:
             self._on_change(run)
 
+    def remove(self, run: Run) -> None:
+        """Forget a run that is over, as if its rows were deleted."""
+        del self._runs[run.run_id]
+
     def oldest_first(self) -> Iterable[Run]:
         """Every run ever created."""
         self.advance()

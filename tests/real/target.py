@@ -17,6 +17,12 @@ from tests.real.server import DEFAULT_VERSION, SkyvernServer, skyvern_server
 
 #: Seconds for one call; a cancel sends webhooks before it answers.
 CALL_SECONDS = 120.0
+#: Where the server's database has a run.
+_ROWS_OF_RUNS = (
+    ("task_runs", "run_id"),
+    ("workflow_runs", "workflow_run_id"),
+    ("tasks", "task_id"),
+)
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -119,6 +125,13 @@ class Target:
         made = self.post("/v1/workflows", body).raise_for_status().json()
         self._workflows.append(made["workflow_permanent_id"])
         return self._workflows[-1]
+
+    def forget(self, run_id: str) -> None:
+        """Delete a run's rows in the server's own database, which only one of ours opens to us."""
+        assert self.server is not None
+        with sqlite3.connect(self.server.database, timeout=60) as database:
+            for table, column in _ROWS_OF_RUNS:
+                database.execute(f"DELETE FROM {table} WHERE {column} = ?", (run_id,))
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Ask the server's own database, which only one of ours opens to us."""

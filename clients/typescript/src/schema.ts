@@ -2269,7 +2269,7 @@ export interface operations {
                 namespace?: string;
                 /** @description Only those whose webhook is in this state. */
                 webhook?: ("pending" | "abandoned" | "unknown") | null;
-                /** @description Only jobs that ended then or later (those that have not ended: that were enqueued then); a time with its zone such as "2030-01-31T12:00:00Z", a date such as "2030-01-31" (its midnight in UTC), or how long ago such as "12h" or "3d". */
+                /** @description Only jobs that ended then or later (those that have not ended: that were enqueued then); a time with its zone such as "2030-01-31T12:00:00Z", a date such as "2030-01-31" or "yesterday" (its midnight in UTC), or how long ago such as "12h" or "3d". */
                 since?: string | null;
                 /** @description Only before this time, given as `since` is. */
                 until?: string | null;
@@ -5904,7 +5904,7 @@ export interface operations {
                 group?: string | null;
                 /** @description Only jobs that failed, were canceled or are dead. */
                 errors?: boolean;
-                /** @description Only jobs that ended then or later (those that have not ended: that were enqueued then); a time with its zone such as "2030-01-31T12:00:00Z", a date such as "2030-01-31" (its midnight in UTC), or how long ago such as "12h" or "3d". */
+                /** @description Only jobs that ended then or later (those that have not ended: that were enqueued then); a time with its zone such as "2030-01-31T12:00:00Z", a date such as "2030-01-31" or "yesterday" (its midnight in UTC), or how long ago such as "12h" or "3d". */
                 since?: string | null;
                 /** @description Only before this time, given as `since` is. */
                 until?: string | null;
