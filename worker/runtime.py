@@ -33,6 +33,7 @@ from worker.stages.callbacks import CallbackConsumer
 from worker.stages.cancel import CancelConsumer
 from worker.stages.consumer import Consumer, ConsumerEnd
 from worker.stages.deliver import WebhookConsumer
+from worker.stages.details import DetailsConsumer
 from worker.stages.inbox import InboxConsumer
 from worker.stages.list_runs import ListConsumer, starter
 from worker.stages.poll import PollConsumer
@@ -75,6 +76,7 @@ class AccountWorker(AccountRuntime):
             ReconcileConsumer,
             WebhookConsumer,
             CallbackConsumer,
+            DetailsConsumer,
             InboxConsumer,
         )
         every = [poll, listing, *(made(self, capacity) for made in others)]

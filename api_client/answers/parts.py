@@ -255,11 +255,16 @@ def run_figures(run: Mapping[str, Any]) -> RunFigures:
         None if started is None else _between(queued, started),
         _between(started, _since_epoch(run.get("finished_at"))),
         _count(run.get("step_count"), _MOST_STEPS),
-        _count(run.get("credits_used"), _MOST_CREDITS),
-        _count(run.get("cached_credits_used"), _MOST_CREDITS),
+        credits_of(run.get("credits_used")),
+        credits_of(run.get("cached_credits_used")),
         failure_category(run.get("failure_category")),
         _workflow_run_id(run),
     )
+
+
+def credits_of(value: object) -> int | None:
+    """Return a number of credits; None = it is none."""
+    return _count(value, _MOST_CREDITS)
 
 
 def failure_category(shown: object) -> str | None:

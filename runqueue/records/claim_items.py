@@ -243,6 +243,20 @@ class RunAgain(NamedTuple):
         return f"RunAgain({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.run_status!r})"
 
 
+class RunDetails(NamedTuple):
+    """What the list of workflow runs shows of a run that is over; '' = not known.
+
+    Args:
+        known: 0 = nothing is, and it is not read again.
+    """
+
+    run_id: str
+    known: int
+    credits: int | str = ""
+    cached_credits: int | str = ""
+    category: str = ""
+
+
 class Searched(NamedTuple):
     """A search that found no run.
 

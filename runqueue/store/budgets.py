@@ -5,7 +5,8 @@ Skyvern's cloud bills credits, by the action. Steps are what its API counts of e
 engine 2.0, where it is checked between blocks, those before its last block. Nothing bounds a run's
 credits.
 
-Windows begin at midnight of a time zone; the scripts know the zone's offsets for ten years (`lua/lib/account/budgets.lua`).
+Windows begin at midnight of a time zone, whose offsets the scripts know for ten years
+(`lua/lib/account/budgets.lua`).
 """
 
 import re

@@ -89,8 +89,8 @@ spent:<scope>:<window>  hash    what -> steps spent; "<what>?" -> runs that coun
                                 of credits with ":credits" behind
 group_sums              hash    group -> what its runs took (run_figures.lua)
 run_details             zset    workflow runs whose details are to be read, by when
-run_details_of          hash    the same -> "<job> <its run> <since>", and a line for each budget
-                                that counts it as expected
+run_details_of          hash    the same -> "<job> <its run> <since> <tries>", and a line for each
+                                budget that counts it as expected
 max_steps:<what>        hash    live job, or "orphan <run>" -> what it may take of strict budgets;
                                 "sum" -> of all of them
 commits                 set     what has max_steps:<what>

@@ -80,12 +80,12 @@ local function add_steps(q, job, steps)
   job.new_steps = steps
 end
 
--- The details of a run are read a while later (details_claim.lua): '<job> <its run> <since_us>', and a line for each
+-- The details of a run are read a while later (details_claim.lua): '<job> <its run> <since_us> <tries>', and a line for each
 -- budget that counts it as expected (budgets.lua).
 local DETAILS_AFTER = 5000000
 local function await_details(q, job, run_id)
   counters.put_later(q, 'run_details', int(q.now + DETAILS_AFTER), run_id)
-  redis.call('HSET', q.prefix .. 'run_details_of', run_id, job.id .. ' ' .. job.run_id .. ' ' .. int(q.now))
+  redis.call('HSET', q.prefix .. 'run_details_of', run_id, job.id .. ' ' .. job.run_id .. ' ' .. int(q.now) .. ' 0')
 end
 
 -- A run has ended: what it took counts. `put` writes what of it is the job's.
