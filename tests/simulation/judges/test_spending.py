@@ -38,7 +38,7 @@ def _violations(
     faults = FaultTimes(lambda: now)
     if fault:
         faults.begin(fault)
-    judge = SpendingJudge(ledger, faults, {f"key:{CUSTOMER}": window})
+    judge = SpendingJudge(ledger, faults, windows={f"key:{CUSTOMER}": window})
     judge.note_set([f"key:{CUSTOMER}"])
     now = 100.0
     ledger.runs[1] += [_run(20), _run(40)]
