@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 2c5775c486843b6366845e4f1a48a51b6280c4f61dab9515389c31e4dee59f3b
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 79834d232e2deb52d036a847823793abfde63d4c92f3fefafd5d68d33b5ea2df
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",
