@@ -238,25 +238,17 @@ class WorkflowRun(Lenient):
 
     workflow_run_id: str = Field(min_length=1)
     status: Status
-    workflow_id: str | None = None
     workflow_permanent_id: str | None = None
     workflow_title: str | None = None
     failure_reason: str | None = None
     failure_category: list[Any] | None = None
     trigger_type: str | None = None
-    created_by: str | None = None
     parent_workflow_run_id: str | None = None
     debug_session_id: str | None = None
     credits_used: int | None = None
     cached_credits_used: int | None = None
-    attempt: int | None = None
     retry_pending: bool | None = None
-    next_attempt_at: _Time | None = None
-    webhook_callback_url: str | None = None
-    webhook_failure_reason: str | None = None
     created_at: _Time | None = None
-    modified_at: _Time | None = None
-    queued_at: _Time | None = None
     started_at: _Time | None = None
     finished_at: _Time | None = None
 

@@ -67,9 +67,7 @@ def start(
             help="--made-workflows: 404 for a workflow that nobody made, and for profiles.",
         ),
     ] = True,
-    credits_per_step: Annotated[
-        int, typer.Option(help="Credits that a step of a workflow run is billed.")
-    ] = 0,
+    credits_per_step: Annotated[int, typer.Option(help="Credits of a workflow run's step.")] = 0,
     version: Annotated[
         str, typer.Option(help=f"The release to imitate: {', '.join(RELEASES)}.")
     ] = DEFAULT_VERSION,

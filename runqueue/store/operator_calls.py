@@ -112,6 +112,7 @@ class JobRuns(NamedTuple):
         started: when it got that run; 0 = it has none.
         earlier: its runs before that one, with spaces between.
         created: when it was enqueued.
+        steps: what all its runs took, as far as their ends reported it.
     """
 
     job_id: str
@@ -119,6 +120,7 @@ class JobRuns(NamedTuple):
     started: int
     earlier: str
     created: int
+    steps: int = 0
 
 
 def list_runs(
@@ -135,7 +137,7 @@ def list_runs(
     """
 
     def parse(reply: list[Any]) -> tuple[str, int, list[JobRuns]]:
-        return reply[0].decode(), int(reply[1]), records(JobRuns, rows(reply, 2, 5))
+        return reply[0].decode(), int(reply[1]), records(JobRuns, rows(reply, 2, 6))
 
     arguments: list[Argument] = [cursor, keys, in_microseconds(since)]
     return ScriptCall(load("list_runs"), account, arguments, parse)

@@ -84,7 +84,10 @@ def lines(found: Ledger) -> Iterator[str]:
     """Yield the comparison in words, line by line."""
     yield f"account {found.account}, runs since {utc(found.since)} until {utc(found.until)}"
     yield f"ours, and Skyvern has them: {_words(found.both)}"
-    yield f"ours, and missing at Skyvern: {counted(len(found.missing), 'run')}"
+    missing = Sum()
+    for run in found.missing:
+        missing.add(None, run.steps)
+    yield f"ours, and missing at Skyvern: {_words(missing)}"
     for run in found.missing:
         when = f"accepted {utc(run.accepted_at)}" if run.accepted_at else "an earlier run of it"
         yield f"  {run.run_id}  job {run.job_id}, {when}{', an orphan' if run.is_orphan else ''}"
@@ -103,7 +106,7 @@ def lines(found: Ledger) -> Iterator[str]:
 
 
 def _words(one: Sum) -> str:
-    words = counted(one.runs, "run")
+    words = counted(one.runs, "run") + (f", {counted(one.steps, 'step')}" if one.steps else "")
     if not one.runs_with_credits:
         return words
     some = "" if one.runs_with_credits == one.runs else f" (of {one.runs_with_credits:,} of them)"

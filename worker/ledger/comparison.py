@@ -5,7 +5,7 @@ meanwhile is missing in none. Jobs are gone through in pages, and no more is kep
 no list shows. Such a run is read by itself before it counts as missing.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -22,26 +22,35 @@ _KEYS, _OWNERS = 1000, 1000
 
 
 class OurRun(NamedTuple):
-    """A run that a job got; accepted_at = None of an earlier one of it: that is not known."""
+    """A run that a job got.
+
+    Args:
+        accepted_at: None of an earlier run of the job: it is not known.
+        steps: what the job's runs took.
+    """
 
     run_id: str
     job_id: str
     accepted_at: datetime | None
+    steps: int = 0
     is_orphan: bool = False
 
 
 @dataclass
 class Sum:
-    """Runs, and the credits of those of which Skyvern shows them."""
+    """Runs, the steps that our jobs report, and the credits of runs of which Skyvern shows them."""
 
     runs: int = 0
+    steps: int | None = None
     credits: int = 0
     cached_credits: int = 0
     runs_with_credits: int = 0
 
-    def add(self, run: ListedRun | None) -> None:
+    def add(self, run: ListedRun | None, steps: int = 0) -> None:
         """Count a run."""
         self.runs += 1
+        if steps:
+            self.steps = (self.steps or 0) + steps
         if run is not None and run.credits is not None:
             self.credits += run.credits
             self.cached_credits += run.cached_credits or 0
@@ -101,7 +110,11 @@ async def compare(
         return run.created is None or since.timestamp() <= run.created < before
 
     listed = [run.run_id for run in skyvern.runs.values() if is_in_period(run)]
-    ours = {run_id async for run_id in _owned(queue, account, listed)}
+    ours: dict[str, int] = {}
+    for start in range(0, len(listed), _OWNERS):
+        some = listed[start : start + _OWNERS]
+        owners = await queue.send(worker_calls.owned_runs(account, some))
+        ours |= {run_id: 0 for run_id, owner in zip(some, owners, strict=True) if owner}
     ledger.orphans = [
         one
         async for one in queue.orphans(account=account)
@@ -111,7 +124,7 @@ async def compare(
     await skyvern.join_tasks(ours)
     for run in skyvern.runs.values():
         if run.run_id in ours:
-            ledger.both.add(run)
+            ledger.both.add(run, ours[run.run_id])
         elif is_in_period(run):
             ledger.others.setdefault(_started_by(run), Sum()).add(run)
     ledger.unconfirmed = (await queue.send(job_calls.stats(account))).states[JobState.UNCONFIRMED]
@@ -125,19 +138,10 @@ def _started_by(run: ListedRun) -> str:
     return "another run" if run.parent_run_id else run.trigger_type or "not shown"
 
 
-async def _owned(queue: AsyncRunQueue, account: str, listed: list[str]) -> AsyncIterator[str]:
-    for start in range(0, len(listed), _OWNERS):
-        some = listed[start : start + _OWNERS]
-        owners = await queue.send(worker_calls.owned_runs(account, some))
-        for run_id, owner in zip(some, owners, strict=True):
-            if owner:
-                yield run_id
-
-
 async def _unlisted(
-    queue: AsyncRunQueue, skyvern: SkyvernRuns, ledger: Ledger, ours: set[str]
+    queue: AsyncRunQueue, skyvern: SkyvernRuns, ledger: Ledger, ours: dict[str, int]
 ) -> list[OurRun]:
-    """Return our runs of the period that no list shows; the others are added to `ours`.
+    """Return our runs of the period that no list shows; the others go into `ours`, with steps.
 
     Those that are too many to be read by themselves only count.
     """
@@ -148,12 +152,12 @@ async def _unlisted(
             if run.run_id not in skyvern.runs:
                 found.setdefault(run.run_id, run)
             elif run.accepted_at is not None:
-                ours.add(run.run_id)
+                ours[run.run_id] = run.steps
         for run_id in list(islice(found, MAX_READS, None)):
             del found[run_id]
             ledger.not_judged += 1
 
-    take(OurRun(one.run_id, one.job_id, one.since, is_orphan=True) for one in ledger.orphans)
+    take(OurRun(one.run_id, one.job_id, one.since, 0, True) for one in ledger.orphans)
     cursor = ""
     while cursor != "0":
         call = operator_calls.list_runs(ledger.account, cursor or "0", _KEYS, ledger.since)
@@ -165,7 +169,8 @@ async def _unlisted(
 def _of_job(job: operator_calls.JobRuns, until: datetime) -> Iterator[OurRun]:
     until_us = until.timestamp() * 1e6
     if job.run_id and job.started < until_us:
-        yield OurRun(job.run_id, job.job_id, datetime.fromtimestamp(job.started / 1e6, UTC))
+        accepted = datetime.fromtimestamp(job.started / 1e6, UTC)
+        yield OurRun(job.run_id, job.job_id, accepted, job.steps)
     if job.created < until_us:
         yield from (OurRun(run_id, job.job_id, None) for run_id in job.earlier.split())
 
@@ -179,4 +184,4 @@ async def _judge(ledger: Ledger, skyvern: SkyvernRuns, unlisted: list[OurRun]) -
         elif reading.outcome is ReadClass.NOT_FOUND:
             ledger.missing.append(run)
         elif run.accepted_at is not None:  # else it may be from before the period
-            ledger.both.add(None)
+            ledger.both.add(None, run.steps)

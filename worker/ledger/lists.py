@@ -10,7 +10,8 @@ import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import TypeVar
 
 from api_client import ListClass, ListedRun, RawClient, ReadClass, RunPage, RunReading
 
@@ -20,17 +21,13 @@ MAX_PAGES = 100
 MAX_READS = 1000
 #: As many as one that cannot be read counts.
 _COST_OF_A_FAILURE = 100
+#: Unix seconds: no run is from later, whatever a list says.
+_LATEST = 1e11
 #: Seconds between the tries of a call that fails in passing, unless Skyvern asks for others; and
 #: the most that it may ask for.
 _WAITS, _MOST_WAIT = (1.0, 4.0, 16.0), 60.0
 
 _Answer = TypeVar("_Answer", RunPage, RunReading)
-
-
-class _Read(Protocol):
-    """Reads a page of a list."""
-
-    def __call__(self, *, page: int) -> Awaitable[RunPage]: ...
 
 
 class SkyvernRuns:
@@ -95,28 +92,29 @@ class SkyvernRuns:
         """Read a single run; None = no more are read, or Skyvern did not answer."""
         if self.reads_left <= 0:
             return None
-        reading = await self._answered(lambda: self._client.get_run(run_id))
+        reading = await self._answered(partial(self._client.get_run, run_id))
         is_read = reading.outcome in {ReadClass.RUN, ReadClass.NOT_FOUND}
         self.reads_left -= 1 if is_read else _COST_OF_A_FAILURE
         return reading if is_read else None
 
     async def _list(
-        self, name: str, read: _Read, since: float
+        self, name: str, read: Callable[..., Awaitable[RunPage]], since: float
     ) -> tuple[dict[str, ListedRun], float]:
         """Return a list's runs, by run, and how far it was read, at least."""
         runs: dict[str, ListedRun] = {}
         reach = math.inf
         for number in range(1, MAX_PAGES + 1):
-            page = await self._answered(lambda number=number: read(page=number))  # type: ignore[misc]
+            page = await self._answered(partial(read, page=number))
             if page.outcome is not ListClass.DONE:
-                why = f"HTTP {page.status_code}" if page.status_code else page.outcome.value
+                why = f"HTTP {page.status_code}" if page.status_code else page.detail
                 break
             if not page.runs:
                 return runs, since
             runs.update((run.run_id, run) for run in page.runs)
-            reach = min([reach, *(run.created for run in page.runs if run.created is not None)])
-            if reach < since:
+            times = [run.created for run in page.runs if run.created and run.created < _LATEST]
+            if times and max(times) < since:
                 return runs, since
+            reach = min([reach, *times])
         else:
             why = f"it shows {MAX_PAGES * 100:,} runs at most"
         self.notes.append(f"{name} was not read {_back_to(reach)}: {why}")

@@ -33,6 +33,12 @@ YESTERDAY = NOW - timedelta(days=1)
 UI = {"x-user-agent": "skyvern-ui"} | SIMULATOR_KEY
 
 
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails in passing is read again at once."""
+    monkeypatch.setattr(lists, "_WAITS", (0.0,))
+
+
 def ask(bench: Bench, redis_url: str, *arguments: str) -> Result:
     environ = {
         "SKYVERN_API_KEY": DEFAULT_API_KEY,
@@ -78,7 +84,7 @@ async def test_each_run_counts_once_as_ours_or_by_what_started_it(
     found = json.loads(result.stdout)
     assert result.exit_code == 0, result.output
     # Tasks of engine 2.0 show what the runs beneath them cost; those of engine 1.0 nothing.
-    shown = {"credits": 0, "cached_credits": 0}
+    shown = {"steps": None, "credits": 0, "cached_credits": 0}
     assert found["both"] == {"runs": 4, "runs_with_credits": 2} | shown
     assert found["others"] == {
         "api": {"runs": 1, "runs_with_credits": 1} | shown,
@@ -98,6 +104,9 @@ async def test_a_run_that_was_deleted_at_skyvern_is_named(
             assert answer.status == 200
         result = await asked(bench, redis_url)
         before = await asked(bench, redis_url, "--until", "12h")
+        for number, other in enumerate(client.scan_iter("runqueue:{default}:job:*")):
+            bench.set(other.rpartition(b":")[2].decode(), "usage", f"{number + 1}:7::")
+        steps = json.loads((await asked(bench, redis_url, "--json")).stdout)
     assert result.exit_code == 1
     assert "ours, and Skyvern has them: 4 runs, 0 credits (of 2 of them)" in result.stdout
     assert "ours, and missing at Skyvern: 1 run\n" in result.stdout
@@ -106,6 +115,8 @@ async def test_a_run_that_was_deleted_at_skyvern_is_named(
     assert f"  {job.run_id}  job {job_id}, {accepted}\n" in result.stdout
     assert "others', by what started them: 3 runs\n" in result.stdout
     assert before.exit_code == 0
+    assert steps["both"]["steps"] + steps["missing"][0]["steps"] == 1 + 2 + 3 + 4 + 5
+    assert {one["steps"] for one in steps["others"].values()} == {None}
     assert "ours, and Skyvern has them: 0 runs\n" in before.stdout
 
 
@@ -161,7 +172,7 @@ def item(number: int, age: float, **fields: Any) -> dict[str, Any]:
 
 
 def listing(runs: list[Any], workflow_runs: list[Any], pages: int = 1) -> RawClient:
-    """A server with these lists; later pages than so many are empty."""
+    """Have a server with these lists; later pages than so many are empty."""
 
     def respond(request: httpx.Request) -> httpx.Response:
         is_there = int(request.url.params.get("page", 0)) <= pages
@@ -190,10 +201,26 @@ async def test_debug_runs_and_runs_of_runs_are_apart_and_credits_are_summed(
     assert "  scheduled: 3 runs, 12 credits (of 2 of them)" in lines(found)
 
 
+async def test_one_odd_time_does_not_end_the_reading_of_a_list(
+    redis_url: str, client: redis.Redis
+) -> None:
+    odd = [item(1, 10), item(2, 20, created_at="0001-01-01T00:00:00"), item(3, 30, created_at=7)]
+    odd.append(item(4, 40, created_at="9999-12-31T23:59:59-10:00"))
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        page = int(request.url.params["page"])
+        return httpx.Response(200, json=odd if page == 1 else [item(page + 9, 60)] * (page < 4))
+
+    async with working(client, redis_url):
+        found = await compared(redis_url, _client(respond))
+        cut = await compared(redis_url, _client(lambda _: httpx.Response(200, content=b"[")))
+    assert found.others["not shown"].runs == 5, "all but the ancient one"
+    assert cut.notes[0] == "GET /v1/runs was not read at all: the body is not a list of runs"
+
+
 async def test_what_cannot_be_read_is_said_and_the_command_ends_so(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lists, "_WAITS", (0.0,))
     monkeypatch.setattr(lists, "MAX_PAGES", 2)
     async with with_runs(client, redis_url) as bench:
         reached = await compared(redis_url, listing([item(1, 60)], [item(2, 9)], pages=3))
