@@ -26,13 +26,10 @@ def _usage(seen: AccountSample) -> Iterator[Sample]:
 
 def _budgets(seen: AccountSample) -> Iterator[Sample]:
     for use in seen.budgets:
-        budget = use.budget
-        for part, n in (
-            ("limit", budget.amount),
-            ("spent", use.spent),
-            ("committed", use.committed),
-        ):
-            yield (use.scope, use.target, budget.unit, part), n
+        of = (use.scope, use.target, use.budget.unit)
+        yield (*of, "limit"), use.budget.amount
+        yield (*of, "spent"), use.spent
+        yield (*of, "committed"), use.committed
 
 
 def _settings(seen: AccountSample) -> Iterator[Sample]:

@@ -21,67 +21,62 @@ function run_figures.read(text)
   return figures
 end
 
-local function group_of(q, job)
-  local sums = q.group_sums[job.group]
-  if not sums then
-    sums = {}
-    q.group_sums[job.group] = sums
-  end
-  return sums
-end
-
-local function batch_of(q, job)
-  if job.batch == NO_BATCH then return {} end
-  q.batch_totals[job.batch] = q.batch_totals[job.batch] or {}
-  return q.batch_totals[job.batch]
+-- A table's entry, made when it is first used: the sums of a group, or of a batch.
+local function entry(map, name)
+  map[name] = map[name] or {}
+  return map[name]
 end
 
 -- Adds what a run took to the sums of the account, and of its job's batch and group.
 local USAGE = { 'steps', 'credits', 'cached_credits', 'credits_estimated' }
 local function add_to(sums, figures)
   for i = 1, 4 do
-    local more = figures[USAGE[i]]
-    if more then sums[USAGE[i]] = (sums[USAGE[i]] or 0) + more end
+    if figures[USAGE[i]] then counters.bump(sums, USAGE[i], figures[USAGE[i]]) end
   end
 end
 local MOST_SQUARED = 1000000
 local function count_run(totals, what, n)
-  local runs, squares = what .. ':runs', what .. ':squares'
-  n = math.min(n, MOST_SQUARED)
-  totals[runs], totals[squares] = (totals[runs] or 0) + 1, (totals[squares] or 0) + n * n
+  counters.bump(totals, what .. ':runs', 1)
+  counters.bump(totals, what .. ':squares', math.min(n, MOST_SQUARED) ^ 2)
 end
 
 local function sum_of(before, more)
   if not more then return before end
   return int((tonumber(before) or 0) + more)
 end
-local function usage_with(usage, figures)
-  local steps, credits, cached, estimated = string.match(usage or '', '^(%d*):(%d*):(%d*):(%d*)$')
-  return table.concat({ sum_of(steps or '', figures.steps), sum_of(credits or '', figures.credits),
-    sum_of(cached or '', figures.cached_credits), sum_of(estimated or '', figures.credits_estimated) }, ':')
+-- Adds to sums that are one text, a part each.
+local function sums_with(text, names, more)
+  local parts, at = {}, 0
+  for part in string.gmatch((text or string.rep(':', #names - 1)) .. ':', '([^:]*):') do
+    at = at + 1
+    parts[at] = sum_of(part, more[names[at]])
+  end
+  return table.concat(parts, ':')
 end
 
 -- Adds what was learned of a job's run.
 function run_figures.add(q, job, figures)
+  for _, unit in ipairs({ 'steps', 'credits' }) do
+    if figures[unit] then count_run(q.totals, unit, figures[unit]) end
+  end
   add_to(q.totals, figures)
-  if figures.steps then count_run(q.totals, 'steps', figures.steps) end
-  if figures.credits then count_run(q.totals, 'credits', figures.credits) end
-  add_to(group_of(q, job), figures)
-  add_to(batch_of(q, job), figures)
-  job.new_usage = usage_with(job.usage, figures)
+  add_to(entry(q.group_sums, job.group), figures)
+  if job.batch ~= NO_BATCH then add_to(entry(q.batch_totals, job.batch), figures) end
+  job.new_usage = sums_with(job.usage, USAGE, figures)
 end
 
 -- Most runs report their steps alone.
 local function add_steps(q, job, steps)
-  local n, totals, sums, batch = tonumber(steps), q.totals, group_of(q, job), batch_of(q, job)
+  local n, totals, by_group = tonumber(steps), q.totals, q.group_sums
+  local sums = by_group[job.group] or entry(by_group, job.group)
   totals.steps, sums.steps, sums.runs = (totals.steps or 0) + n, (sums.steps or 0) + n, (sums.runs or 0) + 1
   totals['steps:runs'], totals['steps:squares'] = (totals['steps:runs'] or 0) + 1, (totals['steps:squares'] or 0) + n * n
-  batch.steps = (batch.steps or 0) + n
+  if job.batch ~= NO_BATCH then counters.bump(entry(q.batch_totals, job.batch), 'steps', n) end
   job.new_steps = steps
 end
 
--- The details of a run are read a while later (details_claim.lua): '<job> <its run> <since_us> <tries>', and a line for each
--- budget that counts it as expected (budgets.lua).
+-- The details of a run are read a while later (details_claim.lua): '<job> <its run> <since_us> <tries>', and a line for
+-- each budget that counts it as expected (budgets.lua).
 local DETAILS_AFTER = 5000000
 local function await_details(q, job, run_id)
   counters.put_later(q, 'run_details', int(q.now + DETAILS_AFTER), run_id)
@@ -106,21 +101,13 @@ function run_figures.observe(q, job, text)
   if figures.category then job.new_category = figures.category end
   if figures.steps or figures.credits then
     run_figures.add(q, job, figures)
-    counters.bump(group_of(q, job), 'runs', 1)
+    counters.bump(q.group_sums[job.group], 'runs', 1)
   end
 end
 
 -- Adds to the sums of groups. Beyond so many groups all others have one sum.
 local MOST_GROUPS, OTHERS = 10000, '(others)'
 local SUMS = { 'runs', 'completed', 'failed', 'canceled', 'steps', 'credits', 'cached_credits', 'credits_estimated' }
-local function sum_up(before, sums)
-  local parts, at = {}, 0
-  for part in string.gmatch((before or ':::::::') .. ':', '([^:]*):') do
-    at = at + 1
-    parts[at] = sum_of(part, sums[SUMS[at]])
-  end
-  return table.concat(parts, ':')
-end
 function run_figures.save_groups(q, sums_by_group)
   local key, groups, values, written = q.prefix .. 'group_sums', {}, {}, {}
   for group in pairs(sums_by_group) do groups[#groups + 1] = group end
@@ -131,7 +118,7 @@ function run_figures.save_groups(q, sums_by_group)
       if size >= MOST_GROUPS then group = OTHERS else size = size + 1 end
     end
     local sum = before[i] or values[group] or (group == OTHERS and redis.call('HGET', key, group))
-    values[group] = sum_up(sum or nil, sums_by_group[groups[i]])
+    values[group] = sums_with(sum or nil, SUMS, sums_by_group[groups[i]])
   end
   for group, value in pairs(values) do
     written[#written + 1] = group
@@ -140,10 +127,9 @@ function run_figures.save_groups(q, sums_by_group)
   redis.call('HSET', key, unpack(written))
 end
 
--- Appends a job's usage and category to the fields of its record that are written. The steps of a completed job whose
--- one run reported no more are in its result: its usage is not written.
-function run_figures.put(job, fields, state)
-  local usage = job.new_usage or (state ~= 'completed' and job.new_steps and job.new_steps .. ':::')
+-- Appends a job's usage and category to the fields of its record that are written.
+function run_figures.put(job, fields)
+  local usage = job.new_usage or (job.new_steps and job.new_steps .. ':::')
   if usage then
     fields[#fields + 1] = 'usage'
     fields[#fields + 1] = usage

@@ -110,7 +110,9 @@ function runs.end_with_run(q, job, state, run_status, reason, result, signed)
   if job.runs > 0 then redis.call('HDEL', job_key(q, job.id), 'reason') end -- that of an earlier run
   local fields = { 'run_status', run_status, 'runs', job.runs == 0 and '1' or int(job.runs + 1) }
   if reason ~= '' then fields[5], fields[6] = 'reason', reason end
-  jobs.end_job(q, job, state, run_figures.put(job, fields, state))
+  -- The steps of a completed job whose one run reported no more are in its result.
+  if job.new_usage or job.new_category or (job.new_steps and state ~= 'completed') then run_figures.put(job, fields) end
+  jobs.end_job(q, job, state, fields)
   times.observe(q, 'result', q.now - tonumber(job.since or q.now))
   runs.begin_delivery(q, job, signed)
 end
