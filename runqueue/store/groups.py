@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 from runqueue.errors import FieldError, InvalidGroup
 from runqueue.ids import NAME_WORDS, is_name
 from runqueue.records.as_json import json_object
-from runqueue.records.run_figures import Usage, read_usage
+from runqueue.records.run_figures import Usage
 from runqueue.store.replies import rows, texts
 from runqueue.store.scripts import ScriptCall, load
 
@@ -50,12 +50,12 @@ class Group:
 
 
 class GroupUsage(NamedTuple):
-    """What the runs of a group took since the account was made.
+    """What the jobs of a group came to, and what their runs took, since the account was made.
 
     Args:
         group: its name; `(others)` = all groups beyond the first 10,000.
-        runs: runs whose steps or credits are known, as those of all that follows.
-        completed, failed, canceled: jobs that ended with such a run.
+        runs: runs whose steps are known.
+        completed, failed, canceled, dead: jobs that ended so.
         steps, credits, cached_credits, credits_estimated: see `Usage`.
     """
 
@@ -64,6 +64,7 @@ class GroupUsage(NamedTuple):
     completed: int = 0
     failed: int = 0
     canceled: int = 0
+    dead: int = 0
     steps: int | None = None
     credits: int | None = None
     cached_credits: int | None = None
@@ -72,23 +73,29 @@ class GroupUsage(NamedTuple):
     @property
     def usage(self) -> Usage:
         """What its runs took."""
-        return Usage(self.steps, self.credits, self.cached_credits, self.credits_estimated)
+        return Usage._make(self[-len(Usage._fields) :])
 
 
 def group_usage(account: str) -> ScriptCall[list[GroupUsage]]:
     """Read what the runs of each group took, those first that took most credits, then steps."""
 
     def parse(reply: list[Any]) -> list[GroupUsage]:
-        found = [_usage(group, sums) for group, sums in zip(reply[::2], reply[1::2], strict=True)]
-        return sorted(found, key=lambda one: (-(one.credits or 0), -(one.steps or 0), one.group))
+        account_sums, flat = reply
+        found = {group.decode(): sums.split(b":") for group, sums in rows(flat, 0, 2)}
+        whole = zip(account_sums, *found.values(), strict=True)
+        rest = [n and str(int(n) - sum(int(one or 0) for one in ones)) for n, *ones in whole]
+        if any(int(n or 0) > 0 for n in rest):
+            found["default"] = rest
+        usages = [_usage(group, sums) for group, sums in found.items()]
+        return sorted(usages, key=lambda one: (-(one.credits or 0), -(one.steps or 0), one.group))
 
     return ScriptCall(load("group_usage"), account, [], parse)
 
 
-def _usage(group: bytes, sums: bytes) -> GroupUsage:
-    *counts, usage = sums.split(b":", 4)
-    runs, completed, failed, canceled = (int(n or 0) for n in counts)
-    return GroupUsage(group.decode(), runs, completed, failed, canceled, *read_usage(usage))
+def _usage(group: str, sums: Sequence[bytes | str | None]) -> GroupUsage:
+    counts = len(sums) - len(Usage._fields)
+    usage = (None if n in {b"", None} else int(n or 0) for n in sums[counts:])
+    return GroupUsage._make([group, *(int(n or 0) for n in sums[:counts]), *usage])
 
 
 def set_group(

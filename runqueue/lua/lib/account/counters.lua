@@ -7,6 +7,15 @@ counters.WAITS = { ready = true, scheduled = true }
 -- Adds to one of the context's counters.
 function counters.bump(map, field, n) map[field] = (map[field] or 0) + n end
 
+-- A table's entry, made when it is first used.
+function counters.entry(map, name)
+  map[name] = map[name] or {}
+  return map[name]
+end
+
+-- The sums of a job's group (run_figures.lua); nil = it is `default`.
+function counters.group_sums(q, job) return job.group ~= 'default' and counters.entry(q.group_sums, job.group) or nil end
+
 local function members_of(map, zset)
   local members = map[zset]
   if not members then

@@ -4,7 +4,8 @@
 -- the failure>:<workflow run whose details are to be read>'; each '' if it is not known.
 -- A job's record has the sums of all its runs (`usage` = '<steps>:<credits>:<cached credits>:<credits estimated>') and
 -- the `category` of its last run. Its batch and the account have sums among their counters, its group in `group_sums`:
--- '<runs>:<completed>:<failed>:<canceled>:' (jobs that ended with such a run), and the usage.
+-- '<runs>:<completed>:<failed>:<canceled>:<dead>:' (runs with known steps; jobs that ended so), and the usage. What the
+-- account has beyond these is of the group `default`, to which most jobs belong: they cost no further command.
 local run_figures = {}
 
 local NONE = {}
@@ -19,12 +20,6 @@ function run_figures.read(text)
   figures.category = category ~= '' and category or nil
   figures.details = details ~= '' and details or nil
   return figures
-end
-
--- A table's entry, made when it is first used: the sums of a group, or of a batch.
-local function entry(map, name)
-  map[name] = map[name] or {}
-  return map[name]
 end
 
 -- Adds what a run took to the sums of the account, and of its job's batch and group.
@@ -60,18 +55,20 @@ function run_figures.add(q, job, figures)
     if figures[unit] then count_run(q.totals, unit, figures[unit]) end
   end
   add_to(q.totals, figures)
-  add_to(entry(q.group_sums, job.group), figures)
-  if job.batch ~= NO_BATCH then add_to(entry(q.batch_totals, job.batch), figures) end
+  local sums = counters.group_sums(q, job)
+  if sums then add_to(sums, figures) end
+  if sums and figures.steps then counters.bump(sums, 'runs', 1) end
+  if job.batch ~= NO_BATCH then add_to(counters.entry(q.batch_totals, job.batch), figures) end
   job.new_usage = sums_with(job.usage, USAGE, figures)
 end
 
 -- Most runs report their steps alone.
 local function add_steps(q, job, steps)
-  local n, totals, by_group = tonumber(steps), q.totals, q.group_sums
-  local sums = by_group[job.group] or entry(by_group, job.group)
-  totals.steps, sums.steps, sums.runs = (totals.steps or 0) + n, (sums.steps or 0) + n, (sums.runs or 0) + 1
-  totals['steps:runs'], totals['steps:squares'] = (totals['steps:runs'] or 0) + 1, (totals['steps:squares'] or 0) + n * n
-  if job.batch ~= NO_BATCH then counters.bump(entry(q.batch_totals, job.batch), 'steps', n) end
+  local n, totals, sums = tonumber(steps), q.totals, counters.group_sums(q, job)
+  totals.steps, totals['steps:runs'] = (totals.steps or 0) + n, (totals['steps:runs'] or 0) + 1
+  totals['steps:squares'] = (totals['steps:squares'] or 0) + n * n
+  if sums then sums.steps, sums.runs = (sums.steps or 0) + n, (sums.runs or 0) + 1 end
+  if job.batch ~= NO_BATCH then counters.bump(counters.entry(q.batch_totals, job.batch), 'steps', n) end
   job.new_steps = steps
 end
 
@@ -99,15 +96,13 @@ function run_figures.observe(q, job, text)
   local figures = run_figures.read(text)
   if figures.details then await_details(q, job, figures.details) end
   if figures.category then job.new_category = figures.category end
-  if figures.steps or figures.credits then
-    run_figures.add(q, job, figures)
-    counters.bump(q.group_sums[job.group], 'runs', 1)
-  end
+  if figures.steps or figures.credits then run_figures.add(q, job, figures) end
 end
 
 -- Adds to the sums of groups. Beyond so many groups all others have one sum.
 local MOST_GROUPS, OTHERS = 10000, '(others)'
-local SUMS = { 'runs', 'completed', 'failed', 'canceled', 'steps', 'credits', 'cached_credits', 'credits_estimated' }
+local SUMS = { 'runs', 'completed', 'failed', 'canceled', 'dead', 'steps', 'credits', 'cached_credits',
+  'credits_estimated' }
 function run_figures.save_groups(q, sums_by_group)
   local key, groups, values, written = q.prefix .. 'group_sums', {}, {}, {}
   for group in pairs(sums_by_group) do groups[#groups + 1] = group end
