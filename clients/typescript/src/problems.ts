@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 79834d232e2deb52d036a847823793abfde63d4c92f3fefafd5d68d33b5ea2df
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 1f9e04418b10253bfd93d16cee7722a281999d9c8f5a4a845e218f2c6c5dd7f6
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
