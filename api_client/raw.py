@@ -68,7 +68,7 @@ from api_client.calls.calls import (
 from api_client.calls.sequences import reason_reads
 from api_client.calls.session_calls import SESSIONS_PATH
 from api_client.elapsed import elapsed
-from api_client.errors import NotSupported, SkyvernError
+from api_client.errors import NotSentError, NotSupported, SkyvernError
 from api_client.http.async_exchange import follow_redirects, send, sender_of
 from api_client.http.messages import HttpAnswer, Request, RequestFactory
 from api_client.http.transport import DEFAULT_TIMEOUT, AsyncTransport
@@ -181,6 +181,18 @@ class RawClient:
         return await self._outcome(
             request, classify_cancel, _failed(Cancellation, CancelClass.TROUBLE)
         )
+
+    async def continue_workflow_run(
+        self, run_id: str, timeout: float = DEFAULT_TIMEOUT
+    ) -> Cancellation:
+        """Approve a paused workflow run: a hidden call (`tests/real/test_paused_runs.py`).
+
+        Its outcome is read as that of a cancel; after BUSY surely nothing came of it, after TROUBLE
+        it may have come. Arguments and errors as in `get_run`.
+        """
+        path = f"v1/workflows/runs/{segment(run_id, 'run_id')}/continue"
+        request = self.requests.make("POST", path, timeout=timeout)
+        return await self._outcome(request, classify_cancel, _not_continued)
 
     async def list_runs(
         self,
@@ -425,6 +437,12 @@ class RawClient:
 def _failed(make: Callable[..., _Outcome], outcome: StrEnum) -> Callable[[Exception], _Outcome]:
     """Return what makes the outcome of a call that got no answer."""
     return lambda exc: make(outcome, detail=exception_words(exc))
+
+
+def _not_continued(exc: Exception) -> Cancellation:
+    is_sent = not isinstance(exc, NotSentError)
+    outcome = CancelClass.TROUBLE if is_sent else CancelClass.BUSY
+    return Cancellation(outcome, detail=exception_words(exc))
 
 
 def _is_html(answer: HttpAnswer) -> bool:

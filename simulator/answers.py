@@ -8,6 +8,7 @@ import orjson
 from simulator.model.plan import SIMULATED
 from simulator.model.runs import Run
 from simulator.model.search import Found
+from simulator.model.workflows import PERSON
 from simulator.replies import Json, stamp
 
 _APP_URL = "https://app.skyvern.test/"
@@ -168,8 +169,12 @@ def output(run: Run, now: float) -> Any:
         done = {"error": "refused", "error_type": "unknown"} if workflow.fails else None
     elif workflow.seconds is None:
         done = _output(run)
+    person = {"success": True, "reason": "status_changed:running"}
     return {
-        **{f"{block.label}_output": done for block in workflow.blocks},
+        **{
+            f"{block.label}_output": person if block.block_type == PERSON and done else done
+            for block in workflow.blocks
+        },
         "extracted_information": [],
     }
 

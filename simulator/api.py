@@ -141,6 +141,15 @@ class RunApi:
         again = run.submission.replaced(tags=run.tags.by_key if run.tags else None)
         return self.create(request, Prepared(again, echo))
 
+    async def continue_workflow_run(self, request: web.Request) -> web.Response:
+        """`POST /v1/workflows/runs/{run_id}/continue`: a paused run goes on; no other is found."""
+        missing = "Workflow run not found {}"
+        run = self.run_of(request, missing, kinds={"workflow_run"})
+        if run.status(self.clock()) != "paused":
+            raise RefusedError(404, missing.format(run.run_id))
+        self.store.approve(run)
+        return json_reply(None)
+
     async def get_run(self, request: web.Request) -> web.Response:
         """`GET /v1/runs/{run_id}`"""
         run = self.run_of(request, "Task run not found {}")

@@ -18,6 +18,7 @@ Route = Literal[
     "login",
     "download_files",
     "retry_run",
+    "continue_run",
     "get_run",
     "list_runs",
     "cancel_run",

@@ -221,6 +221,9 @@ class Job:
             from its request.
         waits_for: every reason why it is not submitted now, what a person has to end first; () =
             nothing but its turn, or it is past that. See `waits.read_waits`.
+        paused_since: since when its run waits for a person; None = it does not. paused_url: where
+            the person decides; None = not known yet.
+        approval: what became of the person's approval: `asked`, `sending`, `failed: <why>`.
     """
 
     id: str
@@ -257,6 +260,9 @@ class Job:
     cached_credits: int | None = None
     credits_estimated: int | None = None
     failure_category: str | None = None
+    paused_since: datetime | None = None
+    paused_url: str | None = None
+    approval: str | None = None
 
     @property
     def usage(self) -> Usage:
@@ -371,6 +377,9 @@ def read_job(
         waits_for=waits_for,
         **_usage(fields.get("usage"), result)._asdict(),
         failure_category=text(fields.get("category")) or None,
+        paused_since=moment(fields.get("paused_since")),
+        paused_url=text(fields.get("paused_url")),
+        approval=text(fields.get("approval")),
     )
 
 

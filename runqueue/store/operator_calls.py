@@ -29,6 +29,11 @@ def settle(
     return ScriptCall(load("settle"), account, arguments, codes)
 
 
+def decide_paused(account: str, job_ids: Sequence[str], what: str) -> ScriptCall[list[int]]:
+    """Decide on paused runs, `approve` or `reject`; see `decide_paused.lua`."""
+    return ScriptCall(load("decide_paused"), account, [what, *job_ids], codes)
+
+
 #: Have ended jobs done again; the codes are in `replay.lua`.
 replay: OfItems[Seen, list[int]] = of_items("replay", codes)
 #: Remove dead jobs: per id 1 removed, 0 not dead, -1 unknown.

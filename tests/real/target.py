@@ -147,7 +147,7 @@ def over(run: dict[str, Any]) -> dict[str, Any] | None:
 
 
 @contextmanager
-def open_target(folder: Path) -> Iterator[Target]:
+def open_target(folder: Path, **settings: str) -> Iterator[Target]:
     """Have the server that the environment names, or one of ours.
 
     SKYVERN_BASE_URL and SKYVERN_API_KEY name a server that is there (one that is not on this
@@ -156,6 +156,7 @@ def open_target(folder: Path) -> Iterator[Target]:
 
     Args:
         folder: for the state of one of ours.
+        settings: further settings of one of ours.
 
     Raises:
         RuntimeError: the environment names a server that is not to be used, or half of one.
@@ -164,7 +165,7 @@ def open_target(folder: Path) -> Iterator[Target]:
     has_browser = os.environ.get("BROWSER") == "1"
     if base_url is None:
         version = os.environ.get("SKYVERN_VERSION") or DEFAULT_VERSION
-        with skyvern_server(folder, version, browser=has_browser) as server:
+        with skyvern_server(folder, version, browser=has_browser, **settings) as server:
             yield from _opened(server.base_url, server.api_key, server, has_browser)
         return
     if api_key is None:

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 1f9e04418b10253bfd93d16cee7722a281999d9c8f5a4a845e218f2c6c5dd7f6
+// Made of docs/openapi.json by `make typescript`; its SHA-256: e4bbc9e13602b8bf8d5fb6c290613d21d45da2628844082d7f0d97e2bf3eb7d8
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
