@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: e4bbc9e13602b8bf8d5fb6c290613d21d45da2628844082d7f0d97e2bf3eb7d8
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 023b7f7d9bdd819b1811175148eacac171a7083bed6cbc6f23a1bcb3fa748178
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
