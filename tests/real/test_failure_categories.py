@@ -78,18 +78,34 @@ KINDS: dict[str, dict[str, Any]] = {
 Shown = tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]
 
 
-def _start(target: Target, hooks: Listener, name: str) -> str:
-    body = json.loads(json.dumps(KINDS[name]).replace("PAGE", f"{hooks.url}/page"))
-    path, status = TASKS, TABLE[name]["status"]
+def request_of(target: Target, page: str, name: str) -> dict[str, Any]:
+    """Return a kind's request, with its workflow made.
+
+    Args:
+        target: the server.
+        page: the URL of a page that can be browsed.
+        name: the kind's.
+    """
+    body: dict[str, Any] = json.loads(json.dumps(KINDS[name]).replace("PAGE", page))
     if name.startswith("task"):
-        body["engine"] = f"skyvern-{name[5:8]}"
-    else:
-        path, body = WORKFLOWS, {"workflow_id": target.workflow(name, blocks=[body])}
-    if status == "timed_out":
-        body["max_elapsed_time_minutes"] = 1
+        return {**body, "engine": f"skyvern-{name[5:8]}"}
+    made = {"workflow_id": target.workflow(name, blocks=[body])}
+    return {**made, "max_elapsed_time_minutes": 1} if name.endswith("time limit") else made
+
+
+def fitting(has_browser: bool) -> list[str]:
+    """Return the kinds that a server with, or without, a browser can have."""
+    fits = {n for n in KINDS if n.endswith("no browser") != has_browser}
+    fits |= {n for n in KINDS if n.startswith(("wait", "http"))}
+    return [name for name in KINDS if name in fits]
+
+
+def _start(target: Target, hooks: Listener, name: str) -> str:
+    body = request_of(target, f"{hooks.url}/page", name)
+    path = TASKS if name.startswith("task") else WORKFLOWS
     body["webhook_url"] = f"{hooks.url}/hook"
     run_id: str = target.post(path, body).raise_for_status().json()["run_id"]
-    if status == "canceled":
+    if TABLE[name]["status"] == "canceled":
         until(lambda: target.run(run_id)["status"] == "running", 300, f"{name} to run")
         target.post(f"/v1/runs/{run_id}/cancel").raise_for_status()
     return run_id
@@ -101,9 +117,7 @@ def ends(target: Target) -> dict[str, Shown]:
     if target.version != "1.0.56":
         pytest.skip(f"the table is that of 1.0.56, this is {target.version}")
     with listener() as hooks:
-        fits = {n for n in KINDS if n.endswith("no browser") != target.has_browser}
-        fits |= {n for n in KINDS if n.startswith(("wait", "http"))}
-        run_ids = {name: _start(target, hooks, name) for name in KINDS if name in fits}
+        run_ids = {name: _start(target, hooks, name) for name in fitting(target.has_browser)}
         runs = {name: target.wait_over(run_id, 600) for name, run_id in run_ids.items()}
         until(lambda: _webhooks(hooks).keys() == {*run_ids.values()}, 60, "all webhooks", 1.0)
     webhooks, items = _webhooks(hooks), target.workflow_runs()
@@ -116,7 +130,7 @@ def _webhooks(hooks: Listener) -> dict[str, dict[str, Any]]:
     return {body["run_id"]: body for body in bodies}
 
 
-def _named(shown: Mapping[str, Any] | None) -> str:
+def named(shown: Mapping[str, Any] | None) -> str:
     """Return the categories that are shown, as the table has them."""
     if shown is None:
         return "absent"
@@ -129,7 +143,7 @@ def test_categories_of_an_end(target: Target, ends: dict[str, Shown], name: str)
     if name not in ends:
         pytest.skip(f"has a browser: {target.has_browser}")
     run, webhook, item = ends[name]
-    found = {"run": name, "status": run["status"], "webhook": _named(webhook), "list": _named(item)}
+    found = {"run": name, "status": run["status"], "webhook": named(webhook), "list": named(item)}
     assert found == TABLE[name]
     if item is not None:
         assert target.get(LIST, search_key=item["workflow_run_id"]).json() == [item]
