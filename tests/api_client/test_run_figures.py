@@ -174,6 +174,7 @@ FAILED_POLL = RunFigures(1.0, 2.0, 7, workflow_run_id="wr_1")
         (FigureRules(), "wr_1", "completed", FAILED_POLL, ""),
         (FigureRules(details="all"), "wr_1", "completed", FAILED_POLL, ":::::wr_1"),
         (FigureRules(details="never"), "wr_1", "failed", FAILED_POLL, ""),
+        (FigureRules(), "tsk_v2_1", "failed", FAILED_POLL, ":::::wr_1"),
         (FigureRules(), "tsk_1", "failed", FAILED_POLL, ""),
         (FigureRules(1.5), "tsk_1", "completed", FAILED_POLL, ":11::1::"),
         (FigureRules(0.1), "tsk_1", "completed", RunFigures(1.0, 2.0, 30), ":3::1::"),

@@ -37,9 +37,11 @@ local function came_to_us(job)
 end
 
 -- A poll saw the run's end, or it was reported before. The user gets the first body that Skyvern signed; one that is
--- being sent now is not sent twice.
-local function keep_body(job, run_id, signed, body)
+-- being sent now is not sent twice. Only a webhook shows the category of an engine 1.0 task.
+local function keep_body(job, run_id, signed, body, figures)
   if job.run_id ~= run_id then return end
+  local category = (job.category or '') == '' and run_figures.read(figures).category
+  if category then redis.call('HSET', job_key(q, job.id), 'category', category) end
   webhook_health.webhook_came_late(q, job)
   came_to_us(job)
   if job.webhook_route ~= 'relay' or signed == '' then return end
@@ -121,7 +123,7 @@ local function record(i)
       verdict = told_of_own(job, run_status, state, signed, final, body, q.args[i + 9], q.args[i + 10])
     else
       if state ~= '' then
-        keep_body(job, run_id, signed, body)
+        keep_body(job, run_id, signed, body, q.args[i + 9])
         if redis.call('ZSCORE', q.prefix .. 'orphan_polls', run_id) then
           orphans.is_over(q, run_id, q.args[i + 9])
         end

@@ -56,6 +56,19 @@ def test_a_job_has_what_its_run_took_and_why_it_failed(clock: Clockwork, way: st
     assert by_group(clock) == [GroupCredits("default", 1, 7, 2)]
 
 
+def test_the_webhook_of_an_end_that_a_poll_saw_brings_the_category(clock: Clockwork) -> None:
+    (job,) = awaited(clock)
+    finish(clock, job, took(steps=4, run="tsk_1"), "failed")
+    for category in (None, "LLM_ERROR", "UNKNOWN"):
+        figures = took(steps=4, category=category, run="tsk_1")
+        report = told(job, state="failed")._replace(figures=figures)
+        assert receive(clock, report) == ["duplicate"]
+
+    found = clock.job(job)
+    assert (found.usage, found.failure_category) == (Usage(4), "LLM_ERROR")
+    assert stats(clock).totals["steps"] == 4
+
+
 def test_credits_of_0_are_0_and_none_are_not_known(clock: Clockwork) -> None:
     free, unknown = clock.running(2)
     finish(clock, free, took(steps=1, billed=0, cached=0, run="wr_1"))
