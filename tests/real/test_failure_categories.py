@@ -79,13 +79,7 @@ Shown = tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]
 
 
 def request_of(target: Target, page: str, name: str) -> dict[str, Any]:
-    """Return a kind's request, with its workflow made.
-
-    Args:
-        target: the server.
-        page: the URL of a page that can be browsed.
-        name: the kind's.
-    """
+    """Return a kind's request, for a page that can be browsed; its workflow is made."""
     body: dict[str, Any] = json.loads(json.dumps(KINDS[name]).replace("PAGE", page))
     if name.startswith("task"):
         return {**body, "engine": f"skyvern-{name[5:8]}"}

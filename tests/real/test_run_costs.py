@@ -31,7 +31,7 @@ _FORCED = [{"key": n, "workflow_parameter_type": "string"} for n in ("sim_end", 
 
 
 class Shown(NamedTuple):
-    """What is seen of a run: by the job, or by the server itself."""
+    """What a job shows of its run."""
 
     status: str | None
     category: str | None
@@ -58,9 +58,9 @@ def _line(server: Target, page: str, name: str) -> dict[str, Any]:
     kind = "task" if name.startswith("task") else "workflow"
     if not isinstance(server, SimulatedTarget):
         return {"custom_id": name, "kind": kind, "body": request_of(server, page, name)}
-    is_canceled = status == "canceled"
-    forced = {"sim_end": "completed", "sim_seconds": "300"} if is_canceled else {"sim_end": status}
-    forced = {"sim_seconds": "2", **forced}
+    forced = {"sim_end": status, "sim_seconds": "2"}
+    if status == "canceled":
+        forced = {"sim_end": "completed", "sim_seconds": "300"}
     if kind == "workflow":
         body = {"workflow_id": server.workflow(name, _FORCED), "parameters": forced}
     else:
@@ -91,24 +91,19 @@ def _jobs(parts: Factory, ids: dict[str, str]) -> dict[str, Job]:
     return {name: job for name, job in zip(ids, found, strict=True) if job is not None}
 
 
-def _item(server: Target, run: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the item of a run in the list of workflow runs; None = it is not in it."""
-    found = re.search(r"\bwr_\w+", f"{run['run_id']} {run['app_url']}")
-    return server.workflow_runs()[found[0]] if found else None
-
-
 def _expected(server: Target, name: str, job: Job, way: str) -> tuple[Shown, bool]:
     """Return what a job has to show, and whether its details are read in the list."""
     run = server.run(str(job.run_id))
-    item = _item(server, run)
-    row, is_failed = TABLE[name], run["status"] in _FAILED
+    workflow_run = re.search(r"\bwr_\w+", f"{run['run_id']} {run['app_url']}")
+    item = server.workflow_runs()[workflow_run[0]] if workflow_run else None
+    row, status = TABLE[name], TABLE[name]["status"]
     if isinstance(server, SimulatedTarget):
         record = item or server.get(f"/api/v1/tasks/{job.run_id}").json()
         row = {"webhook": named(record), "list": named(item)}
     assert (row["list"] == "absent") == (item is None), name
     said = row["webhook"] if _is_by_webhook(job) else "null"
     bills = _is_by_webhook(job) and run["run_id"].startswith("wr_")
-    is_wanted = way == ALL or (is_failed and said == "null")
+    is_wanted = way == ALL or (status in _FAILED and said == "null")
     is_read = item is not None and not bills and is_wanted
     # A poll may see an end first: its webhook comes, too.
     category = row["webhook"] if way == WEBHOOKS else "null"
@@ -117,17 +112,12 @@ def _expected(server: Target, name: str, job: Job, way: str) -> tuple[Shown, boo
     known = item if item is not None and (bills or is_read) else {}
     surest = None if category == "null" else category.partition(" > ")[0]
     billed = [known.get(field) for field in ("credits_used", "cached_credits_used")]
-    return Shown(run["status"], surest, run["step_count"], *billed), is_read
+    return Shown(status, surest, run["step_count"], *billed), is_read
 
 
 def _is_by_webhook(job: Job) -> bool:
     """Whether a job's end came by webhook: the other answers have no such field."""
     return "failure_category" in (job.result or {})
-
-
-def _read(parts: Factory) -> int:
-    """Return of how many runs the details were read."""
-    return parts.queue.stats()["default"].totals.get("details:read", 0)
 
 
 def _seen(parts: Factory, ids: dict[str, str]) -> dict[str, Shown]:
@@ -151,18 +141,15 @@ def test_category_steps_and_credits_of_ended_jobs(
         parts.start_worker()
         jobs = _run(server, parts, f"{hooks.url}/page", fitting(server.has_browser))
         wanted = {name: _expected(server, name, job, way) for name, job in jobs.items()}
-        reads = sum(is_read for _, is_read in wanted.values())
-        until(lambda: _read(parts) == reads, 60, f"the details of {reads} runs", 0.5)
-        ids, expected = (
-            {n: job.id for n, job in jobs.items()},
-            {n: w for n, (w, _) in wanted.items()},
-        )
-        with suppress(TimeoutError):  # the webhook of an end that a poll saw
-            until(lambda: _seen(parts, ids) == expected, 30, every=0.5)
-        seen = _seen(parts, ids)
+        ids = {name: job.id for name, job in jobs.items()}
+        expected = {name: shown for name, (shown, _) in wanted.items()}
+        with suppress(TimeoutError):  # details are read later; a webhook may come after a poll
+            until(lambda: _seen(parts, ids) == expected, 60, every=0.5)
+        seen, totals = _seen(parts, ids), parts.queue.stats()["default"].totals
     by_webhook = [name for name, job in jobs.items() if _is_by_webhook(job)]
     for name, shown in seen.items():
         by = "webhook" if name in by_webhook else "poll"
         print(f"{name} | {by}{', list' * wanted[name][1]} | {shown}")
     assert bool(by_webhook) == (way == WEBHOOKS)
     assert seen == expected
+    assert totals.get("details:read", 0) == sum(is_read for _, is_read in wanted.values())
