@@ -217,7 +217,6 @@ class Job:
             nothing but its turn, or it is past that. See `waits.read_waits`.
         paused_since: since when its run waits for a person; None = it does not. paused_url: where
             the person decides; None = not known yet.
-        approval: what became of the person's approval: `asked`, `sending`, `failed: <why>`.
     """
 
     id: str
@@ -251,7 +250,6 @@ class Job:
     waits_for: tuple[Wait, ...] = ()
     paused_since: datetime | None = None
     paused_url: str | None = None
-    approval: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -359,7 +357,6 @@ def read_job(
         waits_for=waits_for,
         paused_since=moment(fields.get("paused_since")),
         paused_url=text(fields.get("paused_url")),
-        approval=text(fields.get("approval")),
     )
 
 

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 23da6d0dadd8e2a419fb3b81b444110ed4c73766fb1255a1dec626159001b8b5
+// Made of docs/openapi.json by `make typescript`; its SHA-256: e1db7251b2a31ce5071c0ad810b17aab12fb076541e50723dd852036f3793392
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
