@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: e1db7251b2a31ce5071c0ad810b17aab12fb076541e50723dd852036f3793392
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 9a909ac7ff9966e25cf3a2a59b2e226fdef3ef4e6e44411692bbf54ab21a0f51
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
