@@ -176,24 +176,21 @@ class RawClient:
 
     async def cancel_run(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> Cancellation:
         """Cancel a run; arguments and errors as in `get_run`."""
-        request = self.requests.make("POST", run_path(run_id, "cancel"), timeout=timeout)
-        return await self._outcome(
-            request, classify_cancel, _failed(Cancellation, CancelClass.TROUBLE)
-        )
+        return await self._tell(run_path(run_id, "cancel"), timeout)
 
-    async def continue_workflow_run(
-        self, run_id: str, timeout: float = DEFAULT_TIMEOUT
-    ) -> Cancellation:
+    async def continue_run(self, run_id: str, timeout: float = DEFAULT_TIMEOUT) -> Cancellation:
         """Approve a paused workflow run: a hidden call (`tests/real/test_paused_runs.py`).
 
         Its outcome is read as that of a cancel; after TROUBLE it may have come. Arguments and
         errors as in `get_run`.
         """
         path = f"v1/workflows/runs/{segment(run_id, 'run_id')}/continue"
+        return await self._tell(path, timeout)
+
+    async def _tell(self, path: str, timeout: float) -> Cancellation:
         request = self.requests.make("POST", path, timeout=timeout)
-        return await self._outcome(
-            request, classify_cancel, _failed(Cancellation, CancelClass.TROUBLE)
-        )
+        failed = _failed(Cancellation, CancelClass.TROUBLE)
+        return await self._outcome(request, classify_cancel, failed)
 
     async def list_runs(
         self,

@@ -157,7 +157,7 @@ async def test_an_approval_is_classed_as_a_cancel_is(
 ) -> None:
     async with serving(behaviour) as server, AsyncTransport() as transport:
         client = RawClient(server.url, KEY, transport)
-        answer = await client.continue_workflow_run("wr_1/2")
+        answer = await client.continue_run("wr_1/2")
         [exchange] = server.exchanges
     assert answer.outcome is outcome
     assert (exchange.method, exchange.target) == ("POST", "/v1/workflows/runs/wr_1%2F2/continue")

@@ -53,7 +53,7 @@ def approve(target: Target, run_id: str) -> Cancellation:
     async def call() -> Cancellation:
         async with AsyncTransport() as transport:
             client = RawClient(target.base_url, target.api_key, transport)
-            return await client.continue_workflow_run(run_id)
+            return await client.continue_run(run_id)
 
     return asyncio.run(call())
 

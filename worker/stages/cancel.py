@@ -89,7 +89,7 @@ class CancelConsumer(Consumer[list[ToCancel]]):
     async def _approve(self, job: ToCancel) -> Write:
         """Tell Skyvern that a paused run may go on; a second try could approve its next pause."""
         with self.account.metrics.timed("continue") as timer:
-            answer = await self.account.client.continue_workflow_run(job.run_id, CALL_SECONDS)
+            answer = await self.account.client.continue_run(job.run_id, CALL_SECONDS)
             timer.status = answer.status_code
         why = ""
         if answer.outcome is not CancelClass.DONE:

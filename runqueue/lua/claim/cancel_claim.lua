@@ -21,22 +21,19 @@ if #due > 0 then redis.call('HINCRBY', q.prefix .. 'counters', 'calls:cancel', #
 local function take(id, attempt, run_id, tried, is_approval)
   for _, field in ipairs({ id, attempt, run_id, int(tried), is_approval }) do reply[#reply + 1] = field end
 end
-local function add_approval(member, id)
-  redis.call('ZREM', CANCELS, member)
-  local f = job_record.read_fields(q, id, job_record.CANCELED) or {}
-  if f[1] == 'running' and f[5] == 'paused' and not f[6] then
-    redis.call('HSET', job_key(q, id), 'approving_until', int(q.now + lease))
-    take(id, f[2], f[3], 0, '1')
-  end
-end
 local function add(id, due_at)
   local approved = string.match(id, '^approve (.*)$')
-  if approved then return add_approval(id, approved) end
-  local key = job_key(q, id)
-  local f = job_record.read_fields(q, id, job_record.CANCELED) or {}
+  local key = job_key(q, approved or id)
+  local f = job_record.read_fields(q, approved or id, job_record.CANCELED) or {}
   local before = tonumber(f[4] or q.now)
   local orphan = string.match(id, '^orphan (.*)$')
-  if orphan then
+  if approved then
+    redis.call('ZREM', CANCELS, id)
+    if f[1] == 'running' and f[5] == 'paused' and not f[6] then
+      redis.call('HSET', key, 'approving_until', int(q.now + lease))
+      take(approved, f[2], f[3], 0, '1')
+    end
+  elseif orphan then
     redis.call('ZADD', CANCELS, int(q.now + lease), id)
     take('', '0', orphan, 0, '0')
   elseif f[2] and f[3] then
