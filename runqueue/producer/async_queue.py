@@ -764,13 +764,8 @@ class AsyncRunQueue:
 
     async def approve(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Have paused runs go on: a worker tells Skyvern so; returns what came of each job."""
-        codes = await self._each(job_ids, partial(operator_calls.decide_paused, what="approve"))
-        return outcomes(codes, decisions.DECIDE_PAUSED)
-
-    async def reject(self, job_ids: Iterable[str]) -> dict[str, Settled]:
-        """Have paused runs canceled; returns what came of each job."""
-        codes = await self._each(job_ids, partial(operator_calls.decide_paused, what="reject"))
-        return outcomes(codes, decisions.DECIDE_PAUSED)
+        codes = await self._each(job_ids, operator_calls.approve)
+        return outcomes(codes, decisions.APPROVE)
 
     async def _each_seen(
         self, job_ids: Iterable[str], call: OfItems[Seen, list[int]]

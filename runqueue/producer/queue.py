@@ -747,13 +747,8 @@ class RunQueue:
 
     def approve(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Have paused runs go on: a worker tells Skyvern so; returns what came of each job."""
-        codes = self._each(job_ids, partial(operator_calls.decide_paused, what="approve"))
-        return outcomes(codes, decisions.DECIDE_PAUSED)
-
-    def reject(self, job_ids: Iterable[str]) -> dict[str, Settled]:
-        """Have paused runs canceled; returns what came of each job."""
-        codes = self._each(job_ids, partial(operator_calls.decide_paused, what="reject"))
-        return outcomes(codes, decisions.DECIDE_PAUSED)
+        codes = self._each(job_ids, operator_calls.approve)
+        return outcomes(codes, decisions.APPROVE)
 
     def _each_seen(self, job_ids: Iterable[str], call: OfItems[Seen, list[int]]) -> dict[str, int]:
         """Do as `_each`, to the attempt that each job is at now, and to its end."""

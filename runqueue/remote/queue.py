@@ -448,10 +448,6 @@ class RemoteQueue:
         """Have paused runs go on: a worker tells Skyvern so; returns what came of each job."""
         return self._decide("approve", job_ids)
 
-    def reject(self, job_ids: Iterable[str]) -> dict[str, Settled]:
-        """Have paused runs canceled; returns what came of each job."""
-        return self._decide("reject", job_ids)
-
     def _decide(self, what: str, job_ids: Iterable[str], **more: str) -> dict[str, Settled]:
         found: dict[str, Settled] = {}
         for some in _parts(dict.fromkeys(job_ids)):

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 023b7f7d9bdd819b1811175148eacac171a7083bed6cbc6f23a1bcb3fa748178
+// Made of docs/openapi.json by `make typescript`; its SHA-256: ddc213528d2acda2d64c0455e0101bac2e1319b2a6d6807326f02f3777deafdb
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
