@@ -17,6 +17,7 @@ from pydantic_settings import SettingsError as UnreadableError
 
 from config.addresses import is_several, is_url, next_database
 from config.gateway import NAME, GatewaySettings
+from config.notices import AccountNotices, secrets_of
 from config.proxies import AccountProxy, passwords_of, proxy_environment, wrong_proxies
 from config.retention import Keep, days_by_state
 from config.webhooks import AccountWebhooks, WebhookSettings
@@ -81,7 +82,7 @@ class Limits(BaseModel):
     shared_account: bool = False
 
 
-class Account(Limits, AccountWebhooks, AccountProxy):
+class Account(Limits, AccountWebhooks, AccountProxy, AccountNotices):
     """One Skyvern organization."""
 
     model_config = ConfigDict(extra="forbid")
@@ -137,7 +138,13 @@ def account_prefix(name: str) -> str:
 
 
 class Settings(
-    Limits, AccountWebhooks, AccountProxy, WebhookSettings, GatewaySettings, BaseSettings
+    Limits,
+    AccountWebhooks,
+    AccountProxy,
+    AccountNotices,
+    WebhookSettings,
+    GatewaySettings,
+    BaseSettings,
 ):
     """All settings of a worker and a gateway."""
 
@@ -237,7 +244,7 @@ class Settings(
         """
         found = {}
         if self.skyvern_api_key is not None:
-            mixed_in = (Limits, AccountWebhooks, AccountProxy)
+            mixed_in = (Limits, AccountWebhooks, AccountProxy, AccountNotices)
             own = [name for one in mixed_in for name in one.model_fields]
             common = {name: getattr(self, name) for name in own}
             found["default"] = Account(
@@ -262,6 +269,7 @@ class Settings(
             for secret in (
                 *account.keys,
                 *(one.get_secret_value() for one in account.webhook_secrets),
+                *secrets_of(account.notify_urls),
             )
         ]
         proxies = (account.proxy_url for account in self.all_accounts().values())

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from config.process_metrics import loop_lag, register_process
+from config.process_metrics import loop_lag, notifications, register_process
 
 #: The buckets of a webhook's time.
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -53,6 +53,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         register_process(self.registry, "gateway")
         self.loop_lag = loop_lag(self.registry)
+        self._notifications = notifications(self.registry)
         received = Counter(
             "runqueue_webhook_received",
             "Webhooks received from Skyvern.",
@@ -83,6 +84,11 @@ class Metrics:
     def refused(self, reason: Refusal) -> None:
         """Count one call or login that was refused."""
         self._refused[reason].inc()
+
+    def notified(self, account: str, event: str, notify_url: int, is_sent: bool) -> None:
+        """Count a message to an account's URL of that number."""
+        result = "sent" if is_sent else "failed"
+        self._notifications.labels(account, event, notify_url, result).inc()
 
     def webhook(self, account: str, outcome: WebhookOutcome, seconds: float) -> None:
         """Count one webhook; '' = of no known account."""

@@ -21,6 +21,7 @@ from api_client import AsyncTransport
 from api_client.http.proxies import Proxies
 from config.process_metrics import measure_lag
 from config.settings import Account, Settings
+from notices.notifier import Notifier
 from runqueue.connection.client import async_client, check_policy
 from runqueue.connection.redis_errors import Cause, cause_of, damage_of
 from runqueue.store.accounts import check_names
@@ -80,6 +81,12 @@ class AccountWorker(AccountRuntime):
         every = [poll, listing, *(made(self, capacity) for made in others)]
         #: By stage: those of `STAGES` in `runqueue/store/live_processes.py`.
         self.consumers: dict[str, Consumer[Any]] = {one.stage: one for one in every}
+        self.notifier = Notifier(
+            *(name, "worker", account),
+            public_url=settings.public_url,
+            send=self.send,
+            count=self.metrics.notified,
+        )
 
     async def stop(self, seconds: float) -> int:
         """Drain the consumers, record what they brought, end the lease; return the claims left.
@@ -87,7 +94,8 @@ class AccountWorker(AccountRuntime):
         Args:
             seconds: how long calls on the wire may take to finish.
         """
-        await asyncio.gather(*(one.drain(seconds) for one in self.consumers.values()))
+        drains = (one.drain(seconds) for one in self.consumers.values())
+        await asyncio.gather(*drains, self.notifier.stop(seconds))
         return await self.goodbye()
 
 
@@ -162,6 +170,7 @@ class ServedAccounts:
                 sends = self._transports[proxies]
                 worker = AccountWorker(name, account, self.settings, self._scripts, sends)
                 await worker.start()
+                worker.notifier.start()
                 self.accounts[name] = worker
 
     async def consume(self, stage: str, account: str, tick_us: int) -> tuple[ConsumerEnd, int]:

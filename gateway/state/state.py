@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, TypeVar, cast
 
 import structlog
@@ -24,6 +25,7 @@ from gateway.tenants.rate_limit import JobRateLimiter
 from gateway.tenants.scope import TenantScopes
 from gateway.webhooks.receiver import Receiver
 from gateway.webhooks.webhook_writer import WebhookWriter
+from notices.notifier import SEND_SECONDS, Notifier
 from runqueue.connection.client import async_client, check_policy
 from runqueue.observe.collector import QueueCollector
 from runqueue.producer.queue import RunQueue
@@ -103,6 +105,15 @@ class GatewayState:
         self.scrape = Together(self._scrape).result
         #: Whether Redis answers, soon.
         self.redis_answers = Together(self._ping).result
+        self.notifiers = [
+            Notifier(
+                *(name, "gateway", account),
+                public_url=settings.public_url,
+                send=self.tenant_scopes.whole.send,
+                count=partial(self.metrics.notified, name),
+            )
+            for name, account in self.accounts.items()
+        ]
         #: Set when the process ends: all waiting requests are answered.
         self.closing = asyncio.Event()
 
@@ -136,6 +147,8 @@ class GatewayState:
                 await asyncio.sleep(ANNOUNCE_EVERY)
             else:
                 self.feed.start()
+                for notifier in self.notifiers:
+                    notifier.start()
                 log.info("gateway_announced", accounts=sorted(self.accounts))
                 return
 
@@ -154,6 +167,7 @@ class GatewayState:
         """Close every connection."""
         self.closing.set()
         await self.feed.close()
+        await asyncio.gather(*(one.stop(SEND_SECONDS) for one in self.notifiers))
         if self.works:
             await asyncio.wait(self.works)
         self.checkers.shutdown(wait=False, cancel_futures=True)

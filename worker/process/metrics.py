@@ -23,7 +23,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from config.process_metrics import loop_lag, register_process
+from config.process_metrics import loop_lag, notifications, register_process
 
 #: Upper bounds of the buckets, in seconds; above the last there is one more.
 _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -118,6 +118,7 @@ _REDELIVERIES = Counter(
     ["account", "result"],
     registry=REGISTRY,
 )
+_NOTIFICATIONS = notifications(REGISTRY)
 
 
 class AccountMetrics:
@@ -139,6 +140,11 @@ class AccountMetrics:
                 (it came with the answer, by Skyvern's signature) or unsigned.
         """
         _REDELIVERIES.labels(self._account, result).inc()
+
+    def notified(self, event: str, notify_url: int, is_sent: bool) -> None:
+        """Count a message to the URL of that number."""
+        result = "sent" if is_sent else "failed"
+        _NOTIFICATIONS.labels(self._account, event, notify_url, result).inc()
 
     def timed(self, call: str) -> Timer:
         """Measure one call of the API."""

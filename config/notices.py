@@ -1,0 +1,121 @@
+"""The settings about notifications: which events go to which of Apprise's URLs.
+
+Apprise is imported only where a URL is set: it takes a second, and tens of megabytes.
+"""
+
+import logging
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Annotated, Any, Final, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
+
+#: The events: conditions, which last, and the two ends of batches, which happen once.
+EVENTS: Final = (
+    *("account_held", "budget_80", "budget_spent", "unconfirmed", "needs_person"),
+    *("batch_over", "batch_aborted", "failures", "no_worker"),
+)
+#: URLs of one account.
+MOST_URLS = 10
+_ENTRY = re.compile(r"(?:([a-z0-9_,]+)=)?([a-z][a-z0-9+.-]*://\S+)", re.IGNORECASE)
+#: How the names of threads begin that send, and loggers whose lines of these may hold a URL.
+SENDS: Final = "notify-"
+_LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry")
+
+
+class NotifyUrl(NamedTuple):
+    """One entry of `RUNQUEUE_NOTIFY_URLS`.
+
+    Args:
+        url: Apprise's URL, which holds secrets.
+        events: those that are sent to it.
+    """
+
+    url: SecretStr
+    events: frozenset[str]
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    return not (record.threadName or "").startswith(SENDS)
+
+
+def _silence() -> None:
+    """Have nothing logged that Apprise says, nor what is said of its calls: it names URLs."""
+    own = logging.getLogger("apprise")
+    own.propagate, own.handlers[:] = False, [logging.NullHandler()]
+    own.setLevel(logging.WARNING)  # results hold these lines
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_is_not_ours)
+
+
+def receiver_of(url: str) -> Any | None:
+    """Return what sends to one of Apprise's URLs, None where Apprise knows no such URL."""
+    _silence()
+    import apprise  # noqa: PLC0415 - see the module's docstring
+
+    asset = apprise.AppriseAsset(
+        app_id="runqueue",
+        app_desc="runqueue",
+        app_url="https://pypi.org/project/runqueue/",
+        async_mode=False,
+        service_timeout=0,  # it would wait in a pool that the process cannot end before
+        allow_templates=False,
+        storage_mode=apprise.PersistentStoreMode.MEMORY,
+    )
+    made = apprise.Apprise(asset=asset)
+    service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+    return made if service is not None and made.add(service) else None
+
+
+def _entries(value: Any) -> Any:
+    """Read entries with white space between them: a URL, or `event,event=URL`."""
+    if not isinstance(value, str):
+        return value
+    entries = value.split()
+    if len(entries) > MOST_URLS:
+        raise ValueError(f"expected {MOST_URLS} entries at most, got {len(entries)}")
+    return tuple(_entry(number, entry) for number, entry in enumerate(entries, 1))
+
+
+def _entry(number: int, entry: str) -> NotifyUrl:
+    found = _ENTRY.fullmatch(entry)
+    if found is None:
+        raise ValueError(f"entry {number}: expected a URL of Apprise, or <event>,<event>=<URL>")
+    events = frozenset(filter(None, (found[1] or "").split(","))) or frozenset(EVENTS)
+    if not events <= set(EVENTS):
+        raise ValueError(f"entry {number}: expected events of {', '.join(EVENTS)}")
+    if receiver_of(found[2]) is None:
+        raise ValueError(f"entry {number}: Apprise takes no such URL")
+    return NotifyUrl(SecretStr(found[2]), events)
+
+
+def secrets_of(urls: Iterable[NotifyUrl]) -> list[str]:
+    """Return what of the URLs no log line may hold: each as a whole, and its parts."""
+    found = []
+    for one in urls:
+        url = one.url.get_secret_value()
+        found.append(url)
+        with suppress(ValueError):
+            parts = urlsplit(url)
+            login = re.split("[:@]", parts.netloc)
+            query = [word for _, word in parse_qsl(parts.query)]
+            found += [*login, *parts.path.split("/"), *query]
+    # Short parts are words of other lines.
+    return [word for part in found for word in {part, unquote(part)} if len(word) >= 8]
+
+
+class AccountNotices(BaseModel):
+    """What of one account is told to whom."""
+
+    #: URLs of Apprise, which hold secrets, with white space between them: `URL` gets every event,
+    #: `event,event=URL` these; none = nobody is told anything.
+    notify_urls: Annotated[tuple[NotifyUrl, ...], NoDecode, BeforeValidator(_entries)] = Field(
+        default=(), repr=False
+    )
+    #: The share of a group's recent jobs whose failure is told, and how many jobs that are at
+    #: least.
+    notify_failure_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    notify_failure_jobs: Annotated[int, Field(ge=1, le=200)] = 20
