@@ -5,8 +5,10 @@ Apprise is imported only where a URL is set: it takes a second, and tens of mega
 
 import logging
 import re
+import warnings
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from typing import Annotated, Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -42,20 +44,25 @@ def _is_not_ours(record: logging.LogRecord) -> bool:
     return not (record.threadName or "").startswith(SENDS)
 
 
-def _silence() -> None:
-    """Have nothing logged that Apprise says, nor what is said of its calls: it names URLs."""
+@cache
+def _apprise() -> Any:
+    """Load Apprise, and have nothing logged that it says, or that is said of its calls."""
     own = logging.getLogger("apprise")
     own.propagate, own.handlers[:] = False, [logging.NullHandler()]
     own.setLevel(logging.WARNING)  # results hold these lines
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_is_not_ours)
+    with warnings.catch_warnings():  # its plugins, which it loads at first use, are of many ages
+        warnings.simplefilter("ignore")
+        import apprise  # noqa: PLC0415 - see the module's docstring
+
+        apprise.Apprise.instantiate("json://localhost")
+    return apprise
 
 
 def receiver_of(url: str) -> Any | None:
     """Return what sends to one of Apprise's URLs, None where Apprise knows no such URL."""
-    _silence()
-    import apprise  # noqa: PLC0415 - see the module's docstring
-
+    apprise = _apprise()
     asset = apprise.AppriseAsset(
         app_id="runqueue",
         app_desc="runqueue",

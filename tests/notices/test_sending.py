@@ -1,0 +1,193 @@
+"""What Apprise sends, and what nobody sees of it: the secrets in its URLs."""
+
+import io
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from email import message_from_bytes, policy
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
+from pydantic import SecretStr, ValidationError
+
+from config.logging import setup_logging
+from config.notices import SENDS, NotifyUrl, secrets_of
+from config.settings import Settings, SettingsError, load_settings
+from notices.sending import send
+from tests.notices.telling import ROOT, SECRET, Receiver, Teller
+from tests.notices.test_telling import spend
+from tests.runqueue.lua.clockwork import Clockwork
+from tests.simulator.simulating import eventually
+from tests.worker.working import closed_port
+
+
+class Mail:
+    """What a mail server took."""
+
+    def __init__(self) -> None:
+        self.mails: list[Any] = []
+
+    async def handle_DATA(self, *said: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        """Take a mail."""
+        envelope = said[-1]
+        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
+        return "250 OK"
+
+
+@pytest.fixture
+def mail() -> Iterator[tuple[Mail, str]]:
+    """A mail server with a login, and the URL of a receiver there."""
+    taken, port = Mail(), closed_port()
+    server = Controller(
+        taken,
+        hostname="127.0.0.1",
+        port=port,
+        authenticator=lambda *_: AuthResult(success=True),
+        auth_require_tls=False,
+    )
+    server.start()
+    people = "from=queue@x.test&to=ops@x.test"
+    yield taken, f"mailto://ops:{SECRET}@127.0.0.1:{port}?{people}&mode=insecure"
+    server.stop()
+
+
+async def test_a_budget_is_told_by_mail(clock: Clockwork, mail: tuple[Mail, str]) -> None:
+    taken, url = mail
+    teller = Teller(clock, url)
+    spend(80)(clock)
+    await teller.round()
+    spend(1)(clock)
+    await teller.round(15)
+    assert [one["subject"] for one in taken.mails] == [
+        "runqueue (default): a budget is spent to 80 %",
+        "runqueue (default): budgets are below 80 % again",
+    ]
+    body = taken.mails[0].get_body(("plain", "html")).get_content()
+    assert "account: 80 spent of 100 steps" in body
+    assert "runqueue budgets list" in body
+
+
+async def test_no_log_holds_what_a_url_does(clock: Clockwork, receiver: Receiver) -> None:
+    lines = io.StringIO()
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    handler = logging.StreamHandler(lines)
+    root.handlers[:] = [handler]
+    root.setLevel(logging.DEBUG)
+    for name in ("urllib3", "apprise"):
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    receiver.status = 500
+    try:
+        teller = Teller(clock, f"{receiver.url} json://127.0.0.1:1/{SECRET}")
+        spend(100)(clock)
+        await teller.notifier.round()
+        await eventually(lambda: not teller.under_way)
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+        logging.getLogger("urllib3").setLevel(logging.NOTSET)
+    assert SECRET not in lines.getvalue()
+    assert receiver.came == 1
+
+
+async def test_no_state_in_redis_holds_what_a_url_does(
+    clock: Clockwork, receiver: Receiver
+) -> None:
+    spend(100)(clock)
+    await Teller(clock, receiver.url).round()
+    assert SECRET not in str(clock.dump())
+
+
+def test_a_send_that_raises_says_no_word_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(url: str) -> Any:
+        raise ValueError(url)
+
+    monkeypatch.setattr("notices.sending.receiver_of", broken)
+    why = send(SecretStr(f"json://x/{SECRET}"), "t", "b", "info")
+    assert why == "Apprise failed (ValueError)"
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        (f"json://x/ nonsense-{SECRET}", "entry 2: expected a URL of Apprise"),
+        (f"budget_81=json://x/{SECRET}", "entry 1: expected events of account_held, budget_80"),
+        (f"json://x/ json://y/ slack://{SECRET}", "entry 3: Apprise takes no such URL"),
+        (f"nothing://{SECRET}", "entry 1: Apprise takes no such URL"),
+        (" ".join([f"json://x/{SECRET}"] * 11), "expected 10 entries at most, got 11"),
+    ],
+)
+def test_a_wrong_entry_is_named_by_its_number_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, entries: str, said: str
+) -> None:
+    monkeypatch.setenv("SKYVERN_API_KEY", "key")
+    monkeypatch.setenv("RUNQUEUE_NOTIFY_URLS", entries)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value).startswith(f"RUNQUEUE_NOTIFY_URLS: {said}")
+    assert SECRET not in str(caught.value)
+
+
+def test_each_account_has_its_own_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKYVERN_API_KEY", "key")
+    monkeypatch.setenv("RUNQUEUE_NOTIFY_URLS", f"budget_80,failures=json://x/{SECRET}?a=b=c")
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__API_KEY", "other")
+    monkeypatch.setenv("RUNQUEUE_ACCOUNTS__ACME__NOTIFY_URLS", "json://y/")
+    settings = load_settings()
+    accounts = settings.all_accounts()
+    (url,) = accounts["default"].notify_urls
+    assert url.events == {"budget_80", "failures"}
+    assert url.url.get_secret_value() == f"json://x/{SECRET}?a=b=c"
+    assert len(accounts["acme"].notify_urls[0].events) == 9
+    assert SECRET not in f"{settings!r} {accounts!r} {url!r} {settings.model_dump()}"
+    assert SECRET in settings.secrets()
+
+
+def test_parts_of_a_url_are_redacted(capsys: pytest.CaptureFixture[str]) -> None:
+    url = NotifyUrl(SecretStr(f"slack://T1JJ3T3L2/A1BRTD4JD/{SECRET}/#ops"), frozenset())
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        setup_logging("INFO", secrets_of([url]))
+        logging.getLogger("x").warning("POST /services/T1JJ3T3L2/A1BRTD4JD/%s failed", SECRET)
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    err = capsys.readouterr().err
+    assert "failed" in err
+    assert SECRET not in err
+    assert "A1BRTD4JD" not in err
+
+
+def test_lines_of_sending_threads_are_dropped_and_those_of_others_are_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    Settings(notify_urls="json://x/")
+    logger = logging.getLogger("urllib3.connectionpool")
+    for name in (f"{SENDS}1", "another"):
+        thread = threading.Thread(target=logger.warning, args=[f"from {name}"], name=name)
+        thread.start()
+        thread.join()
+    assert caplog.messages == ["from another"]
+
+
+def test_apprise_is_imported_only_where_a_url_is_set() -> None:
+    code = (
+        "import sys; import worker.runtime, gateway.state.state;"
+        "from config.settings import Settings; Settings(SKYVERN_API_KEY='k').all_accounts();"
+        "print('apprise' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "False\n"
+
+
+def test_pydantic_shows_no_entry() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(notify_urls=f"slack://{SECRET}")
+    assert "entry 1" in str(caught.value)
