@@ -1,5 +1,6 @@
 """What Apprise sends, and what nobody sees of it: the secrets in its URLs."""
 
+import asyncio
 import io
 import logging
 import subprocess
@@ -10,6 +11,7 @@ from email import message_from_bytes, policy
 from typing import Any
 
 import pytest
+import typer
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 from pydantic import SecretStr, ValidationError
@@ -17,6 +19,7 @@ from pydantic import SecretStr, ValidationError
 from config.logging import setup_logging
 from config.notices import SENDS, NotifyUrl, secrets_of
 from config.settings import Settings, SettingsError, load_settings
+from notices.command import notify
 from notices.sending import send
 from tests.notices.telling import ROOT, SECRET, Receiver, Teller
 from tests.notices.test_telling import spend
@@ -172,7 +175,8 @@ def test_lines_of_sending_threads_are_dropped_and_those_of_others_are_not(
         thread = threading.Thread(target=logger.warning, args=[f"from {name}"], name=name)
         thread.start()
         thread.join()
-    assert caplog.messages == ["from another"]
+    said = [one.message for one in caplog.records if one.name == logger.name]
+    assert said == ["from another"]
 
 
 def test_apprise_is_imported_only_where_a_url_is_set() -> None:
@@ -191,3 +195,25 @@ def test_pydantic_shows_no_entry() -> None:
     with pytest.raises(ValidationError) as caught:
         Settings(notify_urls=f"slack://{SECRET}")
     assert "entry 1" in str(caught.value)
+
+
+async def test_the_command_says_what_each_url_answered(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SKYVERN_API_KEY", "key")
+    wrong = f"json://127.0.0.1:{closed_port()}/{SECRET}"
+    monkeypatch.setenv("RUNQUEUE_NOTIFY_URLS", f"{receiver.url} budget_80={wrong}")
+    with pytest.raises(typer.Exit) as ended:
+        await asyncio.to_thread(notify, "test")
+    assert ended.value.exit_code == 1
+    found = capsys.readouterr()
+    assert found.out.splitlines() == [
+        "default, URL 1: sent",
+        "default, URL 2: the receiver gave no answer",
+    ]
+    assert SECRET not in found.out + found.err
+    assert receiver.taken() == ["a test"]
+    monkeypatch.setenv("RUNQUEUE_NOTIFY_URLS", receiver.url)
+    await asyncio.to_thread(notify, "test")
+    with pytest.raises(typer.Exit, match="2"):
+        await asyncio.to_thread(notify, "test", account="nobody")
