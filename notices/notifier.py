@@ -19,13 +19,13 @@ from redis.exceptions import RedisError
 from config.notices import NotifyUrl
 from config.redaction import Redactor
 from config.settings import Account
+from notices.calls import Noticed, notices_claim, notices_record
 from notices.policy import EVENTS, Key, Message, Policy, Seen, read_notices
 from notices.sending import Deliver, Sender
 from runqueue.connection.redis_errors import UNREADABLE
 from runqueue.errors import RunQueueError
 from runqueue.records.account import AccountStats
 from runqueue.store import budgets, job_calls
-from runqueue.store.notice_calls import Noticed, notices_claim, notices_record
 from runqueue.store.scripts import AsyncSend
 
 log = structlog.get_logger()

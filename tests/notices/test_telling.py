@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from notices import notifier as module
+from notices.calls import notices_claim
 from runqueue.records.batch import BatchRules
 from runqueue.records.job import JobState
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.budgets import Budget, set_budget
-from runqueue.store.notice_calls import notices_claim
 from tests.notices.telling import SECRET, Receiver, Teller, dying, in_the_past, receiving
 from tests.runqueue.lua.clockwork import DAY, Clockwork
 from tests.simulator.simulating import eventually
