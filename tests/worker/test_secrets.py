@@ -10,7 +10,7 @@ import redis
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
-from runqueue import RunQueue, TaskRunRequest, WorkflowRunRequest
+from runqueue import KeyLimit, RunQueue, TaskRunRequest, WorkflowRunRequest
 from runqueue.observe.collector import QueueCollector
 from tests.simulator.simulating import eventually
 from tests.worker.working import Bench, start, working
@@ -100,6 +100,7 @@ def enqueue_jobs(queue: RunQueue) -> None:
 async def run_everything(bench: Bench) -> None:
     """Submit, poll, cancel and sweep, through every fault."""
     submit = bench.account.consumers["submit"]
+    bench.queue.set_key_limit("totp:*", KeyLimit())  # all jobs share an identifier
     for fault in FAULTS:
         for route in ("run_task", "run_workflow"):
             await bench.api.fault(fault, match={"route": route}, times=1)

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 2c5775c486843b6366845e4f1a48a51b6280c4f61dab9515389c31e4dee59f3b
+// Made of docs/openapi.json by `make typescript`; its SHA-256: b53bd38712dbfecbbccd2ddaf87eb1b9d347f012d5fee9cce43a829f995d198d
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
