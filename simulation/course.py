@@ -335,6 +335,9 @@ class Course:
             with contextlib.suppress(BatchNotFound):
                 batches[number] = await queue.get_batch(batch)
         self._conduct.judge_callbacks(batches, self.world.receivers.taken, self._plan.batch_rules)
+        if plan.has_notices:
+            deaths = self.world.faults_had["a worker is killed"]
+            self._conduct.judge_notices(batches, self.world.receivers.batches_told, deaths)
         if stats is not None:
             self.world.marks.note_totals(stats.totals)
             self._judge_slots(jobs, stats, orphans)

@@ -16,6 +16,7 @@ from config.settings import Settings
 from gateway.metrics import Metrics
 from gateway.webhooks.receiver import Receiver
 from gateway.webhooks.webhook_writer import WebhookWriter
+from notices.policy import Message
 from simulation.history import EventHistory
 from simulation.processes import SimulatedProcess, start_in
 from simulation.server import BlockingClient, Client, SimulatedRedis
@@ -97,6 +98,17 @@ class Receivers:
         #: How many it did not take, or gave no answer to.
         self.refused: Counter[str] = Counter()
         self.faults_met: Counter[str] = Counter()
+        #: How often each batch was said to be over.
+        self.batches_told: Counter[str] = Counter()
+
+    async def be_told(self, message: Message) -> str:
+        """Receive a notification once all of it is there; says why it does not."""
+        await asyncio.sleep(1 + self._chance.random() * self.slowness)
+        if self._chance.random() < self.failing:
+            self.faults_met["receiver: refuses a notification"] += 1
+            return "the receiver refused it"
+        self.batches_told.update(key.subject for key in message.keys)
+        return ""
 
     async def take(self, url: str) -> int | None:
         """Receive a delivery; returns the status, None if the answer is lost."""
@@ -182,6 +194,7 @@ class SimulatedWorker:
         await self.served.start()
         for name, account in self.served.accounts.items():
             account.outbound = _Outbound(self._receivers)
+            account.notifier.deliver = self._receivers.be_told
             self._start_task(self._tick(name))
         self._start_task(self._run_messages())
         self.is_started = True
