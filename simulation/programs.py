@@ -16,7 +16,7 @@ from config.settings import Settings
 from gateway.metrics import Metrics
 from gateway.webhooks.receiver import Receiver
 from gateway.webhooks.webhook_writer import WebhookWriter
-from notices.policy import Message
+from notices.policy import Message as Notification
 from simulation.history import EventHistory
 from simulation.processes import SimulatedProcess, start_in
 from simulation.server import BlockingClient, Client, SimulatedRedis
@@ -101,7 +101,7 @@ class Receivers:
         #: How often each batch was said to be over.
         self.batches_told: Counter[str] = Counter()
 
-    async def be_told(self, message: Message) -> str:
+    async def be_told(self, message: Notification) -> str:
         """Receive a notification once all of it is there; says why it does not."""
         await asyncio.sleep(1 + self._chance.random() * self.slowness)
         if self._chance.random() < self.failing:
