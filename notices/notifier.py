@@ -34,6 +34,8 @@ log = structlog.get_logger()
 EVERY, LEASE_SECONDS = 15.0, 45.0
 #: Seconds after which a receiver counts as failed, while its answer is still awaited.
 SEND_SECONDS = 10.0
+#: Seconds that what is being sent has to end when the process stops.
+STOP_SECONDS = 5.0
 #: Seconds before a URL that failed is tried again: the first time, and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 600.0
 #: Seconds after which an unconfirmed job is told, and for which the end of a job is a recent one.
@@ -89,13 +91,13 @@ class Notifier:
         if self._settings.notify_urls and self._loop is None:
             self._loop = asyncio.create_task(self._run())
 
-    async def stop(self, seconds: float) -> None:
+    async def stop(self) -> None:
         """End; what is being sent gets some seconds to be recorded."""
         tasks = [self._loop] if self._loop else []
         if self._loop is not None:
             self._loop.cancel()
         if self._sending:
-            await asyncio.wait(self._sending.values(), timeout=seconds)
+            await asyncio.wait(self._sending.values(), timeout=STOP_SECONDS)
         tasks += self._sending.values()
         for task in tasks:
             task.cancel()

@@ -18,8 +18,8 @@ from runqueue.records.waits import utc
 #: Seconds after which what lasts is told again, and after which what could not be told is not
 #: tried any more.
 REPEAT_SECONDS, GIVE_UP_SECONDS = 3600, 86_400
-#: Conditions of one account that are told apart, and lines of one message.
-MOST, LINES = 1_000, 20
+#: Conditions of one account that are told apart; lines of one message, and characters of a line.
+MOST, LINES, LONGEST = 1_000, 20, 300
 
 Kind = Literal["info", "success", "warning", "failure"]
 
@@ -31,7 +31,6 @@ class Event(NamedTuple):
         one, many: what happened, once and `{n}` times ('' = it cannot); `{account}` is the account.
         over: what is said once it is over; '' = it happens once, and is never over.
         command: shows more.
-        page: the gateway's page that does.
         kind: how bad it is.
         settle: seconds that it has to last before it is told, and to be gone before it is over.
     """
@@ -40,7 +39,6 @@ class Event(NamedTuple):
     many: str = ""
     over: str = ""
     command: str = ""
-    page: str = "/"
     kind: Kind = "warning"
     settle: float = 0
 
@@ -58,41 +56,35 @@ EVENTS: Final[Mapping[str, Event]] = {
         "{n:,} budgets are spent to 80 %",
         over="budgets are below 80 % again",
         command="runqueue budgets list",
-        page="/budgets",
     ),
     "budget_spent": Event(
         "a budget is spent",
         "{n:,} budgets are spent",
         over="budgets have room again",
         command="runqueue budgets list",
-        page="/budgets",
         kind="failure",
     ),
     "unconfirmed": Event(
         "jobs are unconfirmed for long",
         over="no job is unconfirmed for long",
         command="runqueue unconfirmed list",
-        page="/jobs?state=unconfirmed",
     ),
     "needs_person": Event(
         "a run needs a person",
         "{n:,} runs need a person",
         over="runs go on",
         command="runqueue jobs list --state running",
-        page="/jobs?state=running",
     ),
     "batch_over": Event(
         "a batch is over",
         "{n:,} batches are over",
         command="runqueue batch list",
-        page="/batches",
         kind="info",
     ),
     "batch_aborted": Event(
         "a batch was aborted",
         "{n:,} batches were aborted",
         command="runqueue batch list",
-        page="/batches",
         kind="failure",
     ),
     "failures": Event(
@@ -100,7 +92,6 @@ EVENTS: Final[Mapping[str, Event]] = {
         "many jobs of {n:,} groups fail",
         over="jobs of groups end well again",
         command="runqueue errors",
-        page="/jobs?state=failed",
         settle=60,
     ),
     "no_worker": Event(
@@ -191,11 +182,11 @@ def read_notices(fields: Mapping[str, str]) -> dict[Key, Notice]:
             since, over = map(int, value.split())
             found[Key(event, subject)] = Notice(since, over)
     for name, value in fields.items():
-        kind, _, rest = name.partition(":")
-        if kind == "sent":
-            receiver, event, subject = rest.split(":", 2)
-            if notice := found.get(Key(event, subject)):
-                notice.sent[int(receiver)] = int(value)
+        if name.startswith("sent:"):
+            _, receiver, event, subject = name.split(":", 3)
+            # One that was over while it was being sent is not known any more.
+            notice = found.setdefault(Key(event, subject), Notice(int(value)))
+            notice.sent[int(receiver)] = int(value)
     return found
 
 
@@ -340,8 +331,7 @@ class Policy:
         command = "" if name == "no_worker" else where
         shown += ["", f"More: `{event.command}{command}`"]
         if self.public_url:
-            join = "&" if "?" in event.page else "?"
-            shown.append(f"{self.public_url}{event.page}{join}account={self.account}")
+            shown.append(f"{self.public_url}/?account={self.account}")
         title = f"runqueue ({self.account}): {words.format(n=n, account=self.account)}"
         kind: Kind = "success" if is_over else event.kind
         return Message(receiver, name, is_over, tuple(keys), title, "\n".join(shown), kind)
@@ -353,6 +343,7 @@ def _label(key: Key) -> str:
 
 
 def _line(key: Key, words: str, notice: Notice, now_us: int) -> str:
+    words = words[:LONGEST]
     if not EVENTS[key.event].over:
         return f"- {words} (at {_utc(notice.since_us)})"
     until = f" to {_utc(notice.over_us)}" if notice.over_us else ""

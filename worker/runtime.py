@@ -95,7 +95,7 @@ class AccountWorker(AccountRuntime):
             seconds: how long calls on the wire may take to finish.
         """
         drains = (one.drain(seconds) for one in self.consumers.values())
-        await asyncio.gather(*drains, self.notifier.stop(seconds))
+        await asyncio.gather(*drains, self.notifier.stop())
         return await self.goodbye()
 
 

@@ -25,7 +25,7 @@ from gateway.tenants.rate_limit import JobRateLimiter
 from gateway.tenants.scope import TenantScopes
 from gateway.webhooks.receiver import Receiver
 from gateway.webhooks.webhook_writer import WebhookWriter
-from notices.notifier import SEND_SECONDS, Notifier
+from notices.notifier import Notifier
 from runqueue.connection.client import async_client, check_policy
 from runqueue.observe.collector import QueueCollector
 from runqueue.producer.queue import RunQueue
@@ -167,7 +167,7 @@ class GatewayState:
         """Close every connection."""
         self.closing.set()
         await self.feed.close()
-        await asyncio.gather(*(one.stop(SEND_SECONDS) for one in self.notifiers))
+        await asyncio.gather(*(one.stop() for one in self.notifiers))
         if self.works:
             await asyncio.wait(self.works)
         self.checkers.shutdown(wait=False, cancel_futures=True)

@@ -47,7 +47,7 @@ async def test_what_is_being_sent_is_recorded_before_a_worker_ends(
         client.hset(f"{KEYS.prefix}spent:account:0", "account", 10)
         bench.account.notifier.start()
         await eventually(lambda: receiver.came)
-        stopping = asyncio.create_task(bench.account.notifier.stop(10))
+        stopping = asyncio.create_task(bench.account.notifier.stop())
         await asyncio.sleep(0)
         receiver.answers.set()
         await stopping

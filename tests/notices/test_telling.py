@@ -288,6 +288,23 @@ async def test_a_receiver_that_hangs_delays_no_other(clock: Clockwork, receiver:
         assert hung.taken() == ["a budget is spent"], "a late answer counts: it is not sent again"
 
 
+async def test_what_is_over_while_it_is_being_sent_is_told_to_be_over(
+    clock: Clockwork, receiver: Receiver
+) -> None:
+    receiver.answers.clear()
+    teller = Teller(clock, receiver.url)
+    spend(100)(clock)
+    await teller.notifier.round()
+    spend(1)(clock)
+    clock.wait(15)
+    await teller.notifier.round()
+    receiver.answers.set()
+    await asyncio.wait(teller.under_way)
+    await teller.rounds(45)
+    assert receiver.taken() == ["a budget is spent", "budgets have room again"]
+    assert not any("budget" in name for name in known(clock)), "nothing is left of it"
+
+
 async def test_a_receiver_that_hangs_is_seen(
     clock: Clockwork, receiver: Receiver, logged: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,5 +367,5 @@ async def test_without_urls_nothing_runs(clock: Clockwork) -> None:
     teller = Teller(clock, "")
     teller.notifier.start()
     await asyncio.sleep(0)
-    await teller.notifier.stop(1)
+    await teller.notifier.stop()
     assert teller.calls == []
