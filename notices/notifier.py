@@ -8,7 +8,7 @@ Each URL has a task of its own, which sends one message after the other, so none
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Final, Literal
@@ -21,7 +21,7 @@ from config.redaction import Redactor
 from config.settings import Account
 from notices.calls import Noticed, notices_claim, notices_record
 from notices.policy import EVENTS, Key, Message, Policy, Seen, read_notices
-from notices.sending import Deliver, Sender
+from notices.sending import Sender
 from runqueue.connection.redis_errors import UNREADABLE
 from runqueue.errors import RunQueueError
 from runqueue.records.account import AccountStats
@@ -74,8 +74,8 @@ class Notifier:
         self._account, self._role, self._settings = account, role, settings
         self._send, self._count = send, count
         urls: Sequence[NotifyUrl] = settings.notify_urls
-        #: Sends a message; the simulation replaces it.
-        self.deliver: Deliver = Sender(urls)
+        #: Sends a message: '' once it is sent, else why not. The simulation replaces it.
+        self.deliver: Callable[[Message], Awaitable[str]] = Sender(urls)
         events = OF_GATEWAY if role == "gateway" else frozenset(EVENTS) - OF_GATEWAY
         self._policy = Policy(account, events, [url.events for url in urls], public_url)
         self._redact = Redactor([*settings.keys, *settings.signing_secrets])
@@ -251,7 +251,8 @@ class Notifier:
             for use in await self._send(budgets.read_budgets(self._account, some)):
                 if use.spent_ratio < 0.8:
                     continue
-                event = "budget_spent" if use.spent_ratio >= 1 else "budget_80"
-                of = f"{use.target}: {use.spent:,} spent of {use.budget.words()}"
-                seen[Key(event, f"{use.scope} {use.target}")] = Seen(of)
+                words = f"{use.target}: {use.spent:,} spent of {use.budget.words()}"
+                events = ["budget_80", *(["budget_spent"] if use.spent_ratio >= 1 else [])]
+                for event in events:
+                    seen[Key(event, f"{use.scope} {use.target}")] = Seen(words)
         return seen

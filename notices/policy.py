@@ -124,11 +124,13 @@ class Notice:
         since_us: when it began.
         over_us: when it was over; 0 = it lasts.
         sent: when it was last told, by the number of the URL; told to be over = not in there.
+        known: its value in `notices`; '' = it is not there.
     """
 
     since_us: int
     over_us: int = 0
     sent: dict[int, int] = field(default_factory=dict)
+    known: str = ""
 
     @property
     def stored(self) -> str:
@@ -180,7 +182,7 @@ def read_notices(fields: Mapping[str, str]) -> dict[Key, Notice]:
         event, _, subject = name.partition(":")
         if event in EVENTS:
             since, over = map(int, value.split())
-            found[Key(event, subject)] = Notice(since, over)
+            found[Key(event, subject)] = Notice(since, over, known=value)
     for name, value in fields.items():
         if name.startswith("sent:"):
             _, receiver, event, subject = name.split(":", 3)
@@ -229,20 +231,18 @@ class Policy:
             if not self._wanted(key):
                 batches += self._done(key)
             elif key not in notices and len(notices) < MOST:
-                notices[key] = notice = Notice(one.since_us or now_us)
-                fields[key.field] = notice.stored
+                notices[key] = Notice(one.since_us or now_us)
             elif key not in notices:
                 untold[key.event] += 1
         for key, notice in list(notices.items()):
             if key.event in self.events:
                 self._settle(now_us, key, notice, seen)
-                before = fields.get(key.field)
-                if self._is_finished(now_us, key, notice, seen):
+                if self._is_finished(now_us, key, notice):
                     del notices[key]
                     batches += self._done(key)
                     told = {sent_field(n, key): "" for n in notice.sent}
                     fields |= {key.field: "", **told}
-                elif before != notice.stored:
+                elif notice.stored != notice.known:
                     fields[key.field] = notice.stored
         messages = self._messages(now_us, notices, seen, untold)
         return Plan(fields, batches, list(messages))
@@ -263,16 +263,15 @@ class Policy:
         elif EVENTS[key.event].over and not notice.over_us:
             notice.over_us = now_us
 
-    def _is_finished(self, now_us: int, key: Key, notice: Notice, seen: Mapping[Key, Seen]) -> bool:
+    def _is_finished(self, now_us: int, key: Key, notice: Notice) -> bool:
         """Say whether nothing of it is left to tell."""
         wanted = self._wanted(key)
         told = [n for n in wanted if n in notice.sent]
         if not EVENTS[key.event].over:
             is_old = now_us - notice.since_us > GIVE_UP_SECONDS * 1e6
             return len(told) == len(wanted) or is_old
-        is_worse = key.event == "budget_80" and Key("budget_spent", key.subject) in seen
         is_old = now_us - notice.over_us > GIVE_UP_SECONDS * 1e6
-        return bool(notice.over_us) and (not told or is_worse or is_old)
+        return bool(notice.over_us) and (not told or is_old)
 
     def _messages(
         self,
@@ -289,7 +288,9 @@ class Policy:
                 begun = [
                     key
                     for key, one in of_event.items()
-                    if key in seen and self._is_due(now_us, name, one, receiver)
+                    if key in seen
+                    and self._is_due(now_us, name, one, receiver)
+                    and not self._is_worse(key, events, seen)
                 ]
                 settled = now_us - EVENTS[name].settle * 1e6
                 over = [
@@ -304,6 +305,12 @@ class Policy:
                 if over:
                     lines = [_line(key, _label(key), notices[key], now_us) for key in over]
                     yield self._message(receiver, name, over, lines, 0, is_over=True)
+
+    @staticmethod
+    def _is_worse(key: Key, events: frozenset[str], seen: Mapping[Key, Seen]) -> bool:
+        """Say whether a URL hears of a budget at 80 % that it is spent."""
+        worse = Key("budget_spent", key.subject)
+        return key.event == "budget_80" and worse in seen and worse.event in events
 
     @staticmethod
     def _is_due(now_us: int, name: str, notice: Notice, receiver: int) -> bool:

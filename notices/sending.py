@@ -5,7 +5,6 @@ import re
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol
 
 from pydantic import SecretStr
 
@@ -13,13 +12,6 @@ from config.notices import SENDS, NotifyUrl, receiver_of
 from notices.policy import Kind, Message
 
 _STATUS = re.compile(r"error=(\d{3})\b")
-
-
-class Deliver(Protocol):
-    """Sends a message to its URL: returns '' once it is sent, else why it is not."""
-
-    async def __call__(self, message: Message) -> str:
-        """Send it."""
 
 
 class Sender:
@@ -33,7 +25,7 @@ class Sender:
         self._urls = urls
 
     async def __call__(self, message: Message) -> str:
-        """Send a message, however long that takes."""
+        """Send a message, however long that takes; returns as `send`."""
         loop = asyncio.get_running_loop()
         sent: asyncio.Future[str] = loop.create_future()
         url = self._urls[message.receiver - 1].url

@@ -182,6 +182,30 @@ async def test_a_batch_is_told_when_it_is_aborted_and_when_it_is_over(
     assert receiver.taken() == ["a batch is over"]
 
 
+async def test_a_budget_at_once_spent_is_told_so_and_to_who_wants_only_80_that(
+    clock: Clockwork, receiver: Receiver
+) -> None:
+    async with receiving() as other:
+        teller = Teller(clock, f"{receiver.url} budget_80={other.url}")
+        for steps in (101, 85, 101, 10):
+            spend(steps)(clock)
+            await teller.rounds(30)
+    assert receiver.taken() == [
+        *("a budget is spent", "a budget is spent to 80 %", "budgets have room again"),
+        *("a budget is spent", "budgets are below 80 % again", "budgets have room again"),
+    ]
+    assert other.taken() == ["a budget is spent to 80 %", "budgets are below 80 % again"]
+
+
+async def test_a_round_without_news_writes_nothing(clock: Clockwork, receiver: Receiver) -> None:
+    spend(100)(clock)
+    teller = Teller(clock, receiver.url)
+    await teller.rounds(30)
+    teller.calls.clear()
+    await teller.round(15)
+    assert teller.calls == ["notices_claim", "stats", "budget_scopes", "list_budgets"]
+
+
 async def test_fifty_budgets_at_once_are_one_message(clock: Clockwork, receiver: Receiver) -> None:
     for n in range(50):
         clock.run(set_budget("default", f"group:g{n}", Budget(10)))
