@@ -9,6 +9,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from typing import Final, Literal
@@ -161,11 +162,7 @@ class Notifier:
                 return
             self._count(message.event, message.receiver, True)
             self._pauses.pop(message.receiver, None)
-            changes = message.changes(ahead_us + int(time.monotonic() * 1e6))
-            while not await self._is_recorded(changes):
-                if time.monotonic() >= self._lease_until:
-                    return
-                await asyncio.sleep(1)
+            await self._record_sent(message, ahead_us)
 
     async def _sent(self, message: Message) -> str:
         """Send a message; one that takes long counts as failed, and is awaited all the same."""
@@ -175,12 +172,15 @@ class Notifier:
             self._warn(message, f"the receiver gave no answer within {SEND_SECONDS:g} s")
         return await sending
 
-    async def _is_recorded(self, changes: dict[str, str]) -> bool:
-        try:
-            await self._record(changes)
-        except (RedisError, RunQueueError, OSError):
-            return False
-        return True
+    async def _record_sent(self, message: Message, ahead_us: int) -> None:
+        """Record a message; while Redis is away this URL gets no other."""
+        changes = message.changes(ahead_us + int(time.monotonic() * 1e6))
+        is_away = True
+        while is_away:
+            with suppress(RedisError, RunQueueError, OSError):
+                await self._record(changes)
+                is_away = False
+            await asyncio.sleep(float(is_away))
 
     def _failed(self, message: Message, why: str) -> None:
         pause, _ = self._pauses.get(message.receiver, (0.0, 0.0))

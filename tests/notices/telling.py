@@ -80,7 +80,8 @@ async def receiving() -> AsyncIterator[Receiver]:
 
 def account(urls: str, **settings: Any) -> Account:
     """An account with these URLs."""
-    values = {"api_key": SecretStr("key"), "notify_urls": urls, **settings}
+    few = {"notify_failure_jobs": 4}
+    values = {"api_key": SecretStr("key"), "notify_urls": urls, **few, **settings}
     return Account.model_validate(values)
 
 

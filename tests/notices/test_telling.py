@@ -8,6 +8,7 @@ import pytest
 
 from notices import notifier as module
 from notices.calls import notices_claim
+from notices.policy import EVENTS
 from runqueue.records.batch import BatchRules
 from runqueue.records.job import JobState
 from runqueue.store import job_calls, operator_calls
@@ -97,7 +98,7 @@ async def test_a_condition_is_told_when_it_begins_hourly_and_when_it_is_over(
 ) -> None:
     event, begin, end, begun, over = lasting
     monkeypatch.setattr(module, "RECENT_SECONDS", 3 * HOUR)
-    teller = Teller(clock, f"{event}={receiver.url}", notify_failure_jobs=4)
+    teller = Teller(clock, f"{event}={receiver.url}")
     await teller.rounds(60)
     assert receiver.taken() == []
 
@@ -250,24 +251,47 @@ async def test_one_process_tells_at_a_time_and_the_next_goes_on(
     assert receiver.taken() == ["budgets have room again"]
 
 
+@pytest.mark.parametrize("lasting", LASTING, ids=lambda lasting: lasting[0])
 async def test_of_a_process_killed_between_send_and_record_one_more_comes(
-    clock: Clockwork, receiver: Receiver, redis_url: str
+    clock: Clockwork, receiver: Receiver, redis_url: str, lasting: Lasting
 ) -> None:
-    spend(100)(clock)
-    clock.batch_of(1)
-    for died in range(1, 3):
-        async with dying(clock, redis_url, f"budget_spent={receiver.url}") as process:
+    event, begin, end, begun, over = lasting
+    urls = f"{event}={receiver.url}"
+    for act, title in ((begin, begun), (end, over)):
+        act(clock)
+        if EVENTS[event].settle:
+            await Teller(clock, urls).round()
+            clock.wait(EVENTS[event].settle + module.LEASE_SECONDS)
+        async with dying(clock, redis_url, urls) as process:
             assert process.stdout is not None
             assert await asyncio.wait_for(process.stdout.readline(), 30) == b"sent\n"
-        assert receiver.taken() == ["a budget is spent"]
+        assert receiver.taken() == [title]
+
         clock.wait(module.LEASE_SECONDS - 1)
-        teller = Teller(clock, f"budget_spent={receiver.url}")
-        await teller.round()
+        await Teller(clock, urls).round()
         assert receiver.taken() == [], "the lease of the dead one holds"
         clock.wait(1)
-        assert died < 3
-    await teller.rounds(60)
-    assert receiver.taken() == ["a budget is spent"], "one for each that was killed, and no more"
+        await Teller(clock, urls).rounds(60)
+        assert receiver.taken() == [title], "one more, and no other"
+        clock.wait(module.LEASE_SECONDS)
+
+
+async def test_a_record_waits_until_redis_is_back(
+    clock: Clockwork, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spend(100)(clock)
+    teller = Teller(clock, receiver.url)
+    real, failures = teller.notifier._send, [ConnectionError("away"), TimeoutError("slow")]
+
+    async def send(call: Any) -> Any:
+        if failures and "sent:" in str(call.arguments):
+            raise failures.pop()
+        return await real(call)
+
+    monkeypatch.setattr(teller.notifier, "_send", send)
+    await teller.round()
+    await teller.rounds(30)
+    assert (receiver.taken(), failures) == (["a budget is spent"], [])
 
 
 async def test_a_process_without_the_lease_records_nothing(
