@@ -56,6 +56,7 @@ from api_client.types import (
     SkyvernEnvironment,
     TagResponse,
     TaskRunResponse,
+    WorkflowRun,
     WorkflowRunResponse,
     WorkflowRunTimeline,
 )
@@ -115,6 +116,7 @@ __all__ = [
     "TaskRunResponse",
     "UnprocessableEntityError",
     "WaitTimeoutError",
+    "WorkflowRun",
     "WorkflowRunResponse",
     "WorkflowRunTimeline",
     "verify_webhook",

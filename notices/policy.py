@@ -73,7 +73,7 @@ EVENTS: Final[Mapping[str, Event]] = {
         "a run needs a person",
         "{n:,} runs need a person",
         over="runs go on",
-        command="runqueue jobs list --state running",
+        command="runqueue jobs list --paused",
     ),
     "batch_over": Event(
         "a batch is over",

@@ -8,6 +8,7 @@ import orjson
 from simulator.model.plan import SIMULATED
 from simulator.model.runs import Run
 from simulator.model.search import Found
+from simulator.model.workflows import PERSON
 from simulator.replies import Json, stamp
 
 _APP_URL = "https://app.skyvern.test/"
@@ -81,7 +82,7 @@ def list_item(found: Found, now: float) -> Json:
         "workflow_permanent_id": permanent_id if is_workflow else None,
         "workflow_deleted": False,
         "script_run": False,
-        "trigger_type": "api" if is_workflow else None,
+        "trigger_type": submission.trigger_type if is_workflow else None,
         "created_by": None,
         **attempt_shown(run, now),
     }
@@ -168,8 +169,12 @@ def output(run: Run, now: float) -> Any:
         done = {"error": "refused", "error_type": "unknown"} if workflow.fails else None
     elif workflow.seconds is None:
         done = _output(run)
+    person = {"success": True, "reason": "status_changed:running"}
     return {
-        **{f"{block.label}_output": done for block in workflow.blocks},
+        **{
+            f"{block.label}_output": person if block.block_type == PERSON and done else done
+            for block in workflow.blocks
+        },
         "extracted_information": [],
     }
 

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Container
+from itertools import islice
 from typing import Annotated
 
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from simulator.answers import first_answer, list_item, run_answer
+from simulator.answers import errors, first_answer, list_item, run_answer
 from simulator.bodies import checked, read, read_optional
 from simulator.limits import SubmissionLimit
 from simulator.model.fields import (
@@ -19,8 +20,8 @@ from simulator.model.fields import (
 from simulator.model.options import Options
 from simulator.model.plan import PlanError
 from simulator.model.releases import RELEASES
-from simulator.model.runs import Run, RunType
-from simulator.model.search import ListQuery, OlderListQuery, find, matches_key
+from simulator.model.runs import Run, RunType, Status
+from simulator.model.search import ListQuery, OlderListQuery, find, find_workflow_runs
 from simulator.model.store import Clock, Store
 from simulator.model.submissions import (
     Prepared,
@@ -34,9 +35,12 @@ from simulator.model.submissions import (
 from simulator.model.tags import Terms, terms_of
 from simulator.model.urls import normalised
 from simulator.model.workflows import Workflows, workflow_shown
-from simulator.records import agent_run_record, task_record, workflow_record
+from simulator.records import task_record, workflow_record, workflow_run_record
 from simulator.replies import Json, RefusedError, json_reply, not_found
 from simulator.webhooks import Webhooks
+
+#: What starts a run, by the header `x-user-agent`; else it is `api`.
+_TRIGGERS = {"skyvern-ui": "manual", "skyvern-mcp": "mcp"}
 
 
 class CancelFields(BaseModel):
@@ -63,12 +67,14 @@ class RunHeaders(BaseModel):
     steps: Annotated[int | None, Field(alias="x-max-steps-override")] = None
 
 
-class AgentRunsQuery(BaseModel):
-    """The query of `GET /v1/agents/runs`."""
+class WorkflowRunsQuery(BaseModel):
+    """The query of `GET /v1/workflows/runs`."""
 
     page: Annotated[int, Field(ge=1)] = 1
     page_size: Annotated[int, Field(ge=1)] = 10
-    search_key: str | None = None
+    status: list[Status] | None = None
+    search_key: Annotated[str | None, Field(max_length=500)] = None
+    error_code: Annotated[str | None, Field(max_length=500)] = None
 
 
 class RunApi:
@@ -135,6 +141,15 @@ class RunApi:
         again = run.submission.replaced(tags=run.tags.by_key if run.tags else None)
         return self.create(request, Prepared(again, echo))
 
+    async def continue_workflow_run(self, request: web.Request) -> web.Response:
+        """`POST /v1/workflows/runs/{run_id}/continue`: a paused run goes on; no other is found."""
+        missing = "Workflow run not found {}"
+        run = self.run_of(request, missing, kinds={"workflow_run"})
+        if run.status(self.clock()) != "paused":
+            raise RefusedError(404, missing.format(run.run_id))
+        self.store.approve(run)
+        return json_reply(None)
+
     async def get_run(self, request: web.Request) -> web.Response:
         """`GET /v1/runs/{run_id}`"""
         run = self.run_of(request, "Task run not found {}")
@@ -193,19 +208,22 @@ class RunApi:
             raise RefusedError(400, "No webhook URL configured for the run.")
         return json_reply(await self._webhooks.replay(run, normalised(url)))
 
-    async def agent_runs(self, request: web.Request) -> web.Response:
-        """`GET /v1/agents/runs`: workflow runs alone, newest first."""
-        query = checked(AgentRunsQuery, _query_of(request), "query")
-        key = (query.search_key or "").lower()
+    async def workflow_runs(self, request: web.Request) -> web.Response:
+        """`GET /v1/workflows/runs` and `GET /v1/agents/runs`: workflow runs, newest first."""
+        query, now = checked(WorkflowRunsQuery, _query_of(request), "query"), self.clock()
+
+        def is_wanted(run: Run) -> bool:
+            if query.status and run.status(now) not in query.status:
+                return False
+            codes = [error["error_code"] for error in errors(run, now)]
+            return not query.error_code or query.error_code in codes
+
         by_url = self.release.searches_inputs
-        found = [
-            run
-            for run in self.store.newest_first()
-            if run.submission.kind == "workflow" and matches_key(run, key, webhook_urls=by_url)
-        ]
+        found = find_workflow_runs(self.store, query.search_key or "", webhook_urls=by_url)
         first = (query.page - 1) * query.page_size
-        page = found[first : first + query.page_size]
-        return self.reply([agent_run_record(run, self.clock()) for run in page])
+        wanted = (one for one in found if is_wanted(one.run))
+        page = islice(wanted, first, first + query.page_size)
+        return self.reply([workflow_run_record(one, now) for one in page])
 
     async def workflow_run(self, request: web.Request) -> web.Response:
         """`GET /v1/workflows/runs/{run_id}`"""
@@ -244,6 +262,8 @@ class RunApi:
     def create(self, request: web.Request, prepared: Prepared) -> web.Response:
         """Make a run and answer with it."""
         submission = prepared.submission
+        if trigger := _TRIGGERS.get(request.headers.get("x-user-agent", "")):
+            submission = submission.replaced(trigger_type=trigger)
         try:
             run = self.store.create(submission, request.headers["x-api-key"])
         except PlanError as problem:

@@ -79,6 +79,7 @@ class Simulator:
             ("GET", "/_health", control.health),
             ("GET", "/_ledger", control.ledger),
             ("GET", "/_ledger/summary", control.summary),
+            ("DELETE", "/_runs/{run_id}", control.remove_run),
             ("POST", "/_reset", control.reset),
             ("POST", "/_faults", control.add_faults),
             ("GET", "/_faults", control.show_faults),
@@ -178,6 +179,14 @@ class Control:
         runs = simulator.store.oldest_first()
         summary = simulator.ledger.summary(runs, simulator.clock(), window)
         return json_reply(summary | {"webhooks": simulator.webhooks.counts})
+
+    async def remove_run(self, request: web.Request) -> web.Response:
+        """`DELETE /_runs/{run_id}`: as if a run that is over had never been."""
+        run = self._simulator.store.get(request.match_info["run_id"])
+        if run is None or not run.is_over(self._simulator.clock()):
+            raise RefusedError(404, "expected a run that is over")
+        self._simulator.store.remove(run)
+        return json_reply({"status": "ok"})
 
     async def reset(self, _request: web.Request) -> web.Response:
         """`POST /_reset`: as if just started, faults included."""

@@ -6,6 +6,7 @@ import orjson
 
 from simulator import answers
 from simulator.model.runs import Run
+from simulator.model.search import Found
 from simulator.replies import ORGANIZATION, Json, stamp
 
 
@@ -83,25 +84,30 @@ def workflow_record(run: Run, now: float) -> Json:
     }
 
 
-def agent_run_record(run: Run, now: float) -> Json:
-    """One element of `GET /v1/agents/runs`."""
+def workflow_run_record(found: Found, now: float) -> Json:
+    """One element of `GET /v1/workflows/runs`."""
+    run, hidden = found
     echo = _echo(run)
     submission = run.submission
-    return {
+    shown = {
         **_of_workflows(run, echo, now),
         "workflow_id": submission.workflow and submission.workflow.version_id,
         "workflow_permanent_id": submission.target,
         "organization_id": ORGANIZATION,
-        "start_fresh_browser": echo["start_fresh_browser"],
+        "start_fresh_browser": echo.get("start_fresh_browser"),
         "status": run.status(now),
         "attempts": [],
         "failure_reason": answers.failure_reason(run, now),
         "ai_fallback": submission.ai_fallback,
-        "trigger_type": "api",
+        "trigger_type": submission.trigger_type,
         "ignore_inherited_workflow_system_prompt": False,
         **answers.times(run, now),
-        **dict.fromkeys(_NULLS_OF_AN_AGENT_RUN),
+        **dict.fromkeys(_NULLS_OF_A_LISTED_RUN),
     }
+    if hidden:
+        shown["workflow_run_id"], shown["workflow_id"] = run.hidden_id, f"w_{run.number}"
+        shown |= {"workflow_permanent_id": answers.beneath(run), "webhook_callback_url": None}
+    return shown
 
 
 def _of_workflows(run: Run, echo: Any, now: float) -> Json:
@@ -126,7 +132,7 @@ def _of_workflows(run: Run, echo: Any, now: float) -> Json:
         "browser_seed_source": "fresh",
         "browser_sink_profile_id": None,
         "max_screenshot_scrolls": submission.scrolls,
-        "browser_address": echo["browser_address"],
+        "browser_address": echo.get("browser_address"),
         "run_with": submission.run_with,
         "browser_type": None,
         "script_run": None,
@@ -179,7 +185,7 @@ _NULLS_OF_A_WORKFLOW_RUN = (
     *("retried_by_workflow_run_id", "recording_urls", "downloaded_file_urls", "total_cost"),
     *("task_v2", "script_id"),
 )
-_NULLS_OF_AN_AGENT_RUN = (
+_NULLS_OF_A_LISTED_RUN = (
     *("browser_session_id", "reuse_browser_session", "debug_session_id", "fallback_attempt"),
     *("parent_workflow_run_id", "max_elapsed_time_minutes", "browser_settings", "job_id"),
     *("browser_settings_receipt", "depends_on_workflow_run_id", "sequential_key", "code_gen"),

@@ -40,6 +40,7 @@ def stats(**changed: object) -> AccountStats:
         "paused": False,
         "reads_failing_seconds": None,
         "reads_why": None,
+        "paused_runs": 0,
         "quarantined": 0,
         "quarantined_ids": (),
         "damage": None,

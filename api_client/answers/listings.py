@@ -21,6 +21,9 @@ from api_client.answers.parts import (
     unix_time,
 )
 
+#: Credits of a run, and characters of a category: more is not believed, or cut.
+_MOST, _MOST_CHARACTERS = 10**9, 64
+
 
 class ListClass(StrEnum):
     """What reading a list of runs came to; the last four as in `ReadClass`."""
@@ -34,11 +37,17 @@ class ListClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ListedRun:
-    """A run as a list shows it.
+    """A run as a list shows it; each of the rest is None where the list does not say.
 
     Attributes:
-        created, finished: unix seconds; None when the list does not say.
-        workflow_id: the workflow that it runs, if it does.
+        created, finished: unix seconds.
+        workflow_id: the workflow that it runs, if it does (`wpid_…`).
+        trigger_type: what started it: `api`, `manual`, `scheduled`, ….
+        failure_category: the surest one.
+        credits, cached_credits: what it used; 0 on a self-hosted server, which bills none.
+        parent_run_id: the run that started it.
+        debug_session_id: of a run that somebody started while editing the workflow.
+        retry_pending: the server is about to run it again, whatever its status.
     """
 
     run_id: str
@@ -48,6 +57,13 @@ class ListedRun:
     created: float | None
     finished: float | None = None
     workflow_id: str | None = None
+    trigger_type: str | None = None
+    failure_category: str | None = None
+    credits: int | None = None
+    cached_credits: int | None = None
+    parent_run_id: str | None = None
+    debug_session_id: str | None = None
+    retry_pending: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +103,7 @@ class BulkCancellation:
 def classify_run_list(
     status: int, body: bytes, headers: Mapping[str, str], page_size: int, age: float = 0.0
 ) -> RunPage:
-    """Say what the answer to a GET of the list means. Never raises.
+    """Say what the answer to a GET of either list means. Never raises.
 
     Args:
         status: the HTTP status.
@@ -142,7 +158,9 @@ def _runs(parsed: Any) -> tuple[ListedRun, ...] | None:
     runs = []
     for item in parsed:
         fields = item if isinstance(item, dict) else {}
-        run_id, status = text_or_none(fields.get("run_id")), text_or_none(fields.get("status"))
+        # The list of workflow runs calls some things otherwise.
+        run_id = text_or_none(fields.get("run_id")) or text_or_none(fields.get("workflow_run_id"))
+        status, retry_pending = text_or_none(fields.get("status")), fields.get("retry_pending")
         if run_id is None or status is None:
             return None
         runs.append(
@@ -150,13 +168,32 @@ def _runs(parsed: Any) -> tuple[ListedRun, ...] | None:
                 run_id,
                 status,
                 text_or_none(fields.get("task_run_type")),
-                text_or_none(fields.get("title")),
+                text_or_none(fields.get("title")) or text_or_none(fields.get("workflow_title")),
                 unix_time(fields.get("created_at")),
                 unix_time(fields.get("finished_at")),
                 text_or_none(fields.get("workflow_permanent_id")),
+                text_or_none(fields.get("trigger_type")),
+                _category(fields.get("failure_category")),
+                _count(fields.get("credits_used")),
+                _count(fields.get("cached_credits_used")),
+                text_or_none(fields.get("parent_workflow_run_id")),
+                text_or_none(fields.get("debug_session_id")),
+                retry_pending if isinstance(retry_pending, bool) else None,
             )
         )
     return tuple(runs)
+
+
+def _category(value: object) -> str | None:
+    """Read the surest category of a failure: the first of a list of objects."""
+    first = value[0] if isinstance(value, list) and value else None
+    category = text_or_none(first.get("category")) if isinstance(first, dict) else None
+    return category[:_MOST_CHARACTERS] if category else None
+
+
+def _count(value: object) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
+    return int(value) if is_count else None  # type: ignore[call-overload]
 
 
 def _texts(values: list[Any]) -> frozenset[str]:

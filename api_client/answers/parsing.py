@@ -18,6 +18,7 @@ from api_client.types import (
     RunTagsResponse,
     RunWebhookReplayResponse,
     TaskRunResponse,
+    WorkflowRun,
     WorkflowRunResponse,
     WorkflowRunTimeline,
 )
@@ -84,19 +85,13 @@ def parse_replay(answer: Any) -> RunWebhookReplayResponse | None:
     return None if answer is None else _lenient(RunWebhookReplayResponse, answer)
 
 
-def parse_run_list(answer: Any) -> list[RunListItem]:
-    """Read a page of the list of runs.
+def _each(model: type[_Model], answer: Any) -> list[_Model]:
+    """Read a list.
 
     Raises:
         NotAListError: anything but an array, which is what a server without the list may answer.
-        pydantic.ValidationError: an item without an id or a status.
+        pydantic.ValidationError: an item without what it must have: an id, a status.
     """
-    if not isinstance(answer, list):
-        raise NotAListError("it is not a list")
-    return [_lenient(RunListItem, item) for item in answer]
-
-
-def _each(model: type[_Model], answer: Any) -> list[_Model]:
     if not isinstance(answer, list):
         raise NotAListError("it is not a list")
     return [_lenient(model, item) for item in answer]
@@ -109,7 +104,9 @@ def parse_nothing(_: Any) -> None:
 #: A run of either kind; they raise as `parse_run` does.
 parse_task_run: Final = partial(_lenient, TaskRunResponse)
 parse_workflow_run: Final = partial(_lenient, WorkflowRunResponse)
-#: The files of a run, and what it did; they raise as `parse_run_list` does.
+#: A page of each list, the files of a run, and what it did; they raise as `_each` does.
+parse_run_list: Final = partial(_each, RunListItem)
+parse_workflow_runs: Final = partial(_each, WorkflowRun)
 parse_artifacts: Final = partial(_each, Artifact)
 parse_timeline: Final = partial(_each, WorkflowRunTimeline)
 #: What has an id that it must have; `pydantic.ValidationError` without one.

@@ -71,6 +71,9 @@ async def list_jobs(
     since: Since = None,
     until: Until = None,
     is_open: Annotated[bool, Query(description="Only those that have not ended.")] = False,
+    is_paused: Annotated[
+        bool, Query(description="Only those whose run waits for a person.")
+    ] = False,
     account: Account = None,
     cursor: Annotated[
         str,
@@ -85,7 +88,7 @@ async def list_jobs(
     """
     whose = tenant_scope_of(request).whose(account)
     wanted = Filter(
-        group, batch, reason, state, custom_id, namespace, webhook, since, until, is_open
+        group, batch, reason, state, custom_id, namespace, webhook, since, until, is_open, is_paused
     )
     async with one_at_a_time(request) as queue:
         page = await queue.list_jobs(wanted, account=whose, cursor=cursor, limit=limit)

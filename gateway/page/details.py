@@ -68,7 +68,7 @@ def actions_of(job: Job) -> set[str]:
             {"cancel"} if job.cancel_requested else set()
         )
     if not job.is_over:
-        return set() if job.cancel_requested else {"cancel"}
+        return set() if job.cancel_requested or job.paused_since else {"cancel"}
     found = {"replay"} if job.state != "completed" else set()
     if job.state == "dead":
         found.add("discard")

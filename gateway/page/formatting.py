@@ -37,6 +37,8 @@ DEEDS: Final = {
     "replay_job": "replayed a job",
     "discard": "discarded dead jobs",
     "adopt": "gave a job its run",
+    "approve": "approved paused runs",
+    "reject": "rejected paused runs",
     "resubmit": "had unconfirmed jobs submitted again",
     "fail": "failed unconfirmed jobs",
     "deliver": "had webhooks sent again",

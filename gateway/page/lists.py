@@ -58,12 +58,16 @@ async def jobs(viewer: Viewer, account: str, query: QueryParams) -> dict[str, An
     """List jobs by state, group and words of the reason; reads are bounded, so pages vary."""
     state, group = query.get("state", ""), query.get("group", "").strip()
     reason = query.get("reason", "").strip()
-    which = Filter(group or None, reason=reason or None, state=state or None).checked()
+    is_paused = query.get("is_paused") == "true"
+    which = Filter(
+        group or None, reason=reason or None, state=state or None, is_paused=is_paused
+    ).checked()
     found = await first_jobs(viewer.queue, ROWS, which, account, query.get("cursor", ""))
     return {
         "state": state,
         "group": group,
         "reason": reason,
+        "is_paused": is_paused,
         "states": (*OPEN, *OVER),
         "jobs": found.jobs,
         "unread": found.unread,

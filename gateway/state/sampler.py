@@ -81,6 +81,7 @@ class Snapshot:
     processes: list[Process]
     dead: list[Job]
     unconfirmed: list[Job]
+    paused: list[Job]
     audit: list[AuditEntry]
     unread: tuple[str, ...] = ()
     parts: dict[bool, dict[str, bytes]] = field(default_factory=dict, repr=False)
@@ -207,11 +208,12 @@ class Feed:
         queue = self._queue
         stats = await self._stats(account)
         groups, lines = await self._longest(account, fresh=fresh)
-        batches, processes, dead, unconfirmed, audit = await asyncio.gather(
+        batches, processes, dead, unconfirmed, paused, audit = await asyncio.gather(
             queue.list_batches(account, limit=BATCHES),
             queue.workers(account),
             first_jobs(queue, NEEDING, Filter(state=JobState.DEAD), account),
             first_jobs(queue, NEEDING, Filter(state=JobState.UNCONFIRMED), account),
+            first_jobs(queue, NEEDING, Filter(is_paused=True), account),
             queue.audit(account, limit=AUDIT),
         )
         self._snapshots[account] = found = Snapshot(
@@ -223,8 +225,9 @@ class Feed:
             processes,
             dead.jobs[:NEEDING],
             unconfirmed.jobs[:NEEDING],
+            paused.jobs[:NEEDING],
             audit,
-            tuple(dict.fromkeys(batches.unread + dead.unread + unconfirmed.unread)),
+            tuple(dict.fromkeys(batches.unread + dead.unread + unconfirmed.unread + paused.unread)),
         )
         return found
 

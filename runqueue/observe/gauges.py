@@ -102,6 +102,11 @@ GAUGES: tuple[Family, ...] = (
         one(lambda seen: seen.stats.orphans),
     ),
     Family(
+        "paused_runs",
+        "Runs that wait for a person.",
+        one(lambda seen: seen.stats.paused_runs),
+    ),
+    Family(
         "quarantined_jobs",
         "Jobs whose records cannot be read.",
         one(lambda seen: seen.stats.quarantined),

@@ -31,6 +31,7 @@ class Settled(StrEnum):
     REQUEST_GONE = "its request was dropped, as it ended before it was submitted"
     NO_WEBHOOK = "its run has not ended, or it has no webhook"
     NO_ENDED_RUN = "no run of it has ended"
+    NOT_PAUSED = "its run is not paused"
 
 
 #: What the codes of each script mean, beside `DONE` and `NO_SUCH_JOB`.
@@ -52,6 +53,7 @@ REPLAY: Final = {
 }
 CONFIRM: Final = {0: Settled.NO_WEBHOOK}
 DELIVER_ELSEWHERE: Final = {0: Settled.NO_ENDED_RUN}
+DECIDE_PAUSED: Final = {0: Settled.NOT_PAUSED, 2: Settled.CANCEL_ASKED}
 
 
 #: What was done to jobs, by the name that a decision has in commands, calls and the audit.
@@ -63,6 +65,8 @@ WORDS: Final = {
     "fail": "settled",
     "deliver": "will be sent",
     "confirm_delivery": "delivered",
+    "approve": "will be approved",
+    "reject": "will be canceled",
 }
 
 

@@ -79,7 +79,7 @@ def _owns(account: str, batch: str) -> bool:
 def _route(wanted: Filter) -> str:
     if wanted.custom_id is not None:
         return "name"
-    if wanted.webhook is not None:
+    if wanted.webhook is not None or wanted.is_paused:
         return "index"
     if wanted.batch is not None:
         return "batch"
@@ -136,7 +136,9 @@ async def _of_ended(send: AsyncSend, account: str, wanted: Filter, at: str, limi
 
 async def _of_index(send: AsyncSend, account: str, wanted: Filter, at: str, limit: int) -> _Read:
     """The first in time first, index by index."""
-    indexes = INDEXES[wanted.webhook or wanted.state or JobState.DEAD]
+    indexes = INDEXES[
+        wanted.webhook or (wanted.is_paused and "paused") or wanted.state or JobState.DEAD
+    ]
     number, _, after = at.partition(":")
     position = min(int(number or 0), len(indexes) - 1)
     then, job_ids = await send(operator_calls.page_jobs(account, indexes[position], after, limit))

@@ -626,8 +626,8 @@ class AsyncRunQueue:
 
         Jobs of a batch come in the order of its upload; ended ones of a state the newest end first,
         dead ones apart, who come like those of the other states with an index (scheduled,
-        unconfirmed, running) the first in time first. All others are searched for through all keys,
-        in no order, and a job may come twice.
+        unconfirmed, running, paused runs) the first in time first. All others are searched for
+        through all keys, in no order, and a job may come twice.
 
         The work of a call is bounded, so a page may be empty that is not the last.
 
@@ -753,6 +753,16 @@ class AsyncRunQueue:
         """Say that the results of jobs have arrived, however; returns what came of each job."""
         codes = await self._each(job_ids, delivery_calls.confirm_delivery)
         return outcomes(codes, decisions.CONFIRM)
+
+    async def approve(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Have paused runs go on: a worker tells Skyvern so; returns what came of each job."""
+        codes = await self._each(job_ids, partial(operator_calls.decide_paused, what="approve"))
+        return outcomes(codes, decisions.DECIDE_PAUSED)
+
+    async def reject(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Have paused runs canceled; returns what came of each job."""
+        codes = await self._each(job_ids, partial(operator_calls.decide_paused, what="reject"))
+        return outcomes(codes, decisions.DECIDE_PAUSED)
 
     async def _each_seen(
         self, job_ids: Iterable[str], call: OfItems[Seen, list[int]]

@@ -18,8 +18,8 @@ from runqueue.request.time_range import check_range
 MOST, PAGE = 1000, 500
 #: Jobs that one call reads: others wait for it, at Redis and for the reply to be taken in.
 READ_AT_ONCE = 100
-#: Where jobs of a state, or whose webhook is in a state, are indexed by time; unconfirmed ones
-#: without a slot are apart, and so are webhooks that Skyvern sends.
+#: Where jobs of a state, or whose webhook is in a state, are indexed by time, and those whose runs
+#: are paused; unconfirmed ones without a slot are apart, and so are webhooks that Skyvern sends.
 INDEXES: dict[str, tuple[str, ...]] = {
     JobState.SCHEDULED: ("due",),
     JobState.UNCONFIRMED: ("unconfirmed", "unconfirmed_no_slot"),
@@ -28,6 +28,7 @@ INDEXES: dict[str, tuple[str, ...]] = {
     DeliveryState.PENDING: ("relays", "watches"),
     DeliveryState.ABANDONED: ("abandoned",),
     DeliveryState.UNKNOWN: ("unknown",),
+    "paused": ("paused",),
 }
 #: Webhooks that are found by their state; the others have no index.
 FOUND: Final = tuple(state for state in INDEXES if isinstance(state, DeliveryState))
@@ -46,6 +47,7 @@ class Filter(NamedTuple):
         webhook: the state of its webhook, one of `FOUND`.
         since, until: it ended then or later, and before; one that has not ended was enqueued then.
         is_open: only jobs that have not ended.
+        is_paused: only jobs whose runs wait for a person.
     """
 
     group: str | None = None
@@ -58,6 +60,7 @@ class Filter(NamedTuple):
     since: datetime | None = None
     until: datetime | None = None
     is_open: bool = False
+    is_paused: bool = False
 
     def checked(self) -> Self:
         """Return it, states that are given by their texts as such.
@@ -89,6 +92,7 @@ class Filter(NamedTuple):
         parts += [f"reason with “{self.reason}”"] if self.reason else []
         parts += [f"since {utc(self.since)}"] if self.since else []
         parts += [f"until {utc(self.until)}"] if self.until else []
+        parts += ["paused runs"] if self.is_paused else []
         return ", ".join(parts)
 
     def fits(self, job: Job) -> bool:
@@ -100,6 +104,7 @@ class Filter(NamedTuple):
             and has_words(job.reason, self.reason)
             and self.webhook in {None, job.webhook.state}
             and not (self.is_open and job.is_over)
+            and not (self.is_paused and job.paused_since is None)
             and self._is_of_time(job)
         )
 

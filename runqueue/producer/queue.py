@@ -609,8 +609,8 @@ class RunQueue:
 
         Jobs of a batch come in the order of its upload; ended ones of a state the newest end first,
         dead ones apart, who come like those of the other states with an index (scheduled,
-        unconfirmed, running) the first in time first. All others are searched for through all keys,
-        in no order, and a job may come twice.
+        unconfirmed, running, paused runs) the first in time first. All others are searched for
+        through all keys, in no order, and a job may come twice.
 
         The work of a call is bounded, so a page may be empty that is not the last.
 
@@ -736,6 +736,16 @@ class RunQueue:
         """Say that the results of jobs have arrived, however; returns what came of each job."""
         codes = self._each(job_ids, delivery_calls.confirm_delivery)
         return outcomes(codes, decisions.CONFIRM)
+
+    def approve(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Have paused runs go on: a worker tells Skyvern so; returns what came of each job."""
+        codes = self._each(job_ids, partial(operator_calls.decide_paused, what="approve"))
+        return outcomes(codes, decisions.DECIDE_PAUSED)
+
+    def reject(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Have paused runs canceled; returns what came of each job."""
+        codes = self._each(job_ids, partial(operator_calls.decide_paused, what="reject"))
+        return outcomes(codes, decisions.DECIDE_PAUSED)
 
     def _each_seen(self, job_ids: Iterable[str], call: OfItems[Seen, list[int]]) -> dict[str, int]:
         """Do as `_each`, to the attempt that each job is at now, and to its end."""

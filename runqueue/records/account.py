@@ -60,6 +60,7 @@ class AccountStats:
         waited_for: keys, groups and batches at whose limits or budgets jobs wait.
         refused_lines: lines of the inbox and of Celery messages that were refused, and wait for a
             person (`runqueue inbox list`).
+        paused_runs: runs that wait for a person.
         quarantined: jobs whose records cannot be read, while the account goes on with the others;
             quarantined_ids: the first ten of them.
         damage: why its statistics cannot be read, when every other number is 0; None = they can.
@@ -94,6 +95,7 @@ class AccountStats:
     paused: bool
     reads_failing_seconds: float | None
     reads_why: str | None
+    paused_runs: int
     quarantined: int
     quarantined_ids: tuple[str, ...]
     damage: str | None
@@ -152,7 +154,7 @@ _EMPTY: Final[Mapping[str, Any]] = {
     **dict.fromkeys(
         ("now", "oldest_ready", "processes", "orphans", "orphans_live", "full_pace"), 0
     ),
-    **dict.fromkeys(("claimable", "waited_for", "refused_lines"), 0),
+    **dict.fromkeys(("claimable", "waited_for", "refused_lines", "paused_runs"), 0),
     **dict.fromkeys(("counters", "limits", "meta", "waits_for", "jobs_wait_for"), ()),
     "pace": b"",
     "permitted": (-1, -1),
@@ -224,6 +226,7 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         paused=paused is not None,
         reads_failing_seconds=failing,
         reads_why=text(meta.get("reads_why")) if failing is not None else None,
+        paused_runs=int(read["paused_runs"]),
         quarantined=int(read["quarantined"][0]),
         quarantined_ids=tuple(found.decode(errors="replace") for found in read["quarantined"][1:]),
         damage=None,

@@ -94,12 +94,23 @@ class ToCancel(NamedTuple):
 
     Args:
         tried_us: for how long that has been tried, microseconds; 0 = this is the first try.
+        is_approval: the run is paused, and is to go on instead.
     """
 
     job_id: str
     attempt: int
     run_id: str
     tried_us: int = 0
+    is_approval: bool = False
+
+
+class ApprovalSent(NamedTuple):
+    """What came of an approval that was sent: see `record_approval.lua`."""
+
+    job_id: str
+    run_id: str
+    outcome: str
+    why: str
 
 
 class RunAbandoned(NamedTuple):
@@ -195,6 +206,7 @@ class Polled(NamedTuple):
         run_status: '' when it is as before.
         next_after_us: when it is polled again, from now.
         begun_us: when its current attempt began, by the queue's clock; 0 = as before.
+        paused_url: where a person decides on a paused run; '' = it is not paused.
     """
 
     job_id: str
@@ -202,6 +214,7 @@ class Polled(NamedTuple):
     run_status: str
     next_after_us: int
     begun_us: int = 0
+    paused_url: str = ""
 
 
 class Finished(NamedTuple):

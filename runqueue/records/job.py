@@ -215,6 +215,9 @@ class Job:
             from its request.
         waits_for: every reason why it is not submitted now, what a person has to end first; () =
             nothing but its turn, or it is past that. See `waits.read_waits`.
+        paused_since: since when its run waits for a person; None = it does not. paused_url: where
+            the person decides; None = not known yet.
+        approval: what became of the person's approval: `asked`, `sending`, `failed: <why>`.
     """
 
     id: str
@@ -246,6 +249,9 @@ class Job:
     max_run_seconds: float | None = None
     keys: tuple[str, ...] = ()
     waits_for: tuple[Wait, ...] = ()
+    paused_since: datetime | None = None
+    paused_url: str | None = None
+    approval: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -351,6 +357,9 @@ def read_job(
         max_run_seconds=int(fields["max_run"]) / 1e6 if "max_run" in fields else None,
         keys=tuple((text(fields.get("keys")) or "").split()),
         waits_for=waits_for,
+        paused_since=moment(fields.get("paused_since")),
+        paused_url=text(fields.get("paused_url")),
+        approval=text(fields.get("approval")),
     )
 
 

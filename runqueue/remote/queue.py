@@ -440,6 +440,14 @@ class RemoteQueue:
         """Say that the results of jobs have arrived, however; returns what came of each job."""
         return self._decide("confirm_delivery", job_ids)
 
+    def approve(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Have paused runs go on: a worker tells Skyvern so; returns what came of each job."""
+        return self._decide("approve", job_ids)
+
+    def reject(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Have paused runs canceled; returns what came of each job."""
+        return self._decide("reject", job_ids)
+
     def _decide(self, what: str, job_ids: Iterable[str], **more: str) -> dict[str, Settled]:
         found: dict[str, Settled] = {}
         for some in _parts(dict.fromkeys(job_ids)):
@@ -672,7 +680,7 @@ def _of_filter(wanted: Filter) -> dict[str, Any]:
     found = wanted.checked()
     times = {"since": found.since, "until": found.until}
     params = found._asdict() | {name: at and at.isoformat() for name, at in times.items()}
-    params["is_open"] = "true" if found.is_open else None
+    params |= {name: "true" if params[name] else None for name in ("is_open", "is_paused")}
     return {name: value or None for name, value in params.items()}
 
 

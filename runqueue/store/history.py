@@ -27,6 +27,9 @@ _STEPS: Final = {
     "replayed": "ready again: replayed by a person",
     "resubmitted": "ready again: settled by a person",
     "cancel_asked": "its cancel was requested",
+    "approval_asked": "its paused run was approved by a person: Skyvern is to be told",
+    "approved": "its paused run goes on",
+    "approval_failed": "the approval of its paused run failed",
     "no_run": "no longer unconfirmed: it has no run",
 }
 #: Fields of a request that are shown; others may hold secrets, and are only named.

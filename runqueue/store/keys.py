@@ -54,7 +54,9 @@ abandoned, unknown      zset    ended jobs whose webhook was abandoned, or may n
 webhook:<id>            string  what Skyvern signed, where that is not the result
 endpoint:<hash>         hash    the breaker of a receiver that does not answer
 wake:webhooks           list    at most one element: a webhook may be relayed
-poll, cancels           zset    running jobs by next poll; cancels by next try ("orphan <run>", too)
+poll, cancels           zset    running jobs by next poll; cancels by next try ("orphan <run>", too,
+                                and "approve <id>")
+paused                  zset    running jobs whose runs wait for a person, by since when
 listed                  zset    running jobs that are left to the list of live runs, by since when
 runs:<bucket>           hash    run_id -> job id ('~<id>' = it was that job's), in buckets
 orphans, orphan_jobs    hash    runs of ours that no job owns (orphans), by run and by job

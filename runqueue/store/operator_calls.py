@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from runqueue.records.job import Orphan
-from runqueue.store.replies import OfItems, codes, flat, of_ids, of_items, page
+from runqueue.request.time_range import in_microseconds
+from runqueue.store.replies import OfItems, codes, flat, of_ids, of_items, page, records, rows
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 
@@ -25,6 +27,11 @@ def settle(
     """Decide on unconfirmed jobs, `resubmit` or `fail`; see `settle.lua`."""
     arguments = [what, reason, *flat(job[:2] for job in jobs)]
     return ScriptCall(load("settle"), account, arguments, codes)
+
+
+def decide_paused(account: str, job_ids: Sequence[str], what: str) -> ScriptCall[list[int]]:
+    """Decide on paused runs, `approve` or `reject`; see `decide_paused.lua`."""
+    return ScriptCall(load("decide_paused"), account, [what, *job_ids], codes)
 
 
 #: Have ended jobs done again; the codes are in `replay.lua`.
@@ -100,6 +107,45 @@ def cancel_batch(account: str, batch: str) -> ScriptCall[CancelCounts | None]:
         return CancelCounts(waiting, live, jobs - waiting - live)
 
     return ScriptCall(load("cancel_batch"), account, [batch], parse)
+
+
+class JobRuns(NamedTuple):
+    """The runs of a job; times are microseconds since 1970.
+
+    Args:
+        run_id: the run that it has now, if it got that since; '' else.
+        started: when it got that run; 0 = it has none.
+        earlier: its runs before that one, with spaces between.
+        created: when it was enqueued.
+        steps: what all its runs took, as far as their ends reported it.
+    """
+
+    job_id: str
+    run_id: str
+    started: int
+    earlier: str
+    created: int
+    steps: int = 0
+
+
+def list_runs(
+    account: str, cursor: str, keys: int, since: datetime
+) -> ScriptCall[tuple[str, int, list[JobRuns]]]:
+    """Search all keys for jobs with runs; returns the next cursor ('0' = that was all) and the
+    queue's time, too.
+
+    Args:
+        account: whose jobs.
+        cursor: '0' = from the start.
+        keys: how many to read.
+        since: runs that jobs got before are left out, as far as that is known.
+    """
+
+    def parse(reply: list[Any]) -> tuple[str, int, list[JobRuns]]:
+        return reply[0].decode(), int(reply[1]), records(JobRuns, rows(reply, 2, 6))
+
+    arguments: list[Argument] = [cursor, keys, in_microseconds(since)]
+    return ScriptCall(load("list_runs"), account, arguments, parse)
 
 
 def open_jobs(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runqueue.records.claim_items import (
+    ApprovalSent,
     ClaimAnswer,
     Claimed,
     DuePoll,
@@ -111,14 +112,7 @@ def cancel_claim(
     """Take runs whose cancel is due; see `cancel_claim.lua`."""
 
     def parse(reply: list[Any]) -> Taken[ToCancel]:
-        now_us = int(reply[1])
-        return taken(
-            reply,
-            (
-                ToCancel(job_id.decode(), int(attempt), run_id.decode(), now_us - int(since_us))
-                for job_id, attempt, run_id, since_us in rows(reply, 4, 4)
-            ),
-        )
+        return taken(reply, records(ToCancel, rows(reply, 4, 5)))
 
     return ScriptCall(load("cancel_claim"), account, [process, limit, tick_us, lease_us], parse)
 
@@ -362,6 +356,8 @@ drop_orphans = of_ids("drop_orphans", int)
 orphans_over: OfItems[EndedOrphan, int] = of_items("orphans_over", int)
 #: End jobs whose run's end was never confirmed; see `abandon_run.lua`.
 abandon_run: OfItems[RunAbandoned, list[int]] = of_items("abandon_run", codes, as_arguments)
+#: Record what became of approvals.
+record_approval: OfItems[ApprovalSent, int] = of_items("record_approval", int)
 #: Have runs canceled that took longer than they may; see `cancel_overdue.lua`.
 cancel_overdue: OfItems[Overdue, int] = of_items("cancel_overdue", int)
 

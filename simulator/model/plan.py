@@ -40,6 +40,7 @@ class Plan:
         output_bytes: length of the filler in its output.
         output: what it brings.
         reason: why it ends badly; '' = as runs with that end say.
+        pause: after how many seconds of work it waits for a person; None = it does not.
     """
 
     end: End
@@ -47,6 +48,7 @@ class Plan:
     output_bytes: int = 0
     output: object = SIMULATED
     reason: str = ""
+    pause: float | None = None
 
     @property
     def status(self) -> str:
@@ -76,7 +78,7 @@ class Planner:
         if own is not None:
             end, seconds = own.end, own.seconds
         if not forced:
-            return Plan(end, seconds)
+            return Plan(end, seconds, pause=own.pause if own else None)
         return Plan(
             end=_forced_end(forced.get("sim_end", end)),
             seconds=_forced_number("sim_seconds", forced.get("sim_seconds", seconds)),

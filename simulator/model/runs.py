@@ -77,6 +77,7 @@ class SubmittedRun:
         session_id: the browser session that it is to use.
         unreadable: why `get_run` refuses to show it; None where it does not.
         tags: what `run_metadata` gave it.
+        trigger_type: what started it.
         run_with, ai_fallback, scrolls, extra_http_headers: shown of a workflow run.
     """
 
@@ -97,6 +98,7 @@ class SubmittedRun:
     session_id: str | None = None
     unreadable: str | None = None
     tags: Mapping[str, str] | None = None
+    trigger_type: str = "api"
     run_with: str = "agent"
     ai_fallback: bool | None = None
     scrolls: int | None = None
@@ -119,6 +121,7 @@ class Run:
         created: when the server took it.
         started: when it began or will begin to work; infinite while it waits for a free slot.
         ended: when it ended or will end.
+        paused: from when on it waits for a person; infinite = it does not, or not any more.
         canceled: it ended by a cancel instead of by its plan.
         webhook_failure_reason: None before a delivery, "" after one, a text when given up.
         tags: of a workflow run, if it has any.
@@ -134,6 +137,7 @@ class Run:
     created: float
     started: float = math.inf
     ended: float = math.inf
+    paused: float = math.inf
     canceled: bool = False
     webhook_failure_reason: str | None = None
     tags: Tags | None = None
@@ -179,8 +183,15 @@ class Run:
         """Give the run its slot at a time, which fixes its end."""
         lead = self._lead()
         self.started = at + lead
-        if self.plan.end != "never":
+        if self.plan.pause is not None:
+            self.paused = self.started + self.plan.pause
+        elif self.plan.end != "never":
             self.ended = self.started + self.plan.seconds - lead
+
+    def approve(self, at: float) -> None:
+        """Have the run go on that waits for a person, which fixes its end."""
+        self.paused = math.inf
+        self.ended = at + self.plan.seconds - (self.plan.pause or 0.0)
 
     def cancel(self, at: float) -> None:
         """End a live run at a time."""
@@ -199,6 +210,8 @@ class Run:
         """The status that the server shows at a time."""
         if now >= self.ended:
             return self._end
+        if now >= self.paused:
+            return "paused"
         if now < self.started:
             return "created" if now < self.created + self._lead() / 2 else "queued"
         if self.plan.end == "flap":

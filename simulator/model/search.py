@@ -102,6 +102,23 @@ def find(
     return list(islice(matches, first, last))
 
 
+def find_workflow_runs(store: Store, search_key: str, *, webhook_urls: bool) -> Iterator[Found]:
+    """The workflow runs that match, newest first, with those beneath 2.0 tasks.
+
+    Args:
+        store: all runs.
+        search_key: the searched text.
+        webhook_urls: whether a search reads webhook URLs.
+    """
+    key = search_key.lower()
+    for run in store.newest_first():
+        if run.submission.kind != "workflow":
+            if _matches_beneath(run, key):
+                yield Found(run, hidden=True)
+        elif matches_key(run, key, webhook_urls=webhook_urls):
+            yield Found(run)
+
+
 def matches_key(run: Run, key: str, *, inputs: bool = True, webhook_urls: bool = True) -> bool:
     """Whether a search finds a run.
 

@@ -65,6 +65,12 @@ class Slots:
             self._note_end(run)
             self.advance(now)
 
+    def approve(self, run: Run, now: float) -> None:
+        """Have a paused run go on, which fixes its end."""
+        run.approve(now)
+        if self._limit:
+            self._note_end(run)
+
     def next_start(self) -> float:
         """When the next waiting run will start; infinite if none waits."""
         return self._ends[0][0] if self._waiting and self._ends else math.inf

@@ -32,7 +32,7 @@ class Store:
     Args:
         options: how long runs take and how many work at once.
         clock: unix seconds.
-        on_change: called with each run that was created, started or canceled.
+        on_change: called with each run that was created, started, approved or canceled.
     """
 
     def __init__(self, options: Options, clock: Clock, on_change: Callable[[Run], None]) -> None:
@@ -88,6 +88,15 @@ class Store:
         if report:
             self._on_change(run)
 
+    def remove(self, run: Run) -> None:
+        """Forget a run that is over, as if its rows were deleted."""
+        del self._runs[run.run_id]
+
+    def approve(self, run: Run) -> None:
+        """Have a paused run go on."""
+        self._slots.approve(run, self._clock())
+        self._on_change(run)
+
     def oldest_first(self) -> Iterable[Run]:
         """Every run ever created."""
         self.advance()
@@ -125,5 +134,5 @@ def _own_plan(submission: SubmittedRun) -> Plan | None:
     if workflow is None:
         return None
     if workflow.seconds is not None:
-        return Plan("completed", workflow.seconds)
+        return Plan("completed", workflow.seconds, pause=workflow.pause)
     return Plan("failed", 0.1) if workflow.fails else None

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 from simulator.replies import ORGANIZATION, Json, RefusedError, stamp
 
+#: The block at which a run pauses until a person decides. The real one fails without SMTP.
+PERSON = "human_interaction"
+
 
 class ParameterType(StrEnum):
     """The types of declared parameters."""
@@ -98,10 +101,18 @@ class Workflow:
 
     @property
     def seconds(self) -> float | None:
-        """How long a run takes that only waits; None for one that does more."""
-        if not self.blocks or any(block.block_type != "wait" for block in self.blocks):
+        """How long a run takes that only waits, pauses apart; None for one that does more."""
+        if not self.blocks or {block.block_type for block in self.blocks} - {"wait", PERSON}:
             return None
         return sum(block.seconds for block in self.blocks)
+
+    @property
+    def pause(self) -> float | None:
+        """After how many seconds a run waits for a person; None = it does not."""
+        kinds = [block.block_type for block in self.blocks]
+        if PERSON not in kinds:
+            return None
+        return sum(block.seconds for block in self.blocks[: kinds.index(PERSON)])
 
     @property
     def fails(self) -> bool:

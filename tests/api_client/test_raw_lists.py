@@ -1,5 +1,6 @@
 """The raw calls about many runs: a page of the list, a bulk cancel, and what answers mean."""
 
+import json
 from typing import Any
 
 import httpx
@@ -43,6 +44,50 @@ async def test_a_page_gives_its_runs_and_the_server_s_clock() -> None:
         ListedRun("tsk_1", "running", None, None, None),
     )
     assert (page.outcome, page.is_short, page.server_date) == (DONE, False, 1795608000.0)
+
+
+async def test_a_page_of_workflow_runs_is_asked_for_and_tells_what_they_cost() -> None:
+    run: dict[str, Any] = {"workflow_run_id": "wr_1", "status": "failed", "workflow_title": "t"}
+    run |= {"workflow_permanent_id": "wpid_1", "trigger_type": "scheduled", "credits_used": 7}
+    run |= {"failure_category": [{"category": "AUTH_FAILURE"}, {"category": "OTHER"}]}
+    run |= {"cached_credits_used": 0, "parent_workflow_run_id": "wr_0", "retry_pending": True}
+    run |= {"debug_session_id": "ds_1", "created_at": "2026-11-25T12:00:00"}
+    transport = FakeTransport(answer(200, [run], date=DATE))
+    client = client_of(transport)
+    page = await client.list_workflow_runs(status=["failed"], error_code="E", page=200, page_size=2)
+    assert [request.url.raw_path for request in transport.requests] == [
+        b"/v1/workflows/runs?status=failed&error_code=E&page=200&page_size=2"
+    ]
+    assert (page.outcome, page.is_short) == (DONE, True)
+    assert page.runs == (
+        ListedRun(
+            *("wr_1", "failed", None, "t", 1795608000.0, None, "wpid_1", "scheduled"),
+            *("AUTH_FAILURE", 7, 0, "wr_0", "ds_1", True),
+        ),
+    )
+
+
+ODD: list[Any] = [None, True, -1, 1.5, 10**30, float(10**300), "7", [], {}, [[]], [None], [{}]]
+
+
+@pytest.mark.parametrize("odd", ODD)
+async def test_an_odd_shape_in_a_workflow_run_is_unknown_and_never_an_error(odd: Any) -> None:
+    names = ["credits_used", "cached_credits_used", "failure_category", "workflow_permanent_id"]
+    names += ["trigger_type", "created_at", "finished_at", "retry_pending"]
+    run = {"workflow_run_id": "wr_1", "status": "running"} | dict.fromkeys(names, odd)
+    transport = FakeTransport(httpx.Response(200, content=json.dumps([run]).encode()))
+    page = await client_of(transport).list_workflow_runs()
+    assert page.outcome is DONE
+    [listed] = page.runs
+    assert (listed.credits, listed.cached_credits, listed.failure_category) == (None, None, None)
+    assert (listed.created, listed.finished) == (None, None)
+
+
+@pytest.mark.parametrize("body", [{"runs": []}, [7], [{"workflow_run_id": 7, "status": "x"}], None])
+async def test_a_list_of_workflow_runs_in_another_shape_is_not_an_empty_one(body: Any) -> None:
+    page = await client_of(FakeTransport(answer(200, body))).list_workflow_runs()
+    assert page.outcome in (NOT_SUPPORTED, TROUBLE)
+    assert page.runs == ()
 
 
 @pytest.mark.parametrize(("count", "is_short"), [(0, True), (1, True), (2, False)])

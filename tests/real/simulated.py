@@ -25,6 +25,10 @@ class SimulatedTarget(Target):
         except (httpx.HTTPStatusError, KeyError):
             return f"wpid_{title.rpartition('-')[0].rpartition('-')[2]}"
 
+    def forget(self, run_id: str) -> None:
+        """Delete a run that is over."""
+        httpx.delete(f"{self.base_url}/_runs/{run_id}").raise_for_status()
+
 
 @contextmanager
 def simulated_target(*options: str) -> Iterator[Target]:

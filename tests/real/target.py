@@ -17,6 +17,12 @@ from tests.real.server import DEFAULT_VERSION, SkyvernServer, skyvern_server
 
 #: Seconds for one call; a cancel sends webhooks before it answers.
 CALL_SECONDS = 120.0
+#: Where the server's database has a run.
+_ROWS_OF_RUNS = (
+    ("task_runs", "run_id"),
+    ("workflow_runs", "workflow_run_id"),
+    ("tasks", "task_id"),
+)
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -120,6 +126,13 @@ class Target:
         self._workflows.append(made["workflow_permanent_id"])
         return self._workflows[-1]
 
+    def forget(self, run_id: str) -> None:
+        """Delete a run's rows in the server's own database, which only one of ours opens to us."""
+        assert self.server is not None
+        with sqlite3.connect(self.server.database, timeout=60) as database:
+            for table, column in _ROWS_OF_RUNS:
+                database.execute(f"DELETE FROM {table} WHERE {column} = ?", (run_id,))
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Ask the server's own database, which only one of ours opens to us."""
         assert self.server is not None
@@ -134,7 +147,7 @@ def over(run: dict[str, Any]) -> dict[str, Any] | None:
 
 
 @contextmanager
-def open_target(folder: Path) -> Iterator[Target]:
+def open_target(folder: Path, **settings: str) -> Iterator[Target]:
     """Have the server that the environment names, or one of ours.
 
     SKYVERN_BASE_URL and SKYVERN_API_KEY name a server that is there (one that is not on this
@@ -143,6 +156,7 @@ def open_target(folder: Path) -> Iterator[Target]:
 
     Args:
         folder: for the state of one of ours.
+        settings: further settings of one of ours.
 
     Raises:
         RuntimeError: the environment names a server that is not to be used, or half of one.
@@ -151,7 +165,7 @@ def open_target(folder: Path) -> Iterator[Target]:
     has_browser = os.environ.get("BROWSER") == "1"
     if base_url is None:
         version = os.environ.get("SKYVERN_VERSION") or DEFAULT_VERSION
-        with skyvern_server(folder, version, browser=has_browser) as server:
+        with skyvern_server(folder, version, browser=has_browser, **settings) as server:
             yield from _opened(server.base_url, server.api_key, server, has_browser)
         return
     if api_key is None:

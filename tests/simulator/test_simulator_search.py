@@ -9,7 +9,7 @@ from simulator.model.search import Found, ListQuery, find
 from simulator.model.store import Store
 from simulator.model.submissions import task_submission
 from simulator.model.tags import Terms
-from tests.simulator.simulating import FakeClock, simulating
+from tests.simulator.simulating import KEY, FakeClock, simulating
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,45 @@ async def test_runs_are_listed_newest_first_in_pages() -> None:
         assert await client.search("page_size=3") == runs[:3:-1]
         assert await client.search("page_size=3&page=3") == runs[:1]
         assert await client.search("page_size=3&page=4") == []
+
+
+async def test_workflow_runs_are_listed_in_pages_with_those_beneath_tasks_of_engine_2() -> None:
+    ui = {"x-user-agent": "skyvern-ui"} | KEY
+    async with simulating(FakeClock()) as client:
+        await client.run_task()
+        two = await client.run_task(engine="skyvern-2.0", webhook_url="http://127.0.0.1:9/")
+        api = await client.run_workflow(webhook_url="http://127.0.0.1:9/")
+        _, by_hand = await client.call("POST", "/v1/run/workflows", {"workflow_id": "w"}, ui)
+
+        listed = await client.get("/v1/workflows/runs")
+        assert listed == await client.get("/v1/agents/runs")
+        assert [one["trigger_type"] for one in listed] == ["manual", "api", "api"]
+        assert [one["workflow_run_id"] for one in listed[:2]] == [by_hand["run_id"], api]
+        beneath = listed[2]["workflow_run_id"]
+        assert (await client.get(f"/v1/runs/{beneath}"))["run_id"] == two
+        assert (listed[2]["webhook_callback_url"], listed[2]["credits_used"]) == (None, 0)
+        assert beneath not in await client.search("")
+        for query in ("page_size=2&page=2", "search_key=" + beneath):
+            assert await client.get(f"/v1/workflows/runs?{query}") == [listed[2]]
+        assert await client.get("/v1/workflows/runs?page=101") == []
+
+
+async def test_workflow_runs_are_listed_by_status_and_by_the_code_of_an_error() -> None:
+    clock = FakeClock()
+    async with simulating(clock, duration=1, failed=1.0) as client:
+        failed = await client.run_workflow()
+        clock.advance(60)
+        live = await client.run_workflow()
+        for query, found in [
+            ("status=failed", [failed]),
+            ("status=created&status=queued", [live]),
+            ("error_code=SIMULATED", [failed]),
+            ("error_code=SIMULATE", []),
+        ]:
+            listed = await client.get(f"/v1/workflows/runs?{query}")
+            assert [one["workflow_run_id"] for one in listed] == found
+        for query in ("status=new", "page=0", "page_size=0", "search_key=" + "x" * 501):
+            assert (await client.call("GET", f"/v1/workflows/runs?{query}"))[0] == 422
 
 
 async def test_a_run_is_listed_by_the_status_it_has_now() -> None:

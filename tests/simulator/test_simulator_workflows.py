@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.simulator.simulating import Client, FakeClock, simulating
 
 WHOLE = {"key": "whole", "workflow_parameter_type": "integer", "default_value": 7}
@@ -39,6 +41,37 @@ async def test_a_workflow_that_waits_takes_so_long_and_shows_its_blocks() -> Non
     assert run["run_request"]["title"] == "Made"
     assert [one["status"] for one in run["attempts"]] == ["completed"]
     assert (line["block"]["label"], line["block"]["status"]) == ("w1", "completed")
+
+
+PERSON = {"block_type": "human_interaction", "label": "asks", "recipients": ["ops@example.com"]}
+
+
+@pytest.mark.parametrize("slots", [0, 1])
+async def test_a_run_that_waits_for_a_person_goes_on_once_it_is_approved(slots: int) -> None:
+    clock = FakeClock()
+    async with simulating(clock, max_concurrent=slots) as client:
+        made = await create(client, blocks=(WAIT, PERSON, WAIT))
+        run_id = await client.run_workflow(workflow_id=made)
+        path = f"/v1/workflows/runs/{run_id}/continue"
+        early = await client.call("POST", path)
+        clock.advance(3_600)
+        assert await client.status(run_id) == "paused"
+        assert await client.search("status=paused") == [run_id]
+        await client.post(path)
+        late = await client.call("POST", path)
+        assert await client.status(run_id) == "running"
+        clock.advance(5.1)
+        run = await client.get(f"/v1/runs/{run_id}")
+        rejected = await client.run_workflow(workflow_id=made)
+        clock.advance(6)
+        await client.post(f"/v1/runs/{rejected}/cancel")
+        assert await client.status(rejected) == "canceled"
+
+    missing = {"detail": f"Workflow run not found {run_id}"}
+    assert early == late == (404, missing)
+    assert run["status"] == "completed"
+    assert run["output"]["asks_output"] == {"success": True, "reason": "status_changed:running"}
+    assert run["output"]["w1_output"] == {"success": True}
 
 
 async def test_a_workflow_that_nobody_made_is_there_unless_told_otherwise() -> None:

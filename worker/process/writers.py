@@ -265,6 +265,7 @@ class Writers:
         self.run_again = add(calls.retry_run, self._trace_ends, size=_result_bytes)
         self.overdue = add(calls.cancel_overdue)
         self.abandoned = add(calls.abandon_run)
+        self.approvals = add(calls.record_approval)
         self.ended_orphans = add(calls.drop_orphans)
         self.over_orphans = add(calls.orphans_over)
         self.poll_now = add(calls.poll_now)

@@ -4,7 +4,8 @@ A run that cannot be read is over once the server says so in answer to its cance
 for ten minutes is abandoned: the job fails, and its run is shown as an orphan.
 
 Many runs go in calls of a hundred, where the server has such a call. Runs that no job owns
-(orphans) are canceled here too, when a person asks for it.
+(orphans) are canceled here too, when a person asks for it; and paused runs that a person approved
+are told to go on.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from api_client import CancelClass, Cancellation, ListClass
-from runqueue.records.claim_items import RunAbandoned, Taken, ToCancel
+from runqueue.records.claim_items import ApprovalSent, RunAbandoned, Taken, ToCancel
 from runqueue.store import worker_calls
 from worker.process.account import AccountRuntime
 from worker.process.writers import Write
@@ -31,6 +32,8 @@ BULK, BULK_FROM = 100, 5
 
 #: Answers by which the server says that the run is over, or will be.
 _SAID = frozenset({CancelClass.DONE, CancelClass.OVER, CancelClass.NOT_FOUND})
+#: Other approvals have failed: sent again, they could approve the run's next pause.
+_APPROVALS = {CancelClass.DONE: "approved", CancelClass.BUSY: "not_sent"}
 #: What cancels a run, or confirms its end; it returns what is set once that is written.
 _Call = Coroutine[Any, Any, asyncio.Event]
 
@@ -56,11 +59,13 @@ class CancelConsumer(Consumer[list[ToCancel]]):
             ids, runs = [job.job_id for job in hopeless], [job.run_id for job in hopeless]
             account.log.error("cancel_abandoned", jobs=ids, runs=runs)
         wanted = [job for job in taken.items if job.tried_us <= GIVE_UP_SECONDS * 1e6]
-        if not self._has_bulk or len(wanted) < BULK_FROM:
+        to_cancel = [job for job in wanted if not job.is_approval]
+        if not self._has_bulk or len(to_cancel) < BULK_FROM:
             return taken.with_items([[job] for job in wanted])
         # A full chunk means that more may be due: ask again at once.
         more = taken.now_us if len(taken.items) == limit else taken.next_us
-        return taken._replace(next_us=more).with_items([wanted])
+        approved = [[job] for job in wanted if job.is_approval]
+        return taken._replace(next_us=more).with_items([to_cancel, *approved])
 
     def about(self, item: list[ToCancel]) -> dict[str, Any]:
         """Return the ids of the jobs and of their runs."""
@@ -72,6 +77,8 @@ class CancelConsumer(Consumer[list[ToCancel]]):
         What came of a run is handed over as its own call ends: neither a slower one nor a stop of
         the worker holds it back.
         """
+        if item[0].is_approval:
+            return [await self._approve(item[0])]
         calls = await self._cancel_all(item) if len(item) > 1 else None
         if calls is None:
             calls = [self._cancel_one(job) for job in item]
@@ -80,6 +87,20 @@ class CancelConsumer(Consumer[list[ToCancel]]):
                 raise written
             await written.wait()
         return ()
+
+    async def _approve(self, job: ToCancel) -> Write:
+        try:
+            with self.account.metrics.timed("continue") as timer:
+                answer = await self.account.client.continue_workflow_run(job.run_id, CALL_SECONDS)
+                timer.status = answer.status_code
+        except asyncio.CancelledError:
+            answer = Cancellation(CancelClass.TROUBLE, detail="the worker was stopped")
+        outcome = _APPROVALS.get(answer.outcome, "failed")
+        if outcome != "approved":
+            self._warn([job], answer.outcome.value, answer.status_code, "approval_failed")
+        at = "it may have come" if answer.status_code is None else f"HTTP {answer.status_code}"
+        sent = ApprovalSent(job.job_id, job.run_id, outcome, f"{at}: {answer.detail}")
+        return self.account.writers.approvals, sent
 
     async def _cancel_all(self, jobs: list[ToCancel]) -> list[_Call] | None:
         """Cancel runs in one call, and return what is left to do for each; None = it has none."""
@@ -138,9 +159,10 @@ class CancelConsumer(Consumer[list[ToCancel]]):
         except (RedisError, asyncio.CancelledError):
             return False
 
-    def _warn(self, jobs: list[ToCancel], why: str, status: int | None) -> None:
-        about = self.about(jobs)
-        self.account.log.warning("cancel_failed", **about, why=why, status=status)
+    def _warn(
+        self, jobs: list[ToCancel], why: str, status: int | None, event: str = "cancel_failed"
+    ) -> None:
+        self.account.log.warning(event, **self.about(jobs), why=why, status=status)
 
 
 def _written(write: Write | None) -> asyncio.Event:

@@ -29,6 +29,7 @@ from runqueue.records.claim_items import (
 )
 from runqueue.records.job import STATES, short_reason
 from runqueue.records.times import encode_times
+from runqueue.request.requests import is_web_url
 from runqueue.request.retry_policy import Retry
 from runqueue.store import worker_calls
 from worker import poll_times
@@ -136,7 +137,9 @@ class PollConsumer(Consumer[_Due]):
             wait = poll_times.spacing_after_failure(wait, least, reading.retry_after)
             why = reading.outcome.value
             self.warn(item, "poll_failed", why=why, status=reading.status_code)
-        polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6), begun_us)
+        url = str(reading.shown.get("app_url")) if reading.run_status == "paused" else ""
+        where = url if is_web_url(url) and len(url) <= 500 else ""
+        polled = Polled(job.job_id, job.attempt, status, int(wait * 1e6), begun_us, where)
         return [*overdue, (self.account.writers.polled, polled)]
 
     def _orphan(self, orphan: DuePoll, now_us: int, reading: RunReading) -> Sequence[Write]:
@@ -194,6 +197,8 @@ class PollConsumer(Consumer[_Due]):
             return [], 0
         if job.deadline_us and job.deadline_us <= now_us:
             return self._canceled(job, "deadline"), 0
+        if reading.run_status == "paused":  # only just, if its limit does not know of it
+            return [], 0
         if job.limit_us and now_us - job.since_us > job.limit_us:
             age = attempt_age(reading.shown, self.account.runs_clock(reading.server_date))
             if age is not None and age * 1e6 <= job.limit_us:

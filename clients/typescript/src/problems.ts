@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: b53bd38712dbfecbbccd2ddaf87eb1b9d347f012d5fee9cce43a829f995d198d
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 23da6d0dadd8e2a419fb3b81b444110ed4c73766fb1255a1dec626159001b8b5
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */

@@ -24,6 +24,7 @@ from runqueue.records.waits import in_words
 
 jobs = command_group("Jobs of any state.")
 
+_PAUSED = ("paused_since", "paused_url", "approval")
 _COLUMNS = ("job_id", "custom_id", "state", "group", "created_at", "reason")
 
 State = Annotated[JobState | None, typer.Option(help="Only jobs in this state.")]
@@ -43,6 +44,7 @@ def list_jobs(
     namespace: Namespace = "",
     since: Since = None,
     until: Until = None,
+    paused: Annotated[bool, typer.Option(help="Only jobs whose run waits for a person.")] = False,
     account: Account = None,
     limit: Limit = 100,
     url: Url = None,
@@ -54,17 +56,19 @@ def list_jobs(
     the other filters.
     """
     wanted = Filter(group, batch, reason, state, custom_id, namespace, since=since, until=until)
+    wanted = wanted._replace(is_paused=paused)
     with opened(url) as queue:
         unread: list[str] = []
         found = find(queue, wanted, account or home_of(queue), unread=unread)
         rows = [_row(job, as_json=as_json) for job in up_to(limit, each_once(found))]
-        print_rows(rows, _COLUMNS, as_json=as_json)
+        columns = ("job_id", "custom_id", *_PAUSED) if paused else _COLUMNS
+        print_rows(rows, columns, as_json=as_json)
         print_unread(unread)
 
 
 def _row(job: Job, *, as_json: bool) -> dict[str, Any]:
     """Return a row; in a table the reason says what a job waits for, too."""
-    row = job_row(job, *RUN)
+    row = job_row(job, *RUN, *_PAUSED)
     if as_json:
         return row | {"waits_for": json_value(job.waits_for)}
     return row | {"reason": "; ".join(filter(None, (job.reason, in_words(job.waits_for))))}

@@ -79,6 +79,8 @@ def _others(stats: AccountStats) -> Iterable[str]:
         yield f"orphans {stats.orphans}{live if stats.orphans_live else ''}"
     if stats.refused_lines:
         yield f"refused lines {stats.refused_lines:,} (`runqueue inbox list`)"
+    if stats.paused_runs:
+        yield f"paused runs {stats.paused_runs:,} (`runqueue jobs list --paused`)"
     if stats.quarantined:
         yield f"quarantined {stats.quarantined:,}"
     if words := count_words(stats.deliveries):

@@ -24,7 +24,8 @@ AccountArgument = Annotated[
 ]
 
 
-def _read_time(given: str) -> datetime:
+def parse_time(given: str) -> datetime:
+    """Read the time of an option."""
     try:
         return read_time(given)
     except ValueError as error:
@@ -34,15 +35,15 @@ def _read_time(given: str) -> datetime:
 Since = Annotated[
     datetime | None,
     typer.Option(
-        parser=_read_time,
+        parser=parse_time,
         metavar="TIME",
         help="Only jobs that ended then or later (those that have not: that were enqueued then):"
-        " 12h, 3d, a date (in UTC), or ISO 8601 with a zone.",
+        " 12h, 3d, yesterday, a date (in UTC), or ISO 8601 with a zone.",
     ),
 ]
 Until = Annotated[
     datetime | None,
-    typer.Option(parser=_read_time, metavar="TIME", help="Only before this time, as --since."),
+    typer.Option(parser=parse_time, metavar="TIME", help="Only before this time, as --since."),
 ]
 OneObject = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 

@@ -26,13 +26,15 @@ _TITLES = {
     "webhook_attempts": "tries",
     "webhook_status": "status",
     "webhook_error": "error",
+    "paused_since": "since",
+    "paused_url": "run",
     "created_at": "created",
     "completed": "done",
     "ended_at": "ended",
     "max_concurrent": "max concurrent",
 }
 #: Columns shown as a time ago.
-_AGES = {"since", "created_at", "ended_at", "at"}
+_AGES = {"since", "paused_since", "created_at", "ended_at", "at"}
 #: What --json shows of a job in any list, and what some lists show of its run.
 _JOB = (
     *("custom_id", "account", "namespace", "kind", "group", "batch"),

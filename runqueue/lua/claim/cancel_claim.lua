@@ -1,10 +1,12 @@
--- use: active_consumers limits job_record
--- Takes runs whose cancel is due; each is due again after `lease_us` until its end is recorded.
+-- use: active_consumers limits job_record pauses
+-- Takes runs whose cancel is due; each is due again after `lease_us` until its end is recorded. Paused runs that a
+-- person approved are taken, too ('approve <id>'): each once, since a repeated call could approve the run's next pause.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
 -- Reply { 'stale' | 'fenced', now_us } or
---       { 'ok', now_us, next_us, consumer_left (0 | 1), per job: id ('' = an orphan run), attempt, run_id, since_us }
---       since_us = since when canceling was tried: a cancel requested before the run was known counts from then. Of the
---       time between two tries at most a minute counts: without any worker nothing was tried.
+--       { 'ok', now_us, next_us, consumer_left (0 | 1), per job: id ('' = an orphan run), attempt, run_id, tried_us,
+--         approval (0 | 1) }
+--       tried_us = for how long canceling was tried: a cancel requested before the run was known counts from then. Of
+--       the time between two tries at most a minute counts: without any worker nothing was tried.
 local process, want, tick_us, lease = q.args[2], tonumber(q.args[3]), tonumber(q.args[4]), tonumber(q.args[5])
 local CANCELS, MOST_BETWEEN = q.prefix .. 'cancels', 60000000
 local refused = active_consumers.enter(q, 'cancel', process, tick_us)
@@ -16,20 +18,38 @@ local due, reply = {}, {}
 if room > 0 then due = redis.call('ZRANGEBYSCORE', CANCELS, '-inf', int(q.now), 'WITHSCORES', 'LIMIT', 0, room) end
 limits.take(q, 'request', limit.requests_per_second, #due / 2)
 if #due > 0 then redis.call('HINCRBY', q.prefix .. 'counters', 'calls:cancel', #due / 2) end
+local function take(id, attempt, run_id, tried, is_approval)
+  for _, field in ipairs({ id, attempt, run_id, int(tried), is_approval }) do reply[#reply + 1] = field end
+end
+local function add_approval(member, id)
+  local f = job_record.read_fields(q, id, job_record.APPROVED) or {}
+  local is_paused = f[1] == 'running' and f[4] == 'paused' and not f[6]
+  if is_paused and f[5] == 'asked' then
+    redis.call('ZADD', CANCELS, int(q.now + lease), member)
+    redis.call('HSET', job_key(q, id), 'approval', 'sending')
+    return take(id, f[2], f[3], 0, '1')
+  end
+  if is_paused and f[5] == 'sending' then
+    pauses.approval_failed(q, { id = id, attempt = tonumber(f[2]) }, 'a worker stopped in it: it may have come')
+  end
+  redis.call('ZREM', CANCELS, member)
+end
 local function add(id, due_at)
+  local approved = string.match(id, '^approve (.*)$')
+  if approved then return add_approval(id, approved) end
   local key = job_key(q, id)
   local f = job_record.read_fields(q, id, job_record.CANCELED) or {}
   local before = tonumber(f[4] or q.now)
   local orphan = string.match(id, '^orphan (.*)$')
   if orphan then
     redis.call('ZADD', CANCELS, int(q.now + lease), id)
-    for _, field in ipairs({ '', '0', orphan, int(q.now) }) do reply[#reply + 1] = field end
+    take('', '0', orphan, 0, '0')
   elseif f[2] and f[3] then
     redis.call('ZADD', CANCELS, int(q.now + lease), id)
     local last = tonumber(due_at) - lease
-    local since = int(math.min(q.now, before + math.max(0, q.now - last - MOST_BETWEEN)))
-    redis.call('HSET', key, 'cancel_since', since)
-    for _, field in ipairs({ id, f[2], f[3], since }) do reply[#reply + 1] = field end
+    local since = math.min(q.now, before + math.max(0, q.now - last - MOST_BETWEEN))
+    redis.call('HSET', key, 'cancel_since', int(since))
+    take(id, f[2], f[3], q.now - since, '0')
   else
     redis.call('ZREM', CANCELS, id)
   end

@@ -1,5 +1,6 @@
--- use: orphans
--- Records what a list of live runs showed: changed statuses, and orphan runs that are still live.
+-- use: orphans pauses
+-- Records what a list of live runs showed: changed statuses, and orphan runs that are still live. A run that is paused is
+-- polled at once, for its paused_url.
 -- ARGV  now_us, orphan_after_us (orphan runs: no sooner poll), max_run_us, max_workflow_us (that of workflow runs),
 -- then 3 a
 --       run: id ('' = an orphan run), run_id, run_status
@@ -9,9 +10,11 @@ local after, max_run, max_workflow, written, looks = tonumber(q.args[2]), tonumb
 local function see(i)
   local id, run_id = q.args[i], q.args[i + 1]
   if id ~= '' then
-    local f = redis.call('HMGET', job_key(q, id), 'state', 'run_id')
+    local f = redis.call('HMGET', job_key(q, id), 'state', 'run_id', 'run_status')
     if f[1] == 'running' and f[2] == run_id then
-      redis.call('HSET', job_key(q, id), 'run_status', q.args[i + 2])
+      local status = q.args[i + 2]
+      if status == 'paused' then redis.call('ZADD', q.prefix .. 'poll', 'XX', 'LT', int(q.now), id) end
+      pauses.set_status(q, id, f[3], status)
       written = written + 1
     end
   else

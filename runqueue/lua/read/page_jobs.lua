@@ -1,7 +1,7 @@
 -- use: paging
 -- flags: no-writes
 -- Pages through jobs of a state that is indexed by time. ARGV  now_us, index ('dead' | 'unconfirmed' |
---       'unconfirmed_no_slot' | 'due' | 'poll'), after ('' = from the start, else the last reply's cursor), count
+--       'unconfirmed_no_slot' | 'due' | 'poll' | 'paused' | …), after ('' = from the start, else the last reply's cursor), count
 -- Reply { cursor ('' = that was the last page), ids… }
 -- A cursor is '<score> <id>': jobs that come or go meanwhile neither skip nor repeat others.
 local index, count = q.prefix .. q.args[2], tonumber(q.args[4])

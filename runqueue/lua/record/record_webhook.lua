@@ -1,4 +1,4 @@
--- use: counters job_record times webhooks orphans webhook_health runs history request_matches poll_times
+-- use: counters job_record times webhooks orphans webhook_health runs history request_matches poll_times pauses
 -- Records webhooks of Skyvern's, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
 -- ARGV  now_us, then 11 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run is live), signed
@@ -78,7 +78,7 @@ end
 
 local function told_of_own(job, run_status, state, signed, final, body, run_times, reason)
   if state == '' then
-    redis.call('HSET', job_key(q, job.id), 'run_status', run_status)
+    pauses.set_status(q, job.id, job.run_status, run_status)
     return 'noted'
   end
   came_to_us(job)

@@ -67,7 +67,7 @@ QUESTIONS = [
     _asked(f"jobs/{new_id('default')}?wait=61", "wait"),
     _asked(f"jobs/{new_id('default')}?wait=nan", "wait"),
     _asked(f"jobs/{new_id('default')}?result=x", "result"),
-    _asked("results?since=yesterday", "since"),
+    _asked("results?since=tomorrow", "since"),
     _asked("results?until=2030-01-31T12:00", "until"),
     _asked("results?since=1h&until=2h", "until"),
     _asked("results?state=ready", "state"),

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from runqueue.producer import queue
+from runqueue.records.claim_items import RunAccepted
 from runqueue.remote import queue as remote_queue
+from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
+from runqueue.store.sending import run
 from tests.runqueue.cli.commanding import Desk, batch_of, line, lines
 
 
@@ -135,3 +138,26 @@ def test_a_row_says_what_its_job_waits_for_as_status_does(either: Desk, desk: De
     assert row["waits_for"][0]["kind"] == "account_paused"
     table = either.run("jobs", "list").stdout  # cut at the width of the terminal
     assert row["waits_for"][0]["words"][:25] in table
+
+
+def test_who_waits_for_a_person_is_listed_approved_and_rejected(either: Desk, desk: Desk) -> None:
+    (answer,) = desk.queue.enqueue_many([line("a", kind="task")])
+    (job,) = desk.claim()
+    accepted = RunAccepted(job.job_id, job.attempt, "wr_1", "paused", 0)
+    run(desk.client, worker_calls.mark_running("default", [accepted]))
+
+    (row,) = listed(either, "--paused")
+    assert (row["job_id"], row["run_id"], row["approval"]) == (answer.job_id, "wr_1", None)
+    table = either.run("jobs", "list", "--paused").stdout
+    assert table.split()[:5] == ["job_id", "custom_id", "since", "run", "approval"]
+    assert "paused runs 1" in either.run("stats").stdout
+    done = either.run("approve", "a")
+    assert (done.exit_code, done.stdout) == (0, "1 of 1: will be approved\n")
+    assert listed(either, "--paused")[0]["approval"] == "asked"
+    done = either.run("reject", answer.job_id)
+    assert (done.exit_code, done.stdout) == (0, "1 of 1: will be canceled\n")
+    desk.queue.enqueue_many([line("b")])
+    refused = either.run("approve", "b")
+    assert (refused.exit_code, refused.stderr) == (3, "runqueue: b: its run is not paused\n")
+    what = [(note.what, note.target) for note in desk.queue.audit()]
+    assert what == [("reject", answer.job_id), ("approve", answer.job_id)]

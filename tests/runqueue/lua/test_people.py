@@ -1,10 +1,13 @@
 """What people do: settle unconfirmed jobs, replay, discard, cancel orphans; pages, retries."""
 
+from datetime import UTC, datetime
+
 import orjson
 import pytest
 
 from runqueue.records.claim_items import RunAgain, ToCancel
 from runqueue.records.job import EnqueueStatus, JobState
+from runqueue.request.retry_policy import Retry
 from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.runqueue.lua.clockwork import (
     DAY,
@@ -27,6 +30,42 @@ def replay(clock: Clockwork, *jobs: str) -> list[int]:
 
 def discard(clock: Clockwork, *jobs: str) -> list[int]:
     return clock.run(operator_calls.discard(clock.account, jobs))
+
+
+def list_runs(clock: Clockwork, since: int) -> list[tuple[str, str, str]]:
+    """The job, run and earlier runs of each job with runs since a time, microseconds; a few keys a
+    call."""
+    found: dict[str, tuple[str, str, str]] = {}
+    cursor = "0"
+    at = datetime.fromtimestamp(since / 1e6, UTC)
+    while True:
+        cursor, now, jobs = clock.run(operator_calls.list_runs(clock.account, cursor, 3, at))
+        assert now == clock.now
+        for one in jobs:
+            assert one.steps == (9 if one.earlier else 0)
+            found[one.job_id] = (one.job_id, one.run_id, one.earlier)
+        if cursor == "0":
+            return sorted(found.values())
+
+
+def test_the_runs_since_a_time_are_listed_with_earlier_ones_of_their_jobs(clock: Clockwork) -> None:
+    (old,) = clock.running()
+    clock.finish(old)
+    (live,) = clock.running()
+    (again,) = clock.running(retry=Retry(max_attempts=3))
+    since = clock.now = clock.now + DAY
+    failed = RunAgain(again, 1, f"r-{again}", "failed", "no luck", SECOND, b"")
+    assert clock.run(worker_calls.retry_run(clock.account, [failed])) == [1]
+    (new,) = clock.running()
+    clock.finish(new)
+    clock.enqueue(1)
+    clock.client.hset(clock.key(f"job:{again}"), "usage", "9:::")
+
+    assert list_runs(clock, since) == sorted([(new, f"r-{new}", ""), (again, "", f"r-{again}")])
+    clock.client.hset(clock.key(f"job:{new}"), "started", "odd")
+    clock.client.hset(clock.key(f"job:{again}"), "ended", "odd")
+    assert list_runs(clock, since) == [(again, "", f"r-{again}")]
+    assert {one[0] for one in list_runs(clock, 0)} == {old, live, again}
 
 
 def test_a_decision_said_again_does_not_decide_on_a_later_attempt(clock: Clockwork) -> None:

@@ -35,6 +35,14 @@ def test_how_long_ago_counts_from_now(given: str, ago: timedelta) -> None:
     assert before - ago <= read_time(given) <= datetime.now(UTC) - ago
 
 
+def test_yesterday_is_its_midnight_in_utc() -> None:
+    def midnight() -> datetime:
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return today - timedelta(days=1)
+
+    assert midnight() <= read_time("yesterday") <= midnight()
+
+
 @pytest.mark.parametrize(
     "given",
     ["", "7200", "-5h", "1.5h", "12 h", "2030-01-31T12:00:00", "20300131", "2030-02-31", "999999w"],

@@ -39,9 +39,11 @@ job_record.CLAIMED = job_record.fields('state', 'attempt', 'batch', 'deadline', 
   'maybe_claimed_at',
   'quota_owner', 'no_marker', 'webhook_route', 'cancel', 'keys')
 job_record.POLLED = job_record.fields('state', 'attempt', 'run_id', 'run_status', 'started', 'deadline', 'retry', 'runs',
-  'cancel', 'max_run', 'begun', 'keys')
-job_record.STILL_LIVE = job_record.fields('state', 'attempt', 'webhook_route', 'started', 'max_run', 'begun')
+  'cancel', 'max_run', 'begun', 'keys', 'paused_for')
+job_record.STILL_LIVE = job_record.fields('state', 'attempt', 'webhook_route', 'started', 'max_run', 'begun',
+  'run_status')
 job_record.CANCELED = job_record.fields('state', 'attempt', 'run_id', 'cancel_since')
+job_record.APPROVED = job_record.fields('state', 'attempt', 'run_id', 'run_status', 'approval', 'cancel')
 job_record.DELIVERED = job_record.fields('state', 'attempt', 'run_id', 'run_status', 'webhook_route', 'tries', 'looks',
   'forced',
   'ended', 'signed', 'url', 'delivery')

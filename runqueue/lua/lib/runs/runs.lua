@@ -1,4 +1,4 @@
--- use: counters holds job_record times webhooks orphans jobs webhook_health
+-- use: counters holds job_record times webhooks orphans jobs webhook_health pauses
 -- Adopting a run as a job's own, and its end.
 -- An end that a poll saw is relayed once Skyvern's own webhook has had time to come (OUTRUN, webhook_health.lua), not
 -- after its three tries, which take up to 94 s. Whether one that Skyvern sends to the user arrived is checked first after 10 s.
@@ -50,6 +50,7 @@ function runs.adopt(q, job, attempt, run_id, run_status)
   -- The record knows its attempt, unless Redis lost the claim.
   if attempt ~= job.attempt then redis.call('HSET', key, 'attempt', int(attempt)) end
   job.attempt, job.run_id, job.process, job.started = attempt, run_id, false, now
+  if run_status == 'paused' then pauses.set_status(q, id, nil, run_status) end
   job.slot = false -- one without a slot has its slot again, and gives it back if its end comes in this script
   redis.call('HSET', key, 'state', 'running', 'run_id', run_id, 'run_status', run_status, 'started', now)
   redis.call('HSET', job_record.runs_key(q, run_id), run_id, id) -- last: a run that has an owner is known
@@ -75,6 +76,7 @@ end
 function runs.leave_running(q, job, result)
   counters.remove_later(q, 'poll', job.id)
   counters.remove_later(q, 'listed', job.id)
+  if job.run_status == 'paused' then pauses.leave(q, job.id) end
   if job.cancel then
     counters.remove_later(q, 'cancels', job.id)
     redis.call('HDEL', job_key(q, job.id), 'cancel_since')

@@ -1,0 +1,1 @@
+"""`runqueue ledger`: our runs beside those that Skyvern lists for the account."""
