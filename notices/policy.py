@@ -28,80 +28,53 @@ class Event(NamedTuple):
     """How an event is told.
 
     Args:
-        one, many: what happened, once and `{n}` times ('' = it cannot); `{account}` is the account.
+        words: what happened.
         over: what is said once it is over; '' = it happens once, and is never over.
         command: shows more.
         kind: how bad it is.
         settle: seconds that it has to last before it is told, and to be gone before it is over.
     """
 
-    one: str
-    many: str = ""
-    over: str = ""
-    command: str = ""
+    words: str
+    over: str
+    command: str
     kind: Kind = "warning"
     settle: float = 0
 
 
 EVENTS: Final[Mapping[str, Event]] = {
     "account_held": Event(
-        "account {account} is held",
-        over="account {account} is free again",
-        command="runqueue stats",
-        kind="failure",
-        settle=30,
+        "the account is held", "the account is free again", "runqueue stats", "failure", 30
     ),
     "budget_80": Event(
-        "a budget is spent to 80 %",
-        "{n:,} budgets are spent to 80 %",
-        over="budgets are below 80 % again",
-        command="runqueue budgets list",
+        "a budget is spent to 80 %", "a budget is below 80 % again", "runqueue budgets list"
     ),
     "budget_spent": Event(
-        "a budget is spent",
-        "{n:,} budgets are spent",
-        over="budgets have room again",
-        command="runqueue budgets list",
-        kind="failure",
+        "a budget is spent", "a budget has room again", "runqueue budgets list", "failure"
     ),
     "unconfirmed": Event(
         "jobs are unconfirmed for long",
-        over="no job is unconfirmed for long",
-        command="runqueue unconfirmed list",
+        "no job is unconfirmed for long",
+        "runqueue unconfirmed list",
     ),
-    "needs_person": Event(
-        "a run needs a person",
-        "{n:,} runs need a person",
-        over="runs go on",
-        command="runqueue jobs list --paused",
-    ),
-    "batch_over": Event(
-        "a batch is over",
-        "{n:,} batches are over",
-        command="runqueue batch list",
-        kind="info",
-    ),
-    "batch_aborted": Event(
-        "a batch was aborted",
-        "{n:,} batches were aborted",
-        command="runqueue batch list",
-        kind="failure",
-    ),
+    "needs_person": Event("a run needs a person", "a run goes on", "runqueue jobs list --paused"),
+    "batch_over": Event("a batch is over", "", "runqueue batch list", "info"),
+    "batch_aborted": Event("a batch was aborted", "", "runqueue batch list", "failure"),
     "failures": Event(
         "many jobs of a group fail",
-        "many jobs of {n:,} groups fail",
-        over="jobs of groups end well again",
-        command="runqueue errors",
-        settle=60,
+        "jobs of a group end well again",
+        "runqueue jobs list --state failed",
+        "warning",
+        60,
     ),
     "no_worker": Event(
-        "no worker serves account {account}",
-        over="a worker serves account {account} again",
-        command="runqueue doctor",
-        kind="failure",
-        settle=60,
+        "no worker serves the account", "a worker serves it again", "runqueue doctor", "failure", 60
     ),
 }
+
+
+#: Commands that show every account.
+OF_ALL_ACCOUNTS = ("runqueue stats", "runqueue doctor")
 
 
 class Key(NamedTuple):
@@ -330,23 +303,23 @@ class Policy:
         is_over: bool = False,
     ) -> Message:
         event, n = EVENTS[name], len(keys) + more
-        words = event.over if is_over else event.one if n == 1 else event.many or event.one
+        words = (event.over if is_over else event.words) + (f" ({n:,} of them)" if n > 1 else "")
         shown = lines[:LINES]
         if n > len(shown):
             shown.append(f"- and {n - len(shown):,} more")
-        where = "" if self.account == DEFAULT else f" --account {self.account}"
-        command = "" if name == "no_worker" else where
-        shown += ["", f"More: `{event.command}{command}`"]
+        is_of_all = self.account == DEFAULT or event.command in OF_ALL_ACCOUNTS
+        where = "" if is_of_all else f" --account {self.account}"
+        shown += ["", f"More: `{event.command}{where}`"]
         if self.public_url:
             shown.append(f"{self.public_url}/?account={self.account}")
-        title = f"runqueue ({self.account}): {words.format(n=n, account=self.account)}"
+        title = f"runqueue ({self.account}): {words}"
         kind: Kind = "success" if is_over else event.kind
         return Message(receiver, name, is_over, tuple(keys), title, "\n".join(shown), kind)
 
 
 def _label(key: Key) -> str:
     """Return what is over, where it may not be known in other words any more."""
-    return key.subject.rpartition(" ")[2] or "it"
+    return key.subject.rpartition(" ")[2] or "account"
 
 
 def _line(key: Key, words: str, notice: Notice, now_us: int) -> str:

@@ -65,7 +65,7 @@ async def test_a_gateway_tells_that_no_worker_lives(
     gate = GatewayState(settings, redis_url)
     await gate.announce()
     try:
-        await eventually(lambda: receiver.titles == ["no worker serves account default"])
+        await eventually(lambda: receiver.titles == ["no worker serves the account"])
         counted = partial(gate.metrics.registry.get_sample_value, "runqueue_notifications_total")
         labels = {"account": "default", "event": "no_worker", "notify_url": "1", "result": "sent"}
         await eventually(lambda: counted(labels) == 1)

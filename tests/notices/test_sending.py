@@ -67,7 +67,7 @@ async def test_a_budget_is_told_by_mail(clock: Clockwork, mail: tuple[Mail, str]
     await teller.round(15)
     assert [one["subject"] for one in taken.mails] == [
         "runqueue (default): a budget is spent to 80 %",
-        "runqueue (default): budgets are below 80 % again",
+        "runqueue (default): a budget is below 80 % again",
     ]
     body = taken.mails[0].get_body(("plain", "html")).get_content()
     assert "account: 80 spent of 100 steps" in body

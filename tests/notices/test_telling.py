@@ -5,10 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from notices import notifier as module
 from notices.calls import notices_claim
-from notices.policy import EVENTS
+from notices.policy import EVENTS, OF_ALL_ACCOUNTS, Event
+from runqueue.cli.app import app
 from runqueue.records.batch import BatchRules
 from runqueue.records.job import JobState
 from runqueue.store import job_calls, operator_calls
@@ -74,21 +76,21 @@ Act = Callable[[Clockwork], None]
 #: An event, what begins and ends it, and how that is told.
 Lasting = tuple[str, Act, Act, str, str]
 LASTING: list[Lasting] = [
-    ("account_held", hold, release, "account default is held", "account default is free again"),
+    ("account_held", hold, release, "the account is held", "the account is free again"),
     (
         "budget_80",
         spend(80),
         spend(70),
         "a budget is spent to 80 %",
-        "budgets are below 80 % again",
+        "a budget is below 80 % again",
     ),
-    ("budget_spent", spend(101), spend(7), "a budget is spent", "budgets have room again"),
+    ("budget_spent", spend(101), spend(7), "a budget is spent", "a budget has room again"),
     (
         *("unconfirmed", unconfirmed, settled),
         *("jobs are unconfirmed for long", "no job is unconfirmed for long"),
     ),
-    ("needs_person", wait_for_a_person, go_on, "a run needs a person", "runs go on"),
-    ("failures", fail, end_well, "many jobs of a group fail", "jobs of groups end well again"),
+    ("needs_person", wait_for_a_person, go_on, "a run needs a person", "a run goes on"),
+    ("failures", fail, end_well, "many jobs of a group fail", "jobs of a group end well again"),
 ]
 
 
@@ -132,12 +134,12 @@ async def test_a_gateway_tells_that_no_worker_lives_and_nothing_else(
     await teller.rounds(15)
     assert receiver.taken() == []
     await teller.rounds(90)
-    assert receiver.taken() == ["no worker serves account default"]
+    assert receiver.taken() == ["no worker serves the account"]
     clock.heartbeat("p2", first=True)
     for _ in range(6):
         await teller.round(14)
         clock.heartbeat("p2")
-    assert receiver.taken() == ["a worker serves account default again"]
+    assert receiver.taken() == ["a worker serves it again"]
 
 
 async def test_a_batch_is_told_once_when_it_is_over(clock: Clockwork, receiver: Receiver) -> None:
@@ -192,10 +194,10 @@ async def test_a_budget_at_once_spent_is_told_so_and_to_who_wants_only_80_that(
             spend(steps)(clock)
             await teller.rounds(30)
     assert receiver.taken() == [
-        *("a budget is spent", "a budget is spent to 80 %", "budgets have room again"),
-        *("a budget is spent", "budgets are below 80 % again", "budgets have room again"),
+        *("a budget is spent", "a budget is spent to 80 %", "a budget has room again"),
+        *("a budget is spent", "a budget is below 80 % again", "a budget has room again"),
     ]
-    assert other.taken() == ["a budget is spent to 80 %", "budgets are below 80 % again"]
+    assert other.taken() == ["a budget is spent to 80 %", "a budget is below 80 % again"]
 
 
 async def test_a_round_without_news_writes_nothing(clock: Clockwork, receiver: Receiver) -> None:
@@ -207,12 +209,27 @@ async def test_a_round_without_news_writes_nothing(clock: Clockwork, receiver: R
     assert teller.calls == ["notices_claim", "stats", "budget_scopes", "list_budgets"]
 
 
+@pytest.mark.parametrize("event", EVENTS.values())
+def test_the_command_that_shows_more_is_one(event: Event) -> None:
+    command = get_command(app)
+    _, *words = event.command.split()
+    options = [] if event.command in OF_ALL_ACCOUNTS else ["--account"]
+    for word in words:
+        if word in getattr(command, "commands", {}):
+            command = command.commands[word]  # type: ignore[attr-defined]
+        elif word.startswith("--"):
+            options.append(word)
+    known = {one for param in command.params for one in param.opts}
+    assert not getattr(command, "commands", {})
+    assert set(options) <= known
+
+
 async def test_fifty_budgets_at_once_are_one_message(clock: Clockwork, receiver: Receiver) -> None:
     for n in range(50):
         clock.run(set_budget("default", f"group:g{n}", Budget(10)))
         clock.client.hset(clock.key(f"spent:group:g{n}:0"), f"group:g{n}", 10)
     await Teller(clock, receiver.url).round()
-    assert receiver.taken() == ["50 budgets are spent"]
+    assert receiver.taken() == ["a budget is spent (50 of them)"]
     lines = receiver.bodies[-1].splitlines()
     assert sum(line.startswith("- group:g") for line in lines) == 20
     assert "- and 30 more" in lines
@@ -222,7 +239,7 @@ async def test_what_is_kept_is_bounded(clock: Clockwork, receiver: Receiver) -> 
     clock.client.zadd(clock.key("paused"), {f"j{n}": clock.now for n in range(1500)})
     clock.client.hset(clock.key("notices"), mapping={f"failures:g{n}": "1 0" for n in range(20)})
     await Teller(clock, receiver.url).round()
-    assert receiver.taken() == ["1,000 runs need a person"]
+    assert receiver.taken() == ["a run needs a person (1,000 of them)"]
     assert sum(name.startswith("needs_person:") for name in known(clock)) == 980
 
 
@@ -248,7 +265,7 @@ async def test_one_process_tells_at_a_time_and_the_next_goes_on(
     assert receiver.taken() == [], "it was told"
     spend(1)(clock)
     await asyncio.gather(first.round(15), second.round())
-    assert receiver.taken() == ["budgets have room again"]
+    assert receiver.taken() == ["a budget has room again"]
 
 
 @pytest.mark.parametrize("lasting", LASTING, ids=lambda lasting: lasting[0])
@@ -327,7 +344,7 @@ async def test_a_receiver_that_hangs_delays_no_other(clock: Clockwork, receiver:
             "jobs are unconfirmed for long",
             "no job is unconfirmed for long",
             "a run needs a person",
-            "runs go on",
+            "a run goes on",
         ]
         assert hung.came == 1, "one thread at a time"
         hung.answers.set()
@@ -349,7 +366,7 @@ async def test_what_is_over_while_it_is_being_sent_is_told_to_be_over(
     receiver.answers.set()
     await asyncio.wait(teller.under_way)
     await teller.rounds(45)
-    assert receiver.taken() == ["a budget is spent", "budgets have room again"]
+    assert receiver.taken() == ["a budget is spent", "a budget has room again"]
     assert not any("budget" in name for name in known(clock)), "nothing is left of it"
 
 
