@@ -7,10 +7,9 @@ import logging
 import re
 import warnings
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import cache
 from typing import Annotated, Any, Final, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
@@ -23,9 +22,8 @@ EVENTS: Final = (
 #: URLs of one account.
 MOST_URLS = 10
 _ENTRY = re.compile(r"(?:([a-z0-9_,]+)=)?([a-z][a-z0-9+.-]*://\S+)", re.IGNORECASE)
-#: How the names of threads begin that send, and loggers whose lines of these may hold a URL.
-SENDS: Final = "notify-"
-_LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry")
+#: Loggers whose lines may hold a URL: Apprise's, and what it sends with.
+_LOGGERS = ("apprise", "urllib3", "oauthlib", "requests_oauthlib")
 
 
 class NotifyUrl(NamedTuple):
@@ -40,18 +38,13 @@ class NotifyUrl(NamedTuple):
     events: frozenset[str]
 
 
-def _is_not_ours(record: logging.LogRecord) -> bool:
-    return not (record.threadName or "").startswith(SENDS)
-
-
 @cache
 def _apprise() -> Any:
-    """Load Apprise, and have nothing logged that it says, or that is said of its calls."""
-    own = logging.getLogger("apprise")
-    own.propagate, own.handlers[:] = False, [logging.NullHandler()]
-    own.setLevel(logging.WARNING)  # results hold these lines
+    """Load Apprise, and have nothing logged that is said of its calls."""
     for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_is_not_ours)
+        logger = logging.getLogger(name)
+        logger.propagate, logger.handlers[:] = False, [logging.NullHandler()]
+    logging.getLogger("apprise").setLevel(logging.WARNING)  # results hold these lines
     with warnings.catch_warnings():  # its plugins, which it loads at first use, are of many ages
         warnings.simplefilter("ignore")
         import apprise  # noqa: PLC0415 - see the module's docstring
@@ -101,17 +94,10 @@ def _entry(number: int, entry: str) -> NotifyUrl:
 
 def secrets_of(urls: Iterable[NotifyUrl]) -> list[str]:
     """Return what of the URLs no log line may hold: each as a whole, and its parts."""
-    found = []
-    for one in urls:
-        url = one.url.get_secret_value()
-        found.append(url)
-        with suppress(ValueError):
-            parts = urlsplit(url)
-            login = re.split("[:@]", parts.netloc)
-            query = [word for _, word in parse_qsl(parts.query)]
-            found += [*login, *parts.path.split("/"), *query]
+    whole = [one.url.get_secret_value() for one in urls]
+    parts = [part for url in whole for part in re.split(r"[/:@?&=#,]+", url)]
     # Short parts are words of other lines.
-    return [word for part in found for word in {part, unquote(part)} if len(word) >= 8]
+    return [*whole, *(one for part in parts for one in {part, unquote(part)} if len(one) >= 8)]
 
 
 class AccountNotices(BaseModel):

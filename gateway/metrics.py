@@ -53,7 +53,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         register_process(self.registry, "gateway")
         self.loop_lag = loop_lag(self.registry)
-        self._notifications = notifications(self.registry)
+        self.notifications = notifications(self.registry)
         received = Counter(
             "runqueue_webhook_received",
             "Webhooks received from Skyvern.",
@@ -84,11 +84,6 @@ class Metrics:
     def refused(self, reason: Refusal) -> None:
         """Count one call or login that was refused."""
         self._refused[reason].inc()
-
-    def notified(self, account: str, event: str, notify_url: int, is_sent: bool) -> None:
-        """Count a message to an account's URL of that number."""
-        result = "sent" if is_sent else "failed"
-        self._notifications.labels(account, event, notify_url, result).inc()
 
     def webhook(self, account: str, outcome: WebhookOutcome, seconds: float) -> None:
         """Count one webhook; '' = of no known account."""

@@ -16,11 +16,11 @@ from config.settings import Settings
 from gateway.metrics import Metrics
 from gateway.webhooks.receiver import Receiver
 from gateway.webhooks.webhook_writer import WebhookWriter
-from notices.policy import Message as Notification
 from simulation.history import EventHistory
 from simulation.processes import SimulatedProcess, start_in
 from simulation.server import BlockingClient, Client, SimulatedRedis
 from simulation.skyvern import SimulatedSkyvern, SimulatedTransport
+from webhooks.notices.sending import Message
 from webhooks.receiver_address import PATH
 from webhooks.sender import Outbound, Posted
 from worker.runtime import ServedAccounts
@@ -101,13 +101,14 @@ class Receivers:
         #: How often each batch was said to be over.
         self.batches_told: Counter[str] = Counter()
 
-    async def be_told(self, message: Notification) -> str:
+    async def be_told(self, number: int, message: Message) -> str:
         """Receive a notification once all of it is there; says why it does not."""
+        del number
         await asyncio.sleep(1 + self._chance.random() * self.slowness)
         if self._chance.random() < self.failing:
             self.faults_met["receiver: refuses a notification"] += 1
             return "the receiver refused it"
-        self.batches_told.update(key.subject for key in message.keys)
+        self.batches_told.update(key.partition(":")[2] for key in message.keys)
         return ""
 
     async def take(self, url: str) -> int | None:

@@ -21,14 +21,14 @@ from api_client import AsyncTransport
 from api_client.http.proxies import Proxies
 from config.process_metrics import measure_lag
 from config.settings import Account, Settings
-from notices.notifier import Notifier
 from runqueue.connection.client import async_client, check_policy
 from runqueue.connection.redis_errors import Cause, cause_of, damage_of
 from runqueue.store.accounts import check_names
 from runqueue.store.keys import ACCOUNTS
+from webhooks.notices.notifier import Notifier
 from worker.celery_intake import Intake
 from worker.process.account import AccountRuntime, proxies_of
-from worker.process.metrics import CONSUMERS, LOOP_LAG
+from worker.process.metrics import CONSUMERS, LOOP_LAG, NOTIFICATIONS
 from worker.process.script_client import DirectCalls
 from worker.stages.callbacks import CallbackConsumer
 from worker.stages.cancel import CancelConsumer
@@ -85,7 +85,7 @@ class AccountWorker(AccountRuntime):
             *(name, "worker", account),
             public_url=settings.public_url,
             send=self.send,
-            count=self.metrics.notified,
+            counter=NOTIFICATIONS,
         )
 
     async def stop(self, seconds: float) -> int:

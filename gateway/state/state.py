@@ -4,7 +4,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Final, TypeVar, cast
 
 import structlog
@@ -25,7 +24,6 @@ from gateway.tenants.rate_limit import JobRateLimiter
 from gateway.tenants.scope import TenantScopes
 from gateway.webhooks.receiver import Receiver
 from gateway.webhooks.webhook_writer import WebhookWriter
-from notices.notifier import Notifier
 from runqueue.connection.client import async_client, check_policy
 from runqueue.observe.collector import QueueCollector
 from runqueue.producer.queue import RunQueue
@@ -33,6 +31,7 @@ from runqueue.records.quotas import Quota
 from runqueue.store.accounts import check_names
 from runqueue.store.async_sending import check_format_async
 from runqueue.store.keys import ACCOUNTS
+from webhooks.notices.notifier import Notifier
 from webhooks.sender import Outbound
 
 log = structlog.get_logger()
@@ -110,7 +109,7 @@ class GatewayState:
                 *(name, "gateway", account),
                 public_url=settings.public_url,
                 send=self.tenant_scopes.whole.send,
-                count=partial(self.metrics.notified, name),
+                counter=self.metrics.notifications,
             )
             for name, account in self.accounts.items()
         ]

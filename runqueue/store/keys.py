@@ -30,8 +30,7 @@ groups                  set     groups with a cap, or paused
 paused_lanes            set     <p>:<group> at each priority of those that are paused
 busy                    zset    groups by how many of their jobs are ready or take a slot
 batch:<b>               hash    sealed, held (and why), rules, counts by state, finished_at,
-                                how fast its jobs end, what its callback_url is to hear of,
-                                what was told of it (noticed)
+                                how fast its jobs end, what its callback_url is to hear of
 batch_jobs:<b>          list    the batch's job ids
 batch_lanes:<b>         set     <p>:<group> of every lane the batch ever used
 batch_left:<b>          set     jobs of an open batch that other uploads took over
@@ -67,8 +66,8 @@ inbox                   list    lines that producers pushed
 inbox:taken             hash    lines that a worker makes jobs of, by number
 inbox:leases            zset    their numbers, by when they are given out again
 inbox:invalid           list    lines that were refused, with their errors
-notices                 hash    who tells what goes on, and what was told: notices_claim.lua
-watched_batches         zset    batches whose ends are to be told, by when they were last read
+notices                 hash    who sends notifications, and which were sent: notices.lua
+batch_ends              zset    <event>:<batch>, by when it happened; notifications of them are due
 processes               zset    live processes by lease deadline
 clocks                  hash    process -> the queue's time at its last report, and its own
 active_consumers:<stage> zset    processes that have an active consumer of the stage, by when that

@@ -26,7 +26,7 @@ from simulation.planting.directed_plans import PLANS
 ROOT = Path(__file__).parents[2]
 PLANTED = Path(__file__).with_name("planted.toml")
 _PACKAGES = (
-    *("runqueue", "api_client", "webhooks", "notices", "worker", "gateway", "config", "simulator"),
+    *("runqueue", "api_client", "webhooks", "worker", "gateway", "config", "simulator"),
     "simulation",
 )
 

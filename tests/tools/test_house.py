@@ -12,10 +12,7 @@ from tools.generate import MARKER
 from tools.typescript import CLIENT
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = (
-    *("runqueue", "api_client", "webhooks", "notices", "worker", "gateway", "launcher"),
-    "config",
-)
+PRODUCT = ("runqueue", "api_client", "webhooks", "worker", "gateway", "launcher", "config")
 LONGEST_FUNCTION = 80
 
 

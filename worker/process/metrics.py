@@ -118,7 +118,7 @@ _REDELIVERIES = Counter(
     ["account", "result"],
     registry=REGISTRY,
 )
-_NOTIFICATIONS = notifications(REGISTRY)
+NOTIFICATIONS = notifications(REGISTRY)
 
 
 class AccountMetrics:
@@ -140,11 +140,6 @@ class AccountMetrics:
                 (it came with the answer, by Skyvern's signature) or unsigned.
         """
         _REDELIVERIES.labels(self._account, result).inc()
-
-    def notified(self, event: str, notify_url: int, is_sent: bool) -> None:
-        """Count a message to the URL of that number."""
-        result = "sent" if is_sent else "failed"
-        _NOTIFICATIONS.labels(self._account, event, notify_url, result).inc()
 
     def timed(self, call: str) -> Timer:
         """Measure one call of the API."""
