@@ -58,8 +58,6 @@ def receiver_of(url: str) -> Any | None:
     apprise = _apprise()
     asset = apprise.AppriseAsset(
         app_id="runqueue",
-        app_desc="runqueue",
-        app_url="https://pypi.org/project/runqueue/",
         async_mode=False,
         service_timeout=0,  # it would wait in a pool that the process cannot end before
         allow_templates=False,

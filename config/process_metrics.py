@@ -5,7 +5,7 @@ import platform
 import time
 from importlib.metadata import PackageNotFoundError, version
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
+from prometheus_client import CollectorRegistry, Histogram, Info, ProcessCollector
 
 #: Seconds between two measurements of the loop's lag.
 LAG_EVERY = 1.0
@@ -31,16 +31,6 @@ def loop_lag(registry: CollectorRegistry) -> Histogram:
         "Lag of the event loop.",
         registry=registry,
         buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
-    )
-
-
-def notifications(registry: CollectorRegistry) -> Counter:
-    """Return how many notifications were sent and failed, as a metric of a registry."""
-    return Counter(
-        "runqueue_notifications",
-        "Notifications sent or failed, by event and the number of the URL.",
-        ["account", "event", "notify_url", "result"],
-        registry=registry,
     )
 
 

@@ -80,6 +80,8 @@ class Limits(BaseModel):
     #: Whether others submit to the account, too: people, or another queue. Then counting the runs
     #: that no job owns does not tell equal requests apart.
     shared_account: bool = False
+    #: Whether live runs of others take slots of `max_concurrent_runs`, as they do at Skyvern.
+    share_capacity: bool = False
 
 
 class Account(Limits, AccountWebhooks, AccountProxy, AccountNotices):

@@ -189,6 +189,7 @@ class Course:
             is_calm = self.world.fault_times.is_calm(now - QUIET_AFTER_SECONDS, now, but)
             jobs = self._read_open() if self.world.tells_jobs_apart or is_calm else {}
             self.world.liveness.note_waits(jobs)
+            self.world.judge_others(stats)
             submitted = max(self._skyvern.submitted[-1:], default=0.0)
             if is_calm:
                 self._ledger.judge_free_capacity(stats, jobs, submitted)

@@ -193,6 +193,7 @@ class SimulationPlan:
         lists_workflows_from: until then lists show no runs of workflows, simulated seconds.
         has_notices: whether a URL is notified of the batches that are over.
         is_declared_shared: whether the account is declared as shared if others submit to it.
+        shares_capacity: whether live runs of others take slots of the account.
         name: the planted defect that it was made for; '' = it is drawn.
     """
 
@@ -231,6 +232,7 @@ class SimulationPlan:
     lists_workflows_from: float = 0
     has_notices: bool = False
     is_declared_shared: bool = True
+    shares_capacity: bool = False
     name: str = ""
 
     @property
@@ -468,6 +470,8 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
     plan = _with_surroundings(plan, Random(f"surroundings {seed}"))
     plan = _with_pauses_of_canaries(plan, Random(f"canaries {seed}"))
     plan = _with_visits(plan, Random(f"visits {seed}"))
+    if any(fault.kind == "others run much" for fault in plan.faults):
+        plan = replace(plan, shares_capacity=Random(f"shares {seed}").random() < 0.5)
     return _with_meeting(seed, plan, Random(f"meeting {seed}"))
 
 

@@ -20,7 +20,7 @@ from simulation.history import EventHistory
 from simulation.processes import SimulatedProcess, start_in
 from simulation.server import BlockingClient, Client, SimulatedRedis
 from simulation.skyvern import SimulatedSkyvern, SimulatedTransport
-from webhooks.notices.sending import Message
+from webhooks.notices.sending import Message as Notification
 from webhooks.receiver_address import PATH
 from webhooks.sender import Outbound, Posted
 from worker.runtime import ServedAccounts
@@ -101,7 +101,7 @@ class Receivers:
         #: How often each batch was said to be over.
         self.batches_told: Counter[str] = Counter()
 
-    async def be_told(self, number: int, message: Message) -> str:
+    async def be_told(self, number: int, message: Notification) -> str:
         """Receive a notification once all of it is there; says why it does not."""
         del number
         await asyncio.sleep(1 + self._chance.random() * self.slowness)

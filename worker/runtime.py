@@ -28,13 +28,14 @@ from runqueue.store.keys import ACCOUNTS
 from webhooks.notices.notifier import Notifier
 from worker.celery_intake import Intake
 from worker.process.account import AccountRuntime, proxies_of
-from worker.process.metrics import CONSUMERS, LOOP_LAG, NOTIFICATIONS
+from worker.process.metrics import CONSUMERS, LOOP_LAG
 from worker.process.script_client import DirectCalls
 from worker.stages.callbacks import CallbackConsumer
 from worker.stages.cancel import CancelConsumer
 from worker.stages.consumer import Consumer, ConsumerEnd
 from worker.stages.deliver import WebhookConsumer
 from worker.stages.inbox import InboxConsumer
+from worker.stages.list_others import OthersConsumer
 from worker.stages.list_runs import ListConsumer, starter
 from worker.stages.poll import PollConsumer
 from worker.stages.reconcile import ReconcileConsumer
@@ -77,16 +78,12 @@ class AccountWorker(AccountRuntime):
             WebhookConsumer,
             CallbackConsumer,
             InboxConsumer,
+            OthersConsumer,
         )
         every = [poll, listing, *(made(self, capacity) for made in others)]
         #: By stage: those of `STAGES` in `runqueue/store/live_processes.py`.
         self.consumers: dict[str, Consumer[Any]] = {one.stage: one for one in every}
-        self.notifier = Notifier(
-            *(name, "worker", account),
-            public_url=settings.public_url,
-            send=self.send,
-            counter=NOTIFICATIONS,
-        )
+        self.notifier = Notifier(name, account, settings.public_url, self.send)
 
     async def stop(self, seconds: float) -> int:
         """Drain the consumers, record what they brought, end the lease; return the claims left.

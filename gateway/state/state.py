@@ -105,12 +105,7 @@ class GatewayState:
         #: Whether Redis answers, soon.
         self.redis_answers = Together(self._ping).result
         self.notifiers = [
-            Notifier(
-                *(name, "gateway", account),
-                public_url=settings.public_url,
-                send=self.tenant_scopes.whole.send,
-                counter=self.metrics.notifications,
-            )
+            Notifier(name, account, settings.public_url, self.tenant_scopes.whole.send)
             for name, account in self.accounts.items()
         ]
         #: Set when the process ends: all waiting requests are answered.

@@ -33,9 +33,11 @@ BOARD = Board(
                     "Slots against the plan",
                     [
                         (total("runqueue_slots_taken"), "taken"),
+                        (total("runqueue_others_runs"), "by others"),
+                        (total("runqueue_long_queued_runs"), "long queued at Skyvern"),
                         (total("runqueue_limit", matching='limit="concurrent_runs"'), "limit"),
                     ],
-                    "Jobs in flight and orphan runs, against the concurrent runs of the plan.",
+                    "Jobs in flight, orphan runs and live runs of others, against the plan.",
                 ),
                 Panel(
                     "All calls against the limit",

@@ -97,6 +97,16 @@ GAUGES: tuple[Family, ...] = (
         one(lambda seen: seen.stats.live + seen.stats.orphans_live),
     ),
     Family(
+        "others_runs",
+        "Live runs of others that take slots; none is given while they are not known.",
+        one(lambda seen: seen.stats.others),
+    ),
+    Family(
+        "long_queued_runs",
+        "Runs of ours that Skyvern has kept queued for over two minutes.",
+        one(lambda seen: seen.stats.long_queued),
+    ),
+    Family(
         "orphans",
         "Orphan runs of the last week.",
         one(lambda seen: seen.stats.orphans),

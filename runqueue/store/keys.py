@@ -57,6 +57,7 @@ poll, cancels           zset    running jobs by next poll; cancels by next try (
                                 and "approve <id>")
 paused                  zset    running jobs whose runs wait for a person, by since when
 listed                  zset    running jobs that are left to the list of live runs, by since when
+long_queued             zset    running jobs whose runs are still queued, by when that was seen
 runs:<bucket>           hash    run_id -> job id ('~<id>' = it was that job's), in buckets
 orphans, orphan_jobs    hash    runs of ours that no job owns (orphans), by run and by job
 orphan_polls            zset    orphans that may still run, and so take a slot, by the next poll
@@ -97,7 +98,8 @@ held_budgets            zset    what waits for its budget, by when it is checked
 deferred:<what>         zset    jobs that a strict budget has too few steps for, by need
 deferred_for            zset    what has deferred:<what>, by when it is checked again
 submitted:<request>     string  a request whose jobs a bearer's limit has counted, for a minute
-limits                  hash    env:<limit>, live:<limit>; env:keep_<state> (retention in days)
+limits                  hash    env:<limit>, live:<limit>; env:keep_<state> (retention in days),
+                                env:share_capacity
 quota_use               hash    what waits of jobs that quotas count: bytes, and by caller
                                 jobs:<name>, bytes:<name>
 audit                   stream  what operators did, the last ten thousand actions

@@ -201,6 +201,20 @@ PLANS: dict[str, SimulationPlan] = {
     "second-key-is-not-asked-for": _plan(
         _batch(6, 8, keys=("login:a", "site:a")), key_limits=(("login:a", 4), ("site:a", 1))
     ),
+    "others-may-take-every-slot": _plan(
+        _jobs(6, 5),
+        [_fault("others run much", 1, 0)],
+        run_seconds=60,
+        minutes=4,
+        shares_capacity=True,
+    ),
+    "unconfirmed-runs-count-as-others": _plan(
+        _jobs(8, 5),
+        [_fault("answers are lost", 4, 30)],
+        run_seconds=60,
+        minutes=4,
+        shares_capacity=True,
+    ),
     "known-orphan-is-not-given-to-its-job": _plan(
         _jobs(4, 10, again_after=6), [_FAILOVER], run_seconds=100
     ),

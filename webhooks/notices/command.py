@@ -14,8 +14,6 @@ _BODY = "`runqueue notify test` sent it: notifications arrive here."
 
 def notify(
     what: Annotated[Literal["test"], typer.Argument(help="test: send a test to each URL.")],
-    *,
-    account: Annotated[str, typer.Option(help="Only the URLs of this account.")] = "",
 ) -> None:
     """Send a test to each URL of RUNQUEUE_NOTIFY_URLS, as the settings here have them.
 
@@ -30,7 +28,6 @@ def notify(
         (name, number): url
         for name, one in accounts.items()
         for number, url in enumerate(one.notify_urls, 1)
-        if account in {"", name}
     }
     if not urls:
         raise ended("RUNQUEUE_NOTIFY_URLS: expected a URL to send a test to", Exit.USAGE)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 from prometheus_client import Counter
@@ -19,9 +19,7 @@ from redis.exceptions import RedisError
 
 from config.redaction import Redactor
 from config.settings import Account
-from runqueue.connection.redis_errors import UNREADABLE
 from runqueue.errors import RunQueueError
-from runqueue.ids import DEFAULT
 from runqueue.records.waits import utc
 from runqueue.store import budgets, job_calls
 from runqueue.store.replies import flat, rows
@@ -43,57 +41,36 @@ LINES, LONGEST = 20, 300
 
 
 class Event(NamedTuple):
-    """What is said of an event.
-
-    Args:
-        begins: what happened.
-        over: what is said once it is over; '' = it happens once.
-        command: shows more.
-        kind: how bad it is.
-    """
+    """What is said of an event as it begins, and once it is over ('' = it happens once)."""
 
     begins: str
     over: str
+    #: Shows more.
     command: str
     kind: Kind = "warning"
 
 
 EVENTS: Final[Mapping[str, Event]] = {
-    "account_held": Event(
-        "the account is held", "the account is free again", "runqueue stats", "failure"
-    ),
-    "budget_80": Event(
-        "a budget is spent to 80 %", "a budget is below 80 % again", "runqueue budgets list"
-    ),
+    "account_held": Event("account held", "account free again", "stats", "failure"),
+    "budget_80": Event("budget at 80 %", "budget below 80 % again", "budgets list --account {}"),
     "budget_spent": Event(
-        "a budget is spent", "a budget has room again", "runqueue budgets list", "failure"
+        "budget spent", "budget has room again", "budgets list --account {}", "failure"
     ),
-    "unconfirmed": Event(
-        "jobs are unconfirmed for long",
-        "no job is unconfirmed for long",
-        "runqueue unconfirmed list",
-    ),
-    "needs_person": Event("a run needs a person", "a run goes on", "runqueue jobs list --paused"),
-    "batch_over": Event("a batch is over", "", "runqueue batch list", "info"),
-    "batch_aborted": Event("a batch was aborted", "", "runqueue batch list", "failure"),
-    "failures": Event(
-        "many jobs of a group fail", "fewer jobs of a group fail", "runqueue jobs list --state failed"
-    ),
-    "no_worker": Event(
-        "no worker serves the account", "a worker serves it again", "runqueue doctor", "failure"
-    ),
+    "unconfirmed": Event("jobs unconfirmed", "jobs settled", "unconfirmed list --account {}"),
+    "needs_person": Event("run needs a person", "run goes on", "jobs list --paused --account {}"),
+    "batch_over": Event("batch over", "", "batch list --account {}", "info"),
+    "batch_aborted": Event("batch aborted", "", "batch list --account {}", "failure"),
+    "failures": Event("many jobs fail", "fewer jobs fail", "jobs list --state failed --account {}"),
+    "no_worker": Event("no worker", "worker is back", "doctor", "failure"),
 }
-#: What a gateway sends: no worker can.
-_OF_GATEWAY: Final = frozenset({"no_worker"})
-#: Commands that show every account.
-OF_ALL_ACCOUNTS: Final = ("runqueue stats", "runqueue doctor")
-
-
-class Condition(NamedTuple):
-    """What goes on: in words, and since when; 0 = that is not known."""
-
-    words: str
-    since_us: int
+NOTIFICATIONS: Final = Counter(
+    "runqueue_notifications",
+    "Notifications sent or failed, by event and the number of the URL.",
+    ["account", "event", "notify_url", "result"],
+    registry=None,
+)
+#: What goes on, by <event>:<subject>: in words, and since when; 0 = that is not known.
+Conditions = dict[str, tuple[str, int]]
 
 
 class Notifier:
@@ -101,28 +78,22 @@ class Notifier:
 
     Args:
         account: which.
-        role: a gateway sends that no worker lives, a worker all else.
         settings: the account's.
         public_url: the gateway's; None = not known.
         send: runs scripts.
-        counter: the metric of notifications.
     """
 
     def __init__(
         self,
         account: str,
-        role: Literal["worker", "gateway"],
         settings: Account,
-        *,
         public_url: str | None,
         send: AsyncSend,
-        counter: Counter,
     ) -> None:
-        self._account, self._role, self._settings = account, role, settings
-        self._public_url, self._send, self._counter = public_url, send, counter
-        #: Sends to the URL of a number: '' once it is sent, else why not. The simulation has its own.
+        self._account, self._settings = account, settings
+        self._public_url, self._send = public_url, send
+        #: Sends to the URL of a number: '' = sent, else why not. The simulation has its own.
         self.deliver: Callable[[int, Message], Awaitable[str]] = Sender(settings.notify_urls)
-        self._events = _OF_GATEWAY if role == "gateway" else EVENTS.keys() - _OF_GATEWAY
         self._redact = Redactor([*settings.keys, *settings.signing_secrets])
         self._process = secrets.token_hex(8)
         #: Since when what goes on differs from what was sent.
@@ -163,10 +134,11 @@ class Notifier:
         if not reply:
             self._changed = {}
             return
-        records = {}
-        for field, value in rows(reply[0], 0, 2):
-            if field.decode().partition(":")[0] in self._events:
-                records[field.decode()] = tuple(map(int, value.split()))
+        records = {
+            field.decode(): (int(value.split()[0]), int(value.split()[1]))
+            for field, value in rows(reply[0], 0, 2)
+            if field != b"lease"
+        }
         seen = await self._look(reply[1])
         differ = records.keys() ^ seen.keys()
         self._changed = {key: self._changed.get(key, now) for key in differ}
@@ -183,22 +155,15 @@ class Notifier:
             lines, sent = [], {}
             for key in keys:
                 old, new = records.get(key), seen.get(key)
-                since = old[0] if old else (new and new.since_us) or self._changed[key]
-                words = new.words if new else key.partition(":")[2] or f"account {self._account}"
+                since = old[0] if old else (new and new[1]) or self._changed[key]
+                words = new[0] if new else key.partition(":")[2] or f"account {self._account}"
                 time = f"to {_utc(self._changed[key])}" if is_over else f"since {_utc(since)}"
                 lines.append(f"- {words} ({time})")
                 sent[key] = "" if is_over else f"{since} {now}"
             self._begin(name, is_over, lines, sent)
 
     def _begin(self, name: str, is_over: bool, lines: list[str], sent: dict[str, str]) -> None:
-        """Begin to send a message to all URLs that want it.
-
-        Args:
-            name: of the event.
-            is_over: whether it is over.
-            lines: one for each condition.
-            sent: what is recorded afterwards.
-        """
+        """Begin to send a message to all URLs that want it, and to record it."""
         event, n = EVENTS[name], len(lines)
         words = event.over if is_over else event.begins
         urls = [i for i, url in enumerate(self._settings.notify_urls, 1) if name in url.events]
@@ -206,9 +171,7 @@ class Notifier:
             return
         if n > LINES:
             lines[LINES:] = [f"- and {n - LINES:,} more"]
-        is_of_all = self._account == DEFAULT or event.command in OF_ALL_ACCOUNTS
-        where = "" if is_of_all else f" --account {self._account}"
-        lines += ["", f"More: `{event.command}{where}`"]
+        lines += ["", f"More: `runqueue {event.command.format(self._account)}`"]
         if self._public_url:
             lines.append(f"{self._public_url}/?account={self._account}")
         title = f"runqueue ({self._account}): {words}{f' ({n:,} of them)' if n > 1 else ''}"
@@ -235,7 +198,7 @@ class Notifier:
         except TimeoutError:
             why = f"no answer within {SEND_SECONDS:g} s"
         result = "failed" if why else "sent"
-        self._counter.labels(self._account, message.event, number, result).inc()
+        NOTIFICATIONS.labels(self._account, message.event, number, result).inc()
         if why:
             about = {"account": self._account, "notify_url": number, "about": message.event}
             log.warning("notification_failed", why=why, **about)
@@ -245,20 +208,15 @@ class Notifier:
         """Record what was sent, and read what there is to send."""
         sent = dict(self._unrecorded)
         times = [int(seconds * 1e6) for seconds in (LEASE_SECONDS, LATE_SECONDS, RECENT_SECONDS)]
-        arguments = [self._role, self._process, *times, *flat(sent.items())]
+        arguments = [self._process, *times, *flat(sent.items())]
         call = ScriptCall(load("notices"), self._account, arguments, list)
         reply = await self._send(call)
         for key in sent:
             self._unrecorded.pop(key, None)
         return [int(reply[0]), *reply[1:]]
 
-    async def _look(self, conditions: Sequence[Any]) -> dict[str, Condition]:
-        """Return what goes on.
-
-        Args:
-            conditions: as `notices.lua` replies.
-        """
-        seen = {}
+    async def _look(self, conditions: Sequence[Any]) -> Conditions:
+        seen: Conditions = {}
         for field, since, jobs, bad in rows(conditions, 0, 4):
             key, n, failed = field.decode(), int(jobs), int(bad)
             event, _, subject = key.partition(":")
@@ -270,30 +228,20 @@ class Notifier:
                 "unconfirmed": f"{n:,} jobs",
                 "needs_person": f"job {subject} waits for a person",
                 "failures": f"group {subject}: {failed} of the last {n} jobs failed or are dead",
-                "no_worker": f"no worker process serves account {self._account}: start one",
             }
-            seen[key] = Condition(words.get(event, f"batch {subject}"), int(since))
-        if self._role == "worker":
-            await self._add_batches(seen)
-            await self._add_budgets(seen)
-            stats = await self._send(job_calls.stats(self._account))
-            kinds = {"account_paused", "account_held"}
-            if holds := [one.words for one in stats.waits_for if one.kind in kinds]:
-                words_of_all = self._redact.text("; ".join(holds))[:LONGEST]
-                seen["account_held:"] = Condition(words_of_all, 0)
+            batch = f"batch {subject}: {n:,} jobs ended, {failed:,} of them failed or are dead"
+            seen[key] = words.get(event, batch), int(since)
+        seen |= await self._look_at_budgets()
+        stats = await self._send(job_calls.stats(self._account))
+        kinds = {"account_paused", "account_held"}
+        if holds := [one.words for one in stats.waits_for if one.kind in kinds]:
+            seen["account_held:"] = self._redact.text("; ".join(holds))[:LONGEST], 0
+        if not stats.processes:
+            seen["no_worker:"] = f"no worker process serves account {self._account}", 0
         return seen
 
-    async def _add_batches(self, seen: dict[str, Condition]) -> None:
-        """Say of the first batches what became of them."""
-        for key in [key for key in seen if not EVENTS[key.partition(":")[0]].over][:LINES]:
-            with suppress(*UNREADABLE, RunQueueError):
-                batch = await self._send(job_calls.get_batch(self._account, key.partition(":")[2]))
-                counts = [f"{n:,} {state.value}" for state, n in batch.states.items()]
-                name = f" ({batch.name[:LONGEST]})" if batch.name else ""
-                words = f"{seen[key].words}{name}: {', '.join([batch.status.value, *counts])}"
-                seen[key] = seen[key]._replace(words=words)
-
-    async def _add_budgets(self, seen: dict[str, Condition]) -> None:
+    async def _look_at_budgets(self) -> Conditions:
+        seen: Conditions = {}
         scopes = sorted(await self._send(budgets.budget_scopes(self._account)))
         for start in range(0, len(scopes), budgets.A_CALL):
             some = scopes[start : start + budgets.A_CALL]
@@ -302,7 +250,8 @@ class Notifier:
                 words = f"{name}: {use.spent:,} spent of {use.budget.words()}"
                 for event, share in (("budget_80", 0.8), ("budget_spent", 1)):
                     if use.spent_ratio >= share:
-                        seen[f"{event}:{name}"] = Condition(words, 0)
+                        seen[f"{event}:{name}"] = words, 0
+        return seen
 
 
 def _utc(at_us: int) -> str:

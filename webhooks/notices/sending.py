@@ -77,15 +77,11 @@ def send(url: NotifyUrl, message: Message) -> str:
         receiver = receiver_of(url.url.get_secret_value())
         if receiver is None:
             return "Apprise takes no such URL"
-        result = receiver.notify(
-            *(message.body, message.title, message.kind), body_format="text"
-        )
+        result = receiver.notify(*(message.body, message.title, message.kind), body_format="text")
     except Exception as error:  # noqa: BLE001 - of whatever plugin; its words may hold the URL
         return f"Apprise failed ({type(error).__name__})"
     if result:
         return ""
     said = " ".join(entry.message for entry in result.logs())
-    if status := _STATUS.search(said):
-        return f"the receiver answered HTTP {status[1]}"
-    is_away = "onnection" in said or "imeout" in said
-    return "the receiver gave no answer" if is_away else "the receiver refused it"
+    status = _STATUS.search(said)
+    return f"the receiver answered HTTP {status[1]}" if status else "the receiver did not take it"

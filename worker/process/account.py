@@ -150,6 +150,7 @@ class AccountRuntime:
         await check_format_async(self._scripts.client)
         await self._scripts.client.sadd(ACCOUNTS, self.name)
         limits = self.settings.for_queue() | self.settings.retained_days()
+        limits["share_capacity"] = int(self.settings.share_capacity)
         seed = worker_calls.seed_limits(self.name, limits, first=not self._announced)
         changed, self._announced = await self.send(seed), True
         for name, before in changed.items():

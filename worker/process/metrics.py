@@ -23,7 +23,8 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from config.process_metrics import loop_lag, notifications, register_process
+from config.process_metrics import loop_lag, register_process
+from webhooks.notices.notifier import NOTIFICATIONS
 
 #: Upper bounds of the buckets, in seconds; above the last there is one more.
 _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -118,7 +119,7 @@ _REDELIVERIES = Counter(
     ["account", "result"],
     registry=REGISTRY,
 )
-NOTIFICATIONS = notifications(REGISTRY)
+REGISTRY.register(NOTIFICATIONS)
 
 
 class AccountMetrics:

@@ -131,7 +131,9 @@ class PollConsumer(Consumer[_Due]):
         wait = poll_times.spacing((now_us - job.started_us) / 1e6, least, most, random.random())
         status = ""
         if reading.outcome is ReadClass.RUN:
-            status = "" if reading.run_status == job.run_status else reading.run_status or ""
+            status = reading.run_status or ""
+            is_long = poll_times.is_long_queued(status, now_us - job.started_us)
+            status = "" if status == job.run_status and not is_long else status
         else:
             least = min(poll_times.FAILED_SECONDS, most)
             wait = poll_times.spacing_after_failure(wait, least, reading.retry_after)

@@ -56,8 +56,10 @@ def _counts(stats: AccountStats) -> Iterable[Text]:
 
 
 def _limits(stats: AccountStats) -> Iterable[str]:
-    used, slots = stats.live + stats.orphans_live, stats.limits.get("concurrent_runs", 0)
-    yield f"{used} of {slots:g} slots" if slots else f"{used} runs, no cap"
+    used = stats.live + stats.orphans_live
+    yield f"{used} of {stats.slots} slots" if stats.slots else f"{used} runs, no cap"
+    if stats.shares_capacity:
+        yield f"{'unknown' if stats.others is None else stats.others} run by others"
     for words, value, permits in (
         ("submissions", stats.full_pace, "submission"),
         ("calls", stats.limits.get("requests_per_second", 0), "request"),

@@ -1,18 +1,17 @@
--- Notifications: records what was sent, and reads what there is to send; one process of each role at a time.
--- ARGV  now_us, role (`worker` or `gateway`), process, lease_us, late_us (unconfirmed jobs are read from this age on),
---       recent_us (ended jobs are counted up to this age), then what was sent, in pairs: field of `notices`, value ('' =
---       nothing is left to send of it)
+-- use: batches
+-- Notifications: records what was sent, and reads what there is to send; one process at a time.
+-- ARGV  now_us, process, lease_us, late_us (unconfirmed jobs are read from this age on), recent_us (ended jobs are
+--       counted up to this age), then what was sent, in pairs: field of `notices`, value ('' = nothing is left to send)
 -- Reply { now_us }: another process has the lease, and nothing was recorded; or { now_us, notices (as HGETALL),
 --       conditions { <event>:<subject>, since_us (0 = not known), jobs, of these failed or dead, … } }
--- `notices` is a hash: lease:<role> ('<until> <process>'), <event>:<subject> ('<since> <when it was last sent>').
+-- `notices` is a hash: lease ('<until> <process>'), <event>:<subject> ('<since> <when it was last sent>').
 local MOST, ENDS = 1000, 200
 
-local function take_lease(q, notices, role, process, lease)
-  local before = redis.call('HGET', notices, 'lease:' .. role) or ''
-  local until_us, holder = string.match(before, '^(%d+) (.*)$')
+local function take_lease(q, notices, process, lease)
+  local until_us, holder = string.match(redis.call('HGET', notices, 'lease') or '', '^(%d+) (.*)$')
   until_us = tonumber(until_us or 0)
   if holder ~= process and until_us > q.now and until_us <= q.now + lease then return false end
-  redis.call('HSET', notices, 'lease:' .. role, int(q.now + lease) .. ' ' .. process)
+  redis.call('HSET', notices, 'lease', int(q.now + lease) .. ' ' .. process)
   return true
 end
 
@@ -20,9 +19,17 @@ local function add(reply, key, since, jobs, bad)
   for _, value in ipairs({ key, since, jobs or 0, bad or 0 }) do reply[#reply + 1] = value end
 end
 
-local function add_each(q, reply, event, zset)
-  local found = redis.call('ZRANGE', q.prefix .. zset, 0, MOST - 1, 'WITHSCORES')
-  for at = 1, #found, 2 do add(reply, event .. found[at], int(tonumber(found[at + 1]))) end
+local function add_paused(q, reply)
+  local found = redis.call('ZRANGE', q.prefix .. 'paused', 0, MOST - 1, 'WITHSCORES')
+  for at = 1, #found, 2 do add(reply, 'needs_person:' .. found[at], int(tonumber(found[at + 1]))) end
+end
+
+local function add_batches(q, reply)
+  local found = redis.call('ZRANGE', q.prefix .. 'batch_ends', 0, MOST - 1, 'WITHSCORES')
+  for at = 1, #found, 2 do
+    local read = batches.read(q, string.match(found[at], ':(.*)$'))
+    add(reply, found[at], int(tonumber(found[at + 1])), read.ended, read.bad)
+  end
 end
 
 local function add_late(q, reply, late)
@@ -51,8 +58,8 @@ end
 
 local function body(q)
   local notices, found = q.prefix .. 'notices', {}
-  if not take_lease(q, notices, q.args[2], q.args[3], tonumber(q.args[4])) then return { int(q.now) } end
-  for at = 7, #q.args, 2 do
+  if not take_lease(q, notices, q.args[2], tonumber(q.args[3])) then return { int(q.now) } end
+  for at = 6, #q.args, 2 do
     if q.args[at + 1] == '' then
       redis.call('HDEL', notices, q.args[at])
       redis.call('ZREM', q.prefix .. 'batch_ends', q.args[at])
@@ -60,14 +67,9 @@ local function body(q)
       redis.call('HSET', notices, q.args[at], q.args[at + 1])
     end
   end
-  if q.args[2] == 'gateway' then
-    local alive = redis.call('ZCOUNT', q.prefix .. 'processes', '(' .. int(q.now), '+inf')
-    if alive == 0 then add(found, 'no_worker:', 0) end
-  else
-    add_late(q, found, q.now - tonumber(q.args[5]))
-    add_each(q, found, 'needs_person:', 'paused')
-    add_groups(q, found, q.now - tonumber(q.args[6]))
-    add_each(q, found, '', 'batch_ends')
-  end
+  add_late(q, found, q.now - tonumber(q.args[4]))
+  add_paused(q, found)
+  add_groups(q, found, q.now - tonumber(q.args[5]))
+  add_batches(q, found)
   return { int(q.now), redis.call('HGETALL', notices), found }
 end

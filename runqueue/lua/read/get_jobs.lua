@@ -21,12 +21,12 @@ local function read(id)
   end
   local body = redis.call('GET', q.prefix .. 'body:' .. id) or ''
   local f = redis.call('HMGET', job_key(q, id), 'batch', 'state', 'keys', 'priority', 'group', 'canary', 'run_at',
-    'on_unconfirmed', 'deferred', 'max_steps')
+    'on_unconfirmed', 'deferred', 'max_steps', 'run_status', 'started', 'begun')
   local batch = f[1]
   local why = waits.of_job(q, { id = id, batch = batch or NO_BATCH, state = f[2], keys = f[3] or nil,
     priority = f[4] or '2', group = f[5] or 'default', canary = f[6], run_at = f[7], on_unconfirmed = f[8] or nil,
-      is_deferred = f[9],
-    max_steps = tonumber(f[10] or nil) or false })
+    is_deferred = f[9], max_steps = tonumber(f[10] or nil) or false, run_status = f[11], started = f[12] or nil,
+    begun = f[13] or nil })
   local held = batch and redis.call('HGET', q.prefix .. 'batch:' .. batch, 'held') or ''
   local result = q.args[2] == '1' and packed.stored_result(q, id) or ''
   return { record, string.match(body, '^[^\n]*'), held or '', result, why }
