@@ -53,7 +53,7 @@ def _apprise() -> Any:
     return apprise
 
 
-def receiver_of(url: str) -> Any | None:
+def receiver_of(url: str) -> Any:
     """Return what sends to one of Apprise's URLs, None where Apprise knows no such URL."""
     apprise = _apprise()
     asset = apprise.AppriseAsset(

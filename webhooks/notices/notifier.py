@@ -54,7 +54,7 @@ EVENTS: Final[Mapping[str, Event]] = {
     "account_held": Event("account held", "account free again", "stats", "failure"),
     "budget_80": Event("budget at 80 %", "budget below 80 % again", "budgets list --account {}"),
     "budget_spent": Event(
-        "budget spent", "budget has room again", "budgets list --account {}", "failure"
+        "budget spent", "budget has room", "budgets list --account {}", "failure"
     ),
     "unconfirmed": Event("jobs unconfirmed", "jobs settled", "unconfirmed list --account {}"),
     "needs_person": Event("run needs a person", "run goes on", "jobs list --paused --account {}"),
@@ -195,8 +195,8 @@ class Notifier:
     async def _deliver(self, number: int, message: Message) -> bool:
         try:
             why = await asyncio.wait_for(self.deliver(number, message), SEND_SECONDS)
-        except TimeoutError:
-            why = f"no answer within {SEND_SECONDS:g} s"
+        except (TimeoutError, RuntimeError) as error:  # or no thread can be started
+            why = f"no answer within {SEND_SECONDS:g} s ({type(error).__name__})"
         result = "failed" if why else "sent"
         NOTIFICATIONS.labels(self._account, message.event, number, result).inc()
         if why:
@@ -242,7 +242,8 @@ class Notifier:
 
     async def _look_at_budgets(self) -> Conditions:
         seen: Conditions = {}
-        scopes = sorted(await self._send(budgets.budget_scopes(self._account)))
+        scopes = await self._send(budgets.budget_scopes(self._account))
+        scopes.sort()
         for start in range(0, len(scopes), budgets.A_CALL):
             some = scopes[start : start + budgets.A_CALL]
             for use in await self._send(budgets.read_budgets(self._account, some)):

@@ -61,8 +61,9 @@ class Sender:
                 retry_error_callback=lambda state: state.outcome and state.outcome.result(),
             )
             why = again(send, self._urls[number - 1], message)
-            with suppress(RuntimeError):  # the loop is closed: the process ends
-                loop.call_soon_threadsafe(lambda: sent.done() or sent.set_result(why))
+            # The loop is closed where the process ends, and the future where it is given up.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(lambda: None if sent.done() else sent.set_result(why))
 
         # A daemon: the process need not wait for it to end.
         thread = threading.Thread(target=work, daemon=True)
@@ -75,8 +76,6 @@ def send(url: NotifyUrl, message: Message) -> str:
     """Try to send a message; returns '' once it is sent, else why it is not, without the URL."""
     try:
         receiver = receiver_of(url.url.get_secret_value())
-        if receiver is None:
-            return "Apprise takes no such URL"
         result = receiver.notify(*(message.body, message.title, message.kind), body_format="text")
     except Exception as error:  # noqa: BLE001 - of whatever plugin; its words may hold the URL
         return f"Apprise failed ({type(error).__name__})"

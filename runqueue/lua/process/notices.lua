@@ -19,16 +19,12 @@ local function add(reply, key, since, jobs, bad)
   for _, value in ipairs({ key, since, jobs or 0, bad or 0 }) do reply[#reply + 1] = value end
 end
 
-local function add_paused(q, reply)
-  local found = redis.call('ZRANGE', q.prefix .. 'paused', 0, MOST - 1, 'WITHSCORES')
-  for at = 1, #found, 2 do add(reply, 'needs_person:' .. found[at], int(tonumber(found[at + 1]))) end
-end
-
-local function add_batches(q, reply)
-  local found = redis.call('ZRANGE', q.prefix .. 'batch_ends', 0, MOST - 1, 'WITHSCORES')
+local function add_each(q, reply, event, zset)
+  local found = redis.call('ZRANGE', q.prefix .. zset, 0, MOST - 1, 'WITHSCORES')
   for at = 1, #found, 2 do
-    local read = batches.read(q, string.match(found[at], ':(.*)$'))
-    add(reply, found[at], int(tonumber(found[at + 1])), read.ended, read.bad)
+    local batch = string.match(found[at], '^batch_%a+:(.*)$')
+    local read = batch and batches.read(q, batch) or {}
+    add(reply, event .. found[at], int(tonumber(found[at + 1])), read.ended, read.bad)
   end
 end
 
@@ -68,8 +64,8 @@ local function body(q)
     end
   end
   add_late(q, found, q.now - tonumber(q.args[4]))
-  add_paused(q, found)
+  add_each(q, found, 'needs_person:', 'paused')
   add_groups(q, found, q.now - tonumber(q.args[5]))
-  add_batches(q, found)
+  add_each(q, found, '', 'batch_ends')
   return { int(q.now), redis.call('HGETALL', notices), found }
 end

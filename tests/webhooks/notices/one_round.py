@@ -1,4 +1,4 @@
-"""A process that tells of an account once, and is killed before it records what it sent."""
+"""A process that sends notifications, and is killed before it records what it sent."""
 
 import asyncio
 import sys
@@ -7,25 +7,25 @@ from typing import Any
 import redis
 
 from runqueue.store.scripts import ScriptCall
-from tests.notices.telling import Teller
 from tests.runqueue.lua.clockwork import Clockwork
+from tests.webhooks.notices.telling import Teller, records
 
 
 class StandsStill(Teller):
     """Records nothing that was sent."""
 
     async def _send(self, call: ScriptCall[Any]) -> Any:
-        if call.script.name == "notices_record" and any("sent:" in str(a) for a in call.arguments):
+        if records(call):
             print("sent", flush=True)
             await asyncio.sleep(3600)
         return await super()._send(call)
 
 
 async def main(url: str, now_us: str, urls: str) -> None:
-    """Look once."""
+    """Look for long enough."""
     clock = Clockwork(redis.Redis.from_url(url))
     clock.now = int(now_us)
-    await StandsStill(clock, urls).round()
+    await StandsStill(clock, urls).rounds(60)
 
 
 if __name__ == "__main__":

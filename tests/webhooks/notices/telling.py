@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from aiohttp import web
 from pydantic import SecretStr
 
 from config.settings import Account
-from notices.notifier import Notifier
 from runqueue.store.scripts import ScriptCall
-from tests.runqueue.lua.clockwork import SECOND, Clockwork
+from tests.runqueue.lua.clockwork import Clockwork
+from webhooks.notices.notifier import NOTIFICATIONS, Notifier
 
 #: What a URL holds that nobody may see.
 SECRET = "s3cr3t-of-the-receiver"
-ROOT = Path(__file__).parents[2]
-Counted = tuple[str, int, bool]
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass
@@ -78,63 +77,58 @@ async def receiving() -> AsyncIterator[Receiver]:
         await runner.cleanup()
 
 
-def account(urls: str, **settings: Any) -> Account:
-    """An account with these URLs."""
-    few = {"notify_failure_jobs": 4}
-    values = {"api_key": SecretStr("key"), "notify_urls": urls, **few, **settings}
-    return Account.model_validate(values)
+def records(call: ScriptCall[Any]) -> bool:
+    """Whether a call records what was sent."""
+    return call.script.name == "notices" and len(call.arguments) > 4
 
 
 class Teller:
-    """A process that tells of the clock's account, one round after the other.
+    """A process that sends notifications of the clock's account.
 
     Args:
         clock: the account.
         urls: as `RUNQUEUE_NOTIFY_URLS` has them.
-        role: of a worker, or a gateway.
     """
 
-    def __init__(
-        self,
-        clock: Clockwork,
-        urls: str,
-        role: Literal["worker", "gateway"] = "worker",
-        **settings: Any,
-    ) -> None:
+    def __init__(self, clock: Clockwork, urls: str, **settings: Any) -> None:
         self.clock = clock
-        self.counted: list[Counted] = []
-        self.calls: list[str] = []
-        self.notifier = Notifier(
-            *("default", role, account(urls, **settings)),
-            public_url="https://queue.test",
-            send=self._send,
-            count=lambda *counted: self.counted.append(counted),
-        )
+        self.calls: list[ScriptCall[Any]] = []
+        few = {"notify_failure_jobs": 4}
+        values = {"api_key": SecretStr("key"), "notify_urls": urls, **few, **settings}
+        account = Account.model_validate(values)
+        self.notifier = Notifier("default", account, "https://queue.test", self._send)
 
     async def _send(self, call: ScriptCall[Any]) -> Any:
-        self.calls.append(call.script.name)
+        self.calls.append(call)
         return self.clock.run(call)
 
     @property
-    def under_way(self) -> Sequence[asyncio.Task[None]]:
+    def under_way(self) -> list[asyncio.Task[None]]:
         """What is being sent."""
-        return list(self.notifier._sending.values())
+        return [*self.notifier._sending]
 
-    async def round(self, after: float = 0.0) -> None:
+    async def round(self, after: float = 0.0, *, waits: bool = True) -> None:
         """Look once, and have all sent that is due.
 
         Args:
             after: seconds that pass before.
+            waits: whether to wait for that.
         """
         self.clock.wait(after)
         await self.notifier.round()
-        if self.under_way:
+        if waits and self.under_way:
             await asyncio.wait(self.under_way)
 
-    async def rounds(self, seconds: float) -> None:
+    async def rounds(self, seconds: float, *, waits: bool = True) -> None:
         """Look every 15 s, for so many seconds."""
         for _ in range(round(seconds / 15)):
-            await self.round(15)
+            await self.round(15, waits=waits)
+
+
+def counted(event: str, url: int, result: str) -> float:
+    """How many notifications the metric has."""
+    value: float = NOTIFICATIONS.labels("default", event, url, result)._value.get()
+    return value
 
 
 @asynccontextmanager
@@ -143,7 +137,14 @@ async def dying(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that sends, and then stands still before it records; killed by -9 at the end."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.notices.one_round", redis_url, str(clock.now), urls),
+        *(
+            sys.executable,
+            "-m",
+            "tests.webhooks.notices.one_round",
+            redis_url,
+            str(clock.now),
+            urls,
+        ),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=asyncio.subprocess.PIPE,
@@ -153,8 +154,3 @@ async def dying(
     finally:
         process.kill()
         await process.wait()
-
-
-def in_the_past(clock: Clockwork, seconds: float) -> int:
-    """A time, microseconds."""
-    return clock.now - round(seconds * SECOND)

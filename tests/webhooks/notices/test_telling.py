@@ -7,17 +7,23 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from notices import notifier as module
-from notices.calls import notices_claim
-from notices.policy import EVENTS, OF_ALL_ACCOUNTS, Event
 from runqueue.cli.app import app
 from runqueue.records.batch import BatchRules
-from runqueue.records.job import JobState
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.budgets import Budget, set_budget
-from tests.notices.telling import SECRET, Receiver, Teller, dying, in_the_past, receiving
-from tests.runqueue.lua.clockwork import DAY, Clockwork
+from tests.runqueue.lua.clockwork import DAY, SECOND, Clockwork
 from tests.simulator.simulating import eventually
+from tests.webhooks.notices.telling import (
+    SECRET,
+    Receiver,
+    Teller,
+    counted,
+    dying,
+    receiving,
+    records,
+)
+from webhooks.notices import notifier, sending
+from webhooks.notices.notifier import EVENTS, Event
 
 HOUR = 3600
 
@@ -47,7 +53,7 @@ def spend(steps: int) -> "Act":
 
 
 def unconfirmed(clock: Clockwork) -> None:
-    clock.client.zadd(clock.key("unconfirmed"), {"j1": in_the_past(clock, 601)})
+    clock.client.zadd(clock.key("unconfirmed"), {"j1": clock.now - 601 * SECOND})
 
 
 def settled(clock: Clockwork) -> None:
@@ -55,7 +61,7 @@ def settled(clock: Clockwork) -> None:
 
 
 def wait_for_a_person(clock: Clockwork) -> None:
-    clock.client.zadd(clock.key("paused"), {"j1": in_the_past(clock, 5)})
+    clock.client.zadd(clock.key("paused"), {"j1": clock.now})
 
 
 def go_on(clock: Clockwork) -> None:
@@ -76,21 +82,12 @@ Act = Callable[[Clockwork], None]
 #: An event, what begins and ends it, and how that is told.
 Lasting = tuple[str, Act, Act, str, str]
 LASTING: list[Lasting] = [
-    ("account_held", hold, release, "the account is held", "the account is free again"),
-    (
-        "budget_80",
-        spend(80),
-        spend(70),
-        "a budget is spent to 80 %",
-        "a budget is below 80 % again",
-    ),
-    ("budget_spent", spend(101), spend(7), "a budget is spent", "a budget has room again"),
-    (
-        *("unconfirmed", unconfirmed, settled),
-        *("jobs are unconfirmed for long", "no job is unconfirmed for long"),
-    ),
-    ("needs_person", wait_for_a_person, go_on, "a run needs a person", "a run goes on"),
-    ("failures", fail, end_well, "many jobs of a group fail", "jobs of a group end well again"),
+    ("account_held", hold, release, "account held", "account free again"),
+    ("budget_80", spend(80), spend(70), "budget at 80 %", "budget below 80 % again"),
+    ("budget_spent", spend(101), spend(7), "budget spent", "budget has room"),
+    ("unconfirmed", unconfirmed, settled, "jobs unconfirmed", "jobs settled"),
+    ("needs_person", wait_for_a_person, go_on, "run needs a person", "run goes on"),
+    ("failures", fail, end_well, "many jobs fail", "fewer jobs fail"),
 ]
 
 
@@ -99,7 +96,8 @@ async def test_a_condition_is_told_when_it_begins_hourly_and_when_it_is_over(
     clock: Clockwork, receiver: Receiver, lasting: Lasting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event, begin, end, begun, over = lasting
-    monkeypatch.setattr(module, "RECENT_SECONDS", 3 * HOUR)
+    monkeypatch.setattr(notifier, "RECENT_SECONDS", 3 * HOUR)
+    before = counted(event, 1, "sent")
     teller = Teller(clock, f"{event}={receiver.url}")
     await teller.rounds(60)
     assert receiver.taken() == []
@@ -117,8 +115,8 @@ async def test_a_condition_is_told_when_it_begins_hourly_and_when_it_is_over(
     assert receiver.taken() == [over]
     await teller.rounds(120)
     assert receiver.taken() == []
-    assert set(teller.counted) == {(event, 1, True)}
-    assert not any("sent" in name for name in known(clock)), "nothing is left of it"
+    assert counted(event, 1, "sent") == before + 3
+    assert not any(name.startswith(event) for name in known(clock)), "nothing is left of it"
 
 
 def known(clock: Clockwork) -> list[str]:
@@ -126,45 +124,46 @@ def known(clock: Clockwork) -> list[str]:
     return [name.decode() for name in found]
 
 
-async def test_a_gateway_tells_that_no_worker_lives_and_nothing_else(
+async def test_that_no_worker_lives_is_told_after_half_a_minute(
     clock: Clockwork, receiver: Receiver
 ) -> None:
-    hold(clock)
-    teller = Teller(clock, receiver.url, "gateway")
-    await teller.rounds(15)
+    clock.client.delete(clock.key("processes"))
+    teller = Teller(clock, receiver.url)
+    await teller.rounds(30)
     assert receiver.taken() == []
     await teller.rounds(90)
-    assert receiver.taken() == ["no worker serves the account"]
+    assert receiver.taken() == ["no worker"]
     clock.heartbeat("p2", first=True)
     for _ in range(6):
         await teller.round(14)
         clock.heartbeat("p2")
-    assert receiver.taken() == ["a worker serves it again"]
+    assert receiver.taken() == ["worker is back"]
 
 
 async def test_a_batch_is_told_once_when_it_is_over(clock: Clockwork, receiver: Receiver) -> None:
     clock.batch_of(1)
     clock.end_all("completed")
-    teller = Teller(clock, receiver.url)
+    teller = Teller(clock, f"batch_over={receiver.url}")
     late, jobs = clock.batch_of(2)
     clock.wait(60)
     await teller.round()
     assert receiver.taken() == [], "one was over before, one goes on"
 
+    clock.heartbeat(first=True)
     clock.end_all("completed", "failed")
     clock.wait(HOUR)  # while no worker lives
-    clock.heartbeat(first=True)
     await teller.round()
-    assert receiver.taken() == ["a batch is over"]
-    assert f"batch {late}" in receiver.bodies[-1]
-    assert "1 completed, 1 failed" in receiver.bodies[-1]
+    assert receiver.taken() == ["batch over"]
+    assert f"batch {late}: 2 jobs ended, 1 of them failed or are dead" in receiver.bodies[-1]
+    await teller.rounds(60)
+    assert receiver.taken() == []
+    assert clock.members("batch_ends") == []
+
     clock.run(operator_calls.replay("default", clock.seen(jobs[1])))
     clock.heartbeat(first=True)
     clock.end_all("completed")
-    await teller.rounds(60)
-    assert clock.read(late).states[JobState.COMPLETED] == 2
-    assert receiver.taken() == []
-    assert clock.members("watched_batches") == []
+    await teller.round()
+    assert receiver.taken() == ["batch over"], "it went on, and is over again"
 
 
 async def test_a_batch_is_told_when_it_is_aborted_and_when_it_is_over(
@@ -179,57 +178,74 @@ async def test_a_batch_is_told_when_it_is_aborted_and_when_it_is_over(
     for item in bad:
         clock.finish(item.job_id, state="failed")
     await teller.rounds(30)
-    assert receiver.taken() == ["a batch was aborted"]
+    assert receiver.taken() == ["batch aborted"]
     clock.finish(last.job_id)
     await teller.rounds(30)
-    assert receiver.taken() == ["a batch is over"]
+    assert receiver.taken() == ["batch over"]
 
 
-async def test_a_budget_at_once_spent_is_told_so_and_to_who_wants_only_80_that(
+async def test_ends_of_batches_are_kept_only_where_somebody_reads_them(clock: Clockwork) -> None:
+    clock.batch_of(1)
+    clock.end_all("completed")
+    assert clock.members("batch_ends") == []
+    teller = Teller(clock, "budget_80=json://x/")
+    await teller.round()
+    clock.client.zadd(clock.key("batch_ends"), {f"batch_over:b{n}": n for n in range(1100)})
+    clock.batch_of(1)
+    clock.end_all("completed")
+    assert len(clock.members("batch_ends")) == 1000
+    await teller.round()
+    assert clock.members("batch_ends") == [], "no URL wants them"
+
+
+async def test_a_batch_that_no_url_took_is_told_within_the_hour(
     clock: Clockwork, receiver: Receiver
 ) -> None:
-    async with receiving() as other:
-        teller = Teller(clock, f"{receiver.url} budget_80={other.url}")
-        for steps in (101, 85, 101, 10):
-            spend(steps)(clock)
-            await teller.rounds(30)
-    assert receiver.taken() == [
-        *("a budget is spent", "a budget is spent to 80 %", "a budget has room again"),
-        *("a budget is spent", "a budget is below 80 % again", "a budget has room again"),
-    ]
-    assert other.taken() == ["a budget is spent to 80 %", "a budget is below 80 % again"]
+    teller = Teller(clock, receiver.url)
+    await teller.round()
+    clock.heartbeat(first=True)
+    clock.batch_of(1)
+    clock.end_all("completed")
+    receiver.status = 500
+    await teller.rounds(60)
+    receiver.status = 200
+    await teller.rounds(60)
+    assert (receiver.came, receiver.taken()) == (sending.TRIES, [])
+    clock.heartbeat(first=True)
+    await teller.round(HOUR)
+    assert receiver.taken() == ["batch over"]
+    assert known(clock) == ["lease"]
 
 
 async def test_a_round_without_news_writes_nothing(clock: Clockwork, receiver: Receiver) -> None:
-    spend(100)(clock)
+    spend(80)(clock)
     teller = Teller(clock, receiver.url)
-    await teller.rounds(30)
+    await teller.rounds(60)
     teller.calls.clear()
     await teller.round(15)
-    assert teller.calls == ["notices_claim", "stats", "budget_scopes", "list_budgets"]
+    names = [call.script.name for call in teller.calls]
+    assert names == ["notices", "budget_scopes", "list_budgets", "stats"]
+    assert not any(map(records, teller.calls))
 
 
 @pytest.mark.parametrize("event", EVENTS.values())
 def test_the_command_that_shows_more_is_one(event: Event) -> None:
     command = get_command(app)
-    _, *words = event.command.split()
-    options = [] if event.command in OF_ALL_ACCOUNTS else ["--account"]
+    *words, _ = [*event.command.format("acme").split(), ""]
     for word in words:
         if word in getattr(command, "commands", {}):
             command = command.commands[word]  # type: ignore[attr-defined]
-        elif word.startswith("--"):
-            options.append(word)
     known = {one for param in command.params for one in param.opts}
     assert not getattr(command, "commands", {})
-    assert set(options) <= known
+    assert {word for word in words if word.startswith("--")} <= known
 
 
 async def test_fifty_budgets_at_once_are_one_message(clock: Clockwork, receiver: Receiver) -> None:
     for n in range(50):
         clock.run(set_budget("default", f"group:g{n}", Budget(10)))
         clock.client.hset(clock.key(f"spent:group:g{n}:0"), f"group:g{n}", 10)
-    await Teller(clock, receiver.url).round()
-    assert receiver.taken() == ["a budget is spent (50 of them)"]
+    await Teller(clock, f"budget_spent={receiver.url}").rounds(60)
+    assert receiver.taken() == ["budget spent (50 of them)"]
     lines = receiver.bodies[-1].splitlines()
     assert sum(line.startswith("- group:g") for line in lines) == 20
     assert "- and 30 more" in lines
@@ -237,35 +253,37 @@ async def test_fifty_budgets_at_once_are_one_message(clock: Clockwork, receiver:
 
 async def test_what_is_kept_is_bounded(clock: Clockwork, receiver: Receiver) -> None:
     clock.client.zadd(clock.key("paused"), {f"j{n}": clock.now for n in range(1500)})
-    clock.client.hset(clock.key("notices"), mapping={f"failures:g{n}": "1 0" for n in range(20)})
-    await Teller(clock, receiver.url).round()
-    assert receiver.taken() == ["a run needs a person (1,000 of them)"]
-    assert sum(name.startswith("needs_person:") for name in known(clock)) == 980
+    await Teller(clock, f"needs_person={receiver.url}").rounds(60)
+    assert receiver.taken() == ["run needs a person (1,000 of them)"]
+    assert len(known(clock)) == 1001
 
 
 async def test_each_url_gets_its_events(clock: Clockwork, receiver: Receiver) -> None:
     async with receiving() as other:
-        teller = Teller(clock, f"budget_spent={receiver.url}\n unconfirmed={other.url}")
+        urls = f"budget_80,budget_spent={receiver.url}\n budget_80,unconfirmed={other.url}"
         spend(100)(clock)
         unconfirmed(clock)
-        await teller.round()
-        assert receiver.taken() == ["a budget is spent"]
-        assert other.taken() == ["jobs are unconfirmed for long"]
+        await Teller(clock, urls).rounds(60)
+        assert sorted(receiver.taken()) == ["budget at 80 %", "budget spent"]
+        assert sorted(other.taken()) == ["budget at 80 %", "jobs unconfirmed"]
 
 
 async def test_one_process_tells_at_a_time_and_the_next_goes_on(
     clock: Clockwork, receiver: Receiver
 ) -> None:
-    first, second = Teller(clock, receiver.url), Teller(clock, receiver.url)
+    urls = f"budget_spent={receiver.url}"
+    first, second = Teller(clock, urls), Teller(clock, urls)
     spend(100)(clock)
-    await asyncio.gather(first.round(), second.round())
-    assert receiver.taken() == ["a budget is spent"]
+    for _ in range(4):
+        await asyncio.gather(first.round(15), second.round())
+    assert receiver.taken() == ["budget spent"]
     await second.round(46)
     await first.round()
     assert receiver.taken() == [], "it was told"
     spend(1)(clock)
-    await asyncio.gather(first.round(15), second.round())
-    assert receiver.taken() == ["a budget has room again"]
+    for _ in range(4):
+        await asyncio.gather(first.round(15), second.round())
+    assert receiver.taken() == ["budget has room"]
 
 
 @pytest.mark.parametrize("lasting", LASTING, ids=lambda lasting: lasting[0])
@@ -276,156 +294,100 @@ async def test_of_a_process_killed_between_send_and_record_one_more_comes(
     urls = f"{event}={receiver.url}"
     for act, title in ((begin, begun), (end, over)):
         act(clock)
-        if EVENTS[event].settle:
-            await Teller(clock, urls).round()
-            clock.wait(EVENTS[event].settle + module.LEASE_SECONDS)
         async with dying(clock, redis_url, urls) as process:
             assert process.stdout is not None
             assert await asyncio.wait_for(process.stdout.readline(), 30) == b"sent\n"
         assert receiver.taken() == [title]
+        clock.wait(30)  # as late as the process was
 
-        clock.wait(module.LEASE_SECONDS - 1)
+        clock.wait(notifier.LEASE_SECONDS - 1)
         await Teller(clock, urls).round()
         assert receiver.taken() == [], "the lease of the dead one holds"
-        clock.wait(1)
-        await Teller(clock, urls).rounds(60)
+        clock.wait(16)
+        await Teller(clock, urls).rounds(120)
         assert receiver.taken() == [title], "one more, and no other"
-        clock.wait(module.LEASE_SECONDS)
+        clock.wait(notifier.LEASE_SECONDS)
 
 
 async def test_a_record_waits_until_redis_is_back(
     clock: Clockwork, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spend(100)(clock)
+    spend(80)(clock)
     teller = Teller(clock, receiver.url)
-    real, failures = teller.notifier._send, [ConnectionError("away"), TimeoutError("slow")]
+    real, failures = teller.notifier._send, [ConnectionError("away")]
 
     async def send(call: Any) -> Any:
-        if failures and "sent:" in str(call.arguments):
+        if failures and records(call):
             raise failures.pop()
         return await real(call)
 
     monkeypatch.setattr(teller.notifier, "_send", send)
-    await teller.round()
-    await teller.rounds(30)
-    assert (receiver.taken(), failures) == (["a budget is spent"], [])
+    await teller.rounds(90)
+    assert (receiver.taken(), failures) == (["budget at 80 %"], [])
 
 
 async def test_a_process_without_the_lease_records_nothing(
     clock: Clockwork, receiver: Receiver
 ) -> None:
-    spend(100)(clock)
+    spend(80)(clock)
     frozen = Teller(clock, receiver.url)
     receiver.answers.clear()
-    await frozen.notifier.round()
-    clock.wait(module.LEASE_SECONDS)
-    times = [45_000_000, 1, 1]
-    assert clock.run(notices_claim("default", "worker", "another", times)).held_until_us == 0
+    await frozen.rounds(60, waits=False)
+    clock.wait(notifier.LEASE_SECONDS)
+    await Teller(clock, receiver.url).round(waits=False)
     receiver.answers.set()
     await asyncio.wait(frozen.under_way)
-    assert not any(name.startswith("sent:") for name in known(clock))
+    assert known(clock) == ["lease"]
 
 
-async def test_a_receiver_that_hangs_delays_no_other(clock: Clockwork, receiver: Receiver) -> None:
+async def test_a_receiver_that_hangs_delays_no_other(
+    clock: Clockwork, receiver: Receiver, logged: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier, "SEND_SECONDS", 1.0)
     async with receiving() as hung:
         hung.answers.clear()
         teller = Teller(clock, f"{hung.url} {receiver.url}")
-        spend(100)(clock)
-        await teller.notifier.round()
-        await eventually(lambda: len(teller.under_way) == 1)
-        for begin, end in ((unconfirmed, settled), (wait_for_a_person, go_on)):
-            for act in (begin, end):
-                act(clock)
-                clock.wait(15)
-                await teller.notifier.round()
-                await eventually(lambda: len(teller.under_way) == 1)
-        assert receiver.taken() == [
-            "a budget is spent",
-            "jobs are unconfirmed for long",
-            "no job is unconfirmed for long",
-            "a run needs a person",
-            "a run goes on",
-        ]
-        assert hung.came == 1, "one thread at a time"
-        hung.answers.set()
+        spend(80)(clock)
+        await teller.rounds(60, waits=False)
+        for act in (unconfirmed, wait_for_a_person):
+            act(clock)
+            await teller.rounds(60, waits=False)
+        await eventually(lambda: len(receiver.titles) == 3)
+        assert receiver.taken() == ["budget at 80 %", "jobs unconfirmed", "run needs a person"]
+        spend(1)(clock)
+        await teller.rounds(60, waits=False)
+        assert len(teller.under_way) == 3, "it is over while it is being sent"
         await asyncio.wait(teller.under_way)
-        await teller.round(15)
-        assert hung.taken() == ["a budget is spent"], "a late answer counts: it is not sent again"
+        assert "no answer within 1 s" in str(logged)
+        assert SECRET not in str(logged)
+
+        await teller.rounds(60)
+        assert receiver.taken() == ["budget below 80 % again"]
+        assert "an earlier message still hangs" in str(logged)
+        assert hung.came == 3, "one thread an event"
 
 
-async def test_what_is_over_while_it_is_being_sent_is_told_to_be_over(
-    clock: Clockwork, receiver: Receiver
-) -> None:
-    receiver.answers.clear()
-    teller = Teller(clock, receiver.url)
-    spend(100)(clock)
-    await teller.notifier.round()
-    spend(1)(clock)
-    clock.wait(15)
-    await teller.notifier.round()
-    receiver.answers.set()
-    await asyncio.wait(teller.under_way)
-    await teller.rounds(45)
-    assert receiver.taken() == ["a budget is spent", "a budget has room again"]
-    assert not any("budget" in name for name in known(clock)), "nothing is left of it"
-
-
-async def test_a_receiver_that_hangs_is_seen(
-    clock: Clockwork, receiver: Receiver, logged: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "SEND_SECONDS", 0.05)
-    receiver.answers.clear()
-    teller = Teller(clock, receiver.url)
-    spend(100)(clock)
-    await teller.notifier.round()
-    await eventually(lambda: ("budget_spent", 1, False) in teller.counted)
-    assert "no answer within" in logged[-1]["why"]
-    assert SECRET not in str(logged)
-
-
-async def test_a_receiver_that_fails_is_tried_again_ever_more_rarely(
-    clock: Clockwork, receiver: Receiver, logged: list[Any], monkeypatch: pytest.MonkeyPatch
+async def test_a_receiver_that_fails_is_tried_again_and_then_after_an_hour(
+    clock: Clockwork, receiver: Receiver, logged: list[Any]
 ) -> None:
     receiver.status = 503
-    teller = Teller(clock, receiver.url)
-    spend(100)(clock)
-    await teller.round()
-    await teller.round(15)
-    assert receiver.came == 1, "it pauses"
-    assert teller.notifier._pauses[1][0] == module.FIRST_PAUSE
-    line = logged[-1]
-    assert (line["event"], line["notify_url"], line["about"], line["why"]) == (
-        *("notification_failed", 1, "budget_spent"),
-        "the receiver answered HTTP 503",
-    )
-    assert SECRET not in str(logged)
-    for _ in range(9):
-        teller.notifier._pauses[1] = (teller.notifier._pauses[1][0], 0.0)
-        await teller.round(15)
-    assert receiver.came == 10
-    assert teller.notifier._pauses[1][0] == module.LONGEST_PAUSE
-    receiver.status = 200
-    teller.notifier._pauses.clear()
-    await teller.round(15)
-    assert receiver.taken() == ["a budget is spent"]
-
-
-async def test_what_could_not_be_told_in_a_day_is_given_up(
-    clock: Clockwork, receiver: Receiver
-) -> None:
-    receiver.status = 500
-    teller = Teller(clock, receiver.url)
-    await teller.round()
-    clock.batch_of(1)
-    clock.end_all("completed")
-    await teller.round(15)
-    clock.wait(86_401)
-    clock.heartbeat(first=True)
-    receiver.status = 200
-    teller.notifier._pauses.clear()
-    await teller.rounds(30)
-    assert receiver.taken() == []
-    assert clock.members("watched_batches") == []
+    before = counted("budget_80", 1, "failed")
+    async with receiving() as other:
+        teller = Teller(clock, f"budget_80={receiver.url} {other.url}")
+        spend(80)(clock)
+        await teller.rounds(90)
+        assert (receiver.came, other.taken()) == (sending.TRIES, ["budget at 80 %"])
+        assert counted("budget_80", 1, "failed") == before + 1
+        line = next(one for one in logged if one["event"] == "notification_failed")
+        assert (line["notify_url"], line["about"], line["why"]) == (
+            *(1, "budget_80"),
+            "the receiver answered HTTP 503",
+        )
+        assert SECRET not in str(logged)
+        receiver.status = 200
+        clock.heartbeat(first=True)
+        await teller.round(HOUR)
+        assert receiver.taken() == other.taken() == ["budget at 80 %"]
 
 
 async def test_without_urls_nothing_runs(clock: Clockwork) -> None:
