@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from dotenv import dotenv_values
@@ -198,6 +199,13 @@ class Settings(
     #: Seconds a stopping worker gives the calls on the wire.
     drain_seconds: Seconds = 25
     log_level: str = "INFO"
+    #: Credits of a step of engine 1.0, of whose runs Skyvern shows none; empty = not known.
+    credits_per_step: Annotated[float | None, Field(gt=0, le=10**6, allow_inf_nan=False)] = None
+    #: What a credit costs, in the currency that you think in; empty = not known.
+    price_per_credit: Annotated[Decimal | None, Field(gt=0, le=10**6, allow_inf_nan=False)] = None
+    #: Whose failure category and credits are read at Skyvern if the end of the run did not say
+    #: them: failed runs, all, or never. Only workflow runs (and tasks of engine 2.0) have them.
+    run_details: Literal["failed", "all", "never"] = "failed"
 
     @field_validator("queue_name")
     @classmethod

@@ -164,7 +164,10 @@ class Course:
     async def _set_budgets(self) -> None:
         """Set the budgets; they are not set again if Redis loses them, but for the strict one."""
         queue, plan = AsyncRunQueue(QUEUE_URL), self._plan
-        budgets = {scope: Budget(steps) for scope, steps in plan.budgets}
+        budgets = {
+            scope: Budget(credits=n * plan.credits_per_step) if plan.credits_per_step else Budget(n)
+            for scope, n in plan.budgets
+        }
         budgets[plan.budget_scope] = strict_budget(plan, plan.strict_budget)
         await asyncio.sleep(plan.budget_from)
         for scope, budget in budgets.items():

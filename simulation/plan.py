@@ -182,6 +182,7 @@ class SimulationPlan:
         budget_window: when a new window of the strict budget begins, simulated seconds; 0 = it is a
             budget in all.
         budgets: further budgets, which are not strict: what for, and how many steps.
+        credits_per_step: what a step of a run is billed; if so, the further budgets are of credits.
         jobs_beside: how many jobs a second account has, whose Skyvern has no fault.
         failing_receivers: the share of webhooks that users' receivers refuse, at any time.
         asks_to_wait: whether a 429 names a time to wait.
@@ -218,6 +219,7 @@ class SimulationPlan:
     budget_from: float = 0
     budget_window: float = 0
     budgets: tuple[tuple[str, int], ...] = ()
+    credits_per_step: int = 0
     jobs_beside: int = 0
     failing_receivers: float = 0
     asks_to_wait: bool = True
@@ -805,7 +807,11 @@ def _with_budget(plan: SimulationPlan, chance: Random) -> SimulationPlan:
     if chance.random() < 0.5:
         return plan
     scopes = {"account", f"group:{PAYING}"} - {plan.budget_scope}
-    return replace(plan, budgets=tuple((scope, 100 * steps) for scope in sorted(scopes)))
+    return replace(
+        plan,
+        budgets=tuple((scope, 100 * steps) for scope in sorted(scopes)),
+        credits_per_step=chance.choice([0, 3]),
+    )
 
 
 def _with_max_steps(request: PlannedJob, chance: Random, is_of_a_group: bool) -> PlannedJob:

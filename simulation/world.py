@@ -138,7 +138,8 @@ class World(Observer):
         self.gateways: list[SimulatedGateway] = []
         self.workers: list[SimulatedWorker] = []
         self.spending = SpendingJudge(
-            self.ledger, self.fault_times, {plan.budget_scope: plan.budget_window}
+            *(self.ledger, self.fault_times, plan.credits_per_step),
+            {plan.budget_scope: plan.budget_window},
         )
         post = router(
             *(self.gateways, self.receivers, PUBLIC_URL, self.chance("router")),
@@ -421,6 +422,8 @@ class World(Observer):
             run_tags=plan.run_tags,
             drain_seconds=plan.drain_seconds,
             max_burst_size=plan.max_burst_size,
+            credits_per_step=plan.credits_per_step or None,
+            run_details="all" if plan.credits_per_step else "never",
             share_capacity=plan.shares_capacity,
             shared_account=self.ledger.is_shared and plan.is_declared_shared,
             accounts={
@@ -448,6 +451,7 @@ class World(Observer):
             failed=plan.bad_run_share / 2,
             timed_out=plan.bad_run_share / 2,
             seed=plan.seed,
+            credits_per_step=plan.credits_per_step,
         )
 
     def faults_met(self) -> Counter[str]:

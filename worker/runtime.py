@@ -34,6 +34,7 @@ from worker.stages.callbacks import CallbackConsumer
 from worker.stages.cancel import CancelConsumer
 from worker.stages.consumer import Consumer, ConsumerEnd
 from worker.stages.deliver import WebhookConsumer
+from worker.stages.details import DetailsConsumer
 from worker.stages.inbox import InboxConsumer
 from worker.stages.list_others import OthersConsumer
 from worker.stages.list_runs import ListConsumer, starter
@@ -77,6 +78,7 @@ class AccountWorker(AccountRuntime):
             ReconcileConsumer,
             WebhookConsumer,
             CallbackConsumer,
+            DetailsConsumer,
             InboxConsumer,
             OthersConsumer,
         )

@@ -103,11 +103,13 @@ async def _clear_key_limit(action: ActionRequest) -> str:
 
 async def _set_budget(action: ActionRequest) -> str:
     fields = action.fields
+    amount, is_billed = whole(fields.get("amount", ""), "amount"), fields.get("unit") == "credits"
     budget = Budget(
-        whole(fields.get("steps", ""), "steps"),
+        None if is_billed else amount,
         fields.get("per") or "total",
         fields.get("timezone") or "UTC",
         is_strict=fields.get("strict") == "1",
+        credits=amount if is_billed else None,
     )
     await action.queue.set_budget(action.target, budget, account=action.account)
     return budget.words()

@@ -142,7 +142,22 @@ BOARD = Board(
                         (rate("runqueue_steps_total"), "a second"),
                         (f"{rate('runqueue_steps_total')} / ({_ENDS} > 0)", "per run"),
                     ],
-                    "What is paid for.",
+                    "What Skyvern counts of every run.",
+                ),
+                Panel(
+                    "Credits",
+                    [(rate("runqueue_credits_total", "which"), "{{which}} a second")],
+                    "What Skyvern's cloud bills; cached and estimated ones are among all.",
+                ),
+                Panel(
+                    "Credits by group",
+                    [
+                        (
+                            f'max by (group) (runqueue_group_usage{{{CHOSEN}, what="credits"}})',
+                            "{{group}}",
+                        )
+                    ],
+                    "Since ever, of the groups that took most.",
                 ),
                 Panel(
                     "How ends became known",

@@ -18,11 +18,18 @@ def _groups(seen: AccountSample) -> Iterator[Sample]:
         yield (group.group, "live"), group.live
 
 
+def _usage(seen: AccountSample) -> Iterator[Sample]:
+    for group in seen.groups:
+        for what, n in group.usage._asdict().items():
+            yield (group.group, what), n or 0
+
+
 def _budgets(seen: AccountSample) -> Iterator[Sample]:
     for use in seen.budgets:
-        yield (use.scope, use.target, "limit"), use.budget.steps
-        yield (use.scope, use.target, "spent"), use.spent
-        yield (use.scope, use.target, "committed"), use.committed
+        of = (use.scope, use.target, use.budget.unit)
+        yield (*of, "limit"), use.budget.amount
+        yield (*of, "spent"), use.spent
+        yield (*of, "committed"), use.committed
 
 
 def _settings(seen: AccountSample) -> Iterator[Sample]:
@@ -56,6 +63,12 @@ GAUGES: tuple[Family, ...] = (
         ("group", "state"),
     ),
     Family(
+        "group_usage",
+        "What runs of the 20 groups took that took most: steps, credits (of these: estimated).",
+        _usage,
+        ("group", "what"),
+    ),
+    Family(
         "keys_waited_for",
         "Keys at whose limit or budget jobs wait.",
         one(lambda seen: seen.figures.keys),
@@ -66,10 +79,10 @@ GAUGES: tuple[Family, ...] = (
         one(lambda seen: seen.figures.key_wait),
     ),
     Family(
-        "budget_steps",
-        "Limit, spent and committed steps of the 20 most spent budgets.",
+        "budget",
+        "Limit, spent and committed steps or credits of the 20 most spent budgets.",
         _budgets,
-        ("scope", "budget", "part"),
+        ("scope", "budget", "unit", "part"),
     ),
     Family(
         "claimable_jobs",

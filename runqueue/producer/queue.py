@@ -72,7 +72,7 @@ from runqueue.store import (
 from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import Budget, BudgetUse
-from runqueue.store.groups import KEEP, Group, Keep
+from runqueue.store.groups import KEEP, Group, GroupUsage, Keep
 from runqueue.store.history import read_history
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS, COMPARED_SECONDS
@@ -342,6 +342,14 @@ class RunQueue:
             if (damage := damage_of(error)) is None:
                 raise
             return unreadable(account, damage)
+
+    def group_usage(self, account: str = "default") -> list[GroupUsage]:
+        """Read what the runs of each group took, those first that took most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        return self._of(account, groups.group_usage(account))
 
     def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""

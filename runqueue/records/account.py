@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from runqueue.records.as_json import json_object, json_value
 from runqueue.records.delivery import DeliveryState
-from runqueue.records.forecast import LONGEST_HOLD, Capacity, StepStatistics, read_capacity
+from runqueue.records.forecast import LONGEST_HOLD, Capacity, UsageStatistics, read_capacity
 from runqueue.records.job import JobState, fields_of, text
 from runqueue.records.limits import read_limits
 from runqueue.records.times import Times, take_times
@@ -109,11 +109,10 @@ class AccountStats:
     waits_for: tuple[Wait, ...]
     jobs_wait_for: tuple[Wait, ...]
 
-    @property
-    def step_statistics(self) -> StepStatistics:
-        """The steps that runs took."""
-        names = ("steps:runs", "steps", "steps:squares")
-        return StepStatistics(*(self.totals.get(name, 0) for name in names))
+    def usage_statistics(self, unit: str) -> UsageStatistics:
+        """Return the `steps`, or `credits`, that runs took."""
+        names = (f"{unit}:runs", unit, f"{unit}:squares")
+        return UsageStatistics(*(self.totals.get(name, 0) for name in names))
 
     @property
     def slots(self) -> int:

@@ -110,17 +110,17 @@ def _no_worker(account: str, wait: Wait, _: list[str]) -> Wait:
 
 
 def _budget(_: str, wait: Wait, more: list[str]) -> Wait:
-    scope, steps, per, spent, committed, never, need = more
+    scope, amount, unit, per, spent, committed, never, need = more
     kind, _colon, name = wait.name.partition(":")
     whose = f"{kind} {name}" if name else f"the {kind}"
     if wait.name != scope:
         whose += f" ({scope})"
     if never:
         why = "it has no max_steps, and would need one" if never == "no max_steps" else "max_steps"
-        words = f"the strict budget of {whose} can never fit it: {why} of {steps} at most"
+        words = f"the strict budget of {whose} can never fit it: {why} of {amount} at most"
         return wait._replace(until=None, needs_person=True, words=words)
-    is_spent = float(spent) >= float(steps)
-    of = f"of {int(steps):,} steps {'in all' if per == 'total' else f'a {per}'}"
+    is_spent = float(spent) >= float(amount)
+    of = f"of {int(amount):,} {unit} {'in all' if per == 'total' else f'a {per}'}"
     if is_spent:
         state = f"is spent{f' until {utc(wait.until)}' if wait.until else ''}: {int(spent):,} {of}"
     else:

@@ -88,9 +88,14 @@ held_keys               zset    keys for which lanes wait, by when they are look
 orphan_takes            hash    orphan run -> its job's group, batch, max_steps and keys, as long as
                                 it takes them
 budgets                 hash    account, group:<group>, batch:<b>, key:<key> or
-                                key:<first segment>:* -> its budget of steps
-budget_runs             hash    the same -> "<runs> <steps>" of runs that ended
-spent:<scope>:<window>  hash    what -> steps spent; "<what>?" -> runs that count as expected
+                                key:<first segment>:* -> its budget of steps or credits
+budget_runs             hash    the same -> "<runs> <amount> <unit>" of runs that ended
+spent:<scope>:<window>  hash    what -> steps spent; "<what>?" -> runs that count as expected;
+                                of credits with ":credits" behind
+group_sums              hash    group -> what its runs took (run_figures.lua)
+run_details             zset    workflow runs whose details are to be read, by when
+run_details_of          hash    the same -> "<job> <its run> <since> <tries>", and a line for each
+                                budget that counts it as expected
 max_steps:<what>        hash    live job, or "orphan <run>" -> what it may take of strict budgets;
                                 "sum" -> of all of them
 commits                 set     what has max_steps:<what>

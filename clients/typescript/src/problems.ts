@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 23da6d0dadd8e2a419fb3b81b444110ed4c73766fb1255a1dec626159001b8b5
+// Made of docs/openapi.json by `make typescript`; its SHA-256: e4bbc9e13602b8bf8d5fb6c290613d21d45da2628844082d7f0d97e2bf3eb7d8
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from rich.text import Text
 
 from runqueue.cli.shared.account_holds import hold_words
-from runqueue.cli.shared.formatting import count_words, printable
+from runqueue.cli.shared.formatting import count_words, price_per_credit, printable
 from runqueue.records.account import AccountStats
 from runqueue.records.health import HealthLevel, health_of
 from runqueue.records.job import JobState
+from runqueue.records.run_figures import usage_of
 from runqueue.store.limits import exact
 
 _COLORS = {HealthLevel.GOOD: "green", HealthLevel.BUSY: "yellow", HealthLevel.STOPPED: "bold red"}
@@ -85,5 +86,7 @@ def _others(stats: AccountStats) -> Iterable[str]:
         yield f"paused runs {stats.paused_runs:,} (`runqueue jobs list --paused`)"
     if stats.quarantined:
         yield f"quarantined {stats.quarantined:,}"
+    if words := usage_of(stats.totals).words(price_per_credit()):
+        yield f"used {words}"
     if words := count_words(stats.deliveries):
         yield f"webhooks {words} (`runqueue webhooks list`)"

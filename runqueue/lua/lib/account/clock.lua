@@ -46,8 +46,8 @@ local DATES_APART = 10000000
 local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'recover_from', 'recover_since', 'list_at', 'list_until',
   'list_off', 'list_reach', 'others_at', 'others_until', 'others_waited', 'pace_at', 'run_ended', 'reads_ok', 'reads_failing', 'reads_failed' }
 local OWN_INDEXES = { 'poll', 'cancels', 'orphan_polls', 'reconcile', 'unconfirmed', 'unconfirmed_no_slot', 'listed',
-  'relays', 'watches', 'callbacks', 'due', 'deadlines', 'expiring', 'held_keys', 'held_budgets', 'deferred_for',
-  'paused' }
+  'relays', 'watches', 'callbacks', 'run_details', 'due', 'deadlines', 'expiring', 'held_keys', 'held_budgets',
+  'deferred_for', 'paused' }
 local CHOSEN = { due = true, deadlines = true, expiring = true } -- may be any time ahead
 local IS_SINCE = { unconfirmed = true, unconfirmed_no_slot = true, paused = true } -- when something happened
 local A_STEP, MOST_AHEAD = 1000, 8

@@ -7,7 +7,7 @@
 --   group_paused    group ('?' = too many to check)  group_full      group, '', max_concurrent
 --   key_full        key, '', limit                   key_occupied    key, until
 --   key_rate        key, next one, us between two    key_line        key, ''
---   budget          what it is for, end of its window, scope, steps, per, spent, committed, why it can
+--   budget          what it is for, end of its window, scope, amount, unit, per, spent, committed, why it can
 --                   never fit ('' | no max_steps | too large), steps that a strict one must have left ('' = any)
 --   scheduled       '', begin                        search          on_unconfirmed, next search
 --   queued          '', '', since when its run is live, when it was last seen in `queued` (long_queued.lua)
@@ -42,7 +42,7 @@ local function each_once(list)
 end
 
 local function of_budget(budget)
-  return { 'budget', budget.what, time_or_none(budget.ends), budget.scope, int(budget.steps), budget.per,
+  return { 'budget', budget.what, time_or_none(budget.ends), budget.scope, int(budget.amount), budget.unit, budget.per,
     int(budget.spent), string.format('%.0f', budget.committed), budget.never, budget.need }
 end
 
