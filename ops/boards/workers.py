@@ -213,7 +213,7 @@ BOARD = Board(
                             "{{event}} {{result}}",
                         )
                     ],
-                    "By what became of each: a failed one is tried again.",
+                    "By what became of each.",
                     unit="reqps",
                     runbook="RunqueueNotificationsFail",
                 ),

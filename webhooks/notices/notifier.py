@@ -41,11 +41,10 @@ LINES, LONGEST = 20, 300
 
 
 class Event(NamedTuple):
-    """What is said of an event as it begins, and once it is over ('' = it happens once)."""
+    """What is said as it begins, and is over ('' = it happens once), and what shows more."""
 
     begins: str
     over: str
-    #: Shows more.
     command: str
     kind: Kind = "warning"
 
@@ -53,9 +52,7 @@ class Event(NamedTuple):
 EVENTS: Final[Mapping[str, Event]] = {
     "account_held": Event("account held", "account free again", "stats", "failure"),
     "budget_80": Event("budget at 80 %", "budget below 80 % again", "budgets list --account {}"),
-    "budget_spent": Event(
-        "budget spent", "budget has room", "budgets list --account {}", "failure"
-    ),
+    "budget_spent": Event("budget spent", "room in budget", "budgets list --account {}", "failure"),
     "unconfirmed": Event("jobs unconfirmed", "jobs settled", "unconfirmed list --account {}"),
     "needs_person": Event("run needs a person", "run goes on", "jobs list --paused --account {}"),
     "batch_over": Event("batch over", "", "batch list --account {}", "info"),
@@ -104,7 +101,10 @@ class Notifier:
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin, if there is a URL."""
+        """Begin, if there is a URL; the metric shows each failure from the first on."""
+        for number, url in enumerate(self._settings.notify_urls, 1):
+            for event in url.events:
+                NOTIFICATIONS.labels(self._account, event, number, "failed")
         if self._settings.notify_urls and self._loop is None:
             self._loop = asyncio.create_task(self._run())
 
@@ -113,9 +113,7 @@ class Notifier:
         if self._loop is not None:
             self._loop.cancel()
         if self._sending:
-            _, late = await asyncio.wait(self._sending, timeout=STOP_SECONDS)
-            for task in late:
-                task.cancel()
+            await asyncio.wait(self._sending, timeout=STOP_SECONDS)
 
     async def _run(self) -> None:
         while True:
@@ -197,8 +195,8 @@ class Notifier:
             why = await asyncio.wait_for(self.deliver(number, message), SEND_SECONDS)
         except (TimeoutError, RuntimeError) as error:  # or no thread can be started
             why = f"no answer within {SEND_SECONDS:g} s ({type(error).__name__})"
-        result = "failed" if why else "sent"
-        NOTIFICATIONS.labels(self._account, message.event, number, result).inc()
+        labels = self._account, message.event, number, "failed" if why else "sent"
+        NOTIFICATIONS.labels(*labels).inc()
         if why:
             about = {"account": self._account, "notify_url": number, "about": message.event}
             log.warning("notification_failed", why=why, **about)
@@ -209,8 +207,7 @@ class Notifier:
         sent = dict(self._unrecorded)
         times = [int(seconds * 1e6) for seconds in (LEASE_SECONDS, LATE_SECONDS, RECENT_SECONDS)]
         arguments = [self._process, *times, *flat(sent.items())]
-        call = ScriptCall(load("notices"), self._account, arguments, list)
-        reply = await self._send(call)
+        reply = await self._send(ScriptCall(load("notices"), self._account, arguments, list))
         for key in sent:
             self._unrecorded.pop(key, None)
         return [int(reply[0]), *reply[1:]]
@@ -243,7 +240,6 @@ class Notifier:
     async def _look_at_budgets(self) -> Conditions:
         seen: Conditions = {}
         scopes = await self._send(budgets.budget_scopes(self._account))
-        scopes.sort()
         for start in range(0, len(scopes), budgets.A_CALL):
             some = scopes[start : start + budgets.A_CALL]
             for use in await self._send(budgets.read_budgets(self._account, some)):

@@ -61,8 +61,7 @@ class Sender:
                 retry_error_callback=lambda state: state.outcome and state.outcome.result(),
             )
             why = again(send, self._urls[number - 1], message)
-            # The loop is closed where the process ends, and the future where it is given up.
-            with suppress(RuntimeError):
+            with suppress(RuntimeError):  # the loop is closed: the process ends
                 loop.call_soon_threadsafe(lambda: None if sent.done() else sent.set_result(why))
 
         # A daemon: the process need not wait for it to end.

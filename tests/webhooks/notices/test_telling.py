@@ -84,7 +84,7 @@ Lasting = tuple[str, Act, Act, str, str]
 LASTING: list[Lasting] = [
     ("account_held", hold, release, "account held", "account free again"),
     ("budget_80", spend(80), spend(70), "budget at 80 %", "budget below 80 % again"),
-    ("budget_spent", spend(101), spend(7), "budget spent", "budget has room"),
+    ("budget_spent", spend(101), spend(7), "budget spent", "room in budget"),
     ("unconfirmed", unconfirmed, settled, "jobs unconfirmed", "jobs settled"),
     ("needs_person", wait_for_a_person, go_on, "run needs a person", "run goes on"),
     ("failures", fail, end_well, "many jobs fail", "fewer jobs fail"),
@@ -283,7 +283,7 @@ async def test_one_process_tells_at_a_time_and_the_next_goes_on(
     spend(1)(clock)
     for _ in range(4):
         await asyncio.gather(first.round(15), second.round())
-    assert receiver.taken() == ["budget has room"]
+    assert receiver.taken() == ["room in budget"]
 
 
 @pytest.mark.parametrize("lasting", LASTING, ids=lambda lasting: lasting[0])
