@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import redis
 from aiohttp import web
 from pydantic import SecretStr
 
@@ -90,11 +91,10 @@ class Teller:
         urls: as `RUNQUEUE_NOTIFY_URLS` has them.
     """
 
-    def __init__(self, clock: Clockwork, urls: str, **settings: Any) -> None:
+    def __init__(self, clock: Clockwork, urls: str) -> None:
         self.clock = clock
         self.calls: list[ScriptCall[Any]] = []
-        few = {"notify_failure_jobs": 4}
-        values = {"api_key": SecretStr("key"), "notify_urls": urls, **few, **settings}
+        values = {"api_key": SecretStr("key"), "notify_urls": urls, "notify_failure_jobs": 4}
         account = Account.model_validate(values)
         self.notifier = Notifier("default", account, "https://queue.test", self._send)
 
@@ -131,26 +131,34 @@ def counted(event: str, url: int, result: str) -> float:
     return value
 
 
-@asynccontextmanager
-async def dying(
-    clock: Clockwork, redis_url: str, urls: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process that sends, and then stands still before it records; killed by -9 at the end."""
+class Dying(Teller):
+    """Stands still before it records what it sent."""
+
+    async def _send(self, call: ScriptCall[Any]) -> Any:
+        if records(call):
+            print("sent", flush=True)
+            await asyncio.sleep(3600)
+        return await super()._send(call)
+
+
+async def send_and_be_killed(clock: Clockwork, redis_url: str, urls: str) -> None:
+    """Have a process send, and kill it by -9 before it records that."""
     process = await asyncio.create_subprocess_exec(
-        *(
-            sys.executable,
-            "-m",
-            "tests.webhooks.notices.one_round",
-            redis_url,
-            str(clock.now),
-            urls,
-        ),
+        *(sys.executable, "-m", __name__),
+        *(redis_url, str(clock.now), urls),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=asyncio.subprocess.PIPE,
     )
+    assert process.stdout is not None
     try:
-        yield process
+        assert await asyncio.wait_for(process.stdout.readline(), 30) == b"sent\n"
     finally:
         process.kill()
         await process.wait()
+
+
+if __name__ == "__main__":
+    its_clock = Clockwork(redis.Redis.from_url(sys.argv[1]))
+    its_clock.now = int(sys.argv[2])
+    asyncio.run(Dying(its_clock, sys.argv[3]).rounds(60))
