@@ -13,7 +13,7 @@ from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.problem_types import ProblemType
 from runqueue.records.as_json import json_value
-from runqueue.store.groups import Group, GroupUsage, change_words
+from runqueue.store.groups import Group, GroupCredits, change_words
 
 router = Routes("groups")
 
@@ -45,15 +45,15 @@ async def read_groups(request: Request, account: Account = None) -> Response:
 
 
 @router.call(
-    "GET /v1/group_usage",
+    "GET /v1/group_credits",
     "read",
-    "Read what groups took",
-    ("Those first that took most.", shape(groups=list[GroupUsage])),
+    "Read the credits of groups",
+    ("Those first that took most.", shape(groups=list[GroupCredits])),
 )
-async def read_group_usage(request: Request, account: Account = None) -> Response:
-    """Return the jobs that ended, runs, steps and credits of each group of an account."""
+async def read_group_credits(request: Request, account: Account = None) -> Response:
+    """Return the credits of each group of an account."""
     async with one_at_a_time(request) as queue:
-        found = await queue.group_usage(tenant_scope_of(request).whose(account))
+        found = await queue.group_credits(tenant_scope_of(request).whose(account))
         return json_answer({"groups": [json_value(one) for one in found]})
 
 

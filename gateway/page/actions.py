@@ -191,7 +191,6 @@ _ACTS: Final[dict[str, tuple[str, Do]]] = {
     "cancel_job": ("job", _cancel_job),
     "adopt": ("job", _adopt),
     "approve": ("job", _settling("approve")),
-    "reject": ("job", _settling("reject")),
     "replay_job": ("job", _settling("replay")),
     "discard": ("job", _settling("discard")),
     "resubmit": ("job", _settling("resubmit")),

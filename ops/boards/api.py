@@ -153,7 +153,7 @@ BOARD = Board(
                     "Credits by group",
                     [
                         (
-                            f'max by (group) (runqueue_group_usage{{{CHOSEN}, what="credits"}})',
+                            f'max by (group) (runqueue_group_credits{{{CHOSEN}, which="all"}})',
                             "{{group}}",
                         )
                     ],

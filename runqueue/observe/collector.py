@@ -72,7 +72,7 @@ class QueueCollector(Collector):
             stats = self._queue.send(job_calls.stats(account))
             figures = self._queue.send(read_figures(account))
             budgets = sorted(self._queue.list_budgets(account), key=_used, reverse=True)
-            groups = self._queue.group_usage(account)[:GROUPS]
+            groups = self._queue.group_credits(account)[:GROUPS]
             return AccountSample(account, stats, figures, budgets[:BUDGETS], groups)
         except QueueUnavailable:
             raise

@@ -18,10 +18,11 @@ def _groups(seen: AccountSample) -> Iterator[Sample]:
         yield (group.group, "live"), group.live
 
 
-def _usage(seen: AccountSample) -> Iterator[Sample]:
+def _group_credits(seen: AccountSample) -> Iterator[Sample]:
     for group in seen.groups:
-        for what, n in group.usage._asdict().items():
-            yield (group.group, what), n or 0
+        yield (group.group, "all"), group.credits
+        yield (group.group, "cached"), group.cached_credits
+        yield (group.group, "estimated"), group.credits_estimated
 
 
 def _budgets(seen: AccountSample) -> Iterator[Sample]:
@@ -63,10 +64,10 @@ GAUGES: tuple[Family, ...] = (
         ("group", "state"),
     ),
     Family(
-        "group_usage",
-        "What runs of the 20 groups took that took most: steps, credits (of these: estimated).",
-        _usage,
-        ("group", "what"),
+        "group_credits",
+        "Credits of the 20 groups that took most: all, and of these the cached, estimated ones.",
+        _group_credits,
+        ("group", "which"),
     ),
     Family(
         "keys_waited_for",

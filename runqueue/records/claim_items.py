@@ -109,7 +109,6 @@ class ApprovalSent(NamedTuple):
 
     job_id: str
     run_id: str
-    outcome: str
     why: str
 
 

@@ -223,7 +223,6 @@ class Job:
             nothing but its turn, or it is past that. See `waits.read_waits`.
         paused_since: since when its run waits for a person; None = it does not. paused_url: where
             the person decides; None = not known yet.
-        approval: what became of the person's approval: `asked`, `sending`, `failed: <why>`.
     """
 
     id: str
@@ -262,7 +261,6 @@ class Job:
     failure_category: str | None = None
     paused_since: datetime | None = None
     paused_url: str | None = None
-    approval: str | None = None
 
     @property
     def usage(self) -> Usage:
@@ -379,7 +377,6 @@ def read_job(
         failure_category=text(fields.get("category")) or None,
         paused_since=moment(fields.get("paused_since")),
         paused_url=text(fields.get("paused_url")),
-        approval=text(fields.get("approval")),
     )
 
 

@@ -36,9 +36,7 @@ class Usage(NamedTuple):
 
     def cost(self, price_per_credit: Decimal | None) -> str | None:
         """Return what the credits cost, in the currency of the price; None = not known."""
-        if self.credits is None or price_per_credit is None:
-            return None
-        return f"{self.credits * price_per_credit:,.2f}"
+        return cost_of(self.credits, price_per_credit)
 
     def words(self, price_per_credit: Decimal | None = None) -> str:
         """Return it in words; '' = nothing is known."""
@@ -50,6 +48,13 @@ class Usage(NamedTuple):
         if cost := self.cost(price_per_credit):
             said.append(f"cost {cost}")
         return ", ".join(said)
+
+
+def cost_of(credits_used: int | None, price_per_credit: Decimal | None) -> str | None:
+    """Return what credits cost, in the currency of the price; None = not known."""
+    if credits_used is None or price_per_credit is None:
+        return None
+    return f"{credits_used * price_per_credit:,.2f}"
 
 
 def price_of(text: str) -> Decimal | None:

@@ -25,7 +25,7 @@ from runqueue.records.waits import Wait
 from runqueue.request.job_spec import Priority
 from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import BudgetUse
-from runqueue.store.groups import Group, GroupUsage
+from runqueue.store.groups import Group, GroupCredits
 from runqueue.store.key_limits import EndedHolder, KeyUse
 from runqueue.store.live_processes import Process
 from runqueue.store.operator_calls import CancelCounts
@@ -77,7 +77,7 @@ def reader(kind: type[M]) -> Callable[[Any], M]:
 read_key_use, read_holder = reader(KeyUse), reader(EndedHolder)
 read_limits, read_entry, read_worker = reader(AccountLimits), reader(AuditEntry), reader(Process)
 read_orphan, read_retried = reader(Orphan), reader(Retried)
-read_usage = reader(GroupUsage)
+read_usage = reader(GroupCredits)
 
 
 def known_values(values: Any, record: type[NamedTuple]) -> dict[str, Any]:

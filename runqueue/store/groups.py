@@ -1,5 +1,6 @@
 """Groups: shares of an account, which can be capped and paused, and the calls about them."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -8,7 +9,6 @@ from typing import Any, Final, Literal, NamedTuple
 from runqueue.errors import FieldError, InvalidGroup
 from runqueue.ids import NAME_WORDS, is_name
 from runqueue.records.as_json import json_object
-from runqueue.records.run_figures import Usage
 from runqueue.store.replies import rows, texts
 from runqueue.store.scripts import ScriptCall, load
 
@@ -49,53 +49,34 @@ class Group:
         return {"group": self.name, **shown}
 
 
-class GroupUsage(NamedTuple):
-    """What the jobs of a group came to, and what their runs took, since the account was made.
+class GroupCredits(NamedTuple):
+    """The credits of a group's runs, since the account was made.
 
     Args:
         group: its name; `(others)` = all groups beyond the first 10,000.
-        runs: runs whose steps are known.
-        completed, failed, canceled, dead: jobs that ended so.
-        steps, credits, cached_credits, credits_estimated: see `Usage`.
+        runs: runs that cost credits.
+        credits, cached_credits, credits_estimated: see `Usage`.
     """
 
     group: str
     runs: int = 0
-    completed: int = 0
-    failed: int = 0
-    canceled: int = 0
-    dead: int = 0
-    steps: int | None = None
-    credits: int | None = None
-    cached_credits: int | None = None
-    credits_estimated: int | None = None
-
-    @property
-    def usage(self) -> Usage:
-        """What its runs took."""
-        return Usage._make(self[-len(Usage._fields) :])
+    credits: int = 0
+    cached_credits: int = 0
+    credits_estimated: int = 0
 
 
-def group_usage(account: str) -> ScriptCall[list[GroupUsage]]:
-    """Read what the runs of each group took, those first that took most credits, then steps."""
+def group_credits(account: str) -> ScriptCall[list[GroupCredits]]:
+    """Read the credits of each group, those first that took most."""
 
-    def parse(reply: list[Any]) -> list[GroupUsage]:
-        account_sums, flat = reply
-        found = {group.decode(): sums.split(b":") for group, sums in rows(flat, 0, 2)}
-        whole = zip(account_sums, *found.values(), strict=True)
-        rest = [n and str(int(n) - sum(int(one or 0) for one in ones)) for n, *ones in whole]
-        if any(int(n or 0) > 0 for n in rest):
-            found["default"] = rest
-        usages = [_usage(group, sums) for group, sums in found.items()]
-        return sorted(usages, key=lambda one: (-(one.credits or 0), -(one.steps or 0), one.group))
+    def parse(reply: list[Any]) -> list[GroupCredits]:
+        found: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        for field, n in rows(reply, 0, 2):
+            what, group = field.decode().split(" ", 1)
+            found[group][what] = int(n)
+        all_groups = (GroupCredits(group, **sums) for group, sums in found.items())
+        return sorted(all_groups, key=lambda one: (-one.credits, one.group))
 
-    return ScriptCall(load("group_usage"), account, [], parse)
-
-
-def _usage(group: str, sums: Sequence[bytes | str | None]) -> GroupUsage:
-    counts = len(sums) - len(Usage._fields)
-    usage = (None if n in {b"", None} else int(n or 0) for n in sums[counts:])
-    return GroupUsage._make([group, *(int(n or 0) for n in sums[:counts]), *usage])
+    return ScriptCall(load("group_credits"), account, [], parse)
 
 
 def set_group(

@@ -92,7 +92,7 @@ budgets                 hash    account, group:<group>, batch:<b>, key:<key> or
 budget_runs             hash    the same -> "<runs> <amount> <unit>" of runs that ended
 spent:<scope>:<window>  hash    what -> steps spent; "<what>?" -> runs that count as expected;
                                 of credits with ":credits" behind
-group_sums              hash    group -> what its runs took (run_figures.lua)
+group_credits           hash    runs, credits, … <group>: of runs with credits (run_figures.lua)
 run_details             zset    workflow runs whose details are to be read, by when
 run_details_of          hash    the same -> "<job> <its run> <since> <tries>", and a line for each
                                 budget that counts it as expected

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from api_client import ListClass, ListedRun, RunPage
+from api_client.calls.calls import WORKFLOW_RUNS_PATH
 from api_client.types import is_over
 from runqueue.records.claim_items import RunDetails, Taken
 from runqueue.store import worker_calls
@@ -83,7 +84,7 @@ class DetailsConsumer(Consumer[list[str]]):
     async def _page(self, **filters: Any) -> RunPage:
         await self.account.permit()
         with self.account.metrics.timed("workflow_runs") as timer:
-            page = await self.account.client.list_workflow_runs(**filters)
+            page = await self.account.client.list_runs(path=WORKFLOW_RUNS_PATH, **filters)
             timer.status = page.status_code
         if page.outcome is not ListClass.DONE:
             why = page.outcome.value

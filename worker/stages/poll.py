@@ -199,7 +199,8 @@ class PollConsumer(Consumer[_Due]):
             return [], 0
         if job.deadline_us and job.deadline_us <= now_us:
             return self._canceled(job, "deadline"), 0
-        if reading.run_status == "paused":  # only just, if its limit does not know of it
+        is_paused = "paused" in (reading.run_status, job.run_status)  # or its end is just seen
+        if is_paused and reading.outcome is not ReadClass.NOT_FOUND:
             return [], 0
         if job.limit_us and now_us - job.since_us > job.limit_us:
             age = attempt_age(reading.shown, self.account.runs_clock(reading.server_date))

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: e4bbc9e13602b8bf8d5fb6c290613d21d45da2628844082d7f0d97e2bf3eb7d8
+// Made of docs/openapi.json by `make typescript`; its SHA-256: ddc213528d2acda2d64c0455e0101bac2e1319b2a6d6807326f02f3777deafdb
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */

@@ -23,8 +23,9 @@ from runqueue.embedded.server import DIRECTORY, serve
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.records.as_json import json_value
 from runqueue.records.job import Job
+from runqueue.records.run_figures import cost_of
 from runqueue.records.waits import in_words
-from runqueue.store.groups import GroupUsage
+from runqueue.store.groups import GroupCredits
 
 Id = Annotated[
     str,
@@ -92,7 +93,7 @@ class By(StrEnum):
 
 def stats(
     *,
-    by: Annotated[By | None, typer.Option(help="Show what the runs of each group took.")] = None,
+    by: Annotated[By | None, typer.Option(help="Show the credits of each group.")] = None,
     url: Url = None,
     as_json: OneObject = False,
 ) -> None:
@@ -110,16 +111,16 @@ def stats(
 
 
 def _print_groups(queue: Queue, *, as_json: bool) -> None:
-    found = {account: queue.group_usage(account) for account in queue.accounts()}
+    found = {account: queue.group_credits(account) for account in queue.accounts()}
     if as_json:
         print_values(json_value(found), as_json=True)
         return
     rows = [
-        {"account": account, **one._asdict(), "cost": one.usage.cost(price_per_credit())}
+        {"account": account, **one._asdict(), "cost": cost_of(one.credits, price_per_credit())}
         for account, groups in found.items()
         for one in groups
     ]
-    print_rows(rows, ("account", *GroupUsage._fields, "cost"), as_json=False)
+    print_rows(rows, ("account", *GroupCredits._fields, "cost"), as_json=False)
 
 
 def server(

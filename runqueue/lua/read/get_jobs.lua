@@ -1,7 +1,7 @@
 -- use: packed waits
 -- flags: no-writes
 -- Reads jobs. ARGV  now_us, with_result (0 | 1), then ids
--- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a waiting webhook, paused_since of a paused run), envelope (the body's first
+-- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a waiting webhook), envelope (the body's first
 --         line), batch held ('' | reason), result (it may be packed, see compression.py), why it is not submitted now
 --         (waits.lua) } | its error, one text }
 local reply = { int(q.now) }
@@ -9,15 +9,11 @@ local reply = { int(q.now) }
 local function read(id)
   local record = redis.call('HGETALL', job_key(q, id))
   if #record == 0 then return false end
-  local route = redis.call('HMGET', job_key(q, id), 'delivery', 'webhook_route', 'run_status')
+  local route = redis.call('HMGET', job_key(q, id), 'delivery', 'webhook_route')
   if route[1] == 'pending' then
     local due = redis.call('ZSCORE', q.prefix .. (route[2] == 'relay' and 'relays' or 'watches'), id)
     record[#record + 1] = 'next_try'
     record[#record + 1] = due or int(q.now)
-  end
-  if route[3] == 'paused' then
-    record[#record + 1] = 'paused_since'
-    record[#record + 1] = redis.call('ZSCORE', q.prefix .. 'paused', id) or ''
   end
   local body = redis.call('GET', q.prefix .. 'body:' .. id) or ''
   local f = redis.call('HMGET', job_key(q, id), 'batch', 'state', 'keys', 'priority', 'group', 'canary', 'run_at',

@@ -10,7 +10,7 @@ import pytest
 from runqueue.records.run_figures import Usage
 from runqueue.remote import RemoteQueue
 from runqueue.store.budgets import Budget
-from runqueue.store.groups import GroupUsage
+from runqueue.store.groups import GroupCredits
 from tests.gateway.browsing import browsing
 from tests.gateway.gating import Desk, bearer, gating, told
 
@@ -43,11 +43,11 @@ async def test_the_page_the_api_and_remote_queue_show_the_same(desk: Desk, redis
         of_batch = (await browser.open(f"/batches/{batch}")).words
         answer = await door.ask("GET", f"/v1/jobs/{job.job_id}", headers=bearer(OPS))
         row = await door.ask("GET", f"/v1/batches/{batch}/results", headers=bearer(OPS))
-        groups = await door.ask("GET", "/v1/group_usage", headers=bearer(OPS))
+        groups = await door.ask("GET", "/v1/group_credits", headers=bearer(OPS))
         with RemoteQueue(door.url, token=OPS) as remote:
             far = await asyncio.to_thread(remote.get, job.job_id)
             far_batch = await asyncio.to_thread(remote.get_batch, batch)
-            far_groups = await asyncio.to_thread(remote.group_usage)
+            far_groups = await asyncio.to_thread(remote.group_credits)
 
     usage = Usage(4, 12, 3)
     found = desk.job(job)
@@ -62,7 +62,7 @@ async def test_the_page_the_api_and_remote_queue_show_the_same(desk: Desk, redis
     assert words in page
     assert "AUTH_FAILURE" in page
     assert words in of_batch
-    assert far_groups == [GroupUsage("acme", 1, 0, 1, 0, 0, 4, 12, 3)]
+    assert far_groups == [GroupCredits("acme", 1, 12, 3)]
     assert groups.body["groups"] == [far_groups[0]._asdict()]
 
 

@@ -9,6 +9,7 @@ from runqueue.records.claim_items import ClaimAnswer, Finished, RunAgain, RunDet
 from runqueue.records.run_figures import FigureRules, Usage
 from runqueue.store import budgets, groups, job_calls, worker_calls
 from runqueue.store.budgets import Budget, BudgetUse
+from runqueue.store.groups import GroupCredits
 from tests.runqueue.lua.clockwork import SECOND, Clockwork, took
 
 LEASE = 300 * SECOND
@@ -67,8 +68,8 @@ def test_what_was_read_is_the_jobs_and_in_all_sums(clock: Clockwork) -> None:
 
     found = clock.job(job)
     assert (found.usage, found.failure_category) == (Usage(4, 7, 2), "LLM_ERROR")
-    (acme,) = clock.run(groups.group_usage(clock.account))
-    assert (acme.group, acme.runs, acme.usage) == ("acme", 1, Usage(4, 7, 2))
+    (acme,) = clock.run(groups.group_credits(clock.account))
+    assert acme == GroupCredits("acme", 1, 7, 2)
     totals = clock.run(job_calls.stats(clock.account)).totals
     assert (totals["credits"], totals["credits:runs"], totals["details:read"]) == (7, 1, 1)
     assert clock.members("run_details") == []

@@ -8,7 +8,7 @@ from runqueue.records.account import AccountStats
 from runqueue.records.claim_items import Finished, RunAgain
 from runqueue.records.run_figures import FigureRules, Usage, usage_of
 from runqueue.store import groups, job_calls, operator_calls, worker_calls
-from runqueue.store.groups import GroupUsage
+from runqueue.store.groups import GroupCredits
 from tests.runqueue.lua.clockwork import SECOND, Clockwork, took
 from tests.runqueue.lua.webhooks import awaited, receive, told
 
@@ -37,8 +37,8 @@ def stats(clock: Clockwork) -> AccountStats:
     return clock.run(job_calls.stats(clock.account))
 
 
-def by_group(clock: Clockwork) -> list[GroupUsage]:
-    return clock.run(groups.group_usage(clock.account))
+def by_group(clock: Clockwork) -> list[GroupCredits]:
+    return clock.run(groups.group_credits(clock.account))
 
 
 @pytest.mark.parametrize("way", ["poll", "webhook"])
@@ -53,7 +53,7 @@ def test_a_job_has_what_its_run_took_and_why_it_failed(clock: Clockwork, way: st
     found = clock.job(job)
     assert (found.usage, found.failure_category) == (Usage(4, 7, 2), "LLM_ERROR")
     assert usage_of(stats(clock).totals) == Usage(4, 7, 2)
-    assert by_group(clock) == [GroupUsage("default", 1, 0, 1, 0, 0, 4, 7, 2)]
+    assert by_group(clock) == [GroupCredits("default", 1, 7, 2)]
 
 
 def test_credits_of_0_are_0_and_none_are_not_known(clock: Clockwork) -> None:
@@ -72,7 +72,7 @@ def test_the_steps_of_a_completed_job_alone_are_read_of_its_result(clock: Clockw
     assert clock.field(job, "usage") is None
     assert clock.job(job).usage == Usage(9)
     assert stats(clock).totals["steps"] == 4
-    assert by_group(clock) == [GroupUsage("default", 1, 1, steps=4)]
+    assert by_group(clock) == []
 
 
 def test_all_runs_of_a_job_count_and_the_category_is_that_of_the_last(clock: Clockwork) -> None:
@@ -84,7 +84,7 @@ def test_all_runs_of_a_job_count_and_the_category_is_that_of_the_last(clock: Clo
 
     found = clock.job(job)
     assert (found.usage, found.failure_category, found.runs) == (Usage(5, 10, 2), None, 2)
-    assert by_group(clock) == [GroupUsage("default", 2, 1, 0, 0, 0, 5, 10, 2)]
+    assert by_group(clock) == [GroupCredits("default", 2, 10, 2)]
 
 
 def test_a_run_whose_job_is_not_run_again_counts_too(clock: Clockwork) -> None:
@@ -93,7 +93,7 @@ def test_a_run_whose_job_is_not_run_again_counts_too(clock: Clockwork) -> None:
     again(clock, job, took(**BILLED))
 
     assert (clock.state(job), clock.job(job).usage) == ("failed", Usage(4, 7, 2))
-    assert by_group(clock) == [GroupUsage("default", 1, 0, 1, 0, 0, 4, 7, 2)]
+    assert by_group(clock) == [GroupCredits("default", 1, 7, 2)]
 
 
 def test_a_replayed_job_goes_on_adding(clock: Clockwork) -> None:
@@ -135,40 +135,36 @@ def running(clock: Clockwork, *groups_of: str) -> list[str]:
     return jobs
 
 
-def test_each_group_has_the_ends_of_its_jobs_and_default_what_is_left(clock: Clockwork) -> None:
+def test_each_group_has_the_credits_of_its_runs(clock: Clockwork) -> None:
     first, second, third = running(clock, "acme", "default", "acme")
+    rules = FigureRules(credits_per_step=1)
     finish(clock, first, took(**BILLED))
-    finish(clock, second, took(steps=5), "failed")
-    finish(clock, third, took(steps=1), "failed")
-    (waiting,) = clock.enqueue(group="acme")
-    clock.cancel(waiting)
+    finish(clock, second, took(steps=5, billed=0, run="wr_1"), "failed")
+    finish(clock, third, took(steps=2, run="tsk_1", rules=rules), "failed")
 
-    assert by_group(clock) == [
-        GroupUsage("acme", 2, 1, 1, 1, 0, 5, 7, 2),
-        GroupUsage("default", 1, 0, 1, 0, 0, 5, 0, 0),
-    ]
+    assert by_group(clock) == [GroupCredits("acme", 2, 9, 2, 2)]
 
 
 def test_beyond_10_000_groups_the_others_have_one_sum(clock: Clockwork) -> None:
-    full = {f"g{n}": "1:1::::1:::" for n in range(10_000)}
-    clock.client.hset(clock.key("group_sums"), mapping=cast(Any, full))
+    names = ("runs", "credits", "cached_credits", "credits_estimated")
+    full = {f"{name} g{n}": 1 for n in range(10_000) for name in names}
+    clock.client.hset(clock.key("group_credits"), mapping=cast(Any, full))
     for job in running(clock, "new-1", "new-2", "g7"):
         finish(clock, job, took(**BILLED))
 
-    assert clock.client.hlen(clock.key("group_sums")) == 10_001
     found = {one.group: one for one in by_group(clock)}
-    assert found["(others)"] == GroupUsage("(others)", 2, 2, 0, 0, 0, 8, 14, 4)
-    assert found["g7"] == GroupUsage("g7", 2, 2, 0, 0, 0, 5, 7, 2)
+    assert len(found) == 10_001
+    assert found["(others)"] == GroupCredits("(others)", 2, 14, 4)
+    assert found["g7"] == GroupCredits("g7", 2, 8, 3, 1)
 
 
-def test_what_a_run_took_costs_no_further_command_but_for_named_groups(clock: Clockwork) -> None:
-    billed, silent, _ = clock.running(3)
-    more = clock.commands(_finished(clock, billed, took(**BILLED)))
-    assert more == clock.commands(_finished(clock, silent, ""))
-
-    first, second, _ = running(clock, *["acme"] * 3)
-    finish(clock, first, took(**BILLED))
-    assert clock.commands(_finished(clock, second, took(**BILLED))) == more + 2
+def test_what_a_run_took_costs_further_commands_only_where_it_cost_credits(
+    clock: Clockwork,
+) -> None:
+    billed, silent, free, _ = running(clock, *["acme"] * 4)
+    plain = clock.commands(_finished(clock, silent, ""))
+    assert clock.commands(_finished(clock, free, took(steps=5, billed=0, run="wr_1"))) == plain
+    assert clock.commands(_finished(clock, billed, took(**BILLED))) == plain + 3
 
 
 def _finished(clock: Clockwork, job: str, figures: str) -> Any:

@@ -87,7 +87,7 @@ function changes.save(q)
   step(q, add_to, q.prefix .. 'counters', taken(q, 'totals'))
   step(q, add_to, q.prefix .. 'quota_use', taken(q, 'charges'))
   for batch, counts in pairs(taken(q, 'batch_totals')) do step(q, save_batch, q, batch, counts) end
-  if rawget(q, 'group_sums') then step(q, run_figures.save_groups, q, taken(q, 'group_sums')) end
+  step(q, add_to, q.prefix .. 'group_credits', taken(q, 'group_credits'))
   if rawget(q, 'step_commits') or rawget(q, 'step_spends') then
     step(q, budgets.save, q, taken(q, 'step_commits'), taken(q, 'step_spends'))
   end

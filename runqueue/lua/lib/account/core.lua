@@ -72,7 +72,7 @@ local AT_FIRST = {
   -- Counters are gathered and written once a script: 100 items cost one HINCRBY a field, not 100.
   totals = {}, batch_totals = {}, group_live = {}, freed = false,
   group_load = {}, -- ready jobs and slots: the order of the busiest groups
-  group_sums = {}, -- what runs took, by group (run_figures.lua)
+  group_credits = {}, -- credits of runs, by group (run_figures.lua)
   charges = {}, -- waiting jobs and bytes, by the owner of the quota (quotas.lua)
   put_members = {}, removed_members = {}, ended_ids = {},
   adopted_runs = 0, accepted_runs = 0, relays_due = false, list_joins = {},

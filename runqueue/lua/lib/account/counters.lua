@@ -13,9 +13,6 @@ function counters.entry(map, name)
   return map[name]
 end
 
--- The sums of a job's group (run_figures.lua); nil = it is `default`.
-function counters.group_sums(q, job) return job.group ~= 'default' and counters.entry(q.group_sums, job.group) or nil end
-
 local function members_of(map, zset)
   local members = map[zset]
   if not members then

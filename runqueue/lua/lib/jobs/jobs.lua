@@ -91,8 +91,6 @@ function jobs.end_job(q, job, state, fields)
   if job.deadline then counters.remove_later(q, 'deadlines', job.id) end
   counters.count_state(q, job, state)
   counters.bump(q.totals, 'ended:' .. state, 1)
-  local sums = counters.group_sums(q, job)
-  if sums then counters.bump(sums, state, 1) end
   redis.call('HSET', job_key(q, job.id), 'state', state, 'ended', now_text(q), unpack(fields))
   q.ended_ids[#q.ended_ids + 1] = job.id
 end

@@ -3,9 +3,7 @@
 -- '<queued_ms>:<ran_ms>:<steps>', and if more is known ':<credits>:<cached credits>:<1 = they are estimated>:<category of
 -- the failure>:<workflow run whose details are to be read>'; each '' if it is not known.
 -- A job's record has the sums of all its runs (`usage` = '<steps>:<credits>:<cached credits>:<credits estimated>') and
--- the `category` of its last run. Its batch and the account have sums among their counters, its group in `group_sums`:
--- '<runs>:<completed>:<failed>:<canceled>:<dead>:' (runs with known steps; jobs that ended so), and the usage. What the
--- account has beyond these is of the group `default`, to which most jobs belong: they cost no further command.
+-- the `category` of its last run. Its batch and the account have sums among their counters, and groups of credits.
 local run_figures = {}
 
 local NONE = {}
@@ -22,7 +20,6 @@ function run_figures.read(text)
   return figures
 end
 
--- Adds what a run took to the sums of the account, and of its job's batch and group.
 local USAGE = { 'steps', 'credits', 'cached_credits', 'credits_estimated' }
 local function add_to(sums, figures)
   for i = 1, 4 do
@@ -35,39 +32,44 @@ local function count_run(totals, what, n)
   counters.bump(totals, what .. ':squares', math.min(n, MOST_SQUARED) ^ 2)
 end
 
-local function sum_of(before, more)
-  if not more then return before end
-  return int((tonumber(before) or 0) + more)
-end
--- Adds to sums that are one text, a part each.
-local function sums_with(text, names, more)
+-- The sums of a job's usage, which is one text, a part each.
+local function sums_with(text, figures)
   local parts, at = {}, 0
-  for part in string.gmatch((text or string.rep(':', #names - 1)) .. ':', '([^:]*):') do
+  for part in string.gmatch((text or ':::') .. ':', '([^:]*):') do
     at = at + 1
-    parts[at] = sum_of(part, more[names[at]])
+    local more = figures[USAGE[at]]
+    parts[at] = more and int((tonumber(part) or 0) + more) or part
   end
   return table.concat(parts, ':')
 end
 
--- Adds what was learned of a job's run.
+-- Credits by group: '<sum> <group>' in `group_credits`. Beyond so many groups all others have one sum.
+local MOST_FIELDS, OTHERS = 40000, '(others)'
+local function add_to_group(q, group, figures)
+  local key = q.prefix .. 'group_credits'
+  if redis.call('HLEN', key) >= MOST_FIELDS and redis.call('HEXISTS', key, 'runs ' .. group) == 0 then group = OTHERS end
+  counters.bump(q.group_credits, 'runs ' .. group, 1)
+  for i = 2, 4 do
+    if figures[USAGE[i]] then counters.bump(q.group_credits, USAGE[i] .. ' ' .. group, figures[USAGE[i]]) end
+  end
+end
+
+-- Adds what was learned of a job's run to its own sums, and those of its account, batch and group.
 function run_figures.add(q, job, figures)
   for _, unit in ipairs({ 'steps', 'credits' }) do
     if figures[unit] then count_run(q.totals, unit, figures[unit]) end
   end
   add_to(q.totals, figures)
-  local sums = counters.group_sums(q, job)
-  if sums then add_to(sums, figures) end
-  if sums and figures.steps then counters.bump(sums, 'runs', 1) end
+  if (figures.credits or 0) > 0 then add_to_group(q, job.group, figures) end
   if job.batch ~= NO_BATCH then add_to(counters.entry(q.batch_totals, job.batch), figures) end
-  job.new_usage = sums_with(job.usage, USAGE, figures)
+  job.new_usage = sums_with(job.usage, figures)
 end
 
 -- Most runs report their steps alone.
 local function add_steps(q, job, steps)
-  local n, totals, sums = tonumber(steps), q.totals, counters.group_sums(q, job)
+  local n, totals = tonumber(steps), q.totals
   totals.steps, totals['steps:runs'] = (totals.steps or 0) + n, (totals['steps:runs'] or 0) + 1
   totals['steps:squares'] = (totals['steps:squares'] or 0) + n * n
-  if sums then sums.steps, sums.runs = (sums.steps or 0) + n, (sums.runs or 0) + 1 end
   if job.batch ~= NO_BATCH then counters.bump(counters.entry(q.batch_totals, job.batch), 'steps', n) end
   job.new_steps = steps
 end
@@ -97,29 +99,6 @@ function run_figures.observe(q, job, text)
   if figures.details then await_details(q, job, figures.details) end
   if figures.category then job.new_category = figures.category end
   if figures.steps or figures.credits then run_figures.add(q, job, figures) end
-end
-
--- Adds to the sums of groups. Beyond so many groups all others have one sum.
-local MOST_GROUPS, OTHERS = 10000, '(others)'
-local SUMS = { 'runs', 'completed', 'failed', 'canceled', 'dead', 'steps', 'credits', 'cached_credits',
-  'credits_estimated' }
-function run_figures.save_groups(q, sums_by_group)
-  local key, groups, values, written = q.prefix .. 'group_sums', {}, {}, {}
-  for group in pairs(sums_by_group) do groups[#groups + 1] = group end
-  local before, size = redis.call('HMGET', key, unpack(groups)), nil
-  for i, group in ipairs(groups) do
-    if not before[i] then
-      size = size or redis.call('HLEN', key)
-      if size >= MOST_GROUPS then group = OTHERS else size = size + 1 end
-    end
-    local sum = before[i] or values[group] or (group == OTHERS and redis.call('HGET', key, group))
-    values[group] = sums_with(sum or nil, SUMS, sums_by_group[groups[i]])
-  end
-  for group, value in pairs(values) do
-    written[#written + 1] = group
-    written[#written + 1] = value
-  end
-  redis.call('HSET', key, unpack(written))
 end
 
 -- Appends a job's usage and category to the fields of its record that are written.
