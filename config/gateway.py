@@ -98,8 +98,6 @@ class GatewaySettings(BaseModel):
     gateway_proxies: Networks = ()
     #: Tokens of the callers; none = the one that the gateway makes (`gateway/auth/local_token.py`).
     api_tokens: ApiTokens = ()
-    #: Jobs that one token may submit per second, one by one and in bulk; 0 = no limit.
-    gateway_max_jobs_per_second: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     #: Jobs of one token that may wait in an account, and bytes of their requests; 0 = no limit.
     gateway_max_waiting_jobs: Annotated[int, Field(ge=0, le=10**9)] = 0
     gateway_max_waiting_bytes: Annotated[int, Field(ge=0, le=2**50)] = 0

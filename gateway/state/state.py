@@ -20,7 +20,6 @@ from gateway.state.sampler import Feed
 from gateway.state.sessions import Sessions
 from gateway.state.together import Together
 from gateway.tenants.in_flight import InFlight
-from gateway.tenants.rate_limit import JobRateLimiter
 from gateway.tenants.scope import TenantScopes
 from gateway.webhooks.receiver import Receiver
 from gateway.webhooks.webhook_writer import WebhookWriter
@@ -85,9 +84,6 @@ class GatewayState:
         self._scraped = RunQueue(url)
         self.queue_metrics = CollectorRegistry()
         self.queue_metrics.register(QueueCollector(self._scraped))
-        self.limiter = JobRateLimiter(
-            settings.gateway_max_jobs_per_second, self.tenant_scopes.whole.send
-        )
         #: The page's samples and sessions.
         self.feed = Feed(self.tenant_scopes.whole)
         self.sessions = Sessions(self.tokens, self.redis)

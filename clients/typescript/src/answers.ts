@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 23da6d0dadd8e2a419fb3b81b444110ed4c73766fb1255a1dec626159001b8b5
+// Made of docs/openapi.json by `make typescript`; its SHA-256: b0def9b290e782d7fd80d2c00562dd5ad1e166a5de0aaea56d2f089fcd3e977b
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

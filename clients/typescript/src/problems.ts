@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 23da6d0dadd8e2a419fb3b81b444110ed4c73766fb1255a1dec626159001b8b5
+// Made of docs/openapi.json by `make typescript`; its SHA-256: b0def9b290e782d7fd80d2c00562dd5ad1e166a5de0aaea56d2f089fcd3e977b
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
@@ -67,8 +67,6 @@ export class UploadDiscarded extends Conflict {}
 export class NotConfirmable extends Conflict {}
 /** The token has too much in flight. */
 export class TooMuchInFlight extends TooManyRequests {}
-/** The token submits too fast. */
-export class RateLimited extends TooManyRequests {}
 /** Too many jobs or bytes wait. */
 export class QuotaReached extends TooManyRequests {}
 /** The queue cannot be reached. */
@@ -131,7 +129,6 @@ export const CLASSES = new Map<string | number, typeof ProblemError>([
   ["urn:runqueue:problem:upload-discarded", UploadDiscarded],
   ["urn:runqueue:problem:not-confirmable", NotConfirmable],
   ["urn:runqueue:problem:too-much-in-flight", TooMuchInFlight],
-  ["urn:runqueue:problem:rate-limited", RateLimited],
   ["urn:runqueue:problem:quota-reached", QuotaReached],
   ["urn:runqueue:problem:queue-unavailable", QueueUnavailable],
   ["urn:runqueue:problem:queue-full", QueueFull],
