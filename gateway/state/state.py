@@ -11,7 +11,6 @@ from fastapi import Request
 from prometheus_client import CollectorRegistry, generate_latest
 from redis.exceptions import RedisError
 
-from api_client.http.proxies import Proxies
 from config.gateway import ApiToken
 from config.settings import Account, Settings
 from gateway.metrics import Metrics
@@ -30,7 +29,6 @@ from runqueue.records.quotas import Quota
 from runqueue.store.accounts import check_names
 from runqueue.store.async_sending import check_format_async
 from runqueue.store.keys import ACCOUNTS
-from webhooks.sender import Outbound
 
 log = structlog.get_logger()
 
@@ -71,14 +69,6 @@ class GatewayState:
             {name: WebhookWriter(name, self.redis) for name in self.accounts},
             self.metrics,
         )
-        environment = settings.proxy_environment()
-        ways = {
-            name: Proxies.from_environment(environment, account.proxy_url)
-            for name, account in self.accounts.items()
-        }
-        made = {way: Outbound.of(settings, way) for way in set(ways.values())}
-        #: What sends webhooks, by account: each may have a proxy of its own.
-        self.outbounds = {name: made[way] for name, way in ways.items()}
         #: Routes use the queue of their bearer: `queue_of`.
         self.tenant_scopes = TenantScopes(url, self.tokens)
         self._scraped = RunQueue(url)
@@ -157,8 +147,6 @@ class GatewayState:
         await self.end_notifier.close()
         await self.tenant_scopes.close()
         self._scraped.close()
-        for outbound in set(self.outbounds.values()):
-            await outbound.aclose()
         await self.redis.aclose()
 
 

@@ -23,10 +23,10 @@ UNLIMITED = {
 
 def main() -> None:
     """Serve until the input ends."""
-    settings = dict(part.split("=", 1) for part in sys.argv[1:])  # of the gateway
+    settings = dict(part.split("=", 1) for part in sys.argv[1:])
     with (
         tempfile.TemporaryDirectory() as name,
-        factory(Path(name), ("--duration", "0.2"), **UNLIMITED) as parts,
+        factory(Path(name), ("--duration", "0.2"), **UNLIMITED, **settings) as parts,
     ):
         queue = {"RUNQUEUE_REDIS_URL": parts.redis_url, "SKYVERN_API_KEY": "simulator-key"}
         door = Gateway({**os.environ, **queue, **settings}, Path(name) / "gateway.log").start()

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: b0def9b290e782d7fd80d2c00562dd5ad1e166a5de0aaea56d2f089fcd3e977b
+// Made of docs/openapi.json by `make typescript`; its SHA-256: d7c8e9fbefb8b40189e9596c4c666fa3020926fd5c89af4b7da90b75330c9caf
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

@@ -176,10 +176,13 @@ test("a webhook of the gateway is verified; another's, or an old one, is not", a
     body = Buffer.concat(await collect<Buffer>(request));
     headers = request.headers as Record<string, string>;
     response.end();
+    server.emit("hook");
   });
   await once(server.listen(0, "127.0.0.1"), "listening");
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`;
-  await client.POST("/v1/webhooks/test", { body: { url } });
+  const hooked = line("hooked");
+  const asked = { ...hooked, body: { ...hooked.body, webhook_url: url } };
+  await Promise.all([once(server, "hook"), client.POST("/v1/jobs", { body: asked })]);
   server.close();
   const other = "whsec_AAAA9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
   const payload = verifyWebhook(body, headers, [other, SECRET]);
