@@ -9,12 +9,11 @@ from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from config.addresses import is_url
+from runqueue.ids import NAME
 
 Scope = Literal["enqueue", "read", "operate"]
 
 _PRINTABLE = re.compile(r"[!-~]+")
-#: Names of accounts and tokens; as `NAME` of `runqueue/ids.py`.
-NAME = "[a-z0-9][a-z0-9_-]{0,31}"
 #: name:scopes[@accounts]:digest
 _TOKEN = re.compile(rf"({NAME}):([a-z+]+)(?:@({NAME}(?:\+{NAME})*))?:([0-9a-f]{{64}})")
 
