@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: d7c8e9fbefb8b40189e9596c4c666fa3020926fd5c89af4b7da90b75330c9caf
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 432a590816b004ba9ab1f5476e94b5087ccbe34556b41d2b2368e6ae5ce65847
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",
