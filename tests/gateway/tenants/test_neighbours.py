@@ -18,9 +18,15 @@ import aiohttp
 import pytest
 import redis
 
-from lab.large_requests import array, compressed, environment_of, large_answer, peak_mib
 from runqueue import RunQueue
 from tests.gateway.gating import hanging
+from tests.gateway.tenants.large_requests import (
+    array,
+    compressed,
+    environment_of,
+    large_answer,
+    peak_mib,
+)
 from tests.gateway.test_process import process, url_of
 from tests.gateway.uploads import KIND
 from tests.simulator.simulating import eventually
