@@ -8,7 +8,6 @@ from annotated_types import Ge
 
 from api_client.http import transport
 from api_client.http.proxies import Proxies
-from config import gateway
 from config.settings import (
     Settings,
     SettingsError,
@@ -16,7 +15,6 @@ from config.settings import (
     load_settings,
     unknown_variables,
 )
-from runqueue import ids
 from runqueue.connection.urls import several
 from worker.stages import reconcile
 
@@ -454,7 +452,3 @@ def test_no_grace_has_a_job_submitted_again_while_its_first_submission_may_yet_t
         if isinstance(limit, Ge)
     )
     assert float(str(bound)) + reconcile.SPACING >= transport.DEFAULT_TIMEOUT
-
-
-def test_the_names_of_accounts_and_tokens_are_those_that_the_queue_takes() -> None:
-    assert gateway.NAME == ids.NAME
