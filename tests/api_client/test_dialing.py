@@ -7,6 +7,7 @@ import pytest
 
 from api_client import AsyncTransport
 from api_client.http.connect import HostNames
+from api_client.http.connection import Connection
 from api_client.http.messages import Request
 from tests.api_client.rawserver import (
     Exchange,
@@ -66,3 +67,15 @@ async def test_a_connection_that_waits_too_long_is_closed_by_the_pool(kept: int)
         await asyncio.gather(*(transport.exchange(get) for _ in range(kept)))
         async with asyncio.timeout(30):
             await all_closed.wait()
+
+
+async def test_a_connection_with_something_to_read_that_is_no_answer_is_used_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(answering(200)) as server, AsyncTransport() as transport:
+        get = Request("GET", server.url, {})
+        await transport.exchange(get)
+        unread = iter([True, True, False])  # TLS reads a session ticket meanwhile
+        monkeypatch.setattr(Connection, "has_unread", property(lambda _: next(unread)))
+        await transport.exchange(get)
+        assert server.connections == 1
