@@ -56,7 +56,6 @@ from api_client.types import (
     SkyvernEnvironment,
     TagResponse,
     TaskRunResponse,
-    WorkflowRun,
     WorkflowRunResponse,
     WorkflowRunTimeline,
 )
@@ -116,7 +115,6 @@ __all__ = [
     "TaskRunResponse",
     "UnprocessableEntityError",
     "WaitTimeoutError",
-    "WorkflowRun",
     "WorkflowRunResponse",
     "WorkflowRunTimeline",
     "verify_webhook",

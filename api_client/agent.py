@@ -77,7 +77,6 @@ class AgentClient:
     list_runs = _sent(calls.list_runs)
     get_run_artifacts = _sent(run_calls.get_run_artifacts)
     get_run_timeline = _sent(run_calls.get_run_timeline)
-    get_workflow_runs = _sent(run_calls.get_workflow_runs)
     retry_workflow_run = _sent(run_calls.retry_workflow_run)
     get_run_tags = _sent(run_calls.get_run_tags)
     apply_run_tags = _sent(run_calls.apply_run_tags)

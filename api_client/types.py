@@ -226,38 +226,6 @@ class RunListItem(Lenient):
     finished_at: _Time | None = None
 
 
-class WorkflowRun(Lenient):
-    """A workflow run as the list of workflow runs shows it.
-
-    Attributes:
-        failure_category: why it failed, the surest first: objects with `category` and more.
-        parent_workflow_run_id: the run that started it; None = it is no child.
-        debug_session_id: of a run that somebody started while editing the workflow.
-        credits_used, cached_credits_used: 0 on a self-hosted server, which bills none.
-    """
-
-    workflow_run_id: str = Field(min_length=1)
-    status: Status
-    workflow_permanent_id: str | None = None
-    workflow_title: str | None = None
-    failure_reason: str | None = None
-    failure_category: list[Any] | None = None
-    trigger_type: str | None = None
-    parent_workflow_run_id: str | None = None
-    debug_session_id: str | None = None
-    credits_used: int | None = None
-    cached_credits_used: int | None = None
-    retry_pending: bool | None = None
-    created_at: _Time | None = None
-    started_at: _Time | None = None
-    finished_at: _Time | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """Say whether the run is over: a terminal status, and no retry of it pending."""
-        return is_over(self.status, self.retry_pending)
-
-
 class RunWebhookReplayResponse(Lenient):
     """What came of one attempt to send a run's webhook again.
 

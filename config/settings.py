@@ -7,6 +7,7 @@ import difflib
 import os
 import sys
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from dotenv import dotenv_values
@@ -79,6 +80,8 @@ class Limits(BaseModel):
     #: Whether others submit to the account, too: people, or another queue. Then counting the runs
     #: that no job owns does not tell equal requests apart.
     shared_account: bool = False
+    #: Whether live runs of others take slots of `max_concurrent_runs`, as they do at Skyvern.
+    share_capacity: bool = False
 
 
 class Account(Limits, AccountWebhooks, AccountProxy):
@@ -189,6 +192,13 @@ class Settings(
     #: Seconds a stopping worker gives the calls on the wire.
     drain_seconds: Seconds = 25
     log_level: str = "INFO"
+    #: Credits of a step of engine 1.0, of whose runs Skyvern shows none; empty = not known.
+    credits_per_step: Annotated[float | None, Field(gt=0, le=10**6, allow_inf_nan=False)] = None
+    #: What a credit costs, in the currency that you think in; empty = not known.
+    price_per_credit: Annotated[Decimal | None, Field(gt=0, le=10**6, allow_inf_nan=False)] = None
+    #: Whose failure category and credits are read at Skyvern if the end of the run did not say
+    #: them: failed runs, all, or never. Only workflow runs (and tasks of engine 2.0) have them.
+    run_details: Literal["failed", "all", "never"] = "failed"
 
     @field_validator("queue_name")
     @classmethod

@@ -260,6 +260,7 @@ def _record(name: str, description: str, fields: Schema) -> Schema:
 
 def _job() -> Schema:
     count = {"type": "integer", "minimum": 0}
+    known = {"type": ["integer", "null"], "minimum": 0}
     time = {"type": ["string", "null"], "format": "date-time"}
     fields = {
         "custom_id": _maybe("The job's idempotency key."),
@@ -269,8 +270,13 @@ def _job() -> Schema:
         "run_status": _maybe("The run's status, as Skyvern has it."),
         "output": {"description": "What the run brought, as Skyvern gave it."},
         "failure_reason": _maybe("Why there is no result."),
+        "failure_category": _maybe("Why its last run failed, in a word of Skyvern's."),
         "attempts": {**count, "description": "Claims for submission."},
         "runs": {**count, "description": "Runs that have ended, before replays, too."},
+        "steps": {**known, "description": "Steps that its runs took."},
+        "credits": {**known, "description": "Credits that its runs took; 0 = not billed."},
+        "cached_credits": {**known, "description": "Credits of cached actions."},
+        "credits_estimated": {**known, "description": "How many of the credits are estimated."},
         "kind": {"enum": list(KINDS), "description": "What was requested."},
         "priority": {"enum": [p.name.lower() for p in Priority], "description": "Its priority."},
         "group": _text("Whose share of the account it takes."),

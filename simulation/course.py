@@ -164,7 +164,10 @@ class Course:
     async def _set_budgets(self) -> None:
         """Set the budgets; they are not set again if Redis loses them, but for the strict one."""
         queue, plan = AsyncRunQueue(QUEUE_URL), self._plan
-        budgets = {scope: Budget(steps) for scope, steps in plan.budgets}
+        budgets = {
+            scope: Budget(credits=n * plan.credits_per_step) if plan.credits_per_step else Budget(n)
+            for scope, n in plan.budgets
+        }
         budgets[plan.budget_scope] = strict_budget(plan, plan.strict_budget)
         await asyncio.sleep(plan.budget_from)
         for scope, budget in budgets.items():
@@ -189,6 +192,7 @@ class Course:
             is_calm = self.world.fault_times.is_calm(now - QUIET_AFTER_SECONDS, now, but)
             jobs = self._read_open() if self.world.tells_jobs_apart or is_calm else {}
             self.world.liveness.note_waits(jobs)
+            self.world.judge_others(stats)
             submitted = max(self._skyvern.submitted[-1:], default=0.0)
             if is_calm:
                 self._ledger.judge_free_capacity(stats, jobs, submitted)

@@ -182,6 +182,7 @@ class SimulationPlan:
         budget_window: when a new window of the strict budget begins, simulated seconds; 0 = it is a
             budget in all.
         budgets: further budgets, which are not strict: what for, and how many steps.
+        credits_per_step: what a step of a run is billed; if so, the further budgets are of credits.
         jobs_beside: how many jobs a second account has, whose Skyvern has no fault.
         failing_receivers: the share of webhooks that users' receivers refuse, at any time.
         asks_to_wait: whether a 429 names a time to wait.
@@ -192,6 +193,7 @@ class SimulationPlan:
         refuses_cancels: whether Skyvern answers every cancel with a 500, without an effect.
         lists_workflows_from: until then lists show no runs of workflows, simulated seconds.
         is_declared_shared: whether the account is declared as shared if others submit to it.
+        shares_capacity: whether live runs of others take slots of the account.
         name: the planted defect that it was made for; '' = it is drawn.
     """
 
@@ -216,6 +218,7 @@ class SimulationPlan:
     budget_from: float = 0
     budget_window: float = 0
     budgets: tuple[tuple[str, int], ...] = ()
+    credits_per_step: int = 0
     jobs_beside: int = 0
     failing_receivers: float = 0
     asks_to_wait: bool = True
@@ -229,6 +232,7 @@ class SimulationPlan:
     refuses_cancels: bool = False
     lists_workflows_from: float = 0
     is_declared_shared: bool = True
+    shares_capacity: bool = False
     name: str = ""
 
     @property
@@ -466,6 +470,8 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
     plan = _with_surroundings(plan, Random(f"surroundings {seed}"))
     plan = _with_pauses_of_canaries(plan, Random(f"canaries {seed}"))
     plan = _with_visits(plan, Random(f"visits {seed}"))
+    if any(fault.kind == "others run much" for fault in plan.faults):
+        plan = replace(plan, shares_capacity=Random(f"shares {seed}").random() < 0.5)
     return _with_meeting(seed, plan, Random(f"meeting {seed}"))
 
 
@@ -799,7 +805,11 @@ def _with_budget(plan: SimulationPlan, chance: Random) -> SimulationPlan:
     if chance.random() < 0.5:
         return plan
     scopes = {"account", f"group:{PAYING}"} - {plan.budget_scope}
-    return replace(plan, budgets=tuple((scope, 100 * steps) for scope in sorted(scopes)))
+    return replace(
+        plan,
+        budgets=tuple((scope, 100 * steps) for scope in sorted(scopes)),
+        credits_per_step=chance.choice([0, 3]),
+    )
 
 
 def _with_max_steps(request: PlannedJob, chance: Random, is_of_a_group: bool) -> PlannedJob:

@@ -16,6 +16,7 @@ from config.settings import Settings
 from gateway.metrics import Metrics
 from gateway.webhooks.receiver import Receiver
 from gateway.webhooks.webhook_writer import WebhookWriter
+from runqueue.records.run_figures import FigureRules
 from simulation.history import EventHistory
 from simulation.processes import SimulatedProcess, start_in
 from simulation.server import BlockingClient, Client, SimulatedRedis
@@ -248,6 +249,7 @@ class SimulatedGateway:
             {name: account.keys for name, account in accounts.items()},
             {name: WebhookWriter(name, client) for name in accounts},
             Metrics(accounts),
+            FigureRules(settings.credits_per_step, settings.run_details),
         )
 
     async def take(self, path: str, body: bytes, headers: Mapping[str, str]) -> int | None:

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from config.settings import Account, Settings
 from runqueue.ids import TAG_KEY, account_tag
 from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.records.account import AccountStats
 from runqueue.store import job_calls, worker_calls
 from runqueue.store.keys import Keys
 from simulation.fault_times import FaultTimes
@@ -60,6 +61,8 @@ T = TypeVar("T")
 WEBHOOK_RETRY_SECONDS = (5.0, 20.0, 60.0)
 #: Seconds that a slow Redis adds each way at most.
 SLOWNESS = 6.0
+#: Seconds for which a list of runs of others may be believed, and some more.
+OTHERS_SECONDS = 30.0
 #: Seconds until a worker starts in place of one that a submission killed.
 RESTART_SECONDS = 5.0
 
@@ -131,7 +134,8 @@ class World(Observer):
         self.gateways: list[SimulatedGateway] = []
         self.workers: list[SimulatedWorker] = []
         self.spending = SpendingJudge(
-            self.ledger, self.fault_times, {plan.budget_scope: plan.budget_window}
+            *(self.ledger, self.fault_times, plan.credits_per_step),
+            {plan.budget_scope: plan.budget_window},
         )
         post = router(
             *(self.gateways, self.receivers, PUBLIC_URL, self.chance("router")),
@@ -343,6 +347,16 @@ class World(Observer):
             if one.api_key == API_KEY and not one.is_over(now)
         ]
 
+    def judge_others(self, stats: AccountStats) -> None:
+        """Judge that no run of ours counts as another's (I3), of those live a short time ago."""
+        since = self.skyvern.process.wall() - OTHERS_SECONDS
+        theirs = sum(
+            one.api_key != API_KEY and one.ended > since
+            for one in self.skyvern.store.oldest_first()
+        )
+        if (stats.others or 0) > theirs and not self.ledger.lost_writes:
+            self.ledger.fail(f"I3: {stats.others} runs count as others', who have {theirs}")
+
     @_shows_errors
     def on_run_created(self, run: Run) -> None:
         if run.api_key != API_KEY:
@@ -403,6 +417,9 @@ class World(Observer):
             run_tags=plan.run_tags,
             drain_seconds=plan.drain_seconds,
             max_burst_size=plan.max_burst_size,
+            credits_per_step=plan.credits_per_step or None,
+            run_details="all" if plan.credits_per_step else "never",
+            share_capacity=plan.shares_capacity,
             shared_account=self.ledger.is_shared and plan.is_declared_shared,
             accounts={
                 name: Account(api_key=SecretStr(key), base_url=SKYVERN_URL, max_concurrent_runs=4)
@@ -429,6 +446,7 @@ class World(Observer):
             failed=plan.bad_run_share / 2,
             timed_out=plan.bad_run_share / 2,
             seed=plan.seed,
+            credits_per_step=plan.credits_per_step,
         )
 
     def faults_met(self) -> Counter[str]:

@@ -219,6 +219,11 @@ def steps(run: Run, now: float) -> int:
     return 1 + int(worked / 10) if worked >= 0 else 0
 
 
+def credits_of(run: Run, now: float) -> int:
+    """What a run is billed so far: as many for each step as the simulator was told."""
+    return steps(run, now) * run.credits_per_step
+
+
 def _session_shown(run: Run) -> str | None:
     """Its browser session, which a 1.0 task is shown without (as 1.0.56 does)."""
     return None if run.submission.run_type == "task_v1" else run.submission.session_id

@@ -67,6 +67,7 @@ def start(
             help="--made-workflows: 404 for a workflow that nobody made, and for profiles.",
         ),
     ] = True,
+    credits_per_step: Annotated[int, typer.Option(help="Credits of a workflow run's step.")] = 0,
     version: Annotated[
         str, typer.Option(help=f"The release to imitate: {', '.join(RELEASES)}.")
     ] = DEFAULT_VERSION,
@@ -90,6 +91,7 @@ def start(
             list_supported=list_supported,
             declared_parameters=frozenset(declared_parameter or ()),
             any_workflow=any_workflow,
+            credits_per_step=credits_per_step,
             version=version,
         )
     except OptionError as problem:

@@ -9,6 +9,15 @@ from simulator.model.runs import Run
 from simulator.model.search import Found
 from simulator.replies import ORGANIZATION, Json, stamp
 
+#: Those of `forge/failure_classifier.py` (1.0.56).
+CATEGORIES = (
+    *("ANTI_BOT_DETECTION", "PROXY_ERROR", "BROWSER_ERROR", "BROWSER_SESSION_EXPIRED"),
+    *("NAVIGATION_FAILURE", "PAGE_LOAD_TIMEOUT", "ELEMENT_STATE_TIMEOUT", "AUTH_FAILURE"),
+    *("LLM_ERROR", "CREDENTIAL_ERROR", "DATA_EXTRACTION_FAILURE", "ELEMENT_NOT_FOUND"),
+    *("WRONG_PAGE_STATE", "MAX_STEPS_EXCEEDED", "BUDGET_EXHAUSTED", "LLM_REASONING_ERROR"),
+    *("INFRASTRUCTURE_ERROR", "WEBSITE_ERROR", "PARAMETER_BINDING_ERROR", "UNKNOWN"),
+)
+
 
 def webhook_content(run: Run, now: float, *, replay: bool = False) -> Json:
     """The body of a webhook.
@@ -125,8 +134,8 @@ def _of_workflows(run: Run, echo: Any, now: float) -> Json:
         "totp_identifier": echo["totp_identifier"],
         "extra_http_headers": _headers(run),
         "cdp_connect_headers": _no_headers(run),
-        "credits_used": 0,
-        "cached_credits_used": 0,
+        "credits_used": answers.credits_of(run, now),
+        "cached_credits_used": answers.credits_of(run, now) // 4,
         "workflow_title": submission.title,
         "browser_profile_id": None,
         "browser_seed_source": "fresh",
@@ -252,7 +261,7 @@ def _two_webhook(run: Run, now: float, *, replay: bool) -> Json:
         "cdp_connect_headers": None,
         "browser_address": None,
         "run_with": None,
-        "failure_category": None,
+        "failure_category": _category(run, now),
     }
     return record | _without_request(run, now)
 
@@ -266,7 +275,8 @@ def _without_request(run: Run, now: float) -> Json:
 def _category(run: Run, now: float) -> list[Json] | None:
     if answers.failure_reason(run, now) is None:
         return None
-    return [{"category": "SIMULATED", "confidence_float": 1.0, "reasoning": "simulated"}]
+    category = CATEGORIES[run.number % len(CATEGORIES)]
+    return [{"category": category, "confidence_float": 1.0, "reasoning": "simulated"}]
 
 
 def _headers(run: Run) -> Any:

@@ -36,6 +36,11 @@ SHARE_OF_CALLS = 0.5
 MOST_FAILS, FIRST_OFF, LONGEST_OFF = 3, 60.0, 3600.0
 #: For how many seconds they are where other people's runs make the list too long.
 TOO_LONG_OFF = 300.0
+#: Seconds between two lists that show runs of others at least, and after one that failed; their
+#: share of the account's calls per second; for how many lists each is believed.
+OTHERS_SECONDS, OTHERS_FAILED_SECONDS, OTHERS_SHARE, OTHERS_BELIEVED = 5.0, 30.0, 0.1, 3
+#: Seconds after which a run of ours that is still `queued` at Skyvern is reported.
+LONG_QUEUED_SECONDS = 120.0
 #: Seconds after which an orphan is polled although lists show it.
 ORPHAN_SECONDS = 300.0
 
@@ -98,6 +103,21 @@ def list_spacing(duration: float, live: int, pages: int, least: float, rate: flo
     budget = duration * pages / (LIST_CALLS_A_RUN * max(live, 1))
     slowest = pages / (SHARE_OF_CALLS * rate) if rate else 0.0
     return max(least, slowest, min(budget, most_list_spacing(duration)))
+
+
+def others_spacing(pages: int, rate: float) -> float:
+    """Return how many seconds lie between two lists that show runs of others.
+
+    Args:
+        pages: that the last one had.
+        rate: calls per second that the account may make; 0 = no limit.
+    """
+    return max(OTHERS_SECONDS, pages / (OTHERS_SHARE * rate) if rate else float(pages))
+
+
+def is_long_queued(status: str, age_us: int) -> bool:
+    """Say whether a run stays queued at Skyvern for so long that it is reported."""
+    return status == "queued" and age_us >= LONG_QUEUED_SECONDS * 1e6
 
 
 def lists_off(fails: int, *, is_wrong: bool) -> float:

@@ -33,7 +33,9 @@ from worker.stages.callbacks import CallbackConsumer
 from worker.stages.cancel import CancelConsumer
 from worker.stages.consumer import Consumer, ConsumerEnd
 from worker.stages.deliver import WebhookConsumer
+from worker.stages.details import DetailsConsumer
 from worker.stages.inbox import InboxConsumer
+from worker.stages.list_others import OthersConsumer
 from worker.stages.list_runs import ListConsumer, starter
 from worker.stages.poll import PollConsumer
 from worker.stages.reconcile import ReconcileConsumer
@@ -75,7 +77,9 @@ class AccountWorker(AccountRuntime):
             ReconcileConsumer,
             WebhookConsumer,
             CallbackConsumer,
+            DetailsConsumer,
             InboxConsumer,
+            OthersConsumer,
         )
         every = [poll, listing, *(made(self, capacity) for made in others)]
         #: By stage: those of `STAGES` in `runqueue/store/live_processes.py`.

@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from api_client.answers.parts import (
+    credits_of,
+    failure_category,
     is_route_missing,
     parse_json,
     read_trouble,
@@ -20,9 +22,6 @@ from api_client.answers.parts import (
     text_or_none,
     unix_time,
 )
-
-#: Credits of a run, and characters of a category: more is not believed, or cut.
-_MOST, _MOST_CHARACTERS = 10**9, 64
 
 
 class ListClass(StrEnum):
@@ -173,27 +172,15 @@ def _runs(parsed: Any) -> tuple[ListedRun, ...] | None:
                 unix_time(fields.get("finished_at")),
                 text_or_none(fields.get("workflow_permanent_id")),
                 text_or_none(fields.get("trigger_type")),
-                _category(fields.get("failure_category")),
-                _count(fields.get("credits_used")),
-                _count(fields.get("cached_credits_used")),
+                failure_category(fields.get("failure_category")),
+                credits_of(fields.get("credits_used")),
+                credits_of(fields.get("cached_credits_used")),
                 text_or_none(fields.get("parent_workflow_run_id")),
                 text_or_none(fields.get("debug_session_id")),
                 retry_pending if isinstance(retry_pending, bool) else None,
             )
         )
     return tuple(runs)
-
-
-def _category(value: object) -> str | None:
-    """Read the surest category of a failure: the first of a list of objects."""
-    first = value[0] if isinstance(value, list) and value else None
-    category = text_or_none(first.get("category")) if isinstance(first, dict) else None
-    return category[:_MOST_CHARACTERS] if category else None
-
-
-def _count(value: object) -> int | None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
-    return int(value) if is_count else None  # type: ignore[call-overload]
 
 
 def _texts(values: list[Any]) -> frozenset[str]:

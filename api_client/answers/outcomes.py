@@ -20,14 +20,14 @@ from typing import Any, Self
 
 from api_client.answers.occupied import says_occupied
 from api_client.answers.parts import (
-    NO_TIMES,
-    RunTimes,
+    NO_FIGURES,
+    RunFigures,
     is_route_missing,
     named_rate,
     parse_json,
     read_trouble,
     refused_with,
-    run_times,
+    run_figures,
     server_date,
     server_words,
     text_or_none,
@@ -142,7 +142,7 @@ class RunReading:
         failure_reason: the server's words on a run that failed.
         detail: the server's words on a read that failed, or the transport's.
         status_code, retry_after, server_date, body: as in `Submission`.
-        times: how long a run that is over waited and ran, as far as the server reports.
+        figures: what a run that is over took, as far as the server reports.
         is_cut: the answer was larger than the transport's limit: `body` is empty, and only what
             its beginning says is known.
     """
@@ -157,7 +157,7 @@ class RunReading:
     retry_after: float | None = None
     server_date: float | None = None
     body: bytes = field(default=b"", repr=False)
-    times: RunTimes = NO_TIMES
+    figures: RunFigures = NO_FIGURES
     is_cut: bool = False
 
     @property
@@ -354,7 +354,7 @@ def classify_run(status: int, body: bytes, headers: Mapping[str, str]) -> RunRea
                 status_code=status,
                 server_date=server_date(headers),
                 body=body,
-                times=run_times(parsed) if over else NO_TIMES,
+                figures=run_figures(parsed) if over else NO_FIGURES,
             )
     words = server_words(body, parsed)
     if 200 <= status < 300:

@@ -18,7 +18,6 @@ from api_client.types import (
     RunTagsResponse,
     RunWebhookReplayResponse,
     TaskRunResponse,
-    WorkflowRun,
     WorkflowRunResponse,
     WorkflowRunTimeline,
 )
@@ -104,9 +103,8 @@ def parse_nothing(_: Any) -> None:
 #: A run of either kind; they raise as `parse_run` does.
 parse_task_run: Final = partial(_lenient, TaskRunResponse)
 parse_workflow_run: Final = partial(_lenient, WorkflowRunResponse)
-#: A page of each list, the files of a run, and what it did; they raise as `_each` does.
+#: A page of the list, the files of a run, and what it did; they raise as `_each` does.
 parse_run_list: Final = partial(_each, RunListItem)
-parse_workflow_runs: Final = partial(_each, WorkflowRun)
 parse_artifacts: Final = partial(_each, Artifact)
 parse_timeline: Final = partial(_each, WorkflowRunTimeline)
 #: What has an id that it must have; `pydantic.ValidationError` without one.

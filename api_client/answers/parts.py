@@ -1,4 +1,4 @@
-"""Reading the parts of an answer: its words, its dates, the times of a run. Pure functions.
+"""Reading the parts of an answer: its words, its dates, the figures of a run. Pure functions.
 
 None of them raises: an answer in an unknown shape is data, not a reason to crash.
 """
@@ -213,36 +213,75 @@ def _since_epoch(value: object) -> timedelta | None:
         return None
 
 
-class RunTimes(NamedTuple):
-    """The times of a run that is over, each None where the answer does not say.
+class RunFigures(NamedTuple):
+    """What a run that is over took, and why it failed; each None where the answer does not say.
 
     Attributes:
         queued: seconds from its acceptance until it started.
         ran: seconds from its start to its end.
         steps: steps that it took.
+        credits, cached_credits: what it was billed; the webhooks of workflow runs and their list
+            say it. A self-hosted server says 0.
+        category: the surest of the categories of its failure.
+        workflow_run_id: the workflow run that it is, or has beneath it (engine 2.0).
     """
 
     queued: float | None = None
     ran: float | None = None
     steps: int | None = None
+    credits: int | None = None
+    cached_credits: int | None = None
+    category: str | None = None
+    workflow_run_id: str | None = None
 
 
 #: Of an answer that reports nothing.
-NO_TIMES = RunTimes()
+NO_FIGURES = RunFigures()
+_CATEGORY = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
+_WORKFLOW_RUN_ID = re.compile(r"(?:.*/)?(wr_[A-Za-z0-9_-]{1,120})", re.DOTALL)
+#: Above all that a run takes: more is not believed.
+_MOST_STEPS, _MOST_CREDITS = 1_000_000, 10**9
 
 
-def run_times(run: Mapping[str, Any]) -> RunTimes:
-    """Read the times of a run from its body. Never raises.
+def run_figures(run: Mapping[str, Any]) -> RunFigures:
+    """Read the figures of a run from its body. Never raises.
 
     Args:
-        run: the answer of a GET, or a webhook.
+        run: the answer of a GET, a webhook, or an item of the list of workflow runs.
     """
-    started, steps = _since_epoch(run.get("started_at")), _steps(run.get("step_count"))
-    if started is None:
-        return RunTimes(steps=steps)
+    started = _since_epoch(run.get("started_at"))
     queued = _since_epoch(run.get("queued_at")) or _since_epoch(run.get("created_at"))
-    finished = _since_epoch(run.get("finished_at"))
-    return RunTimes(_between(queued, started), _between(started, finished), steps)
+    return RunFigures(
+        None if started is None else _between(queued, started),
+        _between(started, _since_epoch(run.get("finished_at"))),
+        _count(run.get("step_count"), _MOST_STEPS),
+        credits_of(run.get("credits_used")),
+        credits_of(run.get("cached_credits_used")),
+        failure_category(run.get("failure_category")),
+        _workflow_run_id(run),
+    )
+
+
+def credits_of(value: object) -> int | None:
+    """Return a number of credits; None = it is none."""
+    return _count(value, _MOST_CREDITS)
+
+
+def failure_category(shown: object) -> str | None:
+    """Return the first of a run's failure categories, which is the surest; None = there is none."""
+    first = shown[0] if isinstance(shown, list) and shown else None
+    category = first.get("category") if isinstance(first, dict) else None
+    is_one = isinstance(category, str) and _CATEGORY.fullmatch(category)
+    return category if is_one else None
+
+
+def _workflow_run_id(run: Mapping[str, Any]) -> str | None:
+    for name in ("run_id", "workflow_run_id", "app_url"):
+        value = run.get(name)
+        found = _WORKFLOW_RUN_ID.fullmatch(value[:1000]) if isinstance(value, str) else None
+        if found:
+            return found[1]
+    return None
 
 
 def ended_ago(run: Mapping[str, Any], now: float | None) -> float | None:
@@ -290,6 +329,6 @@ def _between(start: timedelta | None, end: timedelta | None) -> float | None:
     return (end - start).total_seconds()
 
 
-def _steps(value: object) -> int | None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1_000_000
+def _count(value: object, most: int) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < most
     return int(value) if is_count else None  # type: ignore[call-overload]

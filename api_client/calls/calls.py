@@ -45,6 +45,7 @@ WORKFLOWS_PATH = "v1/run/workflows"
 LOGIN_PATH = "v1/run/tasks/login"
 DOWNLOAD_FILES_PATH = "v1/run/tasks/download_files"
 RUNS_PATH = "v1/runs"
+#: Of workflow runs alone, with what they cost.
 WORKFLOW_RUNS_PATH = "v1/workflows/runs"
 CANCEL_PATH = "v1/runs/cancel"
 
@@ -307,8 +308,9 @@ def list_runs(
     """
     if search_key is not None and len(search_key) < MIN_SEARCH_KEY:
         raise ValueError(f"search_key: expected {MIN_SEARCH_KEY} characters or more")
-    check_page("page", page, MAX_PAGE)
-    check_page("page_size", page_size, MAX_PAGE_SIZE)
+    for name, value, most in (("page", page, MAX_PAGE), ("page_size", page_size, MAX_PAGE_SIZE)):
+        if not is_whole(value) or not 1 <= value <= most:
+            raise ValueError(f"{name}: expected a whole number, 1 to {most}, got {value!r}")
     statuses = [status] if isinstance(status, str) else list(status or ())
     terms = [tags] if isinstance(tags, str) else list(tags or ())
     return make_call(
@@ -325,16 +327,6 @@ def list_runs(
         request_options=request_options,
         route="list_runs",
     )
-
-
-def check_page(name: str, value: int, most: int) -> None:
-    """Check a page or a page's size.
-
-    Raises:
-        ValueError: no whole number from 1 to `most`.
-    """
-    if not is_whole(value) or not 1 <= value <= most:
-        raise ValueError(f"{name}: expected a whole number, 1 to {most}, got {value!r}")
 
 
 def _submission(path: str, read: Callable[[Any], T], given: dict[str, Any]) -> Call[T]:

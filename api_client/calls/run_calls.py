@@ -1,4 +1,4 @@
-"""Calls beside submitting, reading and ending runs: files, what a run did, tags, workflow runs.
+"""Calls about one run beside reading and ending it: its files, what it did, its tags, a new run.
 
 As in `calls.py`: arguments in, a `Call` out; each function is a method of both clients. All of them
 are newer servers' (`NotSupported` elsewhere).
@@ -12,21 +12,15 @@ from api_client.answers.parsing import (
     parse_tags,
     parse_timeline,
     parse_workflow_run,
-    parse_workflow_runs,
 )
 from api_client.arguments import OMIT, Omit, RequestOptions, header_arguments, run_path, segment
 from api_client.call import Call, CallKind, make_call
-from api_client.calls.calls import MAX_PAGE_SIZE, WORKFLOW_RUNS_PATH, check_page
 from api_client.types import (
     Artifact,
     RunTagsResponse,
-    WorkflowRun,
     WorkflowRunResponse,
     WorkflowRunTimeline,
 )
-
-#: The server has no last page, but its database cannot count to any.
-_MAX_PAGE = 1_000_000
 
 
 def get_run_artifacts(
@@ -67,51 +61,6 @@ def get_run_timeline(
         parse_timeline,
         request_options=request_options,
         route="timeline",
-    )
-
-
-def get_workflow_runs(
-    *,
-    page: int = 1,
-    page_size: int = MAX_PAGE_SIZE,
-    status: str | Iterable[str] | None = None,
-    search_key: str | None = None,
-    error_code: str | None = None,
-    request_options: RequestOptions | None = None,
-) -> Call[list[WorkflowRun]]:
-    """Read one page of the account's workflow runs, newest first (GET v1/workflows/runs).
-
-    They show what `list_runs` does not: credits, the failure's category, what started a run. Runs
-    of a debug session are among them, and those that a task of engine 2.0 makes beneath itself.
-
-    Args:
-        page: 1 to 1,000,000.
-        page_size: 1 to 100.
-        status: one status, or several.
-        search_key: text to search for in the run's id, parameters, headers and webhook URL,
-            whatever its case.
-        error_code: a code that the run's errors have to have.
-        request_options: as everywhere.
-
-    Raises:
-        ValueError: a page or a size that is none.
-        NotSupported: a server without such a list.
-    """
-    check_page("page", page, _MAX_PAGE)
-    check_page("page_size", page_size, MAX_PAGE_SIZE)
-    return make_call(
-        CallKind.READ,
-        WORKFLOW_RUNS_PATH,
-        parse_workflow_runs,
-        query={
-            "search_key": search_key,
-            "error_code": error_code,
-            "status": [status] if isinstance(status, str) else list(status or ()) or None,
-            "page": page,
-            "page_size": page_size,
-        },
-        request_options=request_options,
-        route="workflow_runs",
     )
 
 

@@ -1,4 +1,4 @@
-"""Budgets: how many steps runs may take."""
+"""Budgets: how many steps or credits runs may take."""
 
 from typing import Annotated
 
@@ -15,7 +15,15 @@ from runqueue.problem_types import ProblemType
 from runqueue.store.budgets import EXPECTED, Budget, BudgetUse
 
 _SET = ("What was done.", shape(scope=str, had_budget=bool))
-_OWN = {"steps": int, "per": str, "timezone": str, "strict": bool, "expected": int, "left": float}
+_OWN = {
+    "steps": int | None,
+    "credits": int | None,
+    "per": str,
+    "timezone": str,
+    "strict": bool,
+    "expected": int,
+    "left": float,
+}
 _USE = record(BudgetUse, "budget", **_OWN)
 router = Routes("budgets")
 Scope = Annotated[
@@ -31,7 +39,12 @@ Scope = Annotated[
 class BudgetSettings(BodyFields):
     """A budget, whole."""
 
-    steps: StrictInt = Field(description="How many steps runs may take.", examples=[5000])
+    steps: StrictInt | None = Field(
+        None, description="How many steps runs may take.", examples=[5000]
+    )
+    credits: StrictInt | None = Field(
+        None, description="How many credits, instead of steps.", examples=[None]
+    )
     per: str = Field("total", description="In what time: day, month or total.", examples=["day"])
     timezone: str = Field(
         "UTC",
@@ -39,15 +52,16 @@ class BudgetSettings(BodyFields):
         examples=["Europe/Berlin"],
     )
     strict: StrictBool = Field(
-        False, description="Whether the `max_steps` of live runs count, and jobs need one."
+        False,
+        description="Whether the `max_steps` of live runs count, and jobs need one: of steps.",
     )
     expected: StrictInt = Field(
-        EXPECTED, description="Steps that a run is expected to take until one has ended."
+        EXPECTED, description="What a run is expected to take until one has ended."
     )
 
     def budget(self) -> Budget:
         """Return it."""
-        return Budget(self.steps, self.per, self.timezone, self.strict, self.expected)
+        return Budget(self.steps, self.per, self.timezone, self.strict, self.expected, self.credits)
 
 
 @router.call(
@@ -72,7 +86,7 @@ async def read_budgets(request: Request, account: Account = None) -> Response:
     body=BudgetSettings,
 )
 async def set_budget(scope: Scope, request: Request, account: Account = None) -> Response:
-    """Limit how many steps runs may take, from the next submission on."""
+    """Limit how many steps or credits runs may take, from the next submission on."""
     budget = (await read_model(request, BudgetSettings)).budget()
     whose = tenant_scope_of(request).whose(account)
     had_budget = await queue_of(request).set_budget(scope, budget, account=whose)

@@ -12,7 +12,8 @@ from gateway.auth.audit import set_detail
 from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.problem_types import ProblemType
-from runqueue.store.groups import Group, change_words
+from runqueue.records.as_json import json_value
+from runqueue.store.groups import Group, GroupCredits, change_words
 
 router = Routes("groups")
 
@@ -41,6 +42,19 @@ async def read_groups(request: Request, account: Account = None) -> Response:
     async with one_at_a_time(request) as queue:
         found = await queue.groups(tenant_scope_of(request).whose(account))
         return json_answer({"groups": [group.as_dict() for group in found]})
+
+
+@router.call(
+    "GET /v1/group_credits",
+    "read",
+    "Read the credits of groups",
+    ("Those first that took most.", shape(groups=list[GroupCredits])),
+)
+async def read_group_credits(request: Request, account: Account = None) -> Response:
+    """Return the credits of each group of an account."""
+    async with one_at_a_time(request) as queue:
+        found = await queue.group_credits(tenant_scope_of(request).whose(account))
+        return json_answer({"groups": [json_value(one) for one in found]})
 
 
 @router.call(

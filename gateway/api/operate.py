@@ -26,11 +26,8 @@ from runqueue.store.accounts import account_of
 
 router = Routes("jobs")
 
-_OnUnconfirmed = Literal["adopt", "resubmit", "fail"]
-_OnPaused = Literal["approve", "reject"]
-Decision = Literal[
-    "cancel", "replay", "discard", _OnUnconfirmed, _OnPaused, "deliver", "confirm_delivery"
-]
+_OfRuns = Literal["adopt", "resubmit", "fail", "approve"]
+Decision = Literal["cancel", "replay", "discard", _OfRuns, "deliver", "confirm_delivery"]
 _IDS: Final = Field(
     min_length=1, max_length=ACTS, description="Of the jobs.", examples=[[EXAMPLE_ID]]
 )
@@ -103,9 +100,9 @@ async def decide(
     """Decide on up to 200 jobs; each is answered by itself.
 
     `cancel` them; `replay` dead, failed or canceled ones; `discard` dead ones for good; of
-    unconfirmed ones, `adopt` a run, `resubmit` them since none exists, or `fail` them; of paused
-    runs, `approve` or `reject` (cancel) them; `deliver` webhooks again, or `confirm_delivery`:
-    results have arrived.
+    unconfirmed ones, `adopt` a run, `resubmit` them since none exists, or `fail` them; `approve`
+    paused runs (to reject one, `cancel`); `deliver` their webhooks again, or `confirm_delivery`:
+    their results have arrived.
     """
     given = await read_model(request, DecisionFields)
     async with one_at_a_time(request) as queue:

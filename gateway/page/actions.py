@@ -103,11 +103,13 @@ async def _clear_key_limit(action: ActionRequest) -> str:
 
 async def _set_budget(action: ActionRequest) -> str:
     fields = action.fields
+    amount, is_billed = whole(fields.get("amount", ""), "amount"), fields.get("unit") == "credits"
     budget = Budget(
-        whole(fields.get("steps", ""), "steps"),
+        None if is_billed else amount,
         fields.get("per") or "total",
         fields.get("timezone") or "UTC",
         is_strict=fields.get("strict") == "1",
+        credits=amount if is_billed else None,
     )
     await action.queue.set_budget(action.target, budget, account=action.account)
     return budget.words()
@@ -189,7 +191,6 @@ _ACTS: Final[dict[str, tuple[str, Do]]] = {
     "cancel_job": ("job", _cancel_job),
     "adopt": ("job", _adopt),
     "approve": ("job", _settling("approve")),
-    "reject": ("job", _settling("reject")),
     "replay_job": ("job", _settling("replay")),
     "discard": ("job", _settling("discard")),
     "resubmit": ("job", _settling("resubmit")),

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response
 
 from gateway.page import formatting
 from gateway.page.viewer import Viewer
+from gateway.state.state import state_of
 
 #: No inline script or style, nothing from elsewhere, in no frame of another page.
 _POLICY: Final = "; ".join(
@@ -94,6 +95,7 @@ def page(
         status: of the answer.
     """
     shown = {"viewer": viewer, "account": "", "accounts": [], "here": here(request), **values}
+    shown["price"] = state_of(request).settings.price_per_credit
     section = request.url.path.split("/")[1]
     shown["section"] = "jobs" if section == "select" else section
     shown["tabs"] = [(account, at_account(request, account)) for account in shown["accounts"]]

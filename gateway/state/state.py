@@ -26,6 +26,7 @@ from runqueue.connection.client import async_client, check_policy
 from runqueue.observe.collector import QueueCollector
 from runqueue.producer.queue import RunQueue
 from runqueue.records.quotas import Quota
+from runqueue.records.run_figures import FigureRules
 from runqueue.store.accounts import check_names
 from runqueue.store.async_sending import check_format_async
 from runqueue.store.keys import ACCOUNTS
@@ -68,6 +69,7 @@ class GatewayState:
             {name: account.keys for name, account in self.accounts.items()},
             {name: WebhookWriter(name, self.redis) for name in self.accounts},
             self.metrics,
+            FigureRules(settings.credits_per_step, settings.run_details),
         )
         #: Routes use the queue of their bearer: `queue_of`.
         self.tenant_scopes = TenantScopes(url, self.tokens)

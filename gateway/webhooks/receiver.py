@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from starlette.types import Receive, Scope, Send
 
 from api_client import verify_webhook
-from api_client.answers.parts import run_times
+from api_client.answers.parts import run_figures
 from gateway.http.bursts import Burst
 from gateway.metrics import Metrics, WebhookOutcome
 from gateway.webhooks.outcomes import ANSWERS, QUIET, WebhookRefused
@@ -24,7 +24,7 @@ from gateway.webhooks.webhook_writer import WebhookWriter
 from runqueue import ids
 from runqueue.records.delivery import Reported
 from runqueue.records.job import short_reason
-from runqueue.records.times import encode_times
+from runqueue.records.run_figures import FigureRules
 from webhooks import receiver_address
 
 log = structlog.get_logger()
@@ -53,6 +53,7 @@ class Receiver:
         keys: the API keys of each account, those that it had before included.
         writers: one for each account.
         metrics: counts the outcomes.
+        rules: what is added to the figures of runs.
     """
 
     def __init__(
@@ -60,10 +61,12 @@ class Receiver:
         keys: Mapping[str, tuple[str, ...]],
         writers: Mapping[str, WebhookWriter],
         metrics: Metrics,
+        rules: FigureRules = FigureRules(),  # noqa: B008 # it cannot change
     ) -> None:
         self._keys = keys
         self._writers = writers
         self._metrics = metrics
+        self._rules = rules
         self._bodies = Bodies()
         self._bursts: defaultdict[tuple[WebhookOutcome, str], Burst] = defaultdict(Burst)
         # An account that is not known costs the same work as a wrong token.
@@ -144,7 +147,7 @@ class Receiver:
             final=False,
             body=raw,
             created_us=webhook.created_us,
-            times=encode_times(*run_times(webhook.parsed)) if webhook.state else "",
+            figures=self._figures(webhook),
             reason=_why(webhook),
         )
         writer = self._writers[address.account]
@@ -152,6 +155,11 @@ class Receiver:
         if webhook.needs_poll and outcome is WebhookOutcome.NOTED:
             await writer.poll_now(address.job_id)
         return outcome
+
+    def _figures(self, webhook: WebhookReport) -> str:
+        if not webhook.state:
+            return ""
+        return self._rules.encode(webhook.run_id, webhook.state, run_figures(webhook.parsed))
 
     def _log(self, scope: Scope, account: str, outcome: WebhookOutcome, why: str) -> None:
         """Log the outcome of a webhook, now and then if it is that of many.

@@ -85,7 +85,7 @@ class WebhookWriter:
             item.reason or f"the run {webhook.status}",
             int((backoff or 0.0) * 1e6),
             item.body,
-            item.times,
+            item.figures,
             int(is_occupied),
         )
         (code,) = await run_async(self._client, worker_calls.retry_run(self._account, [again]))

@@ -33,9 +33,11 @@ BOARD = Board(
                     "Slots against the plan",
                     [
                         (total("runqueue_slots_taken"), "taken"),
+                        (total("runqueue_others_runs"), "by others"),
+                        (total("runqueue_long_queued_runs"), "long queued at Skyvern"),
                         (total("runqueue_limit", matching='limit="concurrent_runs"'), "limit"),
                     ],
-                    "Jobs in flight and orphan runs, against the concurrent runs of the plan.",
+                    "Jobs in flight, orphan runs and live runs of others, against the plan.",
                 ),
                 Panel(
                     "All calls against the limit",
@@ -140,7 +142,22 @@ BOARD = Board(
                         (rate("runqueue_steps_total"), "a second"),
                         (f"{rate('runqueue_steps_total')} / ({_ENDS} > 0)", "per run"),
                     ],
-                    "What is paid for.",
+                    "What Skyvern counts of every run.",
+                ),
+                Panel(
+                    "Credits",
+                    [(rate("runqueue_credits_total", "which"), "{{which}} a second")],
+                    "What Skyvern's cloud bills; cached and estimated ones are among all.",
+                ),
+                Panel(
+                    "Credits by group",
+                    [
+                        (
+                            f'max by (group) (runqueue_group_credits{{{CHOSEN}, which="all"}})',
+                            "{{group}}",
+                        )
+                    ],
+                    "Since ever, of the groups that took most.",
                 ),
                 Panel(
                     "How ends became known",

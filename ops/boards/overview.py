@@ -6,7 +6,7 @@ from ops.panels import CHOSEN, Board, Panel
 _YES = {0: ("no", "red"), 1: ("yes", "green")}
 _OPEN = 'state=~"scheduled|ready|submitting|unconfirmed|running"'
 _ENDED = f'sum (increase(runqueue_jobs_ended_total{{{CHOSEN}, outcome=~"%s"}}[30m]))'
-_BUDGET = f'max by (scope, budget) (runqueue_budget_steps{{{CHOSEN}, part="%s"}})'
+_BUDGET = f'max by (scope, budget) (runqueue_budget{{{CHOSEN}, part="%s"}})'
 
 BOARD = Board(
     uid="runqueue-overview",

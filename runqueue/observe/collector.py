@@ -25,7 +25,7 @@ from runqueue.observe.counters import COUNTERS, HISTOGRAMS
 from runqueue.observe.family import AccountSample
 from runqueue.observe.gauges import GAUGES
 from runqueue.observe.redis_health import RedisHealth, read_health
-from runqueue.observe.statistics import read_figures
+from runqueue.observe.statistics import GROUPS, read_figures
 from runqueue.producer.queue import RunQueue
 from runqueue.records.times import BOUNDS, Times
 from runqueue.store import job_calls
@@ -38,7 +38,7 @@ _UNKNOWN = RedisHealth({}, "unknown", "unknown", "unknown")
 
 
 class QueueCollector(Collector):
-    """Reads the queue's statistics from Redis at each scrape: two scripts an account, and an INFO.
+    """Reads the queue's statistics from Redis at each scrape: four scripts an account, and an INFO.
 
     Args:
         queue: the queue; closed by its owner.
@@ -72,7 +72,8 @@ class QueueCollector(Collector):
             stats = self._queue.send(job_calls.stats(account))
             figures = self._queue.send(read_figures(account))
             budgets = sorted(self._queue.list_budgets(account), key=_used, reverse=True)
-            return AccountSample(account, stats, figures, budgets[:BUDGETS])
+            groups = self._queue.group_credits(account)[:GROUPS]
+            return AccountSample(account, stats, figures, budgets[:BUDGETS], groups)
         except QueueUnavailable:
             raise
         except (RunQueueError, *UNREADABLE):

@@ -67,6 +67,12 @@ _OWN = (
     ),
     _Totals("steps", "Steps that Skyvern reported.", {"": "steps"}),
     _Totals(
+        "credits",
+        "Credits of runs: all, and of these the cached and the estimated ones.",
+        {"all": "credits", "cached": "cached_credits", "estimated": "credits_estimated"},
+        "which",
+    ),
+    _Totals(
         "webhook_deliveries",
         "Webhooks settled: delivered, abandoned, unknown.",
         _prefixed("webhooks", "delivered", "abandoned", "unknown"),

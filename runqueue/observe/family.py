@@ -10,6 +10,7 @@ from typing import NamedTuple
 from runqueue.observe.statistics import Figures
 from runqueue.records.account import AccountStats
 from runqueue.store.budgets import BudgetUse
+from runqueue.store.groups import GroupCredits
 
 Sample = tuple[tuple[str, ...], float]
 
@@ -21,6 +22,7 @@ class AccountSample(NamedTuple):
     stats: AccountStats
     figures: Figures
     budgets: Sequence[BudgetUse] = ()
+    groups: Sequence[GroupCredits] = ()
 
 
 class Family(NamedTuple):

@@ -18,11 +18,19 @@ def _groups(seen: AccountSample) -> Iterator[Sample]:
         yield (group.group, "live"), group.live
 
 
+def _group_credits(seen: AccountSample) -> Iterator[Sample]:
+    for group in seen.groups:
+        yield (group.group, "all"), group.credits
+        yield (group.group, "cached"), group.cached_credits
+        yield (group.group, "estimated"), group.credits_estimated
+
+
 def _budgets(seen: AccountSample) -> Iterator[Sample]:
     for use in seen.budgets:
-        yield (use.scope, use.target, "limit"), use.budget.steps
-        yield (use.scope, use.target, "spent"), use.spent
-        yield (use.scope, use.target, "committed"), use.committed
+        of = (use.scope, use.target, use.budget.unit)
+        yield (*of, "limit"), use.budget.amount
+        yield (*of, "spent"), use.spent
+        yield (*of, "committed"), use.committed
 
 
 def _settings(seen: AccountSample) -> Iterator[Sample]:
@@ -56,6 +64,12 @@ GAUGES: tuple[Family, ...] = (
         ("group", "state"),
     ),
     Family(
+        "group_credits",
+        "Credits of the 20 groups that took most: all, and of these the cached, estimated ones.",
+        _group_credits,
+        ("group", "which"),
+    ),
+    Family(
         "keys_waited_for",
         "Keys at whose limit or budget jobs wait.",
         one(lambda seen: seen.figures.keys),
@@ -66,10 +80,10 @@ GAUGES: tuple[Family, ...] = (
         one(lambda seen: seen.figures.key_wait),
     ),
     Family(
-        "budget_steps",
-        "Limit, spent and committed steps of the 20 most spent budgets.",
+        "budget",
+        "Limit, spent and committed steps or credits of the 20 most spent budgets.",
         _budgets,
-        ("scope", "budget", "part"),
+        ("scope", "budget", "unit", "part"),
     ),
     Family(
         "claimable_jobs",
@@ -95,6 +109,16 @@ GAUGES: tuple[Family, ...] = (
         "slots_taken",
         "Slots of jobs in flight and of live orphan runs.",
         one(lambda seen: seen.stats.live + seen.stats.orphans_live),
+    ),
+    Family(
+        "others_runs",
+        "Live runs of others that take slots; none is given while they are not known.",
+        one(lambda seen: seen.stats.others),
+    ),
+    Family(
+        "long_queued_runs",
+        "Runs of ours that Skyvern has kept queued for over two minutes.",
+        one(lambda seen: seen.stats.long_queued),
     ),
     Family(
         "orphans",

@@ -53,7 +53,7 @@ REPLAY: Final = {
 }
 CONFIRM: Final = {0: Settled.NO_WEBHOOK}
 DELIVER_ELSEWHERE: Final = {0: Settled.NO_ENDED_RUN}
-DECIDE_PAUSED: Final = {0: Settled.NOT_PAUSED, 2: Settled.CANCEL_ASKED}
+APPROVE: Final = {0: Settled.NOT_PAUSED, 2: Settled.CANCEL_ASKED}
 
 
 #: What was done to jobs, by the name that a decision has in commands, calls and the audit.
@@ -66,7 +66,6 @@ WORDS: Final = {
     "deliver": "will be sent",
     "confirm_delivery": "delivered",
     "approve": "will be approved",
-    "reject": "will be canceled",
 }
 
 

@@ -72,7 +72,7 @@ from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.async_sending import check_format_async, run_async
 from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import Budget, BudgetUse
-from runqueue.store.groups import KEEP, Group, Keep
+from runqueue.store.groups import KEEP, Group, GroupCredits, Keep
 from runqueue.store.history import read_history
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS, COMPARED_SECONDS
@@ -358,6 +358,14 @@ class AsyncRunQueue:
             if (damage := damage_of(error)) is None:
                 raise
             return unreadable(account, damage)
+
+    async def group_credits(self, account: str = "default") -> list[GroupCredits]:
+        """Read the credits of each group, those first that took most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        return await self._of(account, groups.group_credits(account))
 
     async def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""
@@ -756,13 +764,8 @@ class AsyncRunQueue:
 
     async def approve(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Have paused runs go on: a worker tells Skyvern so; returns what came of each job."""
-        codes = await self._each(job_ids, partial(operator_calls.decide_paused, what="approve"))
-        return outcomes(codes, decisions.DECIDE_PAUSED)
-
-    async def reject(self, job_ids: Iterable[str]) -> dict[str, Settled]:
-        """Have paused runs canceled; returns what came of each job."""
-        codes = await self._each(job_ids, partial(operator_calls.decide_paused, what="reject"))
-        return outcomes(codes, decisions.DECIDE_PAUSED)
+        codes = await self._each(job_ids, operator_calls.approve)
+        return outcomes(codes, decisions.APPROVE)
 
     async def _each_seen(
         self, job_ids: Iterable[str], call: OfItems[Seen, list[int]]

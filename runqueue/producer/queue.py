@@ -72,7 +72,7 @@ from runqueue.store import (
 from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import Budget, BudgetUse
-from runqueue.store.groups import KEEP, Group, Keep
+from runqueue.store.groups import KEEP, Group, GroupCredits, Keep
 from runqueue.store.history import read_history
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS, COMPARED_SECONDS
@@ -342,6 +342,14 @@ class RunQueue:
             if (damage := damage_of(error)) is None:
                 raise
             return unreadable(account, damage)
+
+    def group_credits(self, account: str = "default") -> list[GroupCredits]:
+        """Read the credits of each group, those first that took most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        return self._of(account, groups.group_credits(account))
 
     def accounts(self) -> list[str]:
         """Return the names of the known accounts, `default` first."""
@@ -739,13 +747,8 @@ class RunQueue:
 
     def approve(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Have paused runs go on: a worker tells Skyvern so; returns what came of each job."""
-        codes = self._each(job_ids, partial(operator_calls.decide_paused, what="approve"))
-        return outcomes(codes, decisions.DECIDE_PAUSED)
-
-    def reject(self, job_ids: Iterable[str]) -> dict[str, Settled]:
-        """Have paused runs canceled; returns what came of each job."""
-        codes = self._each(job_ids, partial(operator_calls.decide_paused, what="reject"))
-        return outcomes(codes, decisions.DECIDE_PAUSED)
+        codes = self._each(job_ids, operator_calls.approve)
+        return outcomes(codes, decisions.APPROVE)
 
     def _each_seen(self, job_ids: Iterable[str], call: OfItems[Seen, list[int]]) -> dict[str, int]:
         """Do as `_each`, to the attempt that each job is at now, and to its end."""

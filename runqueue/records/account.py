@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from runqueue.records.as_json import json_object, json_value
 from runqueue.records.delivery import DeliveryState
-from runqueue.records.forecast import LONGEST_HOLD, Capacity, StepStatistics, read_capacity
+from runqueue.records.forecast import LONGEST_HOLD, Capacity, UsageStatistics, read_capacity
 from runqueue.records.job import JobState, fields_of, text
 from runqueue.records.limits import read_limits
 from runqueue.records.times import Times, take_times
@@ -58,6 +58,10 @@ class AccountStats:
         jobs_wait_for: what its ready jobs, and those deferred for a budget, wait for, if none is
             in line: some of the groups, batches, keys and budgets.
         waited_for: keys, groups and batches at whose limits or budgets jobs wait.
+        shares_capacity: whether live runs of others take slots; others: how many there are, None =
+            no list of them was read lately, and all slots count as ours.
+        long_queued: runs of ours that were still `queued` at Skyvern two minutes after they were
+            accepted; at most 500 are counted.
         refused_lines: lines of the inbox and of Celery messages that were refused, and wait for a
             person (`runqueue inbox list`).
         paused_runs: runs that wait for a person.
@@ -91,6 +95,9 @@ class AccountStats:
     in_line: dict[Priority, int]
     claimable: int
     waited_for: int
+    shares_capacity: bool
+    others: int | None
+    long_queued: int
     refused_lines: int
     paused: bool
     reads_failing_seconds: float | None
@@ -102,11 +109,16 @@ class AccountStats:
     waits_for: tuple[Wait, ...]
     jobs_wait_for: tuple[Wait, ...]
 
+    def usage_statistics(self, unit: str) -> UsageStatistics:
+        """Return the `steps`, or `credits`, that runs took."""
+        names = (f"{unit}:runs", unit, f"{unit}:squares")
+        return UsageStatistics(*(self.totals.get(name, 0) for name in names))
+
     @property
-    def step_statistics(self) -> StepStatistics:
-        """The steps that runs took."""
-        names = ("steps:runs", "steps", "steps:squares")
-        return StepStatistics(*(self.totals.get(name, 0) for name in names))
+    def slots(self) -> int:
+        """How many runs of ours may be live: the plan's, less those of others; 0 = no limit."""
+        most = int(self.limits.get("concurrent_runs", 0))
+        return max(1, most - (self.others or 0)) if most else 0
 
     @property
     def waits_for_a_person(self) -> bool:
@@ -154,7 +166,8 @@ _EMPTY: Final[Mapping[str, Any]] = {
     **dict.fromkeys(
         ("now", "oldest_ready", "processes", "orphans", "orphans_live", "full_pace"), 0
     ),
-    **dict.fromkeys(("claimable", "waited_for", "refused_lines", "paused_runs"), 0),
+    **dict.fromkeys(("claimable", "waited_for", "refused_lines"), 0),
+    **dict.fromkeys(("long_queued", "paused_runs"), 0),
     **dict.fromkeys(("counters", "limits", "meta", "waits_for", "jobs_wait_for"), ()),
     "pace": b"",
     "permitted": (-1, -1),
@@ -170,6 +183,8 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
     now, oldest = int(read["now"]), int(read["oldest_ready"])
     counters = {name: int(value) for name, value in fields_of(read["counters"]).items()}
     limits, meta = read_limits(account, read["limits"]), fields_of(read["meta"])
+    is_shared = fields_of(read["limits"]).get("env:share_capacity") == b"1"
+    is_shared = is_shared and limits.in_force["concurrent_runs"] > 0
     by_priority = {
         state: {p: counters.pop(f"{state.value}:{p.value}", 0) for p in Priority}
         for state in JobState
@@ -222,6 +237,11 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         in_line=dict(zip(Priority, map(int, read["in_line"]), strict=True)),
         claimable=int(read["claimable"]),
         waited_for=int(read["waited_for"]),
+        shares_capacity=is_shared,
+        others=int(meta["others"])
+        if is_shared and int(meta.get("others_until", 0)) > now
+        else None,
+        long_queued=int(read["long_queued"]),
         refused_lines=int(read["refused_lines"]),
         paused=paused is not None,
         reads_failing_seconds=failing,

@@ -21,6 +21,7 @@ from runqueue.errors import FieldError, InvalidBatch
 from runqueue.records.as_json import json_object
 from runqueue.records.forecast import ENOUGH, EndRate, seconds_left
 from runqueue.records.job import Job, JobState, fields_of, moment, text
+from runqueue.records.run_figures import Usage, usage_of
 from runqueue.records.waits import Wait, in_words, read_waits
 from runqueue.request.job_options import LONGEST_WAIT_S, seconds
 from runqueue.request.requests import WEB_URL_WORDS, is_web_url
@@ -243,6 +244,7 @@ class Batch:
             ended; None = it is not known, jobs of it wait for something (`waits_for`), or
             nothing is left to end. Of a batch that was stopped: until its last run.
         eta_note: why there is no eta although jobs of it are to end.
+        steps, credits, cached_credits, credits_estimated: what its runs took; see `Usage`.
         waits_for: why jobs of it are not submitted now: what holds it or its account, a budget
             that is spent, a paused group, a key's rate; what a person has to end first.
         paused_group: a paused group in which jobs of it wait; one of several.
@@ -270,6 +272,15 @@ class Batch:
     eta_note: str | None = None
     paused_group: str | None = None
     waits_for: tuple[Wait, ...] = ()
+    steps: int | None = None
+    credits: int | None = None
+    cached_credits: int | None = None
+    credits_estimated: int | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """What its runs took."""
+        return Usage(self.steps, self.credits, self.cached_credits, self.credits_estimated)
 
     @property
     def is_over(self) -> bool:
@@ -315,6 +326,7 @@ class Batch:
             "jobs": self.total,
             **json_object(self, "request_counts", "states", "is_over", *then, *outlook),
             **json_object(self, "callback", "rules"),
+            **self.usage._asdict(),
         }
 
 
@@ -432,6 +444,7 @@ def read_batch(
         paused_group=_paused_group(waits_for),
         eta_note=note,
         waits_for=waits_for,
+        **usage_of(fields)._asdict(),
     )
 
 

@@ -109,7 +109,6 @@ class ApprovalSent(NamedTuple):
 
     job_id: str
     run_id: str
-    outcome: str
     why: str
 
 
@@ -218,7 +217,7 @@ class Polled(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """A run that is over; result is the API's answer as it came, times the run's own times."""
+    """A run that is over; result is the API's answer as it came, figures as in `Reported`."""
 
     job_id: str
     attempt: int
@@ -227,7 +226,7 @@ class Finished(NamedTuple):
     run_status: str
     reason: str
     result: bytes
-    times: str = ""
+    figures: str = ""
 
     def __repr__(self) -> str:
         return f"Finished({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.state!r})"
@@ -249,11 +248,25 @@ class RunAgain(NamedTuple):
     reason: str
     backoff_us: int
     result: bytes
-    times: str = ""
+    figures: str = ""
     is_occupied: int = 0
 
     def __repr__(self) -> str:
         return f"RunAgain({self.job_id!r}, {self.attempt}, {self.run_id!r}, {self.run_status!r})"
+
+
+class RunDetails(NamedTuple):
+    """What the list of workflow runs shows of a run that is over; '' = not known.
+
+    Args:
+        known: 0 = nothing is, and it is not read again.
+    """
+
+    run_id: str
+    known: int
+    credits: int | str = ""
+    cached_credits: int | str = ""
+    category: str = ""
 
 
 class Searched(NamedTuple):
@@ -312,11 +325,11 @@ class EndedOrphan(NamedTuple):
     """An orphan run that is over.
 
     Args:
-        steps: how many it took; '' = not known.
+        figures: as in `Reported`.
     """
 
     run_id: str
-    steps: int | str = ""
+    figures: str = ""
 
 
 class Tick(NamedTuple):

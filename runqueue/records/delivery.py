@@ -58,7 +58,7 @@ class Reported(NamedTuple):
         final: whether the job's `retry` was applied to a bad end.
         created_us: when Skyvern made the run; 0 = not reported. One from before the job was
             enqueued is of an earlier life of its key.
-        times: the run's own times; see `times.encode_times`.
+        figures: what the run took; see `FigureRules.encode`.
         reason: why the run has no result, as a record keeps it; '' = not reported.
     """
 
@@ -71,7 +71,7 @@ class Reported(NamedTuple):
     final: bool
     body: bytes
     created_us: int = 0
-    times: str = ""
+    figures: str = ""
     reason: str = ""
 
     def __repr__(self) -> str:

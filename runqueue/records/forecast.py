@@ -99,41 +99,41 @@ def seconds_at(jobs: int, capacity: Capacity) -> float | None:
     return max(jobs / min(rates), mean or 0.0)
 
 
-class StepStatistics(NamedTuple):
-    """The steps that runs took.
+class UsageStatistics(NamedTuple):
+    """The steps, or credits, that runs took.
 
     Args:
         runs: how many runs are known of.
-        steps: what they took together.
+        amount: what they took together.
         squares: the sum of the squares of what each took.
     """
 
     runs: int = 0
-    steps: int = 0
+    amount: int = 0
     squares: int = 0
 
     @property
     def variance(self) -> float:
         """The sample variance."""
-        mean = self.steps / self.runs
+        mean = self.amount / self.runs
         return max(0.0, (self.squares - self.runs * mean**2) / max(1, self.runs - 1))
 
 
-class StepForecast(NamedTuple):
-    """The steps that jobs are expected to take.
+class UsageForecast(NamedTuple):
+    """The steps, or credits, that jobs are expected to take.
 
     Args:
-        steps: the most likely number.
+        amount: the most likely number.
         least, most: between these it lies in 19 of 20 cases, if the jobs are like those before.
     """
 
-    steps: float
+    amount: float
     least: float
     most: float
 
 
-def steps_for(jobs: int, seen: StepStatistics) -> StepForecast | None:
-    """Return how many steps so many jobs take, one run each; None = no run is known of.
+def usage_for(jobs: int, seen: UsageStatistics) -> UsageForecast | None:
+    """Return how much so many jobs take, one run each; None = no run is known of.
 
     The spread is that of the prediction interval of a sum of independent values with a mean that
     is estimated from `seen.runs` of them, by the normal distribution.
@@ -144,9 +144,9 @@ def steps_for(jobs: int, seen: StepStatistics) -> StepForecast | None:
     """
     if not seen.runs:
         return None
-    expected = jobs * seen.steps / seen.runs
+    expected = jobs * seen.amount / seen.runs
     spread = 1.96 * math.sqrt(seen.variance * (jobs + jobs**2 / seen.runs))
-    return StepForecast(expected, max(0.0, expected - spread), expected + spread)
+    return UsageForecast(expected, max(0.0, expected - spread), expected + spread)
 
 
 def seconds_left(jobs: int, seen: EndRate) -> float | None:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from runqueue.records.account import AccountStats
 from runqueue.records.job import JobState
-from runqueue.records.waits import in_words, utc
+from runqueue.records.waits import SHARED_PLAN, in_words, utc
 
 #: The states of open jobs.
 _OPEN = tuple(state for state in JobState if not state.is_over)
@@ -61,10 +61,26 @@ def health_of(stats: AccountStats, silent_seconds: float = 0.0) -> AccountHealth
         reason = f"its keys in Redis are damaged, other accounts go on: {stats.damage}"
         return AccountHealth(HealthLevel.STOPPED, "Standing still", reason)
     found = _of_readable(stats, silent_seconds)
-    if not stats.quarantined:
-        return found
-    level = max(found.level, HealthLevel.BUSY, key=[*HealthLevel].index)
-    return replace(found, level=level, reason=f"{found.reason}; {quarantine_of(stats)}")
+    notes = [long_queued_of(stats)] if stats.long_queued else []
+    notes += [quarantine_of(stats)] if stats.quarantined else []
+    level = max(found.level, HealthLevel.BUSY, key=[*HealthLevel].index) if notes else found.level
+    if stats.shares_capacity and stats.states.get(JobState.READY):
+        notes.insert(0, others_of(stats))
+    return replace(found, level=level, reason="; ".join((found.reason, *notes)))
+
+
+def others_of(stats: AccountStats) -> str:
+    """Say how many slots of a shared plan runs of others take."""
+    cap = f"{stats.limits.get('concurrent_runs', 0):,.0f} slots"
+    if stats.others is None:
+        return f"runs by others are not known, so all {cap} count as ours"
+    return f"{stats.others:,} run by others, which leaves {stats.slots:,} of {cap}"
+
+
+def long_queued_of(stats: AccountStats) -> str:
+    """Say how many runs Skyvern keeps queued for long, and why."""
+    whose = "1 run has" if stats.long_queued == 1 else f"{stats.long_queued:,} runs have"
+    return f"{whose} been `queued` at Skyvern for over two minutes: {SHARED_PLAN}"
 
 
 def quarantine_of(stats: AccountStats) -> str:
@@ -124,8 +140,8 @@ def _of_none_in_line(stats: AccountStats) -> AccountHealth:
 
 
 def _full(stats: AccountStats) -> AccountHealth:
-    cap, unconfirmed = stats.limits["concurrent_runs"], stats.states.get(JobState.UNCONFIRMED, 0)
-    reason = f"all {cap:,.0f} slots are taken"
+    cap, unconfirmed = stats.slots, stats.states.get(JobState.UNCONFIRMED, 0)
+    reason = f"all {cap:,} slots are taken"
     if 2 * unconfirmed < cap:
         return AccountHealth(HealthLevel.GOOD, "Submitting as runs end", reason)
     words = "Submitting slowly" if unconfirmed < cap else "Not submitting"
@@ -175,8 +191,7 @@ def _idle(stats: AccountStats) -> str:
 
 
 def _is_full(stats: AccountStats) -> bool:
-    cap = stats.limits.get("concurrent_runs", 0)
-    return cap > 0 and stats.live + stats.orphans_live >= cap
+    return 0 < stats.slots <= stats.live + stats.orphans_live
 
 
 def _submitting(stats: AccountStats) -> AccountHealth:

@@ -34,6 +34,7 @@ from pydantic import TypeAdapter, ValidationError
 from runqueue.errors import FieldError
 from runqueue.records.as_json import json_object
 from runqueue.records.delivery import NO_WEBHOOK, DeliveryState, WebhookDelivery
+from runqueue.records.run_figures import Usage, read_usage
 from runqueue.records.waits import Wait
 from runqueue.request.job_spec import Priority
 
@@ -43,7 +44,6 @@ RESULT_FIELDS: Final = {
     "recording_url": "text",
     "screenshot_urls": "json",
     "downloaded_files": "json",
-    "step_count": "whole",
     "result_omitted": "flag",
 }
 #: The columns of a table of results (`Job.as_row`), and what kind of value each has. Values of
@@ -56,8 +56,10 @@ COLUMNS: Final = {
     "run_status": "text",
     "output": "json",
     "failure_reason": "text",
+    "failure_category": "text",
     "attempts": "whole",
     "runs": "whole",
+    **dict.fromkeys(Usage._fields, "whole"),
     "kind": "text",
     "priority": "text",
     "group": "text",
@@ -204,6 +206,10 @@ class Job:
             the account was in trouble counts here, and against no limit of the job.
         runs: how many runs of it have ended; `retry.max_attempts` bounds those since it was last
             replayed.
+        steps, credits, cached_credits, credits_estimated: what its runs took, all together; see
+            `Usage`. Lists, which read no results, do not know the steps of a job whose one run
+            reported no credits.
+        failure_category: why its last run failed, in a word of Skyvern's; None = not known.
         reason: why it is dead, unconfirmed, failed or canceled, in words.
         result: the run as Skyvern's API last gave it, parsed; None before the end.
         on_unconfirmed: what becomes of it when its answer was lost: auto, hold or resubmit.
@@ -217,7 +223,6 @@ class Job:
             nothing but its turn, or it is past that. See `waits.read_waits`.
         paused_since: since when its run waits for a person; None = it does not. paused_url: where
             the person decides; None = not known yet.
-        approval: what became of the person's approval: `asked`, `sending`, `failed: <why>`.
     """
 
     id: str
@@ -249,9 +254,18 @@ class Job:
     max_run_seconds: float | None = None
     keys: tuple[str, ...] = ()
     waits_for: tuple[Wait, ...] = ()
+    steps: int | None = None
+    credits: int | None = None
+    cached_credits: int | None = None
+    credits_estimated: int | None = None
+    failure_category: str | None = None
     paused_since: datetime | None = None
     paused_url: str | None = None
-    approval: str | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """What its runs took."""
+        return Usage(self.steps, self.credits, self.cached_credits, self.credits_estimated)
 
     @property
     def is_over(self) -> bool:
@@ -285,8 +299,10 @@ class Job:
             "run_status": self.run_status,
             "output": self.output,
             "failure_reason": self.failure_reason,
+            "failure_category": self.failure_category,
             "attempts": self.attempts,
             "runs": self.runs,
+            **self.usage._asdict(),
             "kind": self.kind,
             "priority": self.priority.name.lower(),
             "group": self.group,
@@ -357,10 +373,17 @@ def read_job(
         max_run_seconds=int(fields["max_run"]) / 1e6 if "max_run" in fields else None,
         keys=tuple((text(fields.get("keys")) or "").split()),
         waits_for=waits_for,
+        **_usage(fields.get("usage"), result)._asdict(),
+        failure_category=text(fields.get("category")) or None,
         paused_since=moment(fields.get("paused_since")),
         paused_url=text(fields.get("paused_url")),
-        approval=text(fields.get("approval")),
     )
+
+
+def _usage(raw: bytes | None, result: dict[str, Any] | None) -> Usage:
+    """Read what a job's runs took: where one run reported its steps alone, its result has them."""
+    steps = (result or {}).get("step_count")
+    return read_usage(raw) if raw or type(steps) is not int else Usage(steps)
 
 
 def _webhook(fields: Mapping[str, bytes]) -> WebhookDelivery:

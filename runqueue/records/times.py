@@ -13,8 +13,6 @@ BOUNDS = (
 )
 #: What is timed, as the counters name it.
 NAMES = ("queue", "run_queue", "run", "result", "delivery")
-#: What is believed of what a server reports: under thirty years.
-_MOST_MS = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +37,3 @@ def _take(name: str, counters: MutableMapping[str, int]) -> Times:
     buckets = [*(f"{bound:g}" for bound in BOUNDS), "more"]
     counts = tuple(counters.pop(f"time:{name}:{bucket}", 0) for bucket in buckets)
     return Times(counts, counters.pop(f"time:{name}:sum", 0) / 1000)
-
-
-def encode_times(queued: float | None, ran: float | None, steps: int | None) -> str:
-    """Return a run's own times as the scripts read them; '' = nothing is known.
-
-    Args:
-        queued, ran: seconds; None = not reported.
-        steps: None = not reported.
-    """
-    if queued is ran is steps is None:
-        return ""
-    return f"{_ms(queued)}:{_ms(ran)}:{'' if steps is None else steps}"
-
-
-def _ms(seconds: float | None) -> str:
-    if seconds is None or not 0 <= seconds * 1000 < _MOST_MS:
-        return ""
-    return str(int(seconds * 1000))

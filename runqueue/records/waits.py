@@ -20,6 +20,9 @@ _BATCH: Final = {
     "expired": "is expired, until `runqueue batch resume {}`",
 }
 
+#: Why Skyvern keeps runs queued.
+SHARED_PLAN: Final = "the plan is shared with runs from Skyvern's UI, of schedules and of others"
+
 
 class Wait(NamedTuple):
     """One reason why something is not submitted now.
@@ -107,17 +110,17 @@ def _no_worker(account: str, wait: Wait, _: list[str]) -> Wait:
 
 
 def _budget(_: str, wait: Wait, more: list[str]) -> Wait:
-    scope, steps, per, spent, committed, never, need = more
+    scope, amount, unit, per, spent, committed, never, need = more
     kind, _colon, name = wait.name.partition(":")
     whose = f"{kind} {name}" if name else f"the {kind}"
     if wait.name != scope:
         whose += f" ({scope})"
     if never:
         why = "it has no max_steps, and would need one" if never == "no max_steps" else "max_steps"
-        words = f"the strict budget of {whose} can never fit it: {why} of {steps} at most"
+        words = f"the strict budget of {whose} can never fit it: {why} of {amount} at most"
         return wait._replace(until=None, needs_person=True, words=words)
-    is_spent = float(spent) >= float(steps)
-    of = f"of {int(steps):,} steps {'in all' if per == 'total' else f'a {per}'}"
+    is_spent = float(spent) >= float(amount)
+    of = f"of {int(amount):,} {unit} {'in all' if per == 'total' else f'a {per}'}"
     if is_spent:
         state = f"is spent{f' until {utc(wait.until)}' if wait.until else ''}: {int(spent):,} {of}"
     else:
@@ -172,7 +175,10 @@ def _key_line(_: str, wait: Wait, _more: list[str]) -> Wait:
 
 
 def _slots(account: str, wait: Wait, more: list[str]) -> Wait:
-    words = f"all {int(more[0]):,} slots of account {account} are taken"
+    slots, others = int(more[0]), int(more[1])
+    words = f"all {slots:,} slots of account {account} are taken"
+    if others:
+        words += f", {others:,} run by others"
     return wait._replace(words=words)
 
 
@@ -184,6 +190,12 @@ def _rate(account: str, wait: Wait, more: list[str]) -> Wait:
 def _scheduled(_: str, wait: Wait, _more: list[str]) -> Wait:
     when = f"until {utc(wait.until)}" if wait.until else "more than a year ahead"
     return wait._replace(words=f"scheduled {when}")
+
+
+def _queued(_: str, wait: Wait, more: list[str]) -> Wait:
+    started, seen = (datetime.fromtimestamp(float(us) / 1e6, UTC) for us in more)
+    words = f"its run, accepted {utc(started)}, was still `queued` at Skyvern {utc(seen)}"
+    return wait._replace(words=f"{words}: {SHARED_PLAN}")
 
 
 def _search(_: str, wait: Wait, _more: list[str]) -> Wait:
@@ -216,4 +228,5 @@ _WORDS: Final[dict[str, Callable[[str, Wait, list[str]], Wait]]] = {
     "rate": _rate,
     "scheduled": _scheduled,
     "search": _search,
+    "queued": _queued,
 }

@@ -25,7 +25,7 @@ from runqueue.records.waits import Wait
 from runqueue.request.job_spec import Priority
 from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import BudgetUse
-from runqueue.store.groups import Group
+from runqueue.store.groups import Group, GroupCredits
 from runqueue.store.key_limits import EndedHolder, KeyUse
 from runqueue.store.live_processes import Process
 from runqueue.store.operator_calls import CancelCounts
@@ -41,7 +41,7 @@ _SETTLED, _INBOX = TypeAdapter(dict[str, Settled]), TypeAdapter(InboxPage)
 #: What a results line has of a run, where it has it.
 _OF_THE_RESULT = (
     *("output", "failure_reason", "app_url", "recording_url", "screenshot_urls"),
-    *("downloaded_files", "step_count", "result_omitted"),
+    *("downloaded_files", "result_omitted"),
 )
 #: What a results line does not have of a job.
 _NOT_IN_A_LINE = {
@@ -77,6 +77,7 @@ def reader(kind: type[M]) -> Callable[[Any], M]:
 read_key_use, read_holder = reader(KeyUse), reader(EndedHolder)
 read_limits, read_entry, read_worker = reader(AccountLimits), reader(AuditEntry), reader(Process)
 read_orphan, read_retried = reader(Orphan), reader(Retried)
+read_usage = reader(GroupCredits)
 
 
 def known_values(values: Any, record: type[NamedTuple]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ from runqueue.request.validation_errors import size_words
 from runqueue.store import budgets, groups, key_limits, limits
 from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import Budget, BudgetUse
-from runqueue.store.groups import KEEP, Group, Keep
+from runqueue.store.groups import KEEP, Group, GroupCredits, Keep
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.live_processes import Process
 from runqueue.store.operator_calls import CancelCounts
@@ -233,6 +233,10 @@ class RemoteQueue:
             "/v1/stats",
             lambda values: {name: models.read_stats(name, one) for name, one in values.items()},
         )
+
+    def group_credits(self, account: str = "default") -> list[GroupCredits]:
+        """Read what the runs of each group took, those first that took most."""
+        return self._read("/v1/group_credits", partial(_each, "groups", models.read_usage), account)
 
     def accounts(self) -> list[str]:
         """Return the names of the accounts that the token is for."""
@@ -443,10 +447,6 @@ class RemoteQueue:
     def approve(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Have paused runs go on: a worker tells Skyvern so; returns what came of each job."""
         return self._decide("approve", job_ids)
-
-    def reject(self, job_ids: Iterable[str]) -> dict[str, Settled]:
-        """Have paused runs canceled; returns what came of each job."""
-        return self._decide("reject", job_ids)
 
     def _decide(self, what: str, job_ids: Iterable[str], **more: str) -> dict[str, Settled]:
         found: dict[str, Settled] = {}

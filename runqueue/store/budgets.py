@@ -1,7 +1,12 @@
-"""Budgets: how many steps runs may take, in a day, a month or in all; and the calls about them.
+"""Budgets: how many steps or credits runs may take, in a day, a month or in all; their calls.
 
-Steps are what Skyvern's API counts; its cloud bills actions. Windows begin at midnight of a time
-zone; the scripts know the zone's offsets for ten years (`lua/lib/account/budgets.lua`).
+Skyvern's cloud bills credits, by the action. Steps are what its API counts of every run, and what
+`max_steps` bounds: of a task of engine 1.0 all of them, of a workflow those of each block, and of
+engine 2.0, where it is checked between blocks, those before its last block. Nothing bounds a run's
+credits.
+
+Windows begin at midnight of a time zone, whose offsets the scripts know for ten years
+(`lua/lib/account/budgets.lua`).
 """
 
 import re
@@ -21,12 +26,12 @@ from runqueue.store.scripts import ScriptCall, load
 
 #: The windows of budgets.
 PERIODS: Final = ("day", "month", "total")
-#: Steps that a run is expected to take while nothing is known: what Skyvern lets a task take that
-#: names no `max_steps` (as seen on 1.0.56).
+#: What a run is expected to take while nothing is known: the steps that Skyvern lets a task take
+#: that names no `max_steps` (as seen on 1.0.56), and as many credits.
 EXPECTED: Final = 10
 #: Budgets that are read in one call, and keys of a pattern at most.
 A_CALL, MOST_KEYS = 50, 20
-_MOST_STEPS = 10**12
+_MOST = 10**12
 #: For how many years the offsets of a time zone are stored.
 _YEARS = 10
 _GROUP = re.compile(f"group:({NAME})")
@@ -38,28 +43,40 @@ SCOPE_WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How many steps runs may take.
+    """How many steps, or credits, runs may take.
 
     Args:
-        steps: how many.
+        steps, credits: how many; one of the two.
         per: `day`, `month` or `total`.
         timezone: the time zone in which days and months begin, as `Europe/Berlin`.
         is_strict: whether the `max_steps` of live runs count as taken, and jobs without are
-            refused; else as much as runs took so far.
-        expected: steps that a run is expected to take while none has ended and its request has no
-            `max_steps`.
+            refused; else as much as runs took so far. Of steps alone.
+        expected: what a run is expected to take while none has ended; of steps, if its request has
+            no `max_steps`.
     """
 
-    steps: int
+    steps: int | None = None
     per: str = "total"
     timezone: str = "UTC"
     is_strict: bool = False
     expected: int = EXPECTED
+    credits: int | None = None
+
+    @property
+    def unit(self) -> str:
+        """What it counts: `steps` or `credits`."""
+        return "steps" if self.credits is None else "credits"
+
+    @property
+    def amount(self) -> int:
+        """How many of these."""
+        return (self.steps if self.credits is None else self.credits) or 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values, as the HTTP API takes them."""
         return {
             "steps": self.steps,
+            "credits": self.credits,
             "per": self.per,
             "timezone": self.timezone,
             "strict": self.is_strict,
@@ -69,7 +86,7 @@ class Budget:
     def words(self) -> str:
         """Return it in words."""
         per = "in all" if self.per == "total" else f"a {self.per} ({self.timezone})"
-        return f"{self.steps:,} steps {per}{', strict' if self.is_strict else ''}"
+        return f"{self.amount:,} {self.unit} {per}{', strict' if self.is_strict else ''}"
 
     def stored(self, now: datetime) -> str:
         """Return it as the scripts read it."""
@@ -77,7 +94,7 @@ class Budget:
             f"{seconds}@{round(until.timestamp() * 1e6)}" if until else f"{seconds}"
             for seconds, until in _offsets(self.timezone, now)
         )
-        rule = f"{self.steps} {self.per} {int(self.is_strict)} {self.expected}"
+        rule = f"{self.amount} {self.unit} {self.per} {int(self.is_strict)} {self.expected}"
         return f"{rule} {self.timezone} {offsets}"
 
 
@@ -90,11 +107,11 @@ class BudgetUse:
         target: what these figures are of: the scope, or a key of it.
         budget: the budget.
         resets_at: when its window ends; None = never.
-        spent: steps that runs took whose ends were recorded in this window.
-        estimated_runs: runs of these whose steps are not known: they count as expected.
+        spent: what runs took whose ends were recorded in this window.
+        estimated_runs: runs of these that count as expected, as it is not known what they took.
         live: runs that are live.
-        committed: steps that these are expected to take, or may take if it is strict.
-        mean_steps: steps a run so far; None = none has ended.
+        committed: what these are expected to take, or may take if it is strict.
+        mean: what a run took so far; None = none has ended.
         next_check_at: when what waits for it is checked again; None = nothing waits.
     """
 
@@ -106,23 +123,23 @@ class BudgetUse:
     estimated_runs: int
     live: int
     committed: float
-    mean_steps: float | None
+    mean: float | None
     next_check_at: datetime | None
 
     @property
     def spent_ratio(self) -> float:
         """The share of it that is spent."""
-        return self.spent / self.budget.steps
+        return self.spent / self.budget.amount
 
     @property
     def left(self) -> float:
-        """Steps that are neither spent nor committed; below 0 = live runs may take more."""
-        return self.budget.steps - self.spent - self.committed
+        """What is neither spent nor committed; below 0 = live runs may take more."""
+        return self.budget.amount - self.spent - self.committed
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         names = (
-            *("resets_at", "spent", "estimated_runs", "live", "committed", "mean_steps", "left"),
+            *("resets_at", "spent", "estimated_runs", "live", "committed", "mean", "left"),
             "next_check_at",
         )
         return {
@@ -182,12 +199,17 @@ def read_budgets(account: str, scopes: Sequence[str]) -> ScriptCall[list[BudgetU
 
 
 def _wrong(budget: Budget) -> Iterator[FieldError]:
-    if not 1 <= budget.steps <= _MOST_STEPS:
-        yield FieldError("steps", f"expected 1 to {_MOST_STEPS:,}, got {budget.steps}")
+    if (budget.steps is None) == (budget.credits is None):
+        yield FieldError("steps", "expected either steps or credits")
+    elif not 1 <= budget.amount <= _MOST:
+        yield FieldError(budget.unit, f"expected 1 to {_MOST:,}, got {budget.amount}")
+    if budget.is_strict and budget.credits is not None:
+        words = "expected a budget of steps: nothing at Skyvern bounds the credits of a run"
+        yield FieldError("strict", words)
     if budget.per not in PERIODS:
         yield FieldError("per", f"expected {', '.join(PERIODS)}, got {budget.per!r}")
-    if not 1 <= budget.expected <= _MOST_STEPS:
-        yield FieldError("expected", f"expected 1 or more steps, got {budget.expected}")
+    if not 1 <= budget.expected <= _MOST:
+        yield FieldError("expected", f"expected 1 or more, got {budget.expected}")
     if not _is_zone(budget.timezone):
         words = f"expected a time zone such as Europe/Berlin, got {budget.timezone!r}"
         yield FieldError("timezone", words)
@@ -229,16 +251,20 @@ def _offsets(zone: str, now: datetime) -> Iterator[tuple[int, datetime | None]]:
 
 def _use(row: Sequence[Any]) -> BudgetUse:
     scope, what, text, ends, spent, estimated_runs, live, committed, mean, held = row
-    steps, per, strict, expected, zone, _ = text.decode().split(" ")
+    amount, unit, per, strict, expected, zone, _ = text.decode().split(" ")
     return BudgetUse(
         scope=scope.decode(),
         target=what.decode(),
-        budget=Budget(int(steps), per, zone, strict == "1", int(expected)),
+        budget=Budget(
+            int(amount) if unit == "steps" else None,
+            *(per, zone, strict == "1", int(expected)),
+            credits=int(amount) if unit == "credits" else None,
+        ),
         resets_at=moment(int(ends) or None),
         spent=int(spent),
         estimated_runs=int(estimated_runs),
         live=int(live),
         committed=float(committed),
-        mean_steps=float(mean) if mean else None,
+        mean=float(mean) if mean else None,
         next_check_at=moment(int(held) or None),
     )

@@ -1,9 +1,10 @@
 """Groups: shares of an account, which can be capped and paused, and the calls about them."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from runqueue.errors import FieldError, InvalidGroup
 from runqueue.ids import NAME_WORDS, is_name
@@ -46,6 +47,36 @@ class Group:
         """Return the group as JSON values."""
         shown = json_object(self, "account", "max_concurrent", "paused", "live", "ready")
         return {"group": self.name, **shown}
+
+
+class GroupCredits(NamedTuple):
+    """The credits of a group's runs, since the account was made.
+
+    Args:
+        group: its name; `(others)` = all groups beyond the first 10,000.
+        runs: runs that cost credits.
+        credits, cached_credits, credits_estimated: see `Usage`.
+    """
+
+    group: str
+    runs: int = 0
+    credits: int = 0
+    cached_credits: int = 0
+    credits_estimated: int = 0
+
+
+def group_credits(account: str) -> ScriptCall[list[GroupCredits]]:
+    """Read the credits of each group, those first that took most."""
+
+    def parse(reply: list[Any]) -> list[GroupCredits]:
+        found: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        for field, n in rows(reply, 0, 2):
+            what, group = field.decode().split(" ", 1)
+            found[group][what] = int(n)
+        all_groups = (GroupCredits(group, **sums) for group, sums in found.items())
+        return sorted(all_groups, key=lambda one: (-one.credits, one.group))
+
+    return ScriptCall(load("group_credits"), account, [], parse)
 
 
 def set_group(

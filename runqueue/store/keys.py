@@ -57,6 +57,7 @@ poll, cancels           zset    running jobs by next poll; cancels by next try (
                                 and "approve <id>")
 paused                  zset    running jobs whose runs wait for a person, by since when
 listed                  zset    running jobs that are left to the list of live runs, by since when
+long_queued             zset    running jobs whose runs are still queued, by when that was seen
 runs:<bucket>           hash    run_id -> job id ('~<id>' = it was that job's), in buckets
 orphans, orphan_jobs    hash    runs of ours that no job owns (orphans), by run and by job
 orphan_polls            zset    orphans that may still run, and so take a slot, by the next poll
@@ -85,16 +86,22 @@ held_keys               zset    keys for which lanes wait, by when they are look
 orphan_takes            hash    orphan run -> its job's group, batch, max_steps and keys, as long as
                                 it takes them
 budgets                 hash    account, group:<group>, batch:<b>, key:<key> or
-                                key:<first segment>:* -> its budget of steps
-budget_runs             hash    the same -> "<runs> <steps>" of runs that ended
-spent:<scope>:<window>  hash    what -> steps spent; "<what>?" -> runs that count as expected
+                                key:<first segment>:* -> its budget of steps or credits
+budget_runs             hash    the same -> "<runs> <amount> <unit>" of runs that ended
+spent:<scope>:<window>  hash    what -> steps spent; "<what>?" -> runs that count as expected;
+                                of credits with ":credits" behind
+group_credits           hash    runs, credits, … <group>: of runs with credits (run_figures.lua)
+run_details             zset    workflow runs whose details are to be read, by when
+run_details_of          hash    the same -> "<job> <its run> <since> <tries>", and a line for each
+                                budget that counts it as expected
 max_steps:<what>        hash    live job, or "orphan <run>" -> what it may take of strict budgets;
                                 "sum" -> of all of them
 commits                 set     what has max_steps:<what>
 held_budgets            zset    what waits for its budget, by when it is checked again
 deferred:<what>         zset    jobs that a strict budget has too few steps for, by need
 deferred_for            zset    what has deferred:<what>, by when it is checked again
-limits                  hash    env:<limit>, live:<limit>; env:keep_<state> (retention in days)
+limits                  hash    env:<limit>, live:<limit>; env:keep_<state> (retention in days),
+                                env:share_capacity
 quota_use               hash    what waits of jobs that quotas count: bytes, and by caller
                                 jobs:<name>, bytes:<name>
 audit                   stream  what operators did, the last ten thousand actions

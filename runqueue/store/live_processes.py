@@ -11,7 +11,10 @@ from runqueue.store.scripts import ScriptCall, load
 
 #: The stages of a worker, as its tasks (`runqueue.<stage>`) and the keys `active_consumers:<stage>`
 #: name them.
-STAGES: Final = ("submit", "poll", "cancel", "reconcile", "webhooks", "callbacks", "inbox", "list")
+STAGES: Final = (
+    *("submit", "poll", "cancel", "reconcile", "webhooks"),
+    *("callbacks", "inbox", "list", "others", "details"),
+)
 #: Seconds that a lease holds from its heartbeat on; a test compares it with the worker's.
 LEASE_SECONDS: Final = 15.0
 #: Processes that one call reads.

@@ -120,6 +120,25 @@ def lists_done(
     return ScriptCall(load("lists_done"), account, [process, next_us, int(failed), reach_us], int)
 
 
+def others_claim(
+    account: str, process: str, limit: int, tick_us: int, lease_us: int
+) -> ScriptCall[Taken[int]]:
+    """Take the reading of the list that shows runs of others: when, by the queue's clock."""
+
+    def parse(reply: list[Any]) -> Taken[int]:
+        return taken(reply, [int(reply[1])] if len(reply) > 4 and reply[4] else [])
+
+    return ScriptCall(load("others_claim"), account, [process, limit, tick_us, lease_us], parse)
+
+
+def others_done(
+    account: str, next_us: int, until_us: int, early_us: int, runs: Sequence[tuple[str, int]]
+) -> ScriptCall[list[int]]:
+    """Record how many live runs are of others, and read which surely are; see `others_done.lua`."""
+    arguments: list[Argument] = [next_us, until_us, early_us, *flat(runs)]
+    return ScriptCall(load("others_done"), account, arguments, codes)
+
+
 def lists_end(account: str, off_us: int) -> ScriptCall[int]:
     """Have runs polled one by one again; see `lists_end.lua`."""
     return ScriptCall(load("lists_end"), account, [off_us], int)

@@ -29,11 +29,8 @@ def settle(
     return ScriptCall(load("settle"), account, arguments, codes)
 
 
-def decide_paused(account: str, job_ids: Sequence[str], what: str) -> ScriptCall[list[int]]:
-    """Decide on paused runs, `approve` or `reject`; see `decide_paused.lua`."""
-    return ScriptCall(load("decide_paused"), account, [what, *job_ids], codes)
-
-
+#: Have the runs of paused jobs approved; the codes are in `approve.lua`.
+approve = of_ids("approve", codes)
 #: Have ended jobs done again; the codes are in `replay.lua`.
 replay: OfItems[Seen, list[int]] = of_items("replay", codes)
 #: Remove dead jobs: per id 1 removed, 0 not dead, -1 unknown.
@@ -109,42 +106,29 @@ def cancel_batch(account: str, batch: str) -> ScriptCall[CancelCounts | None]:
     return ScriptCall(load("cancel_batch"), account, [batch], parse)
 
 
-class JobRuns(NamedTuple):
-    """The runs of a job; times are microseconds since 1970.
+class OurRun(NamedTuple):
+    """A run that a job got.
 
     Args:
-        run_id: the run that it has now, if it got that since; '' else.
-        started: when it got that run; 0 = it has none.
-        earlier: its runs before that one, with spaces between.
-        created: when it was enqueued.
-        steps: what all its runs took, as far as their ends reported it.
+        accepted_us: when, microseconds since 1970; 0 = not known: it is an earlier run of the job.
+        steps: what all the job's runs took, as far as their ends reported it.
     """
 
-    job_id: str
     run_id: str
-    started: int
-    earlier: str
-    created: int
-    steps: int = 0
+    job_id: str
+    accepted_us: int
+    steps: int
 
 
 def list_runs(
-    account: str, cursor: str, keys: int, since: datetime
-) -> ScriptCall[tuple[str, int, list[JobRuns]]]:
-    """Search all keys for jobs with runs; returns the next cursor ('0' = that was all) and the
-    queue's time, too.
+    account: str, cursor: str, keys: int, since: datetime, until: datetime
+) -> ScriptCall[tuple[str, list[OurRun]]]:
+    """Search all keys for runs that jobs got in a time; cursor and keys as in `open_jobs`."""
 
-    Args:
-        account: whose jobs.
-        cursor: '0' = from the start.
-        keys: how many to read.
-        since: runs that jobs got before are left out, as far as that is known.
-    """
+    def parse(reply: list[Any]) -> tuple[str, list[OurRun]]:
+        return reply[0].decode(), records(OurRun, rows(reply, 1, 4))
 
-    def parse(reply: list[Any]) -> tuple[str, int, list[JobRuns]]:
-        return reply[0].decode(), int(reply[1]), records(JobRuns, rows(reply, 2, 6))
-
-    arguments: list[Argument] = [cursor, keys, in_microseconds(since)]
+    arguments: list[Argument] = [cursor, keys, in_microseconds(since), in_microseconds(until)]
     return ScriptCall(load("list_runs"), account, arguments, parse)
 
 

@@ -22,6 +22,7 @@ from runqueue.records.claim_items import (
     RunAbandoned,
     RunAccepted,
     RunAgain,
+    RunDetails,
     Searched,
     Taken,
     Tick,
@@ -104,6 +105,17 @@ def poll_claim(
     limits = (max_run_us, max_workflow_us)
     arguments: list[Argument] = [process, limit, tick_us, lease_us, *limits, *lists]
     return ScriptCall(load("poll_claim"), account, arguments, parse)
+
+
+def details_claim(
+    account: str, process: str, limit: int, tick_us: int, lease_us: int
+) -> ScriptCall[Taken[str]]:
+    """Take workflow runs whose details are to be read; see `details_claim.lua`."""
+
+    def parse(reply: list[Any]) -> Taken[str]:
+        return taken(reply, (run_id.decode() for run_id in reply[4:]))
+
+    return ScriptCall(load("details_claim"), account, [process, limit, tick_us, lease_us], parse)
 
 
 def cancel_claim(
@@ -267,6 +279,8 @@ def give_back(account: str, items: Sequence[GivenBack], why: str) -> ScriptCall[
 
 #: Say when to poll runs again.
 mark_polled: OfItems[Polled, int] = of_items("mark_polled", int)
+#: Record what was read of runs that had ended.
+record_details: OfItems[RunDetails, int] = of_items("record_details", int)
 #: Record the ends of runs.
 finish: OfItems[Finished, list[int]] = of_items("finish", codes)
 #: Record runs that ended badly, and have their jobs run again; see `retry_run.lua`.

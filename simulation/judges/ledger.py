@@ -499,7 +499,7 @@ class InvariantLedger:
             jobs: those that are not over, by their numbers; for the report.
             submitted: when a job was submitted last, simulated seconds.
         """
-        most = stats.limits["concurrent_runs"]
+        most = stats.slots
         is_free = (
             stats.claimable > 0
             and (not most or stats.live + stats.orphans_live < most)

@@ -103,7 +103,7 @@ class LivenessJudge:
     @staticmethod
     def _is_held(stats: AccountStats) -> bool:
         """Say whether something keeps all jobs, but for a budget, which is judged by itself."""
-        most = stats.limits["concurrent_runs"]
+        most = stats.slots
         return bool(
             (stats.hold_reason and stats.hold_kind != "budget")
             or stats.paused

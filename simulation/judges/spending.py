@@ -1,4 +1,4 @@
-"""Judges budgets at the end: each counts the steps of every run of its jobs, once."""
+"""Judges budgets at the end: each counts what every run of its jobs took, once."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class SpendingJudge:
     Args:
         ledger: what was accepted and what ran.
         faults: when faults lasted.
+        credits_per_step: what a step of any run is billed.
         windows: when a new window of a budget begins, by its scope; simulated seconds.
     """
 
@@ -27,10 +28,12 @@ class SpendingJudge:
         self,
         ledger: InvariantLedger,
         faults: FaultTimes,
+        credits_per_step: int = 0,
         windows: Mapping[str, float] | None = None,
     ) -> None:
         self._ledger = ledger
         self._faults = faults
+        self._credits_per_step = credits_per_step
         self._windows = windows or {}
         #: When each budget was set, simulated seconds.
         self._set_at: dict[str, float] = {}
@@ -45,7 +48,7 @@ class SpendingJudge:
         jobs: Mapping[int, Job | None],
         requests: Mapping[int, PlannedJob],
     ) -> None:
-        """Judge that each budget counts the steps of all runs that the queue knows of (I4).
+        """Judge that each budget counts what all runs took that the queue knows of (I4).
 
         It may count those of others, too, but no more than there were. What is committed for live
         runs is given back.
@@ -71,13 +74,15 @@ class SpendingJudge:
                 if number in ledger.accepted and use.scope in _scopes(request)
             }
             known = {n for n in numbers if ledger.has_known_runs(n) and _is_over(jobs.get(n))}
-            least = self._taken(known, since, now)
-            most = self._taken(numbers, maybe_since, now)
+            unit = use.budget.unit
+            each = 1 if unit == "steps" else self._credits_per_step
+            least = each * self._taken(known, since, now)
+            most = each * self._taken(numbers, maybe_since, now)
             is_open = numbers != known
             if not least <= use.spent <= most or (not is_open and (use.live or use.committed)):
                 ledger.fail(
-                    f"I4: the budget of {use.scope} counts {use.spent} steps, {use.live} live runs"
-                    f" and {use.committed:g} steps of these; the runs took {least} to {most}"
+                    f"I4: the budget of {use.scope} counts {use.spent} {unit}, {use.live} live runs"
+                    f" and {use.committed:g} {unit} of these; the runs took {least} to {most}"
                 )
 
     def _taken(self, numbers: Iterable[int], since: float, now: float) -> int:

@@ -548,9 +548,10 @@ class SubmissionJudge:
             and request.run != KILLS_WORKERS  # its submissions do not arrive
             and number not in self._ledger.cancels
             and request.group not in self._capped
+            and self.is_settled(("cap", request.group))
             and not request.all_keys
             and not request.max_steps  # it may not fit the budget
-            and ("group", request.group) not in self._paused
+            and not self.is_paused(request)
             and now > accepted_at + PROMPT_SECONDS
             and accepted_at > self._ledger.last_death
             and self._is_calm(accepted_at - LEASE_SECONDS, now)

@@ -130,6 +130,7 @@ _STUCK = [_job(1, 1, run=ANSWERS_NO_CALL, cancel_after=5), _job(2, 2)]
 _MANY: dict[str, Any] = {"max_concurrent_runs": 20, "run_seconds": 2}
 _LOST = _fault("answers are lost", 1, 5)
 _BAD: dict[str, Any] = {"bad_run_share": 0.8, "run_seconds": 2}
+_BILLED: dict[str, Any] = {"credits_per_step": 3, "budgets": (("account", 5000),)}
 _PAID: dict[str, Any] = {"keys": (CUSTOMER,), "max_steps": 40}
 #: Two runs leave the third job too few steps; the others fit beside them.
 _ONE_DOES_NOT_FIT = _plan(
@@ -200,6 +201,20 @@ PLANS: dict[str, SimulationPlan] = {
     "offered-lane-is-not-listed": _plan(_batch(4, 8, keys=("login:a",)), key_limits=_A_LOGIN),
     "second-key-is-not-asked-for": _plan(
         _batch(6, 8, keys=("login:a", "site:a")), key_limits=(("login:a", 4), ("site:a", 1))
+    ),
+    "others-may-take-every-slot": _plan(
+        _jobs(6, 5),
+        [_fault("others run much", 1, 0)],
+        run_seconds=60,
+        minutes=4,
+        shares_capacity=True,
+    ),
+    "unconfirmed-runs-count-as-others": _plan(
+        _jobs(8, 5),
+        [_fault("answers are lost", 4, 30)],
+        run_seconds=60,
+        minutes=4,
+        shares_capacity=True,
     ),
     "known-orphan-is-not-given-to-its-job": _plan(
         _jobs(4, 10, again_after=6), [_FAILOVER], run_seconds=100
@@ -889,6 +904,12 @@ PLANS |= {
     "claim-commits-no-steps": _plan(_batch(4, 8, **_PAID), strict_budget=90),
     "steps-of-a-retried-run-cost-nothing": _plan(
         _jobs(4, 8, runs=3, **_PAID), strict_budget=2000, minutes=2, **_BAD
+    ),
+    "credits-of-a-retried-run-cost-nothing": _plan(
+        _jobs(4, 8, runs=3, **_PAID), strict_budget=2000, minutes=2, **_BILLED, **_BAD
+    ),
+    "credits-that-were-expected-stay": _plan(
+        _jobs(4, 8, kind="workflow", **_PAID), gateways=0, strict_budget=2000, **_BILLED
     ),
     "strict-budget-forgets-what-is-live": _plan(
         [*_jobs(4, 1, **_PAID), *(_job(number, 20, **_PAID) for number in range(5, 11))],

@@ -46,6 +46,8 @@ class Options:
         any_workflow: False: a workflow that nobody made is a 404, as on the real server, and so
             is every browser profile.
         any_credential: True: every credential of Skyvern's own exists; else none does.
+        credits_per_step: credits that workflow runs, and 2.0 tasks, are billed a step; 0: none, as
+            on a self-hosted server.
         version: the release that is imitated, one of `simulator.model.releases.RELEASES`.
     """
 
@@ -67,6 +69,7 @@ class Options:
     declared_parameters: frozenset[str] = frozenset()
     any_workflow: bool = True
     any_credential: bool = False
+    credits_per_step: int = 0
     version: str = DEFAULT_VERSION
 
     def __post_init__(self) -> None:
@@ -84,7 +87,7 @@ class Options:
     def _check_numbers(self) -> None:
         for name in (
             *("duration", "max_requests_per_second", "max_concurrent", "keepalive_timeout"),
-            "session_release",
+            *("session_release", "credits_per_step"),
         ):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise OptionError(_flag(name), "a number that is not negative")

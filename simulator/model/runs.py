@@ -128,6 +128,7 @@ class Run:
         end_replaced: why it reads `failed` although it ended otherwise, as on older servers.
         occupied: why it failed at once: its browser session was another run's.
         clean_up: seconds for which it has its browser session after its end; its webhook follows.
+        credits_per_step: what a step of a workflow run is billed, and of one beneath a 2.0 task.
     """
 
     run_id: str
@@ -144,6 +145,7 @@ class Run:
     end_replaced: str | None = None
     occupied: str | None = None
     clean_up: float = 0.0
+    credits_per_step: int = 0
 
     def lose_end(self, release: Release) -> None:
         """Note that its webhook met an error of the network, not an answer."""

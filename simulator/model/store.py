@@ -39,6 +39,7 @@ class Store:
         self._clock = clock
         self._on_change = on_change
         self._planner = Planner(options)
+        self._credits_per_step = options.credits_per_step
         self.sessions = BrowserSessions(options.session_release)
         self._slots = Slots(options.max_concurrent, self._start, on_change)
         # Ids never repeat, not even those of a simulator that was started again.
@@ -60,6 +61,7 @@ class Store:
             plan=self._planner.plan(submission.forced, _own_plan(submission)),
             created=self._clock(),
             tags=Tags(dict(submission.tags)) if submission.tags else None,
+            credits_per_step=self._credits_per_step,
         )
         self._runs[run.run_id] = run
         self._live.append(run)

@@ -50,7 +50,6 @@ _LEAST: list[tuple[str, Any]] = [
     ("/timeline", []),
     ("/tags", {"workflow_run_id": "wr_1", "tags": []}),
     ("/v1/runs", []),
-    ("/v1/workflows/runs", []),
 ]
 _RUN = {"run_id": "tsk_1", "status": "completed", "webhook_failure_reason": None}
 

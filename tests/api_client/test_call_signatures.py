@@ -55,8 +55,6 @@ request_options=None)""",
     "webhook_failure_reason": "(self, run_id, *, request_options=None)",
     "wait_for_run": """(self, run_id, *, timeout=None, min_interval=1.0, max_interval=30.0, \
 request_options=None)""",
-    "get_workflow_runs": """(self, *, page=1, page_size=100, status=None, search_key=None, \
-error_code=None, request_options=None)""",
     "get_run_artifacts": "(self, run_id, *, artifact_type=None, request_options=None)",
     "get_run_timeline": "(self, run_id, *, request_options=None)",
     "retry_workflow_run": """(self, run_id, *, max_steps_override=None, user_agent=None, \
@@ -119,10 +117,6 @@ def test_left_out_is_shown_by_its_name() -> None:
         ("list_runs", {"page_size": 10.0}, ValueError),
         ("list_runs", {"page": True}, ValueError),
         ("list_runs", {"status": [OMIT]}, TypeError),
-        ("get_workflow_runs", {"page": 0}, ValueError),
-        ("get_workflow_runs", {"page": 1.0}, ValueError),
-        ("get_workflow_runs", {"page_size": 101}, ValueError),
-        ("get_workflow_runs", {"tags": "a"}, TypeError),
         ("iter_runs", {"search_key": "ab"}, ValueError),
         ("iter_runs", {"page": 1}, TypeError),
         ("cancel_runs", {"run_ids": "tsk_1"}, TypeError),

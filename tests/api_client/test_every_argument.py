@@ -157,7 +157,6 @@ ARTIFACT_TYPES: list[tuple[Any, str]] = [
     ("har", "?artifact_type=har"),
     (("har", "a b"), "?artifact_type=har&artifact_type=a+b"),
 ]
-WORKFLOW_RUNS = "/v1/workflows/runs?"
 LIST = "/v1/runs?page=1&page_size=100"
 CANCEL = ("/v1/runs/cancel", '{"run_ids":["a","b"]}')
 RETRY = "/v1/runs/tsk_1/retry_webhook"
@@ -234,18 +233,6 @@ ROWS = [
     ),
 ]
 ROWS += [
-    read("get_workflow_runs", "page", {"page": 101}, f"{WORKFLOW_RUNS}page=101&page_size=100"),
-    read("get_workflow_runs", "page_size", {"page_size": 1}, f"{WORKFLOW_RUNS}page=1&page_size=1"),
-    *(
-        read(
-            "get_workflow_runs",
-            argument,
-            {argument: value},
-            f"{WORKFLOW_RUNS}{query}page=1&page_size=100",
-        )
-        for argument, value, query in [*LISTED, ("error_code", "A B", "error_code=A+B&")]
-        if argument != "tags"
-    ),
     read("get_run_artifacts", "run_id", {"run_id": "wr_1"}, "/v1/runs/wr_1/artifacts"),
     read("get_run_artifacts", "run_id", AWKWARD_ID, f"{AWKWARD}/artifacts"),
     *(

@@ -22,7 +22,6 @@ from tests.api_client.rawserver import (
     Exchange,
     answering,
     answering_in_turn,
-    port_nobody_listens_on,
     reads_then_closes,
     response,
     serving,
@@ -158,17 +157,10 @@ async def test_an_approval_is_classed_as_a_cancel_is(
 ) -> None:
     async with serving(behaviour) as server, AsyncTransport() as transport:
         client = RawClient(server.url, KEY, transport)
-        answer = await client.continue_workflow_run("wr_1/2")
+        answer = await client.continue_run("wr_1/2")
         [exchange] = server.exchanges
     assert answer.outcome is outcome
     assert (exchange.method, exchange.target) == ("POST", "/v1/workflows/runs/wr_1%2F2/continue")
-
-
-async def test_an_approval_that_was_never_sent_may_be_sent_again() -> None:
-    with port_nobody_listens_on() as port:
-        async with AsyncTransport() as transport:
-            client = RawClient(f"http://127.0.0.1:{port}", KEY, transport)
-            assert (await client.continue_workflow_run("wr_1")).outcome is CancelClass.BUSY
 
 
 @pytest.mark.parametrize(

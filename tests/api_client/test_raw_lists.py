@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from api_client import AnswerLostError, ListClass, ListedRun, NotSentError, RawClient
+from api_client.calls.calls import WORKFLOW_RUNS_PATH
 from tests.api_client.twins import KEY, FakeTransport, answer
 
 DONE, NOT_SUPPORTED, BUSY, ACCOUNT, TROUBLE = ListClass
@@ -54,9 +55,9 @@ async def test_a_page_of_workflow_runs_is_asked_for_and_tells_what_they_cost() -
     run |= {"debug_session_id": "ds_1", "created_at": "2026-11-25T12:00:00"}
     transport = FakeTransport(answer(200, [run], date=DATE))
     client = client_of(transport)
-    page = await client.list_workflow_runs(status=["failed"], error_code="E", page=200, page_size=2)
+    page = await client.list_runs(status=["failed"], page=200, page_size=2, path=WORKFLOW_RUNS_PATH)
     assert [request.url.raw_path for request in transport.requests] == [
-        b"/v1/workflows/runs?status=failed&error_code=E&page=200&page_size=2"
+        b"/v1/workflows/runs?status=failed&page=200&page_size=2"
     ]
     assert (page.outcome, page.is_short) == (DONE, True)
     assert page.runs == (
@@ -76,7 +77,7 @@ async def test_an_odd_shape_in_a_workflow_run_is_unknown_and_never_an_error(odd:
     names += ["trigger_type", "created_at", "finished_at", "retry_pending"]
     run = {"workflow_run_id": "wr_1", "status": "running"} | dict.fromkeys(names, odd)
     transport = FakeTransport(httpx.Response(200, content=json.dumps([run]).encode()))
-    page = await client_of(transport).list_workflow_runs()
+    page = await client_of(transport).list_runs(path=WORKFLOW_RUNS_PATH)
     assert page.outcome is DONE
     [listed] = page.runs
     assert (listed.credits, listed.cached_credits, listed.failure_category) == (None, None, None)
@@ -85,7 +86,7 @@ async def test_an_odd_shape_in_a_workflow_run_is_unknown_and_never_an_error(odd:
 
 @pytest.mark.parametrize("body", [{"runs": []}, [7], [{"workflow_run_id": 7, "status": "x"}], None])
 async def test_a_list_of_workflow_runs_in_another_shape_is_not_an_empty_one(body: Any) -> None:
-    page = await client_of(FakeTransport(answer(200, body))).list_workflow_runs()
+    page = await client_of(FakeTransport(answer(200, body))).list_runs(path=WORKFLOW_RUNS_PATH)
     assert page.outcome in (NOT_SUPPORTED, TROUBLE)
     assert page.runs == ()
 

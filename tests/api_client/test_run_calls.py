@@ -33,30 +33,6 @@ def test_artifacts_are_models_and_what_is_odd_of_one_is_set_aside(way: Way) -> N
 
 
 @both
-def test_workflow_runs_are_models_with_what_they_cost_and_why_they_failed(way: Way) -> None:
-    category = [{"category": "AUTH_FAILURE", "confidence_float": 0.9}]
-    answer = [
-        {"workflow_run_id": "wr_1", "status": "failed", "failure_category": category}
-        | {"credits_used": 7, "trigger_type": "manual", "created_at": "2026-11-27T14:02:10"},
-        {"workflow_run_id": "wr_2", "status": "of_tomorrow", "credits_used": "many"},
-    ]
-    first, second = called(way, Recording(answering(content=answer)), "get_workflow_runs")
-    assert (first.failure_category, first.credits_used, first.trigger_type, first.is_over) == (
-        *(category, 7, "manual", True),
-    )
-    assert first.created_at == datetime(2026, 11, 27, 14, 2, 10, tzinfo=UTC)
-    assert (second.credits_used, second.is_over) == (None, False)
-    assert second.unreadable_fields == {"credits_used": "many"}
-
-
-@both
-@pytest.mark.parametrize("answer", [{"runs": []}, [{"status": "failed"}], [7], None])
-def test_another_shape_is_no_list_of_workflow_runs(answer: Any, way: Way) -> None:
-    with pytest.raises(SkyvernError):
-        called(way, Recording(answering(content=answer)), "get_workflow_runs")
-
-
-@both
 def test_a_timeline_is_models_with_their_blocks_as_they_came(way: Way) -> None:
     block = {"block_type": "wait", "status": "completed", "output": {"success": True}}
     below = {"type": "thought", "thought": {"answer": "x"}, "children": []}

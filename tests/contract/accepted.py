@@ -87,7 +87,6 @@ ACCEPTED: tuple[Accepted, ...] = (
             "workflow_deleted",
         )
     ),
-    Accepted("GET /v1/workflows/runs WorkflowRun.*", _KEPT),
     *(
         Accepted(f"* Artifact.{name}", _KEPT)
         for name in (

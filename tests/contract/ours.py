@@ -21,7 +21,6 @@ from api_client.types import (
     RunTagsResponse,
     RunWebhookReplayResponse,
     TaskRunResponse,
-    WorkflowRun,
     WorkflowRunResponse,
     WorkflowRunTimeline,
 )
@@ -33,10 +32,7 @@ from tests.contract.shapes import Shape, fields_of
 HEADERS = {"user_agent": "x-user-agent", "max_steps_override": "x-max-steps-override"}
 #: Arguments that travel in the query.
 QUERY = frozenset(
-    {
-        *("template", "search_key", "status", "tags", "page", "page_size", "artifact_type"),
-        "error_code",
-    }
+    {"template", "search_key", "status", "tags", "page", "page_size", "artifact_type"}
 )
 
 
@@ -90,7 +86,6 @@ USED = (
         models=(BulkCancelRunsResponse,),
         fields=frozenset({"run_ids"}),
     ),
-    Used("GET", "/v1/workflows/runs", run_calls.get_workflow_runs, models=(WorkflowRun,)),
     Used("GET", f"{_RUN}/artifacts", run_calls.get_run_artifacts, models=(Artifact,)),
     Used("GET", f"{_RUN}/timeline", models=(WorkflowRunTimeline,)),
     Used("GET", f"{_WORKFLOW_RUN}/tags", models=(RunTagsResponse,)),

@@ -95,7 +95,7 @@ def test_every_call_is_in_the_table() -> None:
         for first in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
         for name in re.findall(r"`(\w+)`", first)
     }
-    assert len(calls) == 22
+    assert len(calls) == 21
     assert named == calls
 
 

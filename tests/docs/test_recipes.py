@@ -9,7 +9,7 @@ import pytest
 
 from runqueue import TaskRunRequest
 from runqueue.testing import QueueForTests, ScriptedSkyvern
-from runqueue.testing.fixtures import *  # noqa: F403 - those that services get
+from tests.runqueue.testing.conftest import *  # noqa: F403 - the fixtures that services get
 
 ROOT = Path(__file__).parents[2]
 #: The service on an open socket; instead of an enqueue it takes these steps.

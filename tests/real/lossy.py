@@ -7,6 +7,7 @@ witness of its own: neither the queue's word nor its markers are needed to tell 
 import asyncio
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -48,6 +49,7 @@ class Submission:
         path, body: what was asked.
         status: what the server answered; None = it was not asked, or has not answered.
         run_id: the run that the server made of it; None = none, or the proxy got no answer.
+        at: when it came (unix seconds).
     """
 
     key: str
@@ -56,6 +58,7 @@ class Submission:
     body: Mapping[str, Any]
     status: int | None = None
     run_id: str | None = None
+    at: float = field(default_factory=time.time)
 
 
 @dataclass(slots=True)

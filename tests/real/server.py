@@ -178,6 +178,7 @@ class SkyvernServer:
             "ARTIFACT_STORAGE_PATH": str(state / "artifacts"),
             "DOWNLOAD_PATH": str(state / "downloads"),
             "BROWSER_SESSION_BASE_PATH": str(state / "browser_sessions"),
+            "WORKFLOW_SCHEDULE_POLL_INTERVAL_SECONDS": "5",  # the default is a minute
             "BROWSER_TYPE": "chromium-headless",
             "BROWSER_ADDITIONAL_ARGS": json.dumps(CHROMIUM_ARGUMENTS),
             **self._browser_environment(),

@@ -5,6 +5,9 @@ any Python), and takes its orders from words in the prompt, which Skyvern passes
 
     stub:terminate   the goal cannot be reached: the run ends `terminated`
     stub:never       the goal is never reached: a 2.0 run ends `failed` when its steps are used up
+    stub:reload      each step reloads the page, and the goal is never reached: any run uses them up
+    stub:categories  the model names categories of the failure, the surest last
+    stub:code        a one-time code is needed: the run ends `terminated`: "took TOTP-1234"
     stub:error       HTTP 500: the run ends `failed`
     stub:no-url      a task without a URL is given none
     stub:wait=5      each answer takes so many seconds
@@ -22,15 +25,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 _WAIT = re.compile(r"stub:wait=(\d+(?:\.\d+)?)")
+_CODE = re.compile(r"TOTP-\d{4}")
+#: What `stub:categories` answers.
+CATEGORIES = [
+    {"category": "WRONG_PAGE_STATE", "confidence_float": 0.3, "reasoning": "stub"},
+    {"category": "AUTH_FAILURE", "confidence_float": 0.9, "reasoning": "stub"},
+]
 
 
 def reply(asked: str) -> dict[str, Any]:
     """Return what the model says to a prompt, as the object that Skyvern reads out of it."""
-    gives_up = "stub:terminate" in asked
-    is_reached = not gives_up and "stub:never" not in asked
+    code = _CODE.search(asked) if "stub:code" in asked else None
+    is_asking = "stub:code" in asked and code is None
+    goes_on = "stub:reload" in asked
+    gives_up = "stub:terminate" in asked or code is not None
+    is_reached = not (gives_up or goes_on or is_asking or "stub:never" in asked)
     action = {
-        "action_type": "COMPLETE" if is_reached else "TERMINATE",
-        "reasoning": "stub",
+        "action_type": "RELOAD_PAGE" if goes_on else "COMPLETE" if is_reached else "TERMINATE",
+        "reasoning": f"took {code[0]}" if code else "stub",
         "confidence_float": 1.0,
         "id": None,
         "user_detail_query": None,
@@ -40,10 +52,13 @@ def reply(asked: str) -> dict[str, Any]:
         "action_plan": "stub",
         "actions": [action],
         "extracted_information": {"answer": "stub"},
+        "failure_categories": CATEGORIES if "stub:categories" in asked else [],
         "output": {"answer": "stub"},
         "page_info": "stub",
+        "place_to_enter_verification_code": is_asking,
         "plan": "stub",
         "reasoning": "stub",
+        "should_enter_verification_code": is_asking,
         "should_terminate": gives_up,
         "summary": "stub",
         "task_type": "navigate",

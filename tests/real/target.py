@@ -89,6 +89,11 @@ class Target:
         )
         return items
 
+    def workflow_runs(self) -> dict[str, dict[str, Any]]:
+        """Return its list of workflow runs, by their ids; its pages have no upper bound."""
+        items = self.get("/v1/workflows/runs", page_size=100_000).raise_for_status().json()
+        return {item["workflow_run_id"]: item for item in items}
+
     def all_run_ids(self) -> set[str]:
         """Return every run of the account, by its list; at most 10,000."""
         found: set[str] = set()

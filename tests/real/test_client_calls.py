@@ -34,23 +34,6 @@ def test_a_run_s_files_are_listed_and_an_unknown_run_has_none(client: Skyvern, e
     assert client.agent.get_run_artifacts("wr_1") == []
 
 
-def test_workflow_runs_are_listed_with_what_they_cost(
-    client: Skyvern, target: Target, ended: str
-) -> None:
-    [run] = client.agent.get_workflow_runs(search_key=ended)
-    assert (run.workflow_run_id, run.status, run.is_over) == (ended, "completed", True)
-    assert run.unreadable_fields is None
-    assert (run.credits_used, run.cached_credits_used) == (0, 0)  # self-hosted: nothing is billed
-    assert run.created_at is not None
-    if target.version == "1.0.56":
-        assert run.trigger_type == "api"
-    first = client.agent.get_workflow_runs(page_size=1)
-    assert len(first) == 1
-    assert client.agent.get_workflow_runs(page=100_000) == []
-    assert client.agent.get_workflow_runs(search_key=ended, status="failed") == []
-    assert client.agent.get_workflow_runs(search_key=ended, error_code="NONE") == []
-
-
 def test_a_timeline_shows_the_blocks_and_a_task_of_engine_1_has_none(
     client: Skyvern, ended: str
 ) -> None:

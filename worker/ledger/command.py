@@ -11,15 +11,14 @@ import typer
 from api_client import AsyncTransport, RawClient
 from config.settings import Account, Settings, SettingsError, load_settings
 from runqueue import AsyncRunQueue
-from runqueue.cli.shared.exit_codes import Exit, ended, exit_on_error
+from runqueue.cli.shared.exit_codes import Exit, ended, exit_on_error, print_err
 from runqueue.cli.shared.formatting import counted, printable
 from runqueue.cli.shared.options import OneObject, Until, parse_time
 from runqueue.records.as_json import json_object
 from runqueue.records.retention import SURELY_RETAINED_SECONDS
 from runqueue.records.waits import utc
 from runqueue.request.time_range import check_range
-from worker.ledger.comparison import Ledger, Sum, compare
-from worker.ledger.lists import SkyvernRuns
+from worker.ledger.comparison import MOST_LISTED, Ledger, SkyvernRuns, Sum, compare
 from worker.process.account import proxies_of
 
 _SURELY = timedelta(seconds=SURELY_RETAINED_SECONDS)
@@ -46,7 +45,7 @@ def ledger(
     """Compare our runs with those that Skyvern lists: what is missing there, what is others'.
 
     Needs the account's key and base URL, as workers do. Exit codes: 0 Skyvern has each run that we
-    accepted, 1 one is missing there, 2 wrong usage, 4 something could not be read.
+    accepted, 1 one is missing there, 2 wrong usage, 4 not all could be read.
     """
     try:
         settings = load_settings()
@@ -64,8 +63,10 @@ def ledger(
             typer.echo(orjson.dumps(json_object(found)))
         else:
             typer.echo("\n".join(map(printable, lines(found))))
-    is_whole = not (found.notes or found.not_judged)
-    raise typer.Exit(1 if found.missing else Exit.OK if is_whole else Exit.UNAVAILABLE)
+    if found.since > since:
+        print_err(f"a list shows {MOST_LISTED:,} runs at most: earlier ones were not compared")
+    whole = Exit.OK if found.since <= since else Exit.UNAVAILABLE
+    raise typer.Exit(1 if found.missing else whole)
 
 
 async def _compare(
@@ -84,25 +85,18 @@ def lines(found: Ledger) -> Iterator[str]:
     """Yield the comparison in words, line by line."""
     yield f"account {found.account}, runs since {utc(found.since)} until {utc(found.until)}"
     yield f"ours, and Skyvern has them: {_words(found.both)}"
-    missing = Sum()
+    steps = sum(run.steps for run in found.missing)
+    yield f"ours, and missing at Skyvern: {_words(Sum(len(found.missing), steps))}"
     for run in found.missing:
-        missing.add(None, run.steps)
-    yield f"ours, and missing at Skyvern: {_words(missing)}"
-    for run in found.missing:
-        when = f"accepted {utc(run.accepted_at)}" if run.accepted_at else "an earlier run of it"
-        yield f"  {run.run_id}  job {run.job_id}, {when}{', an orphan' if run.is_orphan else ''}"
+        at = datetime.fromtimestamp(run.accepted_us / 1e6, UTC)
+        when = f"accepted {utc(at)}" if run.accepted_us else "an earlier run of it"
+        yield f"  {run.run_id}  job {run.job_id}, {when}"
     others = sum(one.runs for one in found.others.values())
     yield f"others', by what started them: {counted(others, 'run')}"
     for trigger, one in sorted(found.others.items()):
         yield f"  {trigger}: {_words(one)}"
-    yield f"orphans among ours: {counted(len(found.orphans), 'run')}"
-    for orphan in found.orphans:
-        yield f"  {orphan.run_id}  job {orphan.job_id}, since {utc(orphan.since)}: {orphan.why}"
-    if found.not_judged:
-        yield f"not judged: {counted(found.not_judged, 'run')} of ours that could not be read"
     if found.unconfirmed:
         yield f"{counted(found.unconfirmed, 'job')} unconfirmed: runs of theirs count as others'"
-    yield from found.notes
 
 
 def _words(one: Sum) -> str:

@@ -1,39 +1,40 @@
-"""The comparison of an account's runs, as the queue knows them, with those that Skyvern lists.
+"""The comparison of an account's runs, as its jobs got them, with those that Skyvern lists.
 
-The lists are read first, and only runs that jobs got before are judged, so a run that is accepted
-meanwhile is missing in none. Jobs are gone through in pages, and no more is kept of them than what
-no list shows. Such a run is read by itself before it counts as missing.
+`GET /v1/runs` shows tasks and workflow runs, `GET /v1/workflows/runs` workflow runs with what they
+cost, those of debug sessions and those beneath tasks of engine 2.0 among them. Neither has a filter
+by time: they are read from the newest run back. A run of ours that is on neither is read by itself
+before it counts as missing; it may have been accepted meanwhile.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import islice
-from typing import NamedTuple
+from functools import partial
+from typing import TypeVar
 
-from api_client import ListedRun, ReadClass
+from api_client import ListClass, ListedRun, RawClient, ReadClass, RunPage, RunReading
+from api_client.calls.calls import MAX_PAGE, MAX_PAGE_SIZE, RUNS_PATH, WORKFLOW_RUNS_PATH
 from runqueue import AsyncRunQueue
-from runqueue.records.job import JobState, Orphan
-from runqueue.store import job_calls, operator_calls, worker_calls
-from worker.ledger.lists import MAX_READS, SkyvernRuns
+from runqueue.errors import RunQueueError
+from runqueue.records.job import JobState
+from runqueue.store import job_calls, worker_calls
+from runqueue.store.operator_calls import OurRun, list_runs
 
 #: Redis keys that one call searches, and runs that one call asks for the owners of.
-_KEYS, _OWNERS = 1000, 1000
+_AT_ONCE = 1000
+#: Runs that a list shows, at most.
+MOST_LISTED = MAX_PAGE * MAX_PAGE_SIZE
+#: Seconds between the tries of a call that fails in passing, unless Skyvern asks for others; and
+#: the most that it may ask for.
+_WAITS, _MOST_WAIT = (1.0, 4.0, 16.0, None), 60.0
+
+_Answer = TypeVar("_Answer", RunPage, RunReading)
 
 
-class OurRun(NamedTuple):
-    """A run that a job got.
-
-    Args:
-        accepted_at: None of an earlier run of the job: it is not known.
-        steps: what the job's runs took.
-    """
-
-    run_id: str
-    job_id: str
-    accepted_at: datetime | None
-    steps: int = 0
-    is_orphan: bool = False
+class ReadError(RunQueueError):
+    """Skyvern did not answer, or has no such list."""
 
 
 @dataclass
@@ -41,19 +42,16 @@ class Sum:
     """Runs, the steps that our jobs report, and the credits of runs of which Skyvern shows them."""
 
     runs: int = 0
-    steps: int | None = None
+    steps: int = 0
     credits: int = 0
-    cached_credits: int = 0
     runs_with_credits: int = 0
 
     def add(self, run: ListedRun | None, steps: int = 0) -> None:
         """Count a run."""
         self.runs += 1
-        if steps:
-            self.steps = (self.steps or 0) + steps
+        self.steps += steps
         if run is not None and run.credits is not None:
             self.credits += run.credits
-            self.cached_credits += run.cached_credits or 0
             self.runs_with_credits += 1
 
 
@@ -62,15 +60,12 @@ class Ledger:
     """What came of the comparison.
 
     Attributes:
-        until: the end of the period, or when the lists were read.
+        since: from when on runs are compared: later than requested if a list shows no more.
         both: runs that are ours, and that Skyvern has.
-        missing: runs that we accepted, and that Skyvern does not have.
+        missing: runs that jobs got, and that Skyvern does not have.
         others: runs that Skyvern has and that are not ours, by what started them; those of debug
             sessions, and those that other runs started, are apart.
-        orphans: runs that are ours, and that no job owns.
-        not_judged: runs of ours that no list shows, and that could not be read.
         unconfirmed: jobs whose runs, if they have any, are not known to be ours yet.
-        notes: what could not be read, in words.
     """
 
     account: str
@@ -79,10 +74,59 @@ class Ledger:
     both: Sum = field(default_factory=Sum)
     missing: list[OurRun] = field(default_factory=list)
     others: dict[str, Sum] = field(default_factory=dict)
-    orphans: list[Orphan] = field(default_factory=list)
-    not_judged: int = 0
     unconfirmed: int = 0
-    notes: list[str] = field(default_factory=list)
+
+
+class SkyvernRuns:
+    """An account's runs, as Skyvern shows them.
+
+    Args:
+        client: the account's.
+        requests_per_second: how many it may make; 0 = any number.
+    """
+
+    def __init__(self, client: RawClient, requests_per_second: float) -> None:
+        self._client = client
+        self._pause = 1 / requests_per_second if requests_per_second else 0.0
+
+    async def list(self, path: str, since: datetime) -> tuple[dict[str, ListedRun], datetime]:
+        """Read a list back to a time; returns its runs, by run, and how far back it went.
+
+        Raises:
+            ReadError: it cannot be read.
+        """
+        runs: dict[str, ListedRun] = {}
+        reach = 0.0
+        for number in range(1, MOST_LISTED // MAX_PAGE_SIZE + 1):
+            page = await self._read(path, partial(self._client.list_runs, path=path, page=number))
+            runs.update((run.run_id, run) for run in page.runs)
+            times = [run.created for run in page.runs if run.created]
+            if not page.runs or (times and max(times) < since.timestamp()):
+                return runs, since
+            reach = max(times, default=reach)
+        return runs, datetime.fromtimestamp(reach, UTC)
+
+    async def get(self, run_id: str) -> str | None:
+        """Read by which id a run is shown, that of its task if it is beneath one; None = it is not.
+
+        Raises:
+            ReadError: it cannot be read.
+        """
+        path = f"{RUNS_PATH}/{run_id}"
+        reading = await self._read(path, partial(self._client.get_run, run_id))
+        return None if reading.outcome is ReadClass.NOT_FOUND else reading.run_id
+
+    async def _read(self, path: str, call: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Make a call, and again while it fails in passing."""
+        for wait in _WAITS:
+            await asyncio.sleep(self._pause)
+            answer = await call()
+            if answer.outcome in {ListClass.DONE, ReadClass.RUN, ReadClass.NOT_FOUND}:
+                return answer
+            if wait is None or answer.outcome not in {ReadClass.BUSY, ReadClass.TROUBLE}:
+                break
+            await asyncio.sleep(min(answer.retry_after or wait, _MOST_WAIT))
+        raise ReadError(f"GET {path}: {answer.detail}")
 
 
 async def compare(
@@ -99,89 +143,75 @@ async def compare(
         skyvern: the account at Skyvern.
         account: its name.
         since, until: the period; None = until now.
+
+    Raises:
+        ReadError: something cannot be read.
     """
-    _, now_us, _ = await queue.send(operator_calls.list_runs(account, "0", 1, since))
-    began = datetime.fromtimestamp(now_us / 1e6, UTC)
-    ledger = Ledger(account, since, min(until or began, began))
-    await skyvern.read_lists(since.timestamp())
-    before = until.timestamp() if until else float("inf")
-
-    def is_in_period(run: ListedRun) -> bool:
-        return run.created is None or since.timestamp() <= run.created < before
-
-    listed = [run.run_id for run in skyvern.runs.values() if is_in_period(run)]
-    ours: dict[str, int] = {}
-    for start in range(0, len(listed), _OWNERS):
-        some = listed[start : start + _OWNERS]
-        owners = await queue.send(worker_calls.owned_runs(account, some))
-        ours |= {run_id: 0 for run_id, owner in zip(some, owners, strict=True) if owner}
-    ledger.orphans = [
-        one
-        async for one in queue.orphans(account=account)
-        if one.run_id in ours or since <= one.since < ledger.until
-    ]
-    await _judge(ledger, skyvern, await _unlisted(queue, skyvern, ledger, ours))
-    await skyvern.join_tasks(ours)
-    for run in skyvern.runs.values():
-        if run.run_id in ours:
-            ledger.both.add(run, ours[run.run_id])
-        elif is_in_period(run):
-            ledger.others.setdefault(_started_by(run), Sum()).add(run)
+    listed, reach = await skyvern.list(RUNS_PATH, since)
+    workflow_runs, second_reach = await skyvern.list(WORKFLOW_RUNS_PATH, since)
+    runs = listed | workflow_runs
+    ledger = Ledger(account, max(reach, second_reach), until or datetime.now(UTC))
+    owned = await _owned(queue, account, list(runs))
+    steps, unlisted = await _accepted(queue, ledger, set(runs))
+    for one in unlisted:
+        if await skyvern.get(one.run_id) is None:
+            ledger.missing.append(one)
+        elif one.accepted_us:  # else it may be from before the period
+            ledger.both.add(None, one.steps)
+    if any(run.run_type == "task_v2" for run in listed.values()):
+        await _join_tasks(skyvern, runs, runs.keys() - listed.keys() - owned)
+    first, last = ledger.since.timestamp(), until.timestamp() if until else math.inf
+    for run in runs.values():
+        if run.run_id in steps:
+            ledger.both.add(run, steps[run.run_id])
+        elif run.created is None or first <= run.created < last:
+            is_ours = run.run_id in owned
+            (ledger.both if is_ours else ledger.others.setdefault(_started_by(run), Sum())).add(run)
     ledger.unconfirmed = (await queue.send(job_calls.stats(account))).states[JobState.UNCONFIRMED]
-    ledger.notes += skyvern.notes
     return ledger
+
+
+async def _owned(queue: AsyncRunQueue, account: str, run_ids: list[str]) -> set[str]:
+    """Return the runs that are or were a job's, or that a job left."""
+    owned: set[str] = set()
+    for start in range(0, len(run_ids), _AT_ONCE):
+        some = run_ids[start : start + _AT_ONCE]
+        owners = await queue.send(worker_calls.owned_runs(account, some))
+        owned.update(run_id for run_id, owner in zip(some, owners, strict=True) if owner)
+    return owned
+
+
+async def _accepted(
+    queue: AsyncRunQueue, ledger: Ledger, listed: set[str]
+) -> tuple[dict[str, int], list[OurRun]]:
+    """Return the steps of the runs that jobs got in the period and lists show, and the others."""
+    steps: dict[str, int] = {}
+    unlisted: dict[str, OurRun] = {}
+    cursor = ""
+    while cursor != "0":
+        call = list_runs(ledger.account, cursor or "0", _AT_ONCE, ledger.since, ledger.until)
+        cursor, found = await queue.send(call)
+        for one in found:
+            if one.run_id not in listed:
+                unlisted[one.run_id] = one
+            elif one.accepted_us:
+                steps[one.run_id] = one.steps
+    return steps, list(unlisted.values())
+
+
+async def _join_tasks(
+    skyvern: SkyvernRuns, runs: dict[str, ListedRun], run_ids: Iterable[str]
+) -> None:
+    """Put what runs beneath tasks of engine 2.0 cost to the tasks: only a read says which it is."""
+    for run in [runs[run_id] for run_id in run_ids]:
+        is_alone = not (run.debug_session_id or run.parent_run_id)
+        task = runs.get(await skyvern.get(run.run_id) or "") if is_alone else None
+        if task is not None and task is not run:
+            del runs[run.run_id]
+            runs[task.run_id] = replace(task, credits=run.credits, trigger_type=run.trigger_type)
 
 
 def _started_by(run: ListedRun) -> str:
     if run.debug_session_id:
         return "debug session"
     return "another run" if run.parent_run_id else run.trigger_type or "not shown"
-
-
-async def _unlisted(
-    queue: AsyncRunQueue, skyvern: SkyvernRuns, ledger: Ledger, ours: dict[str, int]
-) -> list[OurRun]:
-    """Return our runs of the period that no list shows; the others go into `ours`, with steps.
-
-    Those that are too many to be read by themselves only count.
-    """
-    found: dict[str, OurRun] = {}
-
-    def take(runs: Iterable[OurRun]) -> None:
-        for run in runs:
-            if run.run_id not in skyvern.runs:
-                found.setdefault(run.run_id, run)
-            elif run.accepted_at is not None:
-                ours[run.run_id] = run.steps
-        for run_id in list(islice(found, MAX_READS, None)):
-            del found[run_id]
-            ledger.not_judged += 1
-
-    take(OurRun(one.run_id, one.job_id, one.since, 0, True) for one in ledger.orphans)
-    cursor = ""
-    while cursor != "0":
-        call = operator_calls.list_runs(ledger.account, cursor or "0", _KEYS, ledger.since)
-        cursor, _, jobs = await queue.send(call)
-        take(run for job in jobs for run in _of_job(job, ledger.until))
-    return list(found.values())
-
-
-def _of_job(job: operator_calls.JobRuns, until: datetime) -> Iterator[OurRun]:
-    until_us = until.timestamp() * 1e6
-    if job.run_id and job.started < until_us:
-        accepted = datetime.fromtimestamp(job.started / 1e6, UTC)
-        yield OurRun(job.run_id, job.job_id, accepted, job.steps)
-    if job.created < until_us:
-        yield from (OurRun(run_id, job.job_id, None) for run_id in job.earlier.split())
-
-
-async def _judge(ledger: Ledger, skyvern: SkyvernRuns, unlisted: list[OurRun]) -> None:
-    """Read the runs of ours that no list shows: one that is there is not missing."""
-    for run in unlisted:
-        reading = await skyvern.read(run.run_id)
-        if reading is None:
-            ledger.not_judged += 1
-        elif reading.outcome is ReadClass.NOT_FOUND:
-            ledger.missing.append(run)
-        elif run.accepted_at is not None:  # else it may be from before the period
-            ledger.both.add(None, run.steps)

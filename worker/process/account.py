@@ -15,6 +15,7 @@ from api_client.http.proxies import Proxies
 from config.settings import Account, Settings, account_prefix
 from runqueue.connection.redis_errors import damage_of, quarantined_a_job
 from runqueue.observe.run_spans import TracedRuns
+from runqueue.records.run_figures import FigureRules
 from runqueue.store import worker_calls
 from runqueue.store.async_sending import check_format_async
 from runqueue.store.keys import ACCOUNTS
@@ -78,6 +79,7 @@ class AccountRuntime:
         self.worker_settings = settings
         self.client = RawClient(account.base_url, account.api_key.get_secret_value(), transport)
         self.metrics = AccountMetrics(name)
+        self.figure_rules = FigureRules(settings.credits_per_step, settings.run_details)
         #: Whether workflow runs are to carry the marker as a tag, too.
         self.wants_tags = settings.correlation and settings.run_tags
         self._tag_again = 0.0
@@ -150,6 +152,7 @@ class AccountRuntime:
         await check_format_async(self._scripts.client)
         await self._scripts.client.sadd(ACCOUNTS, self.name)
         limits = self.settings.for_queue() | self.settings.retained_days()
+        limits["share_capacity"] = int(self.settings.share_capacity)
         seed = worker_calls.seed_limits(self.name, limits, first=not self._announced)
         changed, self._announced = await self.send(seed), True
         for name, before in changed.items():

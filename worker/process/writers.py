@@ -273,6 +273,7 @@ class Writers:
             partial(calls.poll_now, after_us=int(SOON_SECONDS * 1e6))
         )
         self.deliveries = add(delivery_calls.record_delivery, size=lambda item: len(item.body))
+        self.details = add(calls.record_details)
         self.callbacks = add(delivery_calls.record_callback)
         self.returned: dict[str, BatchWriter[GivenBack]] = {
             why: add(partial(calls.give_back, why=why)) for why in _REASONS

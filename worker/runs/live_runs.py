@@ -11,6 +11,7 @@ from typing import NamedTuple
 from api_client import ListedRun
 from api_client.types import TERMINAL_STATUSES
 from runqueue.store.live_run_calls import Joined, ListReading, Shown
+from worker.poll_times import is_long_queued
 
 #: Runs that a page shows, and pages that the server has.
 PAGE, MAX_PAGES = 100, 100
@@ -135,7 +136,8 @@ class Watchlist:
         lost = [] if read.first > 1 or not read.is_whole else orphans
         return ListVerdict(
             missing,
-            self._changes(live) + [Shown("", run, live[run]) for run in orphans if run in live],
+            self._changes(live, before_us)
+            + [Shown("", run, live[run]) for run in orphans if run in live],
             [run for run in lost if run not in live],
             self._is_suspicious(read, expected, missing),
         )
@@ -156,11 +158,13 @@ class Watchlist:
         known = sum(run.started_us >= reach for run in expected)
         return gone >= SUSPICIOUS and 2 * gone > known
 
-    def _changes(self, live: Mapping[str, str]) -> list[Shown]:
+    def _changes(self, live: Mapping[str, str], now_us: int) -> list[Shown]:
         changes = []
         for run_id, status in live.items():
             run = self._runs.get(run_id)
-            if run is not None and run.run_status != status:
+            if run is not None and (
+                run.run_status != status or is_long_queued(status, now_us - run.started_us)
+            ):
                 self._runs[run_id] = run._replace(run_status=status)
                 changes.append(Shown(run.job_id, run_id, status))
         return changes

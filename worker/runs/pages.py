@@ -66,7 +66,7 @@ class Pager:
         pages, is_whole = await self._forward(first, most)
         while first > 1 and not self._is_young(pages[0], now_us, young_us):
             first -= 1
-            pages.insert(0, await self._page(first))
+            pages.insert(0, await self.page(first))
         reach = 0 if is_whole else reach_of(pages[-1], now_us)
         read = ListPages(first, [page.runs for page in pages], is_whole, reach)
         oldest = self._watchlist.oldest(read.pages[0])
@@ -87,7 +87,7 @@ class Pager:
         expected = self._last or -(-len(self._watchlist) // PAGE)
         while number <= most:
             upto = max(number, min(expected, most))
-            some = await asyncio.gather(*map(self._page, range(number, upto + 1)))
+            some = await asyncio.gather(*map(self.page, range(number, upto + 1)))
             for page in some:
                 pages.append(page)
                 if page.is_short:
@@ -97,7 +97,12 @@ class Pager:
             raise TooLongError
         return pages, False
 
-    async def _page(self, number: int) -> RunPage:
+    async def page(self, number: int) -> RunPage:
+        """Read one page.
+
+        Raises:
+            PageFailedError: it could not be read.
+        """
         async with self._slots:
             statuses = self._statuses
             page = await self._runs.page(number, status=statuses)

@@ -32,8 +32,6 @@ BULK, BULK_FROM = 100, 5
 
 #: Answers by which the server says that the run is over, or will be.
 _SAID = frozenset({CancelClass.DONE, CancelClass.OVER, CancelClass.NOT_FOUND})
-#: Other approvals have failed: sent again, they could approve the run's next pause.
-_APPROVALS = {CancelClass.DONE: "approved", CancelClass.BUSY: "not_sent"}
 #: What cancels a run, or confirms its end; it returns what is set once that is written.
 _Call = Coroutine[Any, Any, asyncio.Event]
 
@@ -89,18 +87,16 @@ class CancelConsumer(Consumer[list[ToCancel]]):
         return ()
 
     async def _approve(self, job: ToCancel) -> Write:
-        try:
-            with self.account.metrics.timed("continue") as timer:
-                answer = await self.account.client.continue_workflow_run(job.run_id, CALL_SECONDS)
-                timer.status = answer.status_code
-        except asyncio.CancelledError:
-            answer = Cancellation(CancelClass.TROUBLE, detail="the worker was stopped")
-        outcome = _APPROVALS.get(answer.outcome, "failed")
-        if outcome != "approved":
-            self._warn([job], answer.outcome.value, answer.status_code, "approval_failed")
-        at = "it may have come" if answer.status_code is None else f"HTTP {answer.status_code}"
-        sent = ApprovalSent(job.job_id, job.run_id, outcome, f"{at}: {answer.detail}")
-        return self.account.writers.approvals, sent
+        """Tell Skyvern that a paused run may go on; a second try could approve its next pause."""
+        with self.account.metrics.timed("continue") as timer:
+            answer = await self.account.client.continue_run(job.run_id, CALL_SECONDS)
+            timer.status = answer.status_code
+        why = ""
+        if answer.outcome is not CancelClass.DONE:
+            status = answer.status_code
+            why = f"{f'HTTP {status}' if status else 'it may have come'}: {answer.detail}"
+            self.account.log.warning("approval_failed", **self.about([job]), why=why)
+        return self.account.writers.approvals, ApprovalSent(job.job_id, job.run_id, why)
 
     async def _cancel_all(self, jobs: list[ToCancel]) -> list[_Call] | None:
         """Cancel runs in one call, and return what is left to do for each; None = it has none."""
@@ -159,10 +155,9 @@ class CancelConsumer(Consumer[list[ToCancel]]):
         except (RedisError, asyncio.CancelledError):
             return False
 
-    def _warn(
-        self, jobs: list[ToCancel], why: str, status: int | None, event: str = "cancel_failed"
-    ) -> None:
-        self.account.log.warning(event, **self.about(jobs), why=why, status=status)
+    def _warn(self, jobs: list[ToCancel], why: str, status: int | None) -> None:
+        about = self.about(jobs)
+        self.account.log.warning("cancel_failed", **about, why=why, status=status)
 
 
 def _written(write: Write | None) -> asyncio.Event:

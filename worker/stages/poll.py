@@ -28,7 +28,6 @@ from runqueue.records.claim_items import (
     Taken,
 )
 from runqueue.records.job import STATES, short_reason
-from runqueue.records.times import encode_times
 from runqueue.request.requests import is_web_url
 from runqueue.request.retry_policy import Retry
 from runqueue.store import worker_calls
@@ -131,7 +130,9 @@ class PollConsumer(Consumer[_Due]):
         wait = poll_times.spacing((now_us - job.started_us) / 1e6, least, most, random.random())
         status = ""
         if reading.outcome is ReadClass.RUN:
-            status = "" if reading.run_status == job.run_status else reading.run_status or ""
+            status = reading.run_status or ""
+            is_long = poll_times.is_long_queued(status, now_us - job.started_us)
+            status = "" if status == job.run_status and not is_long else status
         else:
             least = min(poll_times.FAILED_SECONDS, most)
             wait = poll_times.spacing_after_failure(wait, least, reading.retry_after)
@@ -150,8 +151,8 @@ class PollConsumer(Consumer[_Due]):
             is_over = now_us - orphan.started_us > UNKNOWN_SECONDS * 1e6
         if not is_over:
             return ()
-        steps = reading.times.steps
-        over = EndedOrphan(orphan.run_id, "" if steps is None else steps)
+        figures = self.account.figure_rules.encode(orphan.run_id, "", reading.figures)
+        over = EndedOrphan(orphan.run_id, figures)
         return [(self.account.writers.over_orphans, over)]
 
     def _end(self, job: DuePoll, reading: RunReading, status: str, why_completed: str) -> Write:
@@ -162,12 +163,13 @@ class PollConsumer(Consumer[_Due]):
             status: what Skyvern calls its end.
             why_completed: why it completed all the same; '' = it ended as it is called.
         """
-        writers, result, times = self.account.writers, kept(reading), encode_times(*reading.times)
+        writers, result = self.account.writers, kept(reading)
         run = (job.job_id, job.attempt, job.run_id)
         state = "completed" if why_completed else STATES.get(status, "failed")
+        figures = self.account.figure_rules.encode(job.run_id, state, reading.figures)
         reason = short_reason(reading.failure_reason)
         if reason and found_occupied(reading.shown, job.session):
-            again = RunAgain(*run, status, reason, 0, result, times, is_occupied=1)
+            again = RunAgain(*run, status, reason, 0, result, figures, is_occupied=1)
             return writers.run_again, again
         backoff = None
         # Of an answer that was cut nobody saw whether the server itself is about to try again.
@@ -176,9 +178,9 @@ class PollConsumer(Consumer[_Due]):
             backoff = retry.backoff(job.runs + 1, status, reading.shown, random.random())
         if backoff is None:
             why = why_completed if state == "completed" else reason
-            return writers.finished, Finished(*run, state, status, why, result, times)
+            return writers.finished, Finished(*run, state, status, why, result, figures)
         why, backoff_us = reason or f"the run {status}", int(backoff * 1e6)
-        return writers.run_again, RunAgain(*run, status, why, backoff_us, result, times)
+        return writers.run_again, RunAgain(*run, status, why, backoff_us, result, figures)
 
     def _overdue(
         self, job: DuePoll, now_us: int, reading: RunReading, *, is_unreadable: bool
@@ -197,7 +199,8 @@ class PollConsumer(Consumer[_Due]):
             return [], 0
         if job.deadline_us and job.deadline_us <= now_us:
             return self._canceled(job, "deadline"), 0
-        if reading.run_status == "paused":  # only just, if its limit does not know of it
+        is_paused = "paused" in (reading.run_status, job.run_status)  # or its end is just seen
+        if is_paused and reading.outcome is not ReadClass.NOT_FOUND:
             return [], 0
         if job.limit_us and now_us - job.since_us > job.limit_us:
             age = attempt_age(reading.shown, self.account.runs_clock(reading.server_date))

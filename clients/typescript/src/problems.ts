@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 432a590816b004ba9ab1f5476e94b5087ccbe34556b41d2b2368e6ae5ce65847
+// Made of docs/openapi.json by `make typescript`; its SHA-256: fe1afd3e2c33f7a6b6a01aa21a9e6ed4e49553164d7848fc0b7684edebb6a84d
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */

@@ -1,4 +1,4 @@
-"""`runqueue budgets`: how many steps runs may take, in a day, a month or in all."""
+"""`runqueue budgets`: how many steps or credits runs may take, in a day, a month or in all."""
 
 from typing import Annotated
 
@@ -12,12 +12,13 @@ from runqueue.cli.shared.queues import Url, home_of, opened
 from runqueue.cli.shared.tables import AsJson, print_rows
 from runqueue.store.budgets import EXPECTED, PERIODS, Budget
 
-budgets = command_group("Budgets: how many steps runs may take.")
+budgets = command_group("Budgets: how many steps or credits runs may take.")
 
 _COLUMNS = (
     *(
         "target",
         "steps",
+        "credits",
         "per",
         "timezone",
         "strict",
@@ -26,7 +27,7 @@ _COLUMNS = (
         "live",
         "committed",
         "left",
-        "mean_steps",
+        "mean",
     ),
     *("resets_at", "next_check_at"),
 )
@@ -51,7 +52,13 @@ def _scope(group: str, batch: str, key: str) -> str:
 @budgets.command("set")
 def set_budget(
     *,
-    steps: Annotated[int, typer.Option(metavar="N", help="How many steps runs may take.")],
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="How many steps runs may take.")
+    ] = None,
+    billed: Annotated[
+        int | None,
+        typer.Option("--credits", metavar="N", help="How many credits, instead of steps."),
+    ] = None,
     per: Annotated[
         str, typer.Option(help=f"In what time: {', '.join(PERIODS)} (in all).")
     ] = "total",
@@ -68,7 +75,7 @@ def set_budget(
         ),
     ] = False,
     expected: Annotated[
-        int, typer.Option(metavar="N", help="Steps that a run takes, until one has ended.")
+        int, typer.Option(metavar="N", help="What a run takes, until one has ended.")
     ] = EXPECTED,
     account: HomeAccount = None,
     url: Url = None,
@@ -76,7 +83,7 @@ def set_budget(
 ) -> None:
     """Set the budget of an account, or of a group, batch or key of it; replaces the one before."""
     scope = _scope(group, batch, key)
-    budget = Budget(steps, per, zone, strict, expected)
+    budget = Budget(steps, per, zone, strict, expected, billed)
     with opened(url) as queue:
         account = account or home_of(queue)
         queue.set_budget(scope, budget, account=account)

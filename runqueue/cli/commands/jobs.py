@@ -24,7 +24,7 @@ from runqueue.records.waits import in_words
 
 jobs = command_group("Jobs of any state.")
 
-_PAUSED = ("paused_since", "paused_url", "approval")
+_PAUSED = ("paused_since", "paused_url")
 _COLUMNS = ("job_id", "custom_id", "state", "group", "created_at", "reason")
 
 State = Annotated[JobState | None, typer.Option(help="Only jobs in this state.")]

@@ -47,7 +47,7 @@ Replayed = Annotated[
     Literal["dead", "failed", "canceled"],
     typer.Option("--state", help="With a filter: jobs in this state."),
 ]
-Paused = Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids, or custom_ids.")]
+SomeJobs = Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids, or custom_ids.")]
 OneJob = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, or its custom_id.")]
 
 
@@ -185,18 +185,11 @@ def fail(
         print_settled(queue, queue.fail(ids, why), action)
 
 
-def approve(jobs: Paused, *, namespace: Namespace = "", url: Url = None) -> None:
+def approve(jobs: SomeJobs, *, namespace: Namespace = "", url: Url = None) -> None:
     """Approve paused runs: they go on. `jobs list --paused` shows what waits for a person."""
     with opened(url) as queue:
         settled = queue.approve(named_jobs(queue, jobs, namespace))
         print_settled(queue, settled, OperatorAction("approve", named=jobs))
-
-
-def reject(jobs: Paused, *, namespace: Namespace = "", url: Url = None) -> None:
-    """Reject paused runs: they are canceled."""
-    with opened(url) as queue:
-        settled = queue.reject(named_jobs(queue, jobs, namespace))
-        print_settled(queue, settled, OperatorAction("reject", named=jobs))
 
 
 @orphans.command("list")

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,18 +12,20 @@ from runqueue.cli.commands.webhooks import webhook_values
 from runqueue.cli.follow.batch_holds import batch_values, held_words
 from runqueue.cli.shared.account_lines import account_lines
 from runqueue.cli.shared.exit_codes import Exit, ended, exit_on_error, print_err
-from runqueue.cli.shared.formatting import printable, webhook_words
+from runqueue.cli.shared.formatting import price_per_credit, printable, webhook_words
 from runqueue.cli.shared.job_names import named
 from runqueue.cli.shared.job_selection import Namespace
 from runqueue.cli.shared.options import OneObject
 from runqueue.cli.shared.output import open_console, print_values
 from runqueue.cli.shared.queues import Queue, Url, opened
-from runqueue.cli.shared.tables import unconfirmed_values
+from runqueue.cli.shared.tables import print_rows, unconfirmed_values
 from runqueue.embedded.server import DIRECTORY, serve
 from runqueue.errors import BatchNotFound, JobNotFound
 from runqueue.records.as_json import json_value
 from runqueue.records.job import Job
+from runqueue.records.run_figures import cost_of
 from runqueue.records.waits import in_words
+from runqueue.store.groups import GroupCredits
 
 Id = Annotated[
     str,
@@ -82,15 +85,42 @@ def _print_held(queue: Queue, batch: str) -> None:
             print_err(f"its batch {batch}: {words}")
 
 
-def stats(*, url: Url = None, as_json: OneObject = False) -> None:
+class By(StrEnum):
+    """What statistics are by."""
+
+    GROUP = "group"
+
+
+def stats(
+    *,
+    by: Annotated[By | None, typer.Option(help="Show the credits of each group.")] = None,
+    url: Url = None,
+    as_json: OneObject = False,
+) -> None:
     """Show the statistics of every account."""
     with opened(url) as queue:
+        if by is By.GROUP:
+            _print_groups(queue, as_json=as_json)
+            return
         accounts = queue.stats()
         if as_json:
             print_values({name: found.as_dict() for name, found in accounts.items()}, as_json=True)
             return
         for found in accounts.values():
             open_console().print(*account_lines(found), "", sep="\n")
+
+
+def _print_groups(queue: Queue, *, as_json: bool) -> None:
+    found = {account: queue.group_credits(account) for account in queue.accounts()}
+    if as_json:
+        print_values(json_value(found), as_json=True)
+        return
+    rows = [
+        {"account": account, **one._asdict(), "cost": cost_of(one.credits, price_per_credit())}
+        for account, groups in found.items()
+        for one in groups
+    ]
+    print_rows(rows, ("account", *GroupCredits._fields, "cost"), as_json=False)
 
 
 def server(
@@ -114,6 +144,7 @@ def _job_values(job: Job, *, as_json: bool) -> dict[str, Any]:
     return {
         **job.as_row(),
         **(webhook_values(job.webhook) if as_json else words),
+        **({} if as_json else {"cost": job.usage.cost(price_per_credit())}),
         "account": job.account,
         "namespace": job.namespace,
         "runs": job.runs,

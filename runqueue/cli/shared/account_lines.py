@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from rich.text import Text
 
 from runqueue.cli.shared.account_holds import hold_words
-from runqueue.cli.shared.formatting import count_words, printable
+from runqueue.cli.shared.formatting import count_words, price_per_credit, printable
 from runqueue.records.account import AccountStats
 from runqueue.records.health import HealthLevel, health_of
 from runqueue.records.job import JobState
+from runqueue.records.run_figures import usage_of
 from runqueue.store.limits import exact
 
 _COLORS = {HealthLevel.GOOD: "green", HealthLevel.BUSY: "yellow", HealthLevel.STOPPED: "bold red"}
@@ -56,8 +57,10 @@ def _counts(stats: AccountStats) -> Iterable[Text]:
 
 
 def _limits(stats: AccountStats) -> Iterable[str]:
-    used, slots = stats.live + stats.orphans_live, stats.limits.get("concurrent_runs", 0)
-    yield f"{used} of {slots:g} slots" if slots else f"{used} runs, no cap"
+    used = stats.live + stats.orphans_live
+    yield f"{used} of {stats.slots} slots" if stats.slots else f"{used} runs, no cap"
+    if stats.shares_capacity:
+        yield f"{'unknown' if stats.others is None else stats.others} run by others"
     for words, value, permits in (
         ("submissions", stats.full_pace, "submission"),
         ("calls", stats.limits.get("requests_per_second", 0), "request"),
@@ -83,5 +86,7 @@ def _others(stats: AccountStats) -> Iterable[str]:
         yield f"paused runs {stats.paused_runs:,} (`runqueue jobs list --paused`)"
     if stats.quarantined:
         yield f"quarantined {stats.quarantined:,}"
+    if words := usage_of(stats.totals).words(price_per_credit()):
+        yield f"used {words}"
     if words := count_words(stats.deliveries):
         yield f"webhooks {words} (`runqueue webhooks list`)"

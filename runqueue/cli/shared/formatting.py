@@ -1,10 +1,13 @@
 """How numbers, names and untrusted texts are put into a sentence."""
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from runqueue.connection.urls import shown_url
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
+from runqueue.records.run_figures import price_of
 
 
 def counted(number: int, noun: str) -> str:
@@ -15,6 +18,11 @@ def counted(number: int, noun: str) -> str:
         noun: of one.
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def price_per_credit() -> Decimal | None:
+    """Return what a credit costs, as the setting says; None = it is not set."""
+    return price_of(os.environ.get("RUNQUEUE_PRICE_PER_CREDIT", ""))
 
 
 def printable(text: str) -> str:

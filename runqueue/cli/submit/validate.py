@@ -17,8 +17,11 @@ from runqueue.cli.submit.report import found_in, say_repeated
 from runqueue.errors import OtherFormat, QueueUnavailable
 from runqueue.producer.queue import RunQueue
 from runqueue.records.account import AccountStats
-from runqueue.records.forecast import seconds_for, steps_for
+from runqueue.records.forecast import seconds_for, usage_for
 from runqueue.request.job_spec import Priority
+
+#: What the runs of jobs are estimated to take.
+_UNITS = ("steps", "credits")
 
 
 @with_options
@@ -78,17 +81,20 @@ def _values(found: CheckedInput, stats: Mapping[str, AccountStats]) -> dict[str,
             for account, jobs in checker.jobs.items()
             if account in stats
         },
-        "estimated_steps": {
-            account: _steps_for(jobs, stats[account])
-            for account, jobs in checker.jobs.items()
-            if account in stats
+        **{
+            f"estimated_{unit}": {
+                account: _usage_for(jobs, stats[account], unit)
+                for account, jobs in checker.jobs.items()
+                if account in stats
+            }
+            for unit in _UNITS
         },
     }
 
 
-def _steps_for(jobs: int, stats: AccountStats) -> dict[str, int] | None:
-    """Return the steps that the jobs take; None = unknown."""
-    found = steps_for(jobs, stats.step_statistics)
+def _usage_for(jobs: int, stats: AccountStats, unit: str) -> dict[str, int] | None:
+    """Return the steps or credits that the jobs take; None = unknown."""
+    found = usage_for(jobs, stats.usage_statistics(unit))
     return None if found is None else {k: round(value) for k, value in found._asdict().items()}
 
 
@@ -110,10 +116,11 @@ def _say(found: CheckedInput, values: Mapping[str, Any]) -> None:
     for account, seconds in values["estimated_seconds"].items():
         if seconds is not None:
             typer.echo(f"account {account}: about {span_words(seconds)} at today's limits")
-    for account, steps in values["estimated_steps"].items():
-        if steps is not None:
-            words = f"{steps['steps']:,} steps ({steps['least']:,} to {steps['most']:,})"
-            typer.echo(f"account {account}: about {words}, if they are like the runs before")
+    for unit in _UNITS:
+        for account, found_ in values[f"estimated_{unit}"].items():
+            if found_ is not None and found_["most"]:
+                words = f"{found_['amount']:,} {unit} ({found_['least']:,} to {found_['most']:,})"
+                typer.echo(f"account {account}: about {words}, if they are like the runs before")
 
 
 def _counts(counts: Mapping[str, int]) -> str:

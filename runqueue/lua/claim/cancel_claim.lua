@@ -1,4 +1,4 @@
--- use: active_consumers limits job_record pauses
+-- use: active_consumers limits job_record
 -- Takes runs whose cancel is due; each is due again after `lease_us` until its end is recorded. Paused runs that a
 -- person approved are taken, too ('approve <id>'): each once, since a repeated call could approve the run's next pause.
 -- ARGV  now_us, process, want, tick_us (0 = not the first), lease_us
@@ -21,27 +21,19 @@ if #due > 0 then redis.call('HINCRBY', q.prefix .. 'counters', 'calls:cancel', #
 local function take(id, attempt, run_id, tried, is_approval)
   for _, field in ipairs({ id, attempt, run_id, int(tried), is_approval }) do reply[#reply + 1] = field end
 end
-local function add_approval(member, id)
-  local f = job_record.read_fields(q, id, job_record.APPROVED) or {}
-  local is_paused = f[1] == 'running' and f[4] == 'paused' and not f[6]
-  if is_paused and f[5] == 'asked' then
-    redis.call('ZADD', CANCELS, int(q.now + lease), member)
-    redis.call('HSET', job_key(q, id), 'approval', 'sending')
-    return take(id, f[2], f[3], 0, '1')
-  end
-  if is_paused and f[5] == 'sending' then
-    pauses.approval_failed(q, { id = id, attempt = tonumber(f[2]) }, 'a worker stopped in it: it may have come')
-  end
-  redis.call('ZREM', CANCELS, member)
-end
 local function add(id, due_at)
   local approved = string.match(id, '^approve (.*)$')
-  if approved then return add_approval(id, approved) end
-  local key = job_key(q, id)
-  local f = job_record.read_fields(q, id, job_record.CANCELED) or {}
+  local key = job_key(q, approved or id)
+  local f = job_record.read_fields(q, approved or id, job_record.CANCELED) or {}
   local before = tonumber(f[4] or q.now)
   local orphan = string.match(id, '^orphan (.*)$')
-  if orphan then
+  if approved then
+    redis.call('ZREM', CANCELS, id)
+    if f[1] == 'running' and f[5] == 'paused' and not f[6] then
+      redis.call('HSET', key, 'approving_until', int(q.now + lease))
+      take(approved, f[2], f[3], 0, '1')
+    end
+  elseif orphan then
     redis.call('ZADD', CANCELS, int(q.now + lease), id)
     take('', '0', orphan, 0, '0')
   elseif f[2] and f[3] then

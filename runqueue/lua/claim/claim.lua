@@ -24,7 +24,7 @@
 -- job, or ended early. To defer a job for a budget counts as several skipped jobs. So many commands are run at most for
 -- keys, and for the jobs that were taken, each of which counts as some.
 local MAX_SKIPPED_JOBS, MAX_SKIPPED_TURNS, COSTS_DEFERRAL, MOST_COMMANDS, FOR_A_JOB = 1000, 200, 10, 900, 4
-local PROBE_EVERY = 60000000
+local PROBE_EVERY, LOOK_FOR_LIST = 60000000, 250000
 
 local function bodies_of(q, ids)
   if #ids == 0 then return {} end
@@ -59,9 +59,13 @@ end
 -- How many jobs may be taken of `want`, when to ask again if that is fewer, and whether it is the probe after a hold;
 -- `meta` = what `body` read of it.
 local function free_capacity(q, limit, want, meta)
-  local room, due, permit_due = want, 0, 0
+  local room, due, permit_due, list_due = want, 0, 0, 0
   if limit.concurrent_runs > 0 then
-    room = math.min(room, math.max(0, limit.concurrent_runs - orphans.slots_taken(q)))
+    local slots, others = limits.slots(q, limit)
+    room = math.min(room, math.max(0, slots - orphans.slots_taken(q)))
+    if limit.is_shared and not others and room > 0 and limits.awaits_list(q) then
+      room, list_due = 0, q.now + LOOK_FOR_LIST
+    end
   end
   local hold_until = meta[4] and q.now + DAY or tonumber(meta[2] or 0) -- paused: until an operator resumes it
   local is_held = hold_until > q.now
@@ -69,7 +73,7 @@ local function free_capacity(q, limit, want, meta)
   if is_held then room = 0 elseif is_probe then room = math.min(room, 1) end
   room, permit_due = limits.allowed(q, 'submission', limit.submissions, limit.burst, room)
   room, due = limits.allowed(q, 'request', limit.requests_per_second, limit.burst, room)
-  return room, math.max(is_held and hold_until or 0, permit_due, due), is_probe
+  return room, math.max(is_held and hold_until or 0, permit_due, due, list_due), is_probe
 end
 
 -- The route (`webhook_route`) of this attempt's webhook, see webhooks.lua; `before` is that of the attempt before.

@@ -1,4 +1,4 @@
--- use: counters active_consumers limits job_record orphans run_lists run_limits poll_times pauses
+-- use: counters active_consumers limits job_record orphans run_lists run_limits poll_times
 -- Takes running jobs whose poll is due, and orphan runs; each is due again after `lease_us` unless it is recorded (an
 -- orphan run after a tenth of its age, if that is longer).
 -- With many live runs, list calls follow them: due jobs are left to the lists, and only those that a list does not
@@ -10,7 +10,7 @@
 -- Reply { 'stale' | 'fenced', now_us } or
 --       { 'ok', now_us, next_us, consumer_left (0 | 1), per job: id ('' = an orphan run), attempt, run_id, run_status,
 --         started_us, deadline_us ('' none), retry (the policy's JSON, '' none), runs (that ended before),
---         since_us (from when its time counts), limit_us (how long that is, its pauses included; both '' for an orphan run), session (the
+--         since_us (from when its time counts), limit_us (how long that is; both '' for an orphan run), session (the
 --         browser session that it uses; '' none) }; a job whose cancel was requested has neither deadline nor limit
 --       next_us = when the next poll is due, or a permit for it; consumer_left = 1: none due within a second, the
 --       consumer is not active any more.
@@ -19,8 +19,7 @@ local MAX_JOINS = 500
 local MAX_SKIPPED = 16 -- due jobs checked for joining the lists, once all permits are used
 local MAX_OVER = 16 -- orphan runs checked for those whose time is over
 local MOST_READ = 5 * run_lists.MANY
-local ATTEMPT, STATUS, STARTED, DEADLINE, RUNS, CANCEL, MAX_RUN, BEGUN, KEYS, PAUSED_FOR =
-  2, 4, 5, 6, 8, 9, 10, 11, 12, 13 -- in job_record.POLLED
+local ATTEMPT, STARTED, DEADLINE, RUNS, CANCEL, MAX_RUN, BEGUN, KEYS = 2, 5, 6, 8, 9, 10, 11, 12 -- in job_record.POLLED
 
 -- How many GETs may be made of `want`, and when to ask again if that is fewer.
 -- Polls ask more often than cancels, and would take every permit of a low rate: in every other second they leave one to
@@ -70,9 +69,6 @@ local function read_running(q, claim, id)
   if not f then return nil end
   f.since = math.max(tonumber(f[STARTED] or 0), tonumber(f[BEGUN] or 0))
   f.limit = run_limits.of(q, id, f[MAX_RUN], f.since, claim.max_run, claim.max_workflow)
-  if f[PAUSED_FOR] or f[STATUS] == 'paused' then
-    f.limit = f.limit + pauses.total(q, id, f[STATUS], f[PAUSED_FOR], f.since)
-  end
   return f
 end
 

@@ -1,4 +1,4 @@
--- use: orphans pauses
+-- use: orphans pauses long_queued
 -- Records what a list of live runs showed: changed statuses, and orphan runs that are still live. A run that is paused is
 -- polled at once, for its paused_url.
 -- ARGV  now_us, orphan_after_us (orphan runs: no sooner poll), max_run_us, max_workflow_us (that of workflow runs),
@@ -10,11 +10,12 @@ local after, max_run, max_workflow, written, looks = tonumber(q.args[2]), tonumb
 local function see(i)
   local id, run_id = q.args[i], q.args[i + 1]
   if id ~= '' then
-    local f = redis.call('HMGET', job_key(q, id), 'state', 'run_id', 'run_status')
+    local f = redis.call('HMGET', job_key(q, id), 'state', 'run_id', 'run_status', 'started', 'begun')
     if f[1] == 'running' and f[2] == run_id then
       local status = q.args[i + 2]
       if status == 'paused' then redis.call('ZADD', q.prefix .. 'poll', 'XX', 'LT', int(q.now), id) end
       pauses.set_status(q, id, f[3], status)
+      long_queued.note(q, id, status, f[4], f[5])
       written = written + 1
     end
   else

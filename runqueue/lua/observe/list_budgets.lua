@@ -3,7 +3,7 @@
 -- Reads budgets. ARGV  now_us, most (keys of a pattern: those that took most), then scopes
 -- Reply per scope that has a budget, and per key of a pattern behind it: scope, what (the scope; of a pattern a key, the
 --       pattern = none yet), budget (as set_budget.lua takes it), window ends (us; 0 = never), spent, runs of these that
---       count as expected, live, committed (steps; three places), steps a run so far (three places; '' = none has ended),
+--       count as expected, live, committed (three places), amount a run so far (three places; '' = none has ended),
 --       next check of what waits for it (us; 0 = nothing waits)
 local most_keys, scopes, reply = tonumber(q.args[2]), { unpack(q.args, 3) }, {}
 if not budgets.are_any(q) then return reply end

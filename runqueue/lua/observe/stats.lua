@@ -1,11 +1,12 @@
--- use: limits capacity ready_line waits
+-- use: limits capacity ready_line waits long_queued
 -- flags: no-writes
 -- The account's statistics. ARGV  now_us
 -- Reply names and values: now; counters, limits and meta (each as HGETALL); oldest_ready (us, 0 none); processes (alive);
 --       orphans (orphan runs) and orphans_live (those that take a slot); pace (submissions a second while a 429 slows
 --       them down, '' else) and full_pace (by the limits alone, 0 no limit); permitted (submissions and calls permitted
 --       now, -1 no limit); capacity; in_line (jobs by priority, 0 to 3); claimable (those that a claim might take now);
---       refused_lines; paused_runs (that wait for a person); quarantined (how many, changes.lua, and the first ten); waits_for (why nothing is submitted,
+--       refused_lines; long_queued (runs still queued at Skyvern, long_queued.lua); paused_runs (that wait for a person);
+--       quarantined (how many, changes.lua, and the first ten); waits_for (why nothing is submitted,
 --       waits.lua); waited_for (keys, groups and batches at whose limits or budgets jobs wait); jobs_wait_for (what jobs
 --       wait for where none is in line: ready ones, and those deferred for a budget)
 -- The line is walked in at most 128 lanes: the cost does not grow with the number of jobs, groups or batches.
@@ -70,7 +71,7 @@ return {
   'permitted', { permitted('submission', limit.submissions), permitted('request', limit.requests_per_second) },
   'capacity', capacity.read(q), 'in_line', in_line, 'claimable', claimable,
   'refused_lines', type(refused) == 'number' and refused or 0,
-  'paused_runs', redis.call('ZCARD', q.prefix .. 'paused'),
+  'long_queued', long_queued.count(q), 'paused_runs', redis.call('ZCARD', q.prefix .. 'paused'),
   'quarantined', { redis.call('ZCARD', q.prefix .. 'quarantined'),
     unpack(redis.call('ZRANGE', q.prefix .. 'quarantined', 0, 9)) },
   'waits_for', waits.of_account(q),

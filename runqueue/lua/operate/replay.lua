@@ -11,7 +11,7 @@ local FORGET = { 'reason', 'ended', 'cancel', 'cancel_since', 'deadline', 'runs'
   'run_status', 'started', 'slot', 'webhook_route', 'delivery', 'tries', 'delivery_status', 'delivery_error',
     'delivery_at', 'looks', 'signed',
   'url', 'forced', 'sending', 'asked', 'missed',
-  'put_off', 'occupied' }
+  'put_off', 'occupied', 'category' }
 local reply = {}
 
 -- True if a job's files are its own, and no run of it has used them; then it holds them.

@@ -54,14 +54,14 @@ local function commit_live()
   end
 end
 
-local function is_strict(text) return text and string.find(text, '^%d+ %a+ 1 ') end
+local function is_strict(text) return text and string.find(text, '^%d+ steps %a+ 1 ') end
 if is_strict(budget) and not is_strict(before) then commit_live() end
 if budget ~= '' then
   redis.call('HSET', BUDGETS, scope, budget)
 else
   redis.call('HDEL', BUDGETS, scope)
   redis.call('HDEL', q.prefix .. 'budget_runs', scope)
-  redis.call('UNLINK', q.prefix .. 'spent:' .. scope .. ':0')
+  redis.call('UNLINK', q.prefix .. 'spent:' .. scope .. ':0', q.prefix .. 'spent:' .. scope .. ':0:credits')
 end
 -- What waits is checked again: at keys in steps (key_limits.lua).
 if string.sub(scope, 1, 4) == 'key:' then

@@ -1,4 +1,4 @@
--- use: lanes server clock orphans
+-- use: lanes server clock orphans limits
 -- The leaderless ticker: the process that takes the slot sends the due messages.
 -- ARGV  now_us, process, woken (1 = a wake-up was taken: bypasses the slot, submit only), interval_us,
 --       passed_us (the process's monotonic clock: only differences count)
@@ -14,7 +14,7 @@ local SWEEP_EVERY, TIDY_EVERY = 1000000, 30000000
 -- What there is of an account that is not idle.
 local RINGS = { 'ring:0', 'ring:1', 'ring:2', 'ring:3', 'listing', 'held_keys', 'held_budgets', 'deferred_for' }
 local INDEXES = { 'poll', 'orphan_polls', 'cancels', 'relays', 'watches', 'callbacks', 'inbox', 'inbox:leases',
-  'reconcile', 'due', 'deadlines', 'expiring', 'canceling', 'dropping', 'ends_after_recovery' }
+  'run_details', 'reconcile', 'due', 'deadlines', 'expiring', 'canceling', 'dropping', 'ends_after_recovery' }
 
 local function active_consumers(q, stage)
   local consumers = q.prefix .. 'active_consumers:' .. stage
@@ -60,11 +60,16 @@ local function claimable(q, enough)
   return found
 end
 
+-- The second value: whether runs of others take slots of the account's.
 local function may_submit(q, paused, hold_until)
   if paused or tonumber(hold_until or 0) > q.now then return false end
-  local limit = redis.call('HMGET', q.prefix .. 'limits', 'live:concurrent_runs', 'env:concurrent_runs')
-  limit = tonumber(limit[1] or limit[2] or 0)
-  return limit == 0 or orphans.slots_taken(q) < limit
+  local f = redis.call('HMGET', q.prefix .. 'limits', 'live:concurrent_runs', 'env:concurrent_runs',
+    'env:share_capacity')
+  local limit = tonumber(f[1] or f[2] or 0)
+  if limit == 0 then return true end
+  local is_shared = f[3] == '1'
+  if is_shared then limit = limits.less_others(q, limit) end
+  return orphans.slots_taken(q) < limit, is_shared
 end
 
 local function send(q, reply, stage, n)
@@ -103,8 +108,12 @@ end
 
 local function send_stages(q, reply, meta)
   local alive = redis.call('ZCOUNT', q.prefix .. 'processes', '(' .. int(q.now), '+inf')
-  if are_any(q, RINGS) and may_submit(q, meta[4], meta[2]) then
-    send_for(q, reply, 'submit', claimable(q, alive * JOBS_A_CONSUMER), alive)
+  if are_any(q, RINGS) then
+    local may, is_shared = may_submit(q, meta[4], meta[2])
+    if may then send_for(q, reply, 'submit', claimable(q, alive * JOBS_A_CONSUMER), alive) end
+    if is_shared and tonumber(redis.call('HGET', q.meta, 'others_at') or 0) <= q.now then
+      send(q, reply, 'others', 1 - active_consumers(q, 'others'))
+    end
   end
   send_for(q, reply, 'poll', due_in(q, 'poll') + due_in(q, 'orphan_polls'), alive)
   if meta[5] == '1' and math.max(tonumber(meta[6] or 0), tonumber(meta[7] or 0)) <= q.now then
@@ -113,6 +122,7 @@ local function send_stages(q, reply, meta)
   send_for(q, reply, 'cancel', due_in(q, 'cancels'), alive)
   send_for(q, reply, 'webhooks', due_in(q, 'relays') + due_in(q, 'watches'), alive)
   send_for(q, reply, 'callbacks', due_in(q, 'callbacks'), alive)
+  send_for(q, reply, 'details', math.min(1, due_in(q, 'run_details')), alive)
   -- Anyone may write to the inbox: a wrong type there must not keep the other consumers from their messages.
   local lines = redis.pcall('LLEN', q.prefix .. 'inbox')
   lines = type(lines) == 'number' and lines or 0

@@ -11,7 +11,7 @@ local function end_unread(job)
   local status = redis.call('HGET', job_key(q, job.id), 'run_status') or ''
   local reason = job.cancel .. ' (the run is over, but cannot be read)'
   runs.end_with_run(q, job, is_asked and 'canceled' or 'failed', status, reason, '', '')
-  counters.ended(q, job)
+  counters.ended(q, job, '')
 end
 
 local function leave_orphan(job, run_id, attempt)

@@ -1,7 +1,7 @@
--- use: counters job_record times webhooks webhook_health runs
+-- use: counters job_record run_figures webhooks webhook_health runs
 -- A run is over: running → completed | failed | canceled. A result is recorded once.
 -- ARGV  now_us, then 8 a job: id, attempt, run_id, state, run_status, reason, result (the answer as
---       it came; '' = none is known), times (the run's own times in it, see times.lua; '' = none)
+--       it came; '' = none is known), figures (what the run took, see run_figures.lua; '' = not known)
 -- Reply per job: 1 = recorded, 0 = over already, or another run is the job's
 local reply, jobs, results = {}, {}, {}
 
@@ -27,7 +27,7 @@ for i = 2, #q.args, 8 do
     local missed = webhooks.comes_to_us(job) and not job.cancel
     if missed then webhook_health.webhook_missed(q, job) end
     counters.bump(q.totals, missed and 'seen:missed' or 'seen:poll', 1)
-    times.observe_run(q, job, q.args[i + 7])
+    run_figures.observe(q, job, q.args[i + 7])
     webhook_health.run_took(q, job)
     runs.end_with_run(q, job, q.args[i + 3], q.args[i + 4], q.args[i + 5], q.args[i + 6] == '' and '' or nil, '')
     reply[#reply + 1] = 1

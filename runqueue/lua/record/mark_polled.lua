@@ -1,4 +1,4 @@
--- use: counters job_record poll_times pauses
+-- use: counters job_record poll_times pauses long_queued
 -- A run is still live: records its status and when to poll again. No change of state.
 -- ARGV  now_us, then 6 a job: id, attempt, run_status ('' = as before), next_after_us (longer if a
 --       webhook will report its end: lib/runs/poll_times.lua), begun_us (when the run's current attempt began, by our
@@ -15,7 +15,10 @@ local function record(i)
     -- A webhook reports no end of a pause.
     polls[#polls + 1] = int(status == 'paused' and q.now + after or poll_times.again(q, f, after, begun))
     polls[#polls + 1] = q.args[i]
-    if q.args[i + 2] ~= '' then pauses.set_status(q, q.args[i], f[7], status) end
+    if q.args[i + 2] ~= '' then
+      pauses.set_status(q, q.args[i], f[7], status)
+      long_queued.note(q, q.args[i], status, f[4], f[6])
+    end
     if q.args[i + 5] ~= '' and status == 'paused' then redis.call('HSET', job_key(q, q.args[i]), 'paused_url', q.args[i + 5]) end
     counters.remove_later(q, 'listed', q.args[i])
     known = known + 1

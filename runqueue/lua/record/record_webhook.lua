@@ -1,10 +1,10 @@
--- use: counters job_record times webhooks orphans webhook_health runs history request_matches poll_times pauses
+-- use: counters job_record run_figures webhooks orphans webhook_health runs history request_matches poll_times pauses
 -- Records webhooks of Skyvern's, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
 -- ARGV  now_us, then 11 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run is live), signed
 --       ('<signature> <timestamp>' as they came), final (1 = the job's `retry` was checked), body, created_us (when
---       Skyvern made the run; 0 = not reported), times (the run's own times in it, see times.lua), reason (why it
---       has no result; '' = not reported)
+--       Skyvern made the run; 0 = not reported), figures (what the run took, see run_figures.lua), reason (why
+--       it has no result; '' = not reported)
 -- Reply per webhook, a word:
 --       ended     it ended the job
 --       noted     the run is live
@@ -76,7 +76,7 @@ local function may_be_claimed(job, attempt)
     or redis.call('HEXISTS', job_key(q, job.id), 'maybe_claimed_at') == 1
 end
 
-local function told_of_own(job, run_status, state, signed, final, body, run_times, reason)
+local function told_of_own(job, run_status, state, signed, final, body, figures, reason)
   if state == '' then
     pauses.set_status(q, job.id, job.run_status, run_status)
     return 'noted'
@@ -90,9 +90,9 @@ local function told_of_own(job, run_status, state, signed, final, body, run_time
   end
   webhook_health.webhook_came(q, job)
   webhook_health.run_took(q, job)
+  run_figures.observe(q, job, figures)
   runs.end_with_run(q, job, state, run_status, reason, body, signed)
   counters.bump(q.totals, 'seen:webhook', 1)
-  times.observe_run(q, job, run_times)
   return 'ended'
 end
 
@@ -123,7 +123,7 @@ local function record(i)
       if state ~= '' then
         keep_body(job, run_id, signed, body)
         if redis.call('ZSCORE', q.prefix .. 'orphan_polls', run_id) then
-          orphans.is_over(q, run_id, times.steps_of(q.args[i + 9]))
+          orphans.is_over(q, run_id, q.args[i + 9])
         end
       end
       verdict = 'duplicate'
@@ -144,7 +144,7 @@ local function record(i)
     if state == '' and fresh then
       redis.call('ZADD', q.prefix .. 'orphan_polls', int(poll_times.after_webhook(q)), run_id)
     elseif state ~= '' and (fresh or redis.call('ZSCORE', q.prefix .. 'orphan_polls', run_id)) then
-      orphans.is_over(q, run_id, times.steps_of(q.args[i + 9]))
+      orphans.is_over(q, run_id, q.args[i + 9])
     end
     verdict = job and 'orphan' or 'unknown'
   end

@@ -1,7 +1,8 @@
--- use: counters job_record times jobs webhook_health runs history extra_run key_limits
+-- use: counters job_record run_figures jobs webhook_health runs history extra_run key_limits
 -- A run ended badly, and the job's policy retries it: running → scheduled (failed or canceled if the
 -- job is to end, unconfirmed if its extra run may have been made: mark_maybe_claimed.lua).
--- ARGV  now_us, then 9 a job: id, attempt, run_id, run_status, reason, backoff_us, result, times (see times.lua), occupied
+-- ARGV  now_us, then 9 a job: id, attempt, run_id, run_status, reason, backoff_us, result, figures (see run_figures.lua),
+--       occupied
 --       (1: the run found its browser session occupied, and did nothing: it does not count, and the job waits as in
 --       give_back.lua. Its sixth such run ends it)
 -- Reply per job: 1 = scheduled, unconfirmed, or running, 2 = ended after all, 0 = over already, or another run is the
@@ -26,8 +27,8 @@ local function look_on(job, status, start)
 end
 
 local function end_here(job, status, reason, is_late)
-  jobs.end_job(q, job, 'failed', { 'run_status', status, 'runs', int(job.runs + 1), 'reason',
-    is_late and reason .. ' (no time is left to run it again)' or reason })
+  jobs.end_job(q, job, 'failed', run_figures.put(job, { 'run_status', status, 'runs', int(job.runs + 1), 'reason',
+    is_late and reason .. ' (no time is left to run it again)' or reason }))
   runs.begin_delivery(q, job, '')
 end
 
@@ -37,7 +38,7 @@ local function wait_for_next(job, status, reason, start, ended_runs)
   redis.call('HDEL', job_key(q, job.id), 'run_id', 'started')
   counters.count_state(q, job, 'scheduled')
   redis.call('HSET', job_key(q, job.id), 'state', 'scheduled', 'run_at', int(start), 'run_status', status,
-    'runs', int(ended_runs), 'reason', reason)
+    'runs', int(ended_runs), unpack(run_figures.put(job, { 'reason', reason })))
   redis.call('ZADD', q.prefix .. 'due', int(start), job.id)
 end
 
@@ -52,6 +53,7 @@ local function record(i)
   local wait = is_occupied and jobs.put_off(q, job, MOST_OCCUPIED, true)
     or (not is_occupied and tonumber(q.args[i + 5]))
   local start, code, started = wait and q.now + wait, 1, job.started
+  run_figures.observe(q, job, q.args[i + 7])
   if is_occupied then key_limits.pause_session(q, job) end
   if extra_run.has_extra_run(q, job, result) then
     if job.state == 'unconfirmed' then look_on(job, status, start or q.now) end
@@ -66,7 +68,6 @@ local function record(i)
   job.started = started
   webhook_health.run_took(q, job)
   counters.bump(q.totals, 'seen:retried', 1)
-  times.observe_run(q, job, q.args[i + 7])
   reply[#reply + 1] = code
 end
 for i = 2, #q.args, 9 do record(i) end

@@ -141,6 +141,7 @@ EXPECTED = {
     "POST /v1/batches/{batch_id}/retry-callbacks": f"{GUARDED} 200 404",
     "POST /v1/batches/{batch_id}/retry-failed": f"{GUARDED} 200 404 409",
     "GET /v1/groups": f"{GUARDED} 200",
+    "GET /v1/group_credits": f"{GUARDED} 200",
     "GET /v1/keys": f"{GUARDED} 200",
     "PUT /v1/keys/{key}": f"{TAKING} 200",
     "DELETE /v1/keys/{key}": f"{GUARDED} 200",

@@ -92,7 +92,7 @@ async def test_a_budget_is_set_shown_and_cleared(desk: Desk, redis_url: str) -> 
     *_, last = desk.queue.enqueue_many([line, line, line])
 
     async with browsing(redis_url, OPS) as browser:
-        budget = {"scope": "group:acme", "steps": "20", "per": "day", "timezone": "Europe/Berlin"}
+        budget = {"scope": "group:acme", "amount": "20", "per": "day", "timezone": "Europe/Berlin"}
         shown = await browser.do("/budgets", "set_budget", **budget)
         assert "group:acme" in shown.words
         noted(desk, "set_budget", "group:acme", "20 steps a day (Europe/Berlin)")
@@ -101,7 +101,13 @@ async def test_a_budget_is_set_shown_and_cleared(desk: Desk, redis_url: str) -> 
         assert (use.live, use.committed, use.left) == (2, 20.0, 0.0)
         words = (await browser.open(f"/jobs/{last.job_id}")).words
         assert "the budget of group acme has no room until" in words
-        wrong = ({"steps": "some"}, {"steps": "0"}, {"timezone": "Mars"}, {"per": "week"})
+        wrong = (
+            {"amount": "some"},
+            {"amount": "0"},
+            {"unit": "credits", "strict": "1"},
+            {"timezone": "Mars"},
+            {"per": "week"},
+        )
         for fields in (*wrong, {"scope": "team:a"}):
             refused = await browser.do("/budgets", "set_budget", **(budget | fields))
             assert refused.status == 422

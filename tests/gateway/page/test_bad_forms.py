@@ -92,14 +92,14 @@ async def test_a_form_that_was_refused_keeps_what_was_entered_and_is_sent_again(
     desk: Desk, redis_url: str
 ) -> None:
     desk.queue.enqueue_many([{"kind": "task", "body": {"prompt": "x"}}])
-    budget = {"scope": "group:acme", "steps": "many", "per": "day", "timezone": "Europe/Berlin"}
+    budget = {"scope": "group:acme", "amount": "many", "per": "day", "timezone": "Europe/Berlin"}
 
     async with browsing(redis_url, OPS) as browser:
         refused = await browser.do("/budgets?account=default", "set_budget", **budget)
         (form,) = refused.forms("/do/set_budget")
-        again = await browser.send("/do/set_budget", {**form, "steps": "500"})
+        again = await browser.send("/do/set_budget", {**form, "amount": "500", "unit": "credits"})
 
-    assert "steps: expected a number, got 'many'" in refused.words
+    assert "amount: expected a number, got 'many'" in refused.words
     assert {name: form[name] for name in budget} == budget
     assert (again.status, again.url.path) == (200, "/budgets")
-    assert desk.queue.list_budgets()[0].budget.steps == 500
+    assert desk.queue.list_budgets()[0].budget.credits == 500

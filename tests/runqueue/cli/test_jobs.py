@@ -147,17 +147,16 @@ def test_who_waits_for_a_person_is_listed_approved_and_rejected(either: Desk, de
     run(desk.client, worker_calls.mark_running("default", [accepted]))
 
     (row,) = listed(either, "--paused")
-    assert (row["job_id"], row["run_id"], row["approval"]) == (answer.job_id, "wr_1", None)
+    assert (row["job_id"], row["run_id"]) == (answer.job_id, "wr_1")
     table = either.run("jobs", "list", "--paused").stdout
-    assert table.split()[:5] == ["job_id", "custom_id", "since", "run", "approval"]
+    assert table.split()[:4] == ["job_id", "custom_id", "since", "run"]
     assert "paused runs 1" in either.run("stats").stdout
     done = either.run("approve", "a")
     assert (done.exit_code, done.stdout) == (0, "1 of 1: will be approved\n")
-    assert listed(either, "--paused")[0]["approval"] == "asked"
     done = either.run("reject", answer.job_id)
-    assert (done.exit_code, done.stdout) == (0, "1 of 1: will be canceled\n")
+    assert "the runs of 1 will be canceled" in done.stdout
     desk.queue.enqueue_many([line("b")])
     refused = either.run("approve", "b")
     assert (refused.exit_code, refused.stderr) == (3, "runqueue: b: its run is not paused\n")
-    what = [(note.what, note.target) for note in desk.queue.audit()]
-    assert what == [("reject", answer.job_id), ("approve", answer.job_id)]
+    what = [(note.what.removesuffix("_job"), note.target) for note in desk.queue.audit()]
+    assert what == [("cancel", answer.job_id), ("approve", answer.job_id)]

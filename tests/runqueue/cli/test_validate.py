@@ -160,5 +160,5 @@ def test_steps_are_forecast_by_the_runs_before(desk: Desk) -> None:
     file = desk.file(lines(10))
 
     assert "about 100 steps (58 to 142), if they are" in desk.run("validate", file).stdout
-    steps = {"steps": 100, "least": 58, "most": 142}
+    steps = {"amount": 100, "least": 58, "most": 142}
     assert desk.json("validate", file)["estimated_steps"]["default"] == steps

@@ -24,7 +24,7 @@ from runqueue.records.claim_items import (
 from runqueue.records.job import Enqueued, EnqueueStatus, Job
 from runqueue.records.quotas import Quota
 from runqueue.records.retention import RETENTION_SECONDS
-from runqueue.records.times import encode_times
+from runqueue.records.run_figures import FigureRules
 from runqueue.request.job_spec import JobSpec, Kind, Priority, When
 from runqueue.request.retry_policy import Retry
 from runqueue.store import delivery_calls, job_calls, operator_calls, sending, worker_calls
@@ -61,6 +61,26 @@ settings.register_profile(
 )
 settings.register_profile("quick", settings.get_profile("ci"), max_examples=12)
 settings.register_profile("long", settings.get_profile("ci"), max_examples=2_000)
+
+
+NO_DETAILS = FigureRules(details="never")
+
+
+def took(
+    queued: float | None = None,
+    ran: float | None = None,
+    steps: int | None = None,
+    *,
+    run: str = "wr_1",
+    state: str = "failed",
+    billed: int | None = None,
+    cached: int | None = None,
+    category: str | None = None,
+    rules: FigureRules = NO_DETAILS,
+) -> str:
+    """What a run took, as the scripts are told."""
+    found = (queued, ran, steps, billed, cached, category, run if run.startswith("wr_") else None)
+    return rules.encode(run, state, found)
 
 
 def spec(
@@ -319,7 +339,7 @@ class Clockwork:
         steps: int | None = None,
     ) -> int:
         """Record the end of a run, by default of `r-<id>`."""
-        run_id, times = run_id or f"r-{job_id}", encode_times(None, None, steps)
+        run_id, times = run_id or f"r-{job_id}", took(steps=steps)
         item = Finished(job_id, attempt, run_id, state, state, "", result, times)
         return self.run(worker_calls.finish(self.account, [item]))[0]
 

@@ -10,10 +10,9 @@ from runqueue.observe.family import AccountSample
 from runqueue.observe.statistics import read_figures
 from runqueue.records.claim_items import EndedOrphan, RunAgain
 from runqueue.records.job import EnqueueStatus
-from runqueue.records.times import encode_times
 from runqueue.store import budgets, job_calls, worker_calls
 from runqueue.store.budgets import Budget, BudgetUse
-from tests.runqueue.lua.clockwork import RETENTION, SECOND, UPLOAD, Clockwork, spec
+from tests.runqueue.lua.clockwork import RETENTION, SECOND, UPLOAD, Clockwork, spec, took
 
 DAY = 86_400
 
@@ -121,7 +120,7 @@ def test_steps_that_are_not_known_count_as_expected_and_are_shown(clock: Clockwo
     end(clock, known, 6)
     end(clock, unknown, None)
     seen = use(clock, "account")
-    assert (seen.spent, seen.estimated_runs, seen.mean_steps) == (12, 1, 6.0)
+    assert (seen.spent, seen.estimated_runs, seen.mean) == (12, 1, 6.0)
 
 
 @pytest.mark.parametrize("scope", [*SCOPES, "batch"])
@@ -136,14 +135,14 @@ def test_each_run_of_a_retried_job_counts_in_each_budget_of_it(
     for attempt, steps in ((1, 3), (2, 4)):
         assert clock.claimed() == [job]
         assert clock.found(job, attempt, f"r{attempt}") == 1
-        times = encode_times(None, None, steps)
+        times = took(steps=steps)
         again = RunAgain(job, attempt, f"r{attempt}", "failed", "no", 0, b"{}", times)
         assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
         clock.sweep("promote_due")
     assert clock.claimed() == [job]
     end(clock, job, 1)
     seen = use(clock, scope)
-    assert (seen.spent, seen.mean_steps, seen.live, seen.committed) == (8, 2.667, 0, 0)
+    assert (seen.spent, seen.mean, seen.live, seen.committed) == (8, 2.667, 0, 0)
 
 
 def test_an_orphan_run_counts_as_live_in_each_budget_of_its_job(clock: Clockwork) -> None:
@@ -160,7 +159,7 @@ def test_an_orphan_run_counts_as_live_in_each_budget_of_its_job(clock: Clockwork
     assert {
         scope: (shown[scope].live, shown[scope].committed) for scope in scopes
     } == dict.fromkeys(scopes, (1, 6))
-    clock.run(worker_calls.orphans_over(clock.account, [EndedOrphan("r2", 5)]))
+    clock.run(worker_calls.orphans_over(clock.account, [EndedOrphan("r2", "::5")]))
     shown = {one.scope: one for one in clock.queue.list_budgets(clock.account)}
     assert {scope: (shown[scope].live, shown[scope].spent) for scope in scopes} == dict.fromkeys(
         scopes, (0, 11)
@@ -207,7 +206,7 @@ def test_a_strict_budget_commits_the_max_steps_of_runs_that_were_live_when_it_wa
         if clock.state(job) in {"submitting", "unconfirmed"}:
             clock.found(job, 1, f"r-{job}")
         clock.finish(job, run_id="r1" if job == running else f"r-{job}", steps=1)
-    clock.run(worker_calls.orphans_over(clock.account, [EndedOrphan("orphan", 5)]))
+    clock.run(worker_calls.orphans_over(clock.account, [EndedOrphan("orphan", "::5")]))
     if others:
         end(clock, others[0], 1)
     assert use(clock, scope).committed == 0
@@ -367,7 +366,7 @@ def test_metrics_show_the_budgets_and_how_long_jobs_have_waited_for_keys(clock: 
         for family in families([sample])
         for one in family.samples
     }
-    of_acme = ("runqueue_budget_steps", clock.account, "key:customer:*", "key:customer:acme")
+    of_acme = ("runqueue_budget", clock.account, "key:customer:*", "key:customer:acme", "steps")
     assert shown[*of_acme, "limit"] == 30
     assert shown[*of_acme, "spent"] == 20
     assert shown[*of_acme, "committed"] == 40

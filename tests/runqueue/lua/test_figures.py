@@ -9,9 +9,9 @@ from runqueue.observe.statistics import GROUPS, OTHER, Figures, GroupLoad, read_
 from runqueue.records.account import AccountStats
 from runqueue.records.claim_items import Finished, GivenBack, RunAgain
 from runqueue.records.delivery import Reported
-from runqueue.records.times import BOUNDS, encode_times
+from runqueue.records.times import BOUNDS
 from runqueue.store import job_calls, worker_calls
-from tests.runqueue.lua.clockwork import LEASE, SECOND, Clockwork
+from tests.runqueue.lua.clockwork import LEASE, SECOND, Clockwork, took
 from tests.runqueue.lua.webhooks import awaited, due, outcome, receive, record, told
 
 
@@ -64,11 +64,9 @@ def test_what_skyvern_tells_of_a_run_is_counted_where_its_end_is_recorded(
     clock: Clockwork,
 ) -> None:
     first, second, third = clock.running(3)
-    end(clock, first, encode_times(4.0, 100.0, 7))
-    end(clock, second, encode_times(None, None, 5))
-    again = RunAgain(
-        third, 1, f"r-{third}", "failed", "no luck", 0, b"{}", encode_times(0.5, 9.0, None)
-    )
+    end(clock, first, took(4.0, 100.0, 7))
+    end(clock, second, took(None, None, 5))
+    again = RunAgain(third, 1, f"r-{third}", "failed", "no luck", 0, b"{}", took(0.5, 9.0, None))
     assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
 
     assert timed(clock, "run_queue") == ([1, 10], 4.5)
@@ -81,9 +79,9 @@ def test_a_run_is_counted_once_by_what_told_its_end(clock: Clockwork) -> None:
     (polled,) = clock.running()
     end(clock, polled, "")
     missed, came = awaited(clock, 2)
-    end(clock, missed, encode_times(1.0, 1.0, 1))
-    times = encode_times(2.0, 3.0, 4)
-    report: Reported = told(came)._replace(times=times)
+    end(clock, missed, took(1.0, 1.0, 1))
+    times = took(2.0, 3.0, 4)
+    report: Reported = told(came)._replace(figures=times)
     receive(clock, report)
     receive(clock, report)
 

@@ -32,20 +32,15 @@ def discard(clock: Clockwork, *jobs: str) -> list[int]:
     return clock.run(operator_calls.discard(clock.account, jobs))
 
 
-def list_runs(clock: Clockwork, since: int) -> list[tuple[str, str, str]]:
-    """The job, run and earlier runs of each job with runs since a time, microseconds; a few keys a
-    call."""
-    found: dict[str, tuple[str, str, str]] = {}
-    cursor = "0"
-    at = datetime.fromtimestamp(since / 1e6, UTC)
-    while True:
-        cursor, now, jobs = clock.run(operator_calls.list_runs(clock.account, cursor, 3, at))
-        assert now == clock.now
-        for one in jobs:
-            assert one.steps == (9 if one.earlier else 0)
-            found[one.job_id] = (one.job_id, one.run_id, one.earlier)
-        if cursor == "0":
-            return sorted(found.values())
+def list_runs(clock: Clockwork, since: int, until: int) -> list[tuple[str, str, int, int]]:
+    """The job, run, acceptance and steps of each run of a time, microseconds; a few keys a call."""
+    found, cursor = set[tuple[str, str, int, int]](), ""
+    times = [datetime.fromtimestamp(at / 1e6, UTC) for at in (since, until)]
+    while cursor != "0":
+        call = operator_calls.list_runs(clock.account, cursor or "0", 3, *times)
+        cursor, runs = clock.run(call)
+        found |= {(one.job_id, one.run_id, one.accepted_us, one.steps) for one in runs}
+    return sorted(found)
 
 
 def test_the_runs_since_a_time_are_listed_with_earlier_ones_of_their_jobs(clock: Clockwork) -> None:
@@ -59,13 +54,15 @@ def test_the_runs_since_a_time_are_listed_with_earlier_ones_of_their_jobs(clock:
     (new,) = clock.running()
     clock.finish(new)
     clock.enqueue(1)
-    clock.client.hset(clock.key(f"job:{again}"), "usage", "9:::")
+    clock.client.hset(clock.key(f"job:{new}"), "usage", "9:::")
+    later = since + DAY
+    earlier = (again, f"r-{again}", 0, 0)
 
-    assert list_runs(clock, since) == sorted([(new, f"r-{new}", ""), (again, "", f"r-{again}")])
+    assert list_runs(clock, since, later) == sorted([(new, f"r-{new}", since, 9), earlier])
+    assert {one[0] for one in list_runs(clock, 0, since)} == {old, live, again}
     clock.client.hset(clock.key(f"job:{new}"), "started", "odd")
     clock.client.hset(clock.key(f"job:{again}"), "ended", "odd")
-    assert list_runs(clock, since) == [(again, "", f"r-{again}")]
-    assert {one[0] for one in list_runs(clock, 0)} == {old, live, again}
+    assert list_runs(clock, since, later) == [earlier]
 
 
 def test_a_decision_said_again_does_not_decide_on_a_later_attempt(clock: Clockwork) -> None:

@@ -7,10 +7,10 @@ import pytest
 from runqueue.records.forecast import (
     Capacity,
     EndRate,
-    StepStatistics,
+    UsageStatistics,
     seconds_at,
     seconds_left,
-    steps_for,
+    usage_for,
 )
 
 #: Two submissions a second, ten runs at once of five minutes each.
@@ -63,12 +63,12 @@ def test_a_silence_shorter_than_usual_says_nothing_and_a_longer_one_slows_down()
 
 
 def test_steps_are_forecast_by_the_mean_of_those_seen() -> None:
-    found = steps_for(10, StepStatistics(runs=4, steps=40, squares=440))
+    found = usage_for(10, UsageStatistics(runs=4, amount=40, squares=440))
     assert found is not None
-    assert found.steps == 100
+    assert found.amount == 100
     assert (round(found.least, 1), round(found.most, 1)) == (57.7, 142.3)
-    assert steps_for(10, StepStatistics()) is None
-    assert steps_for(10, StepStatistics(1, 7, 49)) == (70, 70, 70)
+    assert usage_for(10, UsageStatistics()) is None
+    assert usage_for(10, UsageStatistics(1, 7, 49)) == (70, 70, 70)
 
 
 def test_nineteen_of_twenty_forecasts_hold() -> None:
@@ -76,7 +76,7 @@ def test_nineteen_of_twenty_forecasts_hold() -> None:
     for _ in range(1_000):
         seen = [chance.randint(1, 20) for _ in range(50)]
         squares = sum(steps**2 for steps in seen)
-        found = steps_for(100, StepStatistics(len(seen), sum(seen), squares))
+        found = usage_for(100, UsageStatistics(len(seen), sum(seen), squares))
         assert found is not None
         held += found.least <= sum(chance.randint(1, 20) for _ in range(100)) <= found.most
     assert 920 <= held <= 980

@@ -88,6 +88,7 @@ def _stats(**fields: Any) -> AccountStats:
         "pace": None,
         "live": 1,
         "limits": {"concurrent_runs": 9},
+        "slots": 9,
         "permits": {},
     }
     return cast(AccountStats, SimpleNamespace(**plain | fields))

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from runqueue.records.job import Job
-from runqueue.store.budgets import BudgetUse
+from runqueue.store.budgets import Budget, BudgetUse
 from simulation.fault_times import FaultTimes
 from simulation.judges.ledger import AcceptedJob, InvariantLedger
 from simulation.judges.spending import SpendingJudge
@@ -38,12 +38,13 @@ def _violations(
     faults = FaultTimes(lambda: now)
     if fault:
         faults.begin(fault)
-    judge = SpendingJudge(ledger, faults, {f"key:{CUSTOMER}": window})
+    judge = SpendingJudge(ledger, faults, 3, windows={f"key:{CUSTOMER}": window})
     judge.note_set([f"key:{CUSTOMER}"])
     now = 100.0
     ledger.runs[1] += [_run(20), _run(40)]
-    plain = {"scope": f"key:{CUSTOMER}", "spent": 8, "live": 0, "committed": 0.0}
-    shown = SimpleNamespace(**{**plain, "estimated_runs": 0, **use})
+    plain: dict[str, Any] = {"scope": f"key:{CUSTOMER}", "spent": 8, "live": 0, "committed": 0.0}
+    plain |= {"estimated_runs": 0, "budget": Budget(1)}
+    shown = SimpleNamespace(**{**plain, **use})
     job = cast(Job, SimpleNamespace(is_over=True))
     judge.judge([cast(BudgetUse, shown)], {1: job}, {1: request(1, keys=(CUSTOMER,))})
     return ledger.violations
@@ -72,3 +73,11 @@ def test_what_ended_long_before_a_new_window_counts_only_if_a_fault_kept_it_from
     monkeypatch: pytest.MonkeyPatch, fault: str, *, is_wrong: bool
 ) -> None:
     assert bool(_violations(monkeypatch, window=90.0, fault=fault)) is is_wrong
+
+
+@pytest.mark.parametrize(("spent", "is_right"), [(24, True), (8, False), (9, False)])
+def test_a_budget_of_credits_counts_the_credits(
+    monkeypatch: pytest.MonkeyPatch, spent: int, *, is_right: bool
+) -> None:
+    found = _violations(monkeypatch, spent=spent, budget=Budget(credits=1000))
+    assert (found == []) is is_right

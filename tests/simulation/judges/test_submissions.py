@@ -1,6 +1,6 @@
 """The judge of submissions: how many may pass a job that waits."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,7 +18,12 @@ MOST = PASSED + 3
 
 
 def _violations(
-    waiting: PlannedJob, submitted: Sequence[PlannedJob], *, are_new: bool = False, **known: Any
+    waiting: PlannedJob,
+    submitted: Sequence[PlannedJob],
+    *,
+    are_new: bool = False,
+    changing: Hashable = None,
+    **known: Any,
 ) -> list[str]:
     """Submit requests while a job waits, and return what does not hold.
 
@@ -26,6 +31,7 @@ def _violations(
         waiting: the job that waits, since 0 s.
         submitted: the others, one a second from 100 s on.
         are_new: whether each is accepted as it is submitted; at 0 s otherwise.
+        changing: what an operator changes, without an answer.
         known: what the ledger knows.
     """
     now = 100.0
@@ -41,6 +47,7 @@ def _violations(
             stays_unconfirmed=False,
         )
     judge = SubmissionJudge(ledger, requests, {}, lambda *_: True, lambda: 0.0)
+    judge.change(changing)
     for one in submitted:
         judge.judge(b"Do sim-job-%d." % one.number)
         now += 1
@@ -166,6 +173,13 @@ def test_less_urgent_jobs_have_no_turn_before_a_job() -> None:
     others = [_job(number, f"g{number}", priority=3) for number in range(2, MOST + 3)]
     assert _violations(_job(1, "a"), others[:-1]) == []
     assert len(_violations(_job(1, "a"), others)) == 1
+
+
+@pytest.mark.parametrize("change", ["group", "cap"])
+def test_a_job_whose_group_may_be_paused_or_capped_is_skipped(change: str) -> None:
+    others = [_job(number, "b") for number in range(2, MOST + 4)]
+    assert _violations(_job(1, "a"), others, changing=(change, "a")) == []
+    assert len(_violations(_job(1, "a"), others, changing=(change, "b"))) == 1
 
 
 def test_a_job_that_is_unconfirmed_after_a_death_or_a_failover_is_skipped() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,10 +19,9 @@ from simulator.model.options import DEFAULT_API_KEY
 from tests.api_client.recording import KEY, Recording
 from tests.simulator.simulating import KEY as SIMULATOR_KEY
 from tests.worker.working import INSTANT, Bench, working
-from worker.ledger import lists
+from worker.ledger import command, comparison
 from worker.ledger.command import ledger, lines
-from worker.ledger.comparison import Ledger, compare
-from worker.ledger.lists import SkyvernRuns
+from worker.ledger.comparison import Ledger, ReadError, SkyvernRuns, compare
 
 app = typer.Typer()
 app.command()(ledger)
@@ -36,7 +34,7 @@ UI = {"x-user-agent": "skyvern-ui"} | SIMULATOR_KEY
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails in passing is read again at once."""
-    monkeypatch.setattr(lists, "_WAITS", (0.0,))
+    monkeypatch.setattr(comparison, "_WAITS", (0.0, None))
 
 
 def ask(bench: Bench, redis_url: str, *arguments: str) -> Result:
@@ -84,14 +82,14 @@ async def test_each_run_counts_once_as_ours_or_by_what_started_it(
     found = json.loads(result.stdout)
     assert result.exit_code == 0, result.output
     # Tasks of engine 2.0 show what the runs beneath them cost; those of engine 1.0 nothing.
-    shown = {"steps": None, "credits": 0, "cached_credits": 0}
+    shown = {"steps": 0, "credits": 0}
     assert found["both"] == {"runs": 4, "runs_with_credits": 2} | shown
     assert found["others"] == {
         "api": {"runs": 1, "runs_with_credits": 1} | shown,
         "manual": {"runs": 1, "runs_with_credits": 1} | shown,
         "not shown": {"runs": 1, "runs_with_credits": 0} | shown,
     }
-    assert (found["missing"], found["orphans"], found["notes"]) == ([], [], [])
+    assert found["missing"] == []
 
 
 async def test_a_run_that_was_deleted_at_skyvern_is_named(
@@ -116,35 +114,27 @@ async def test_a_run_that_was_deleted_at_skyvern_is_named(
     assert "others', by what started them: 3 runs\n" in result.stdout
     assert before.exit_code == 0
     assert steps["both"]["steps"] + steps["missing"][0]["steps"] == 1 + 2 + 3 + 4 + 5
-    assert {one["steps"] for one in steps["others"].values()} == {None}
+    assert {one["steps"] for one in steps["others"].values()} == {0}
     assert "ours, and Skyvern has them: 0 runs\n" in before.stdout
 
 
-async def test_earlier_runs_and_orphans_are_ours_and_orphans_are_named(
-    client: redis.Redis, redis_url: str
-) -> None:
+async def test_earlier_runs_and_orphans_are_ours(client: redis.Redis, redis_url: str) -> None:
     async with working(client, redis_url) as bench:
-        job_id, gone = await bench.submitted(2, url=INSTANT)
+        _, gone = await bench.submitted(2, url=INSTANT)
         bench.set(gone, "earlier", "tsk_1")
-        client.hset("runqueue:{default}:orphans", "wr_1", f"{job_id} 2 {bench.now_us()} - found")
         orphan = await bench.api.run_task()
-        record = f"{job_id} 1 {bench.now_us()} - it came late"
+        record = f"{gone} 1 {bench.now_us()} - it came late"
         client.hset("runqueue:{default}:orphans", orphan, record)
         result = await asked(bench, redis_url, "--json")
         text = (await asked(bench, redis_url)).stdout
     found = json.loads(result.stdout)
     assert result.exit_code == 1
     assert (found["both"]["runs"], found["others"]) == (3, {})
-    assert {(one["run_id"], one["job_id"], one["is_orphan"]) for one in found["missing"]} == {
-        ("tsk_1", gone, False),
-        ("wr_1", job_id, True),
-    }
-    assert {one["run_id"] for one in found["orphans"]} == {orphan, "wr_1"}
+    assert [(one["run_id"], one["job_id"]) for one in found["missing"]] == [("tsk_1", gone)]
     assert f"  tsk_1  job {gone}, an earlier run of it\n" in text
-    assert re.search(rf"  {orphan}  job {job_id}, since .* UTC: it came late\n", text)
 
 
-async def test_a_run_that_is_accepted_while_the_lists_are_read_is_not_judged(
+async def test_a_run_that_is_accepted_while_the_lists_are_read_is_not_missing(
     client: redis.Redis, redis_url: str
 ) -> None:
     async with working(client, redis_url) as bench:
@@ -152,13 +142,12 @@ async def test_a_run_that_is_accepted_while_the_lists_are_read_is_not_judged(
         async def accept(request: httpx.Request) -> httpx.Response:
             if not bench.queue.stats()["default"].totals.get("enqueued"):
                 await bench.submitted(2)
-            return httpx.Response(404 if "/runs/tsk" in request.url.path else 200, json=[])
+            run_id = request.url.path.rpartition("/")[2]
+            shown = {"run_id": run_id, "status": "running"} if "tsk" in run_id else []
+            return httpx.Response(200, json=shown)
 
         found = await compared(redis_url, _client(accept))
-        later = await compared(redis_url, _client(accept))
-    assert (found.missing, found.not_judged) == ([], 0)
-    assert len(later.missing) == 0
-    assert later.not_judged == 2  # `404 []` is no run's
+    assert (found.missing, found.both.runs) == ([], 2)
 
 
 def _client(respond: Callable[[httpx.Request], Any]) -> RawClient:
@@ -186,7 +175,7 @@ async def test_debug_runs_and_runs_of_runs_are_apart_and_credits_are_summed(
     redis_url: str, client: redis.Redis
 ) -> None:
     shown = [
-        item(1, 10, trigger_type="scheduled", credits_used=7, cached_credits_used=2),
+        item(1, 10, trigger_type="scheduled", credits_used=7),
         item(2, 20, trigger_type="scheduled", credits_used=5),
         item(3, 30, trigger_type="scheduled", credits_used="many"),
         item(4, 40, trigger_type="api", debug_session_id="ds_1", credits_used=3),
@@ -195,8 +184,8 @@ async def test_debug_runs_and_runs_of_runs_are_apart_and_credits_are_summed(
     ]
     async with working(client, redis_url):
         found = await compared(redis_url, listing(shown[:3], shown))
-    told = {name: (one.runs, one.credits, one.cached_credits) for name, one in found.others.items()}
-    assert told == {"scheduled": (3, 12, 2), "debug session": (1, 3, 0), "another run": (1, 4, 0)}
+    told = {name: (one.runs, one.credits) for name, one in found.others.items()}
+    assert told == {"scheduled": (3, 12), "debug session": (1, 3), "another run": (1, 4)}
     assert found.others["scheduled"].runs_with_credits == 2
     assert "  scheduled: 3 runs, 12 credits (of 2 of them)" in lines(found)
 
@@ -213,50 +202,36 @@ async def test_one_odd_time_does_not_end_the_reading_of_a_list(
 
     async with working(client, redis_url):
         found = await compared(redis_url, _client(respond))
-        cut = await compared(redis_url, _client(lambda _: httpx.Response(200, content=b"[")))
+        with pytest.raises(ReadError, match="GET v1/runs: the body is not a list of runs"):
+            await compared(redis_url, _client(lambda _: httpx.Response(200, content=b"[")))
     assert found.others["not shown"].runs == 5, "all but the ancient one"
-    assert cut.notes[0] == "GET /v1/runs was not read at all: the body is not a list of runs"
 
 
-async def test_what_cannot_be_read_is_said_and_the_command_ends_so(
-    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_list_that_cannot_be_read_ends_the_command(
+    client: redis.Redis, redis_url: str
 ) -> None:
-    monkeypatch.setattr(lists, "MAX_PAGES", 2)
     async with with_runs(client, redis_url) as bench:
-        reached = await compared(redis_url, listing([item(1, 60)], [item(2, 9)], pages=3))
-        await bench.api.fault({"status": 503, "body": {}}, match={"route": "list_runs"})
-        half = await asked(bench, redis_url, "--json")
+        await bench.api.fault({"status": 503, "body": {}}, match={"route": "list_runs"}, times=1)
+        passing = await asked(bench, redis_url)
         await bench.api.fault({"status": 404, "body": {}}, match={"route": "workflow_runs"})
         none = await asked(bench, redis_url)
-    assert [note.partition(" was")[0] for note in reached.notes] == [
-        "GET /v1/runs",
-        "GET /v1/workflows/runs",
-    ]
-    back = f"{NOW - timedelta(seconds=60):%Y-%m-%d %H:%M:%S} UTC"
-    assert f"not read further back than {back}: it shows 200 runs at most" in reached.notes[0]
-    found = json.loads(half.stdout)
-    assert half.exit_code == none.exit_code == 4
-    assert found["notes"] == ["GET /v1/runs was not read at all: HTTP 503"]
-    assert (found["both"]["runs"], found["not_judged"]) == (4, 0), "each was read by itself"
-    assert "not judged: 4 runs of ours that could not be read\n" in none.stdout
-    assert "GET /v1/workflows/runs was not read at all: HTTP 404\n" in none.stdout
+    assert passing.exit_code == 0
+    assert (none.exit_code, none.stdout) == (4, "")
+    assert "runqueue: GET v1/workflows/runs: HTTP 404" in none.stderr
 
 
-async def test_runs_without_a_list_are_read_one_by_one_and_no_more_than_so_many(
+async def test_only_the_time_that_both_lists_show_is_compared(
     client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.ledger.comparison.MAX_READS", 3)
-    monkeypatch.setattr(lists, "MAX_READS", 3)
+    monkeypatch.setattr(comparison, "MOST_LISTED", 200)
     async with working(client, redis_url) as bench:
-        await bench.submitted(5, url=INSTANT)
-
-        def gone(request: httpx.Request) -> httpx.Response:
-            if request.url.path.count("/") > 2 and "workflows" not in request.url.path:
-                return httpx.Response(404, json={"detail": "Task run not found"})
-            return httpx.Response(200, json=[])
-
-        found = await compared(redis_url, RawClient("http://x.test", KEY, Recording(gone)))
-    assert (len(found.missing), found.not_judged) == (3, 2)
+        reached = await compared(redis_url, listing([item(1, 60)], [item(2, 9)], pages=3))
+        monkeypatch.setattr(command, "RawClient", lambda *_: listing([item(1, 60)], [], pages=3))
+        part = await asked(bench, redis_url)
+    assert abs(reached.since - (NOW - timedelta(seconds=9))) < timedelta(milliseconds=1)
+    assert reached.others["not shown"].runs == 1
+    assert part.exit_code == 4
+    assert "a list shows 10,000 runs at most: earlier ones were not compared" in part.stderr
 
 
 @pytest.mark.parametrize(

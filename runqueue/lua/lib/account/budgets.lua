@@ -1,10 +1,13 @@
--- use: counters lanes batches orphans
--- Budgets: how many steps the runs of an account, a group, a batch or a key may take, in a day, a month or in all.
+-- use: counters lanes batches orphans run_figures
+-- Budgets: how many steps, or credits, the runs of an account, a group, a batch or a key may take, in a day, a month or
+-- in all.
 -- `budgets` has them by scope: 'account', 'group:<group>', 'batch:<batch>', 'key:<key>', 'key:<first segment>:*' (one for
--- each such key). '<steps> <day | month | total> <strict: 0 | 1> <expected> <zone> <offset>@<until_us>,…,<offset>': steps a
--- run while none has ended, and the zone's offsets from UTC in seconds.
--- What runs took is added when their ends are recorded, to the window in which that is (`spent:<scope>:<window>`). What
--- live runs will take is expected: what runs of the budget took so far (`budget_runs` = '<runs> <steps>'). Under a
+-- each such key). '<amount> <steps | credits> <day | month | total> <strict: 0 | 1> <expected> <zone>
+-- <offset>@<until_us>,…,<offset>': what a run takes while none has ended, and the zone's offsets from UTC in seconds.
+-- What runs took is added when their ends are recorded, to the window in which that is (`spent:<scope>:<window>`, of
+-- credits with ':credits' behind; what was only expected is corrected, see record_details.lua). What
+-- live runs will take is expected: what runs of the budget took so far (`budget_runs` = '<runs> <amount>
+-- <unit>'). Under a
 -- strict budget it is their `max_steps` (`max_steps:<scope>`, by job, or 'orphan <run>'; 'sum' = all of them).
 -- A job begins if what is spent, what is expected of live runs, and what is expected of it fit. If a strict budget has
 -- steps left, but fewer than the job needs, the job is deferred, and others begin: it is `scheduled`, in
@@ -64,13 +67,14 @@ local function window_of(q, record)
 end
 
 local function read_record(q, scope, text, runs)
-  local steps, per, strict, expected, zone, offsets = string.match(text, '^(%d+) (%a+) ([01]) (%d+) (%S+) (%S+)$')
-  if not steps then error({ err = 'WRONGTYPE ' .. q.prefix .. 'budgets: its ' .. scope .. ' cannot be read' }) end
-  local record = { scope = scope, steps = tonumber(steps), per = per, is_strict = strict == '1',
+  local amount, unit, per, strict, expected, zone, offsets = string.match(text,
+    '^(%d+) (%a+) (%a+) ([01]) (%d+) (%S+) (%S+)$')
+  if not amount then error({ err = 'WRONGTYPE ' .. q.prefix .. 'budgets: its ' .. scope .. ' cannot be read' }) end
+  local record = { scope = scope, amount = tonumber(amount), unit = unit, per = per, is_strict = strict == '1',
     expected = tonumber(expected), offsets = offsets }
   record.window, record.ends = window_of(q, record)
-  record.spent = q.prefix .. 'spent:' .. scope .. ':' .. int(record.window)
-  local n, sum = string.match(runs or '', '^(%d+) (%d+)$')
+  record.spent = q.prefix .. 'spent:' .. scope .. ':' .. int(record.window) .. (unit == 'steps' and '' or ':' .. unit)
+  local n, sum = string.match(runs or '', '^(%d+) (%d+) ' .. unit .. '$')
   record.runs, record.taken = tonumber(n or 0), tonumber(sum or 0)
   return record
 end
@@ -132,7 +136,7 @@ end
 
 local function mean_of(record) return record.runs > 0 and record.taken / record.runs or nil end
 
--- What a budget has left now: `left` = steps that neither ended nor live runs take.
+-- What a budget has left now: `left` = what neither ended nor live runs take.
 local function state_of(q, record, what)
   local name = record.scope .. ' ' .. what
   local state = q.budget_states[name]
@@ -146,7 +150,7 @@ local function state_of(q, record, what)
     if sum then state.committed, known = tonumber(sum), redis.call('HLEN', q.prefix .. 'max_steps:' .. what) - 1 end
   end
   state.committed = state.committed + math.max(0, state.live - known) * each
-  state.left = record.steps - state.spent - state.committed
+  state.left = record.amount - state.spent - state.committed
   q.budget_states[name] = state
   return state
 end
@@ -177,10 +181,15 @@ local function budgets_of(q, job)
   return found
 end
 
+-- What a run is expected to take; its `max_steps` say nothing of credits.
+local function expected_of(record, max_steps)
+  return mean_of(record) or (record.unit == 'steps' and max_steps) or record.expected
+end
+
 -- What a job is expected to take of a budget, and no more than all of it, so that it may begin once nothing is spent.
 local function need_of(record, max_steps)
   if record.is_strict then return max_steps or math.huge end
-  return math.min(mean_of(record) or max_steps or record.expected, record.steps)
+  return math.min(expected_of(record, max_steps), record.amount)
 end
 
 -- What keeps a job from beginning, a budget and what it is for: 'held', ... = there is nothing left for it or others;
@@ -214,8 +223,8 @@ function budgets.refuses(q, job)
   if not budgets.are_any(q) then return nil end
   for _, budget in ipairs(budgets_of(q, job)) do
     local record = budget[1]
-    if record.is_strict and (budgets.max_steps_of(q, job) or math.huge) > record.steps then
-      return record.scope, record.steps
+    if record.is_strict and (budgets.max_steps_of(q, job) or math.huge) > record.amount then
+      return record.scope, record.amount
     end
   end
   return nil
@@ -251,21 +260,50 @@ function budgets.begin(q, job)
   end
 end
 
--- A run has ended, with so many steps; nil = not known: as many as were expected.
-local function spend(q, job, steps)
+-- A run of a budget is known to have taken so much.
+local function learn(q, record, took)
+  if record.runs >= MEAN_OF_RUNS then
+    record.runs, record.taken = math.floor(record.runs / 2), math.floor(record.taken / 2)
+  end
+  record.runs, record.taken = record.runs + 1, record.taken + took
+  redis.call('HSET', q.prefix .. 'budget_runs', record.scope,
+    int(record.runs) .. ' ' .. int(record.taken) .. ' ' .. record.unit)
+end
+
+-- What was expected of a run whose details are to be read is noted with these (details_claim.lua), for `correct`.
+local function note_expected(q, run_id, record, what, n)
+  local key = q.prefix .. 'run_details_of'
+  local line = table.concat({ string.sub(record.spent, #q.prefix + 1), record.scope, what, int(n) }, ' ')
+  redis.call('HSET', key, run_id, (redis.call('HGET', key, run_id) or '') .. '\n' .. line)
+end
+function budgets.correct(q, lines, credits)
+  for spent, scope, what, n in string.gmatch(lines, '\n(%S+) (%S+) (%S+) (%d+)') do
+    local key = q.prefix .. spent
+    if redis.call('HEXISTS', key, what .. '?') == 1 then -- else its window is long over, or it was cleared
+      redis.call('HINCRBY', key, what, int(credits - tonumber(n)))
+      if redis.call('HINCRBY', key, what .. '?', -1) <= 0 then redis.call('HDEL', key, what .. '?') end
+      budgets.records_of(q, { scope })
+      local record = q.budget_records[scope]
+      if record and record.unit == 'credits' then learn(q, record, credits) end
+    end
+  end
+  q.budget_states = {}
+end
+
+-- A run has ended; if it is not known what it took, that is as much as was expected.
+local function spend(q, job, text)
+  local figures = run_figures.read(text)
   for _, budget in ipairs(budgets_of(q, job)) do
     local record, what = budget[1], budget[2]
-    local n = steps or math.floor((mean_of(record) or budgets.max_steps_of(q, job) or record.expected) + 0.5)
+    local took = figures[record.unit]
+    local n = took or math.floor(expected_of(record, budgets.max_steps_of(q, job)) + 0.5)
     redis.call('HINCRBY', record.spent, what, int(n))
-    if not steps then redis.call('HINCRBY', record.spent, what .. '?', 1) end
-    if record.ends then redis.call('PEXPIRE', record.spent, int((record.ends - q.now + KEPT_US) / 1000)) end
-    if steps then
-      if record.runs >= MEAN_OF_RUNS then
-        record.runs, record.taken = math.floor(record.runs / 2), math.floor(record.taken / 2)
-      end
-      record.runs, record.taken = record.runs + 1, record.taken + steps
-      redis.call('HSET', q.prefix .. 'budget_runs', record.scope, int(record.runs) .. ' ' .. int(record.taken))
+    if not took then
+      redis.call('HINCRBY', record.spent, what .. '?', 1)
+      if record.unit == 'credits' and figures.details then note_expected(q, figures.details, record, what, n) end
     end
+    if record.ends then redis.call('PEXPIRE', record.spent, int((record.ends - q.now + KEPT_US) / 1000)) end
+    if took then learn(q, record, took) end
   end
 end
 
@@ -412,8 +450,9 @@ end
 -- For waits.lua: a budget that has no room for a job now.
 local function as_full(q, record, what, need)
   local state = state_of(q, record, what)
-  local never = record.is_strict and need and need > record.steps
-  return { what = what, scope = record.scope, ends = record.ends, steps = record.steps, per = record.per,
+  local never = record.is_strict and need and need > record.amount
+  return { what = what, scope = record.scope, ends = record.ends, amount = record.amount, unit = record.unit,
+    per = record.per,
     spent = state.spent, committed = state.committed,
     never = never and (need == math.huge and 'no max_steps' or 'too large') or '',
     need = record.is_strict and need and need < math.huge and int(need) or '' }
@@ -439,7 +478,7 @@ function budgets.without_room_of(q, what)
   budgets.records_of(q, { what })
   local record = q.budget_records[what]
   local is_full = record
-    and (state_of(q, record, what).spent >= record.steps or redis.call('ZSCORE', q.prefix .. 'held_budgets', what))
+    and (state_of(q, record, what).spent >= record.amount or redis.call('ZSCORE', q.prefix .. 'held_budgets', what))
   return is_full and as_full(q, record, what) or nil
 end
 
@@ -452,7 +491,7 @@ function budgets.with_deferred_jobs(q, what)
   local need = budgets.are_any(q) and redis.call('ZRANGE', q.prefix .. 'deferred:' .. what, 0, 0, 'WITHSCORES')[2]
   local found, least = nil, math.huge
   for _, record in ipairs(need and strict_ones_of(q, what) or {}) do
-    local left = tonumber(need) > record.steps and -math.huge or state_of(q, record, what).left
+    local left = tonumber(need) > record.amount and -math.huge or state_of(q, record, what).left
     if left < least then found, least = record, left end
   end
   return found and as_full(q, found, what, tonumber(need)) or nil

@@ -1,4 +1,4 @@
--- use: lanes batches holds budgets key_limits webhook_health runs run_lists webhooks
+-- use: lanes batches holds budgets key_limits webhook_health runs run_figures run_lists webhooks
 -- The end of each call that writes. A script has no rollback, so what it counts, takes and grants is collected in the
 -- context, and written here, whatever happened before: if an error ends the script, that of the jobs before it, and
 -- what a claim took out of a lane goes back. The caller gets the error, and may call again.
@@ -87,6 +87,7 @@ function changes.save(q)
   step(q, add_to, q.prefix .. 'counters', taken(q, 'totals'))
   step(q, add_to, q.prefix .. 'quota_use', taken(q, 'charges'))
   for batch, counts in pairs(taken(q, 'batch_totals')) do step(q, save_batch, q, batch, counts) end
+  step(q, add_to, q.prefix .. 'group_credits', taken(q, 'group_credits'))
   if rawget(q, 'step_commits') or rawget(q, 'step_spends') then
     step(q, budgets.save, q, taken(q, 'step_commits'), taken(q, 'step_spends'))
   end

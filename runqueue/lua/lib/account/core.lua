@@ -72,6 +72,7 @@ local AT_FIRST = {
   -- Counters are gathered and written once a script: 100 items cost one HINCRBY a field, not 100.
   totals = {}, batch_totals = {}, group_live = {}, freed = false,
   group_load = {}, -- ready jobs and slots: the order of the busiest groups
+  group_credits = {}, -- credits of runs, by group (run_figures.lua)
   charges = {}, -- waiting jobs and bytes, by the owner of the quota (quotas.lua)
   put_members = {}, removed_members = {}, ended_ids = {},
   adopted_runs = 0, accepted_runs = 0, relays_due = false, list_joins = {},
@@ -84,7 +85,7 @@ local AT_FIRST = {
   -- takes from now, `key_turn.at` its place in line; `any_key_held` says whether jobs wait for keys, nil = not read
   -- yet. `limits_by_key` = by key or pattern, if there are few; false = they are read key by key.
   key_moves = {}, freed_keys = {}, key_states = {}, parsed_limits = {},
-  -- Budgets: { job, member, is it live }, and { job, steps } of runs that ended.
+  -- Budgets: { job, member, is it live }, and { job, figures } of runs that ended.
   step_commits = {}, step_spends = {}, budget_records = {}, budget_states = {}, budgets_by_job = {},
   -- What this call may still look at: waiting lanes and their keys; what a paused group's names are
   -- compared with; keys, places in line and lanes that waits.lua reads. `key_commands` counts what is run for keys,

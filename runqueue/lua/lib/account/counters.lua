@@ -7,6 +7,12 @@ counters.WAITS = { ready = true, scheduled = true }
 -- Adds to one of the context's counters.
 function counters.bump(map, field, n) map[field] = (map[field] or 0) + n end
 
+-- A table's entry, made when it is first used.
+function counters.entry(map, name)
+  map[name] = map[name] or {}
+  return map[name]
+end
+
 local function members_of(map, zset)
   local members = map[zset]
   if not members then
@@ -79,9 +85,9 @@ function counters.live_with(q, key)
   for _, has in pairs(q.key_moves[key]) do live = live + (has and 1 or -1) end
   return live
 end
--- A run of a job has ended; `steps` = nil if they are not known.
-function counters.ended(q, job, steps)
-  if counters.are_budgets(q) then q.step_spends[#q.step_spends + 1] = { job, steps } end
+-- A run of a job has ended; `figures` = what it took, as its end said it (run_figures.lua).
+function counters.ended(q, job, figures)
+  if counters.are_budgets(q) then q.step_spends[#q.step_spends + 1] = { job, figures } end
 end
 
 function counters.free_slot(q, job)

@@ -3,6 +3,7 @@
 local limits = {}
 limits.FIRST_CUT, limits.FURTHER_CUT, limits.SLOWEST = 0.5, 0.7, 0.1 -- of the pace, see below
 local MAX_PERMIT_AGE = 60000000
+local FIRST_LIST = 5000000
 
 -- The pace: while the server answers that submissions come too fast (429), all workers share a lower rate.
 -- The first 429 cuts it to a half, each further one to 70 % of its value then. It is back at 97 % of the rate that
@@ -31,11 +32,12 @@ local NAMES = { 'submissions_per_second', 'burst_size', 'concurrent_runs', 'requ
   'webhooks_per_second' }
 local FIELDS = { 'live:submissions_per_second', 'env:submissions_per_second', 'live:burst_size', 'env:burst_size',
   'live:concurrent_runs', 'env:concurrent_runs', 'live:requests_per_second', 'env:requests_per_second',
-  'live:webhooks_per_second', 'env:webhooks_per_second' }
+  'live:webhooks_per_second', 'env:webhooks_per_second', 'env:share_capacity' }
 function limits.read(q)
   local f, limit = redis.call('HMGET', q.prefix .. 'limits', unpack(FIELDS)), {}
   for i = 1, #NAMES do limit[NAMES[i]] = tonumber(f[2 * i - 1] or f[2 * i] or 0) end
   limit.burst = math.max(1, limit.burst_size)
+  limit.is_shared = f[#FIELDS] == '1' and limit.concurrent_runs > 0
   -- 30 % of the calls are kept for reads, so submissions get 70 % of the request rate at most.
   limit.submissions = limit.submissions_per_second
   local share = 0.7 * limit.requests_per_second
@@ -50,6 +52,27 @@ function limits.read(q)
     limit.pace_is_over = true
   end
   return limit
+end
+
+-- How many slots a plan of `most` leaves us, and how many live runs of others the last list showed (nil = that is not
+-- believed any more, or not read): where the plan is shared (`env:share_capacity`), they take slots, but never the last.
+-- Fields of meta: others (live runs of others), others_until (for how long that is believed), others_at (when the next
+-- list is due), others_waited (since when claims have waited for the first list).
+function limits.less_others(q, most)
+  local f = redis.call('HMGET', q.meta, 'others', 'others_until')
+  local others = tonumber(f[2] or 0) > q.now and tonumber(f[1]) or nil
+  return math.max(1, most - (others or 0)), others
+end
+
+function limits.slots(q, limit)
+  if not limit.is_shared then return limit.concurrent_runs end
+  return limits.less_others(q, limit.concurrent_runs)
+end
+
+-- True while claims wait for the first list, a few seconds at most: they would take the slots that others have.
+function limits.awaits_list(q)
+  redis.call('HSETNX', q.meta, 'others_waited', int(q.now))
+  return q.now - tonumber(redis.call('HGET', q.meta, 'others_waited')) < FIRST_LIST
 end
 
 -- When all calls made are worked off, never before now. The debt is a number of calls, not a time: when the rate

@@ -1,4 +1,3 @@
--- use: counters
 -- How long jobs and runs take, counted at their ends: histograms in the account's counters, which add up over
 -- processes and outlive them. Fields: time:<name>:<bucket>, not cumulated, the bucket being its upper bound in seconds
 -- or 'more'; time:<name>:sum in milliseconds. The names and bounds are in runqueue/records/times.py, too.
@@ -21,23 +20,6 @@ function times.observe(q, name, us)
   local bucket, sum = fields[first], fields.sum
   totals[bucket] = (totals[bucket] or 0) + 1
   totals[sum] = (totals[sum] or 0) + math.floor(us / 1000)
-end
-
-function times.steps_of(run_times) return tonumber(string.match(run_times, '^%d*:%d*:(%d+)$') or nil) end
-
--- What Skyvern reports of a job's ended run: '<queued_ms>:<ran_ms>:<steps>', each '' if it is not reported.
-function times.observe_run(q, job, run_times)
-  local queued, ran, steps = string.match(run_times, '^(%d*):(%d*):(%d*)$')
-  steps = tonumber(steps)
-  counters.ended(q, job, steps)
-  if not queued then return end
-  if queued ~= '' then times.observe(q, 'run_queue', tonumber(queued) * 1000) end
-  if ran ~= '' then times.observe(q, 'run', tonumber(ran) * 1000) end
-  if steps then
-    counters.bump(q.totals, 'steps', steps)
-    counters.bump(q.totals, 'steps:runs', 1)
-    counters.bump(q.totals, 'steps:squares', steps * steps)
-  end
 end
 
 return times

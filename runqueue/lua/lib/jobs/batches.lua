@@ -23,7 +23,8 @@ function batches.drop(q, batch)
   local scope = 'batch:' .. batch
   if redis.call('HDEL', q.prefix .. 'budgets', scope) == 1 then
     redis.call('HDEL', q.prefix .. 'budget_runs', scope)
-    redis.call('UNLINK', q.prefix .. 'spent:' .. scope .. ':0', q.prefix .. 'max_steps:' .. scope)
+    redis.call('UNLINK', q.prefix .. 'spent:' .. scope .. ':0', q.prefix .. 'spent:' .. scope .. ':0:credits',
+      q.prefix .. 'max_steps:' .. scope)
     redis.call('SREM', q.prefix .. 'commits', scope)
   end
   return true

@@ -6,7 +6,7 @@ job_record.OCCUPIED = 'Browser session %S+ is already occupied by ' -- as in api
 -- of those that have to be numbers.
 local IS_NUMBER = { attempt = true, started = true, deadline = true, runs = true, deaths = true, ready_at = true,
   created = true, max_run = true, begun = true, cancel_since = true, claimed = true, ended = true, tries = true,
-  looks = true, forced = true, past_runs = true, run_at = true }
+  looks = true, forced = true, past_runs = true, run_at = true, paused_since = true, approving_until = true }
 function job_record.fields(...)
   local fields = { numbers = {}, ... }
   for at = 1, #fields do -- no `ipairs` while a library is loaded
@@ -39,11 +39,10 @@ job_record.CLAIMED = job_record.fields('state', 'attempt', 'batch', 'deadline', 
   'maybe_claimed_at',
   'quota_owner', 'no_marker', 'webhook_route', 'cancel', 'keys')
 job_record.POLLED = job_record.fields('state', 'attempt', 'run_id', 'run_status', 'started', 'deadline', 'retry', 'runs',
-  'cancel', 'max_run', 'begun', 'keys', 'paused_for')
+  'cancel', 'max_run', 'begun', 'keys')
 job_record.STILL_LIVE = job_record.fields('state', 'attempt', 'webhook_route', 'started', 'max_run', 'begun',
   'run_status')
-job_record.CANCELED = job_record.fields('state', 'attempt', 'run_id', 'cancel_since')
-job_record.APPROVED = job_record.fields('state', 'attempt', 'run_id', 'run_status', 'approval', 'cancel')
+job_record.CANCELED = job_record.fields('state', 'attempt', 'run_id', 'cancel_since', 'run_status', 'cancel')
 job_record.DELIVERED = job_record.fields('state', 'attempt', 'run_id', 'run_status', 'webhook_route', 'tries', 'looks',
   'forced',
   'ended', 'signed', 'url', 'delivery')

@@ -1,15 +1,16 @@
--- use: counters lanes limits key_limits budgets batches orphans paused_groups
+-- use: counters lanes limits key_limits budgets batches orphans paused_groups long_queued
 -- Why jobs are not submitted now: the one place that finds the reasons, of a job, a batch and the account. A reason is
 -- { kind, name, until_us ('' = not known), what else there is to say of it … }; records/waits.py has the words:
 --   account_paused  '', '', why and by whom          no_worker       '', ''
---   account_held    kind of the hold, until, why     slots           '', '', limit
+--   account_held    kind of the hold, until, why     slots           '', '', how many, runs of others
 --   rate            '', next one, submissions a s    batch           batch, '', open | paused | canary | aborted | expired
 --   group_paused    group ('?' = too many to check)  group_full      group, '', max_concurrent
 --   key_full        key, '', limit                   key_occupied    key, until
 --   key_rate        key, next one, us between two    key_line        key, ''
---   budget          what it is for, end of its window, scope, steps, per, spent, committed, why it can
+--   budget          what it is for, end of its window, scope, amount, unit, per, spent, committed, why it can
 --                   never fit ('' | no max_steps | too large), steps that a strict one must have left ('' = any)
 --   scheduled       '', begin                        search          on_unconfirmed, next search
+--   queued          '', '', since when its run is live, when it was last seen in `queued` (long_queued.lua)
 -- Nothing is written. Of many jobs in one call the first 500 keys are looked at (`wait_keys_left`), with their budgets, and
 -- as many places in line. Of a batch the first job of each of some lanes is looked at, so many lanes in one call.
 local waits = {}
@@ -41,7 +42,7 @@ local function each_once(list)
 end
 
 local function of_budget(budget)
-  return { 'budget', budget.what, time_or_none(budget.ends), budget.scope, int(budget.steps), budget.per,
+  return { 'budget', budget.what, time_or_none(budget.ends), budget.scope, int(budget.amount), budget.unit, budget.per,
     int(budget.spent), string.format('%.0f', budget.committed), budget.never, budget.need }
 end
 
@@ -74,8 +75,9 @@ function waits.of_account(q) return add({}, stops(q), budget_without_room(q, 'ac
 local function limits_of_account(q)
   return once(q, 'limits', function()
     local found, limited = {}, limits.read(q)
-    if limited.concurrent_runs > 0 and orphans.slots_taken(q) >= limited.concurrent_runs then
-      found[1] = { 'slots', '', '', int(limited.concurrent_runs) }
+    local slots, others = limits.slots(q, limited)
+    if slots > 0 and orphans.slots_taken(q) >= slots then
+      found[1] = { 'slots', '', '', int(slots), int(others or 0) }
     end
     for _, each in ipairs({ { 'submission', limited.submissions }, { 'request', limited.requests_per_second } }) do
       local rate = each[2]
@@ -250,10 +252,14 @@ function waits.of_waiting(q, is_any_ready)
 end
 
 -- A job's reasons: `job` has id, state, batch, priority, group, keys, canary, run_at, on_unconfirmed,
--- max_steps and is_deferred (deferred for a budget: its time is not its user's).
+-- max_steps, run_status, started, begun and is_deferred (deferred for a budget: its time is not its user's).
 function waits.of_job(q, job)
   if job.state == 'unconfirmed' then
     return { { 'search', job.on_unconfirmed or 'auto', redis.call('ZSCORE', q.prefix .. 'reconcile', job.id) or '' } }
+  end
+  if job.state == 'running' then
+    local seen = long_queued.seen_at(q, job.id, job.run_status, job.started, job.begun)
+    return seen and { { 'queued', '', '', job.started, seen } } or {}
   end
   if job.state ~= 'ready' and job.state ~= 'scheduled' then return {} end
   if job.batch ~= NO_BATCH and lanes.batch_canceled(q, job.batch) then return {} end

@@ -26,10 +26,10 @@ local function free_orphan(q, run_id)
   return job
 end
 
--- An orphan run was seen to be over; `steps` = nil if they are not known.
-function orphans.is_over(q, run_id, steps)
+-- An orphan run was seen to be over; `figures` = what it took (run_figures.lua).
+function orphans.is_over(q, run_id, figures)
   local job = free_orphan(q, run_id)
-  if job then counters.ended(q, job, steps) end
+  if job then counters.ended(q, job, figures) end
 end
 
 function orphans.forget(q, run_id, job_id)

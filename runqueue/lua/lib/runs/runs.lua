@@ -1,4 +1,4 @@
--- use: counters holds job_record times webhooks orphans jobs webhook_health pauses
+-- use: counters holds job_record times webhooks orphans jobs run_figures webhook_health pauses
 -- Adopting a run as a job's own, and its end.
 -- An end that a poll saw is relayed once Skyvern's own webhook has had time to come (OUTRUN, webhook_health.lua), not
 -- after its three tries, which take up to 94 s. Whether one that Skyvern sends to the user arrived is checked first after 10 s.
@@ -112,6 +112,8 @@ function runs.end_with_run(q, job, state, run_status, reason, result, signed)
   if job.runs > 0 then redis.call('HDEL', job_key(q, job.id), 'reason') end -- that of an earlier run
   local fields = { 'run_status', run_status, 'runs', job.runs == 0 and '1' or int(job.runs + 1) }
   if reason ~= '' then fields[5], fields[6] = 'reason', reason end
+  -- The steps of a completed job whose one run reported no more are in its result.
+  if job.new_usage or job.new_category or (job.new_steps and state ~= 'completed') then run_figures.put(job, fields) end
   jobs.end_job(q, job, state, fields)
   times.observe(q, 'result', q.now - tonumber(job.since or q.now))
   runs.begin_delivery(q, job, signed)
