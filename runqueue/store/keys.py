@@ -102,7 +102,6 @@ commits                 set     what has max_steps:<what>
 held_budgets            zset    what waits for its budget, by when it is checked again
 deferred:<what>         zset    jobs that a strict budget has too few steps for, by need
 deferred_for            zset    what has deferred:<what>, by when it is checked again
-submitted:<request>     string  a request whose jobs a bearer's limit has counted, for a minute
 limits                  hash    env:<limit>, live:<limit>; env:keep_<state> (retention in days),
                                 env:share_capacity
 quota_use               hash    what waits of jobs that quotas count: bytes, and by caller
