@@ -73,6 +73,7 @@ GUARDED = [
     Guarded("POST", f"{BATCH}/retry-callbacks", None, "operate-secret", 404),
     Guarded("POST", f"{BATCH}/retry-failed", None, "operate-secret", 404),
     Guarded("GET", "/v1/groups?account=nobody", None, "read-secret", 422),
+    Guarded("GET", "/v1/group_credits?account=nobody", None, "read-secret", 422),
     Guarded("PUT", "/v1/groups/a?account=nobody", {}, "operate-secret", 422),
     Guarded("GET", "/v1/keys?account=nobody", None, "read-secret", 422),
     Guarded("PUT", "/v1/keys/site:a?account=nobody", {}, "operate-secret", 422),
