@@ -17,7 +17,6 @@ from bench import (
     latency,
     limits,
     million,
-    neighbours,
     polling,
     scale,
     webhooks,
@@ -126,20 +125,6 @@ def _webhooks() -> list[Row]:
     ]
 
 
-def _neighbours() -> list[Row]:
-    rows: list[Row] = []
-    for seen in neighbours.measure():
-        rows += [
-            (
-                f"a neighbour's POST /v1/jobs beside {seen.kind}",
-                f"p50 {seen.p50:.1f} ms, p99 {seen.p99:.1f} ms (alone {seen.alone:.1f} ms)",
-                "p99 at most 1,000",
-            ),
-            ("… memory of the gateway", f"{seen.most_mib:.0f} MiB", "at most 250"),
-        ]
-    return rows
-
-
 def _million() -> list[Row]:
     rows: list[Row] = []
     for way, over_http, reach in (("Redis", False, "20,000"), ("a gateway", True, "8,000")):
@@ -209,7 +194,6 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "latency": _latency,
     "limits": _limits,
     "webhooks": _webhooks,
-    "neighbours": _neighbours,
     "million": _million,
     "polling": _polling,
     "backlog": scale.backlog_rows,

@@ -16,7 +16,7 @@ from lab.valkeys import start_valkey
 from runqueue import ids
 from runqueue.producer.chunks import packets
 from runqueue.records.claim_items import Claimed, GivenBack
-from runqueue.store import groups, job_calls, live_processes, operator_calls, sending, worker_calls
+from runqueue.store import groups, job_calls, operator_calls, sending, worker_calls
 from runqueue.store import (
     job_calls as calls,
 )
@@ -73,13 +73,11 @@ def measure(count: int) -> dict[str, Cost]:
         seen.run("resume", job_calls.hold_batch(ACCOUNT, batch, "resume", "paused"))
         _step(seen, "list its lanes", "step_lanes")
         _list(seen)
-        seen.run("longest lines", live_processes.longest_lines(ACCOUNT, 20))
         for number in range(count):
             pause = groups.set_group(ACCOUNT, f"group-{number}", paused=True)
             seen.run("pause a group", pause, measured=number < 1_000)
         _claim(seen, "claim over paused groups", count)
         _list(seen)
-        seen.run("longest lines", live_processes.longest_lines(ACCOUNT, 20))
         seen.run("stats", calls.stats(ACCOUNT))
         seen.run("cancel", operator_calls.cancel_batch(ACCOUNT, batch))
         _step(seen, "sweep canceled jobs", "sweep_canceled")

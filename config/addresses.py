@@ -1,14 +1,8 @@
 """URLs in settings: which can be used, and the default one of Celery's broker."""
 
-import re
 from urllib.parse import urlsplit, urlunsplit
 
-#: URLs that name several servers; `runqueue/connection/urls.py` reads them.
-_SEVERAL = re.compile(
-    r"rediss?\+(?:cluster://(?:[^/?#]*@)?(?P<cluster>[^/?#@]+)(?:/0?)?"
-    r"|sentinel://(?:[^/?#]*@)?(?P<sentinels>[^/?#@]+)/[A-Za-z0-9._-]+(?:/[0-9]{0,5})?)"
-    r"(?:\?[^#]*)?"
-)
+from runqueue.connection.urls import ServerKind, kind_of, several
 
 
 def is_url(value: str, schemes: set[str], *, bare: bool = False) -> bool:
@@ -25,13 +19,15 @@ def is_url(value: str, schemes: set[str], *, bare: bool = False) -> bool:
     return bool(parts.hostname) if bare else "://" in value
 
 
-def is_several(value: str) -> bool:
-    """Say whether a URL names nodes of a cluster, or sentinels and their name of the primary."""
-    found = _SEVERAL.fullmatch(value)
-    if found is None:
+def is_redis(value: str) -> bool:
+    """Say whether a URL can be the queue's: of one server, or of several."""
+    try:
+        if kind_of(value) is ServerKind.SERVER:
+            return is_url(value, {"redis", "rediss", "unix"})
+        several(value)
+    except (ValueError, TypeError):
         return False
-    hosts = found["cluster"] or found["sentinels"]
-    return all(is_url(f"redis://{host}", {"redis"}, bare=True) for host in hosts.split(","))
+    return True
 
 
 def next_database(redis_url: str) -> str:
@@ -40,7 +36,7 @@ def next_database(redis_url: str) -> str:
     Raises:
         ValueError: it has none; the message says what is expected.
     """
-    if _SEVERAL.fullmatch(redis_url):
+    if kind_of(redis_url) is not ServerKind.SERVER:
         raise ValueError(
             "expected the URL of a Redis of its own, as RUNQUEUE_REDIS_URL names a cluster or"
             " sentinels, which Celery's broker cannot be"

@@ -9,12 +9,11 @@ from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from config.addresses import is_url
+from runqueue.ids import NAME
 
 Scope = Literal["enqueue", "read", "operate"]
 
 _PRINTABLE = re.compile(r"[!-~]+")
-#: Names of accounts and tokens; as `NAME` of `runqueue/ids.py`.
-NAME = "[a-z0-9][a-z0-9_-]{0,31}"
 #: name:scopes[@accounts]:digest
 _TOKEN = re.compile(rf"({NAME}):([a-z+]+)(?:@({NAME}(?:\+{NAME})*))?:([0-9a-f]{{64}})")
 
@@ -98,8 +97,6 @@ class GatewaySettings(BaseModel):
     gateway_proxies: Networks = ()
     #: Tokens of the callers; none = the one that the gateway makes (`gateway/auth/local_token.py`).
     api_tokens: ApiTokens = ()
-    #: Jobs that one token may submit per second, one by one and in bulk; 0 = no limit.
-    gateway_max_jobs_per_second: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     #: Jobs of one token that may wait in an account, and bytes of their requests; 0 = no limit.
     gateway_max_waiting_jobs: Annotated[int, Field(ge=0, le=10**9)] = 0
     gateway_max_waiting_bytes: Annotated[int, Field(ge=0, le=2**50)] = 0

@@ -5,11 +5,13 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
-#: The states, and the days without the setting and at most: those of
-#: `runqueue/records/retention.py`.
-STATES: Final = ("completed", "failed", "canceled", "dead")
-DEFAULT_DAYS: Final = 7
-MOST_DAYS: Final = 365
+from runqueue.records.job import JobState
+from runqueue.records.retention import MOST_RETENTION_SECONDS, RETENTION_SECONDS
+
+#: The states, and the days without the setting and at most.
+STATES: Final = tuple(state.value for state in JobState if state.is_over)
+DEFAULT_DAYS: Final = RETENTION_SECONDS // 86_400
+MOST_DAYS: Final = MOST_RETENTION_SECONDS // 86_400
 _PART = re.compile(rf"\s*({'|'.join(STATES)}):([0-9]{{1,3}})d\s*")
 
 

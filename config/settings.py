@@ -5,7 +5,6 @@ A wrong value stops the start with the variable's name and what was expected.
 
 import difflib
 import os
-import re
 import sys
 from collections.abc import Mapping
 from decimal import Decimal
@@ -16,11 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableError
 
-from config.addresses import is_several, is_url, next_database
-from config.gateway import NAME, GatewaySettings
-from config.proxies import AccountProxy, passwords_of, proxy_environment, wrong_proxies
+from api_client.http.proxies import Proxies
+from config.addresses import is_redis, is_url, next_database
+from config.gateway import GatewaySettings
+from config.notices import AccountNotices, secrets_of
+from config.proxies import AccountProxy, passwords_of, proxy_environment
 from config.retention import Keep, days_by_state
 from config.webhooks import AccountWebhooks, WebhookSettings
+from runqueue.ids import is_name
 
 PREFIX = "RUNQUEUE_"
 #: Celery's queues in the broker: the one that producers send to, and the one of the workers' own
@@ -38,7 +40,6 @@ _READ_ELSEWHERE = frozenset(
     }
 )
 _SKYVERN = ("SKYVERN_API_KEY", "SKYVERN_BASE_URL")
-_NAME = re.compile(NAME)
 
 Rate = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -84,7 +85,7 @@ class Limits(BaseModel):
     share_capacity: bool = False
 
 
-class Account(Limits, AccountWebhooks, AccountProxy):
+class Account(Limits, AccountWebhooks, AccountProxy, AccountNotices):
     """One Skyvern organization."""
 
     model_config = ConfigDict(extra="forbid")
@@ -140,7 +141,13 @@ def account_prefix(name: str) -> str:
 
 
 class Settings(
-    Limits, AccountWebhooks, AccountProxy, WebhookSettings, GatewaySettings, BaseSettings
+    Limits,
+    AccountWebhooks,
+    AccountProxy,
+    AccountNotices,
+    WebhookSettings,
+    GatewaySettings,
+    BaseSettings,
 ):
     """All settings of a worker and a gateway."""
 
@@ -203,7 +210,7 @@ class Settings(
     @field_validator("queue_name")
     @classmethod
     def _is_name(cls, value: str) -> str:
-        if value and not _NAME.fullmatch(value):
+        if value and not is_name(value):
             raise ValueError("expected up to 32 lower-case letters, digits, - and _")
         return value
 
@@ -215,7 +222,7 @@ class Settings(
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: str | None) -> str | None:
-        if value and not is_url(value, {"redis", "rediss", "unix"}) and not is_several(value):
+        if value and not is_redis(value):
             raise ValueError(
                 "expected a URL such as redis://localhost:6379/0, redis+cluster://host:port,…"
                 " or redis+sentinel://host:port,…/name/0"
@@ -247,7 +254,7 @@ class Settings(
         """
         found = {}
         if self.skyvern_api_key is not None:
-            mixed_in = (Limits, AccountWebhooks, AccountProxy)
+            mixed_in = (Limits, AccountWebhooks, AccountProxy, AccountNotices)
             own = [name for one in mixed_in for name in one.model_fields]
             common = {name: getattr(self, name) for name in own}
             found["default"] = Account(
@@ -272,6 +279,7 @@ class Settings(
             for secret in (
                 *account.keys,
                 *(one.get_secret_value() for one in account.webhook_secrets),
+                *secrets_of(account.notify_urls),
             )
         ]
         proxies = (account.proxy_url for account in self.all_accounts().values())
@@ -299,7 +307,7 @@ def load_settings() -> Settings:
         # The one setting that is not a plain value.
         raise SettingsError(f"{PREFIX}ACCOUNTS: expected a JSON object") from None
     for name in settings.accounts:
-        if not _NAME.fullmatch(name):
+        if not is_name(name):
             prefix = f"{PREFIX}ACCOUNTS__{name.upper()}__"
             raise SettingsError(f"{prefix}…: expected an account name of a-z, 0-9, _ and -")
     try:
@@ -308,8 +316,10 @@ def load_settings() -> Settings:
         raise SettingsError(_sentence(error, "SKYVERN_")) from None
     if not accounts:
         raise NoAccountError("SKYVERN_API_KEY: expected the API key of your Skyvern account")
-    if wrong := wrong_proxies(settings.proxy_environment()):
-        raise SettingsError("; ".join(wrong))
+    try:
+        Proxies.from_environment(settings.proxy_environment())
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
     if settings.poll_max_seconds < settings.poll_min_seconds:
         raise SettingsError(
             f"{PREFIX}POLL_MAX_SECONDS: expected at least {PREFIX}POLL_MIN_SECONDS"

@@ -6,14 +6,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
+from runqueue.records.retention import SURELY_RETAINED_SECONDS
+
 #: Keys that Skyvern takes, and that can sign a webhook.
 _MAX_SECRETS = 2
 #: 5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 10 h: after an immediate first try, as Svix does it.
 _SCHEDULE = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
-
-#: Seconds that a schedule may take in all: those of `runqueue/records/retention.py` for which a
-#: job is surely retained.
-_LONGEST = 6 * 86_400
 
 Redeliver = Literal["always", "on_failure", "never"]
 
@@ -62,9 +60,10 @@ def _schedule(value: Any) -> Any:
         found = [-1.0]
     if len(found) > 50 or not all(0 <= seconds <= 86_400 * 30 for seconds in found):
         raise ValueError("expected seconds with commas between them, such as 5,300,1800")
-    if sum(found) > _LONGEST:
+    if sum(found) > SURELY_RETAINED_SECONDS:
         raise ValueError(
-            f"expected {_LONGEST // 86_400} days together at most: jobs are retained for a day more"
+            f"expected {SURELY_RETAINED_SECONDS // 86_400} days together at most: jobs are retained"
+            " for a day more"
         )
     return found
 

@@ -28,7 +28,7 @@ from runqueue.store.accounts import check_names
 log = structlog.get_logger()
 
 #: Seconds after which a thread that checks a body gives the event loop way. With Python's 5 ms a
-#: neighbour's p99 beside uploads was 117 ms, with this 27 (`python -m bench neighbours`).
+#: neighbour's p99 beside uploads was 117 ms, with this 27.
 SWITCH_SECONDS = 0.001
 
 

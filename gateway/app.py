@@ -21,7 +21,6 @@ from gateway.api import (
     results,
     stats,
     submit,
-    webhook_trial,
 )
 from gateway.api.openapi import describe
 from gateway.api.routing import OF_TOKENS, by_name
@@ -76,7 +75,7 @@ def make_app(gate: GatewayState) -> FastAPI:
     # The first route, and none of FastAPI's: it is called most.
     app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))
     parts = [health, submit, jobs, operate, batches, batch_actions, results, groups, keys]
-    parts += [budgets, accounts, events, stats, webhook_trial]
+    parts += [budgets, accounts, events, stats]
     # The routes themselves: `include_router` would make each of them again, at the first request.
     for part in parts:
         app.router.routes.extend(part.router.routes)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from config.process_metrics import loop_lag, register_process
+from webhooks.notices.notifier import NOTIFICATIONS
 
 #: The buckets of a webhook's time.
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -53,6 +54,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         register_process(self.registry, "gateway")
         self.loop_lag = loop_lag(self.registry)
+        self.registry.register(NOTIFICATIONS)
         received = Counter(
             "runqueue_webhook_received",
             "Webhooks received from Skyvern.",

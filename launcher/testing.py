@@ -214,7 +214,7 @@ class _Receivers(Outbound):
         except Exception as error:  # noqa: BLE001 - raised by the drain
             self._drain.errors.append(error)
             return Posted(error=f"the app raised {type(error).__name__}")
-        return Posted.of(answer.status_code, answer.headers, answer.content)
+        return Posted.of(answer.status_code, answer.headers)
 
 
 async def drain(environment: Environment, seconds: float) -> None:

@@ -58,7 +58,6 @@ class ProblemType(Enum):
 
     # Limits, after which it helps to try again.
     TOO_MUCH_IN_FLIGHT = 429, "The token has too much in flight."
-    RATE_LIMITED = 429, "The token submits too fast."
     QUOTA_REACHED = 429, "Too many jobs or bytes wait.", errors.QuotaReached
 
     # The queue and the gateway.

@@ -334,11 +334,7 @@ class Course:
                 self.world.spending.judge(await queue.list_budgets(), jobs, self.world.requests)
             self._conduct.judge_pace(plan.max_burst_size, asks_to_wait=plan.asks_to_wait)
         self._conduct.judge_deliveries(jobs)
-        batches: dict[int, Batch | None] = {}
-        for number, batch in self.world.batches.items():
-            with contextlib.suppress(BatchNotFound):
-                batches[number] = await queue.get_batch(batch)
-        self._conduct.judge_callbacks(batches, self.world.receivers.taken, self._plan.batch_rules)
+        await self._judge_batches(queue)
         if stats is not None:
             self.world.marks.note_totals(stats.totals)
             self._judge_slots(jobs, stats, orphans)
@@ -346,6 +342,17 @@ class Course:
         judge_holders(self._ledger, self._holders(), self._owners())
         states = Counter(job.state.value if job else "gone" for job in jobs.values())
         self.world.record(f"the end: {dict(sorted(states.items()))}, {len(orphans)} orphans")
+
+    async def _judge_batches(self, queue: AsyncRunQueue) -> None:
+        """Judge what users were told of their batches."""
+        batches: dict[int, Batch | None] = {}
+        for number, batch in self.world.batches.items():
+            with contextlib.suppress(BatchNotFound):
+                batches[number] = await queue.get_batch(batch)
+        self._conduct.judge_callbacks(batches, self.world.receivers.taken, self._plan.batch_rules)
+        if self._plan.has_notices:
+            deaths = self.world.faults_had["a worker is killed"]
+            self._conduct.judge_notices(batches, self.world.receivers.batches_told, deaths)
 
     def _holders(self) -> dict[str, set[str]]:
         """Return what has each key, and what has steps committed to it of each strict budget."""

@@ -192,6 +192,7 @@ class SimulationPlan:
         has_damaged_account: whether the workers serve another account, whose keys are damaged.
         refuses_cancels: whether Skyvern answers every cancel with a 500, without an effect.
         lists_workflows_from: until then lists show no runs of workflows, simulated seconds.
+        has_notices: whether a URL is notified of the batches that are over.
         is_declared_shared: whether the account is declared as shared if others submit to it.
         shares_capacity: whether live runs of others take slots of the account.
         name: the planted defect that it was made for; '' = it is drawn.
@@ -231,6 +232,7 @@ class SimulationPlan:
     has_damaged_account: bool = False
     refuses_cancels: bool = False
     lists_workflows_from: float = 0
+    has_notices: bool = False
     is_declared_shared: bool = True
     shares_capacity: bool = False
     name: str = ""

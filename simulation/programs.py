@@ -21,6 +21,7 @@ from simulation.history import EventHistory
 from simulation.processes import SimulatedProcess, start_in
 from simulation.server import BlockingClient, Client, SimulatedRedis
 from simulation.skyvern import SimulatedSkyvern, SimulatedTransport
+from webhooks.notices.sending import Message as Notification
 from webhooks.receiver_address import PATH
 from webhooks.sender import Outbound, Posted
 from worker.runtime import ServedAccounts
@@ -98,6 +99,18 @@ class Receivers:
         #: How many it did not take, or gave no answer to.
         self.refused: Counter[str] = Counter()
         self.faults_met: Counter[str] = Counter()
+        #: How often each batch was said to be over.
+        self.batches_told: Counter[str] = Counter()
+
+    async def be_told(self, number: int, message: Notification) -> str:
+        """Receive a notification once all of it is there; says why it does not."""
+        del number
+        await asyncio.sleep(1 + self._chance.random() * self.slowness)
+        if self._chance.random() < self.failing:
+            self.faults_met["receiver: refuses a notification"] += 1
+            return "the receiver refused it"
+        self.batches_told.update(key.partition(":")[2] for key in message.keys)
+        return ""
 
     async def take(self, url: str) -> int | None:
         """Receive a delivery; returns the status, None if the answer is lost."""
@@ -183,6 +196,7 @@ class SimulatedWorker:
         await self.served.start()
         for name, account in self.served.accounts.items():
             account.outbound = _Outbound(self._receivers)
+            account.notifier.deliver = self._receivers.be_told
             self._start_task(self._tick(name))
         self._start_task(self._run_messages())
         self.is_started = True

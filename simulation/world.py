@@ -16,6 +16,7 @@ from typing import Any, TextIO, TypeVar, cast
 import orjson
 from pydantic import SecretStr
 
+from config.notices import NotifyUrl
 from config.settings import Account, Settings
 from runqueue.ids import TAG_KEY, account_tag
 from runqueue.producer.async_queue import AsyncRunQueue
@@ -65,6 +66,9 @@ SLOWNESS = 6.0
 OTHERS_SECONDS = 30.0
 #: Seconds until a worker starts in place of one that a submission killed.
 RESTART_SECONDS = 5.0
+
+#: Whom batches are told to that are over; nothing is sent to the URL itself.
+_NOTIFIED = (NotifyUrl(SecretStr("json://notified.test"), frozenset({"batch_over"})),)
 
 #: Its runs cannot be read back if `count` is no whole number.
 _UNREADABLE = JsonDefinition.model_validate(
@@ -412,6 +416,7 @@ class World(Observer):
             max_run_seconds=plan.max_run_seconds,
             public_url=PUBLIC_URL if plan.gateways else None,
             allow_private_webhook_targets=True,
+            notify_urls=_NOTIFIED if plan.has_notices else (),
             webhook_retry_seconds=WEBHOOK_RETRY_SECONDS,
             correlation=plan.correlation,
             run_tags=plan.run_tags,

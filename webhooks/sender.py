@@ -3,14 +3,13 @@
 The URL is not trusted. So its addresses are checked, and the connection goes to a checked one: a
 name is looked up once for a connection, by us. A proxy gets such an address: it might resolve the
 name otherwise. It gets the name only if all addresses are allowed. No redirect is followed, no
-cookie kept, and only the beginning of the answer is read, to show what is wrong.
+cookie kept, and nothing of an answer's body is used.
 """
 
 import asyncio
 import io
 import ipaddress
 import socket
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ssl import CertificateError, SSLContext
 from typing import Any, NamedTuple, Self
@@ -31,7 +30,7 @@ from webhooks.url_policy import (
     is_public,
 )
 
-#: Bytes that are read of an answer, and seconds that reading them may take.
+#: Bytes of an answer that are read, so that its connection can be used again; and seconds.
 MAX_ANSWER, ANSWER_SECONDS = 4096, 2.0
 #: The longest Retry-After that is kept, in seconds; longer ones are cut to it.
 MAX_RETRY_AFTER = 86_400.0
@@ -53,8 +52,6 @@ class Posted(NamedTuple):
 
     Args:
         status: the receiver's answer; None = none came.
-        body: the answer's first 4,096 bytes.
-        latency_ms: how long it took, milliseconds.
         retry_after: seconds of the receiver's Retry-After, a day at most.
         error: why it was not delivered; '' = it was. It quotes neither the answer nor the URL.
         refused: webhooks may not go there; nothing was sent.
@@ -62,19 +59,17 @@ class Posted(NamedTuple):
     """
 
     status: int | None = None
-    body: bytes = b""
-    latency_ms: int = 0
     retry_after: float | None = None
     error: str = ""
     refused: bool = False
     is_private: bool = False
 
     @classmethod
-    def of(cls, status: int, headers: Mapping[str, str], body: bytes) -> Self:
+    def of(cls, status: int, headers: Mapping[str, str]) -> Self:
         """Return what a receiver's answer says."""
         error = "" if 200 <= status < 300 else f"the receiver answered {status}"
         wait = retry_after(headers, most=MAX_RETRY_AFTER)
-        return cls(status, body[:MAX_ANSWER], retry_after=wait, error=error)
+        return cls(status, wait, error)
 
     def __repr__(self) -> str:
         return f"Posted({self.status}, error={self.error!r}, refused={self.refused})"
@@ -126,20 +121,18 @@ class Outbound:
             body, headers: those of the request.
             timeout: seconds for all of it.
         """
-        start = time.monotonic()
         try:
             # An address never comes to the resolver, which checks names.
             target = checked_url(url, allow_private=self._allow_private)
-            posted = await self._post(target, body, headers, timeout)
+            return await self._post(target, body, headers, timeout)
         except TargetRefusedError as refusal:
-            posted = Posted(
+            return Posted(
                 error=f"webhooks may not go there: {refusal}",
                 refused=True,
                 is_private=isinstance(refusal, PrivateTargetError),
             )
         except Exception as exc:  # noqa: BLE001 - the receiver may do anything
-            posted = Posted(error=_words(exc, timeout))
-        return posted._replace(latency_ms=round((time.monotonic() - start) * 1000))
+            return Posted(error=_words(exc, timeout))
 
     async def _post(
         self, url: yarl.URL, body: bytes, headers: Mapping[str, str], timeout: float
@@ -152,7 +145,8 @@ class Outbound:
             timeout=aiohttp.ClientTimeout(total=timeout),
             allow_redirects=False,
         ) as answer:
-            return Posted.of(answer.status, answer.headers, await _beginning(answer))
+            await _read(answer)
+            return Posted.of(answer.status, answer.headers)
 
     def _opened(self, proxy: ProxyServer | None) -> aiohttp.ClientSession:
         if self._closed:
@@ -265,20 +259,16 @@ class _ThroughProxy(aiohttp.TCPConnector):
         raise error
 
 
-async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
-    """Read the beginning of a body; one that breaks off does not change the result."""
-    read = b""
+async def _read(answer: aiohttp.ClientResponse) -> None:
+    """Read a short body; the connection of another is closed."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            while len(read) < MAX_ANSWER:
-                chunk = await answer.content.read(MAX_ANSWER - len(read))
-                if not chunk:
-                    return read
-                read += chunk
+            await answer.content.readexactly(MAX_ANSWER)
+    except asyncio.IncompleteReadError:  # that was all of it
+        return
     except (aiohttp.ClientError, OSError, TimeoutError):
         pass
     answer.close()  # the rest of it must not reach the next webhook
-    return read
 
 
 def _words(exc: Exception, timeout: float) -> str:

@@ -25,6 +25,7 @@ from runqueue.connection.client import async_client, check_policy
 from runqueue.connection.redis_errors import Cause, cause_of, damage_of
 from runqueue.store.accounts import check_names
 from runqueue.store.keys import ACCOUNTS
+from webhooks.notices.notifier import Notifier
 from worker.celery_intake import Intake
 from worker.process.account import AccountRuntime, proxies_of
 from worker.process.metrics import CONSUMERS, LOOP_LAG
@@ -84,6 +85,7 @@ class AccountWorker(AccountRuntime):
         every = [poll, listing, *(made(self, capacity) for made in others)]
         #: By stage: those of `STAGES` in `runqueue/store/live_processes.py`.
         self.consumers: dict[str, Consumer[Any]] = {one.stage: one for one in every}
+        self.notifier = Notifier(name, account, settings.public_url, self.send)
 
     async def stop(self, seconds: float) -> int:
         """Drain the consumers, record what they brought, end the lease; return the claims left.
@@ -91,7 +93,8 @@ class AccountWorker(AccountRuntime):
         Args:
             seconds: how long calls on the wire may take to finish.
         """
-        await asyncio.gather(*(one.drain(seconds) for one in self.consumers.values()))
+        drains = (one.drain(seconds) for one in self.consumers.values())
+        await asyncio.gather(*drains, self.notifier.stop())
         return await self.goodbye()
 
 
@@ -166,6 +169,7 @@ class ServedAccounts:
                 sends = self._transports[proxies]
                 worker = AccountWorker(name, account, self.settings, self._scripts, sends)
                 await worker.start()
+                worker.notifier.start()
                 self.accounts[name] = worker
 
     async def consume(self, stage: str, account: str, tick_us: int) -> tuple[ConsumerEnd, int]:

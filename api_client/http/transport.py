@@ -31,7 +31,7 @@ from api_client.http.proxies import Proxies, ProxyServer
 #: Seconds a request may take in all, when it names no limit of its own.
 DEFAULT_TIMEOUT = 60.0
 
-#: Seconds to get a connection: wait for a free one, look up the name, connect, TLS.
+#: Seconds to get a connection: look up the name, connect, TLS.
 DEFAULT_CONNECT_TIMEOUT = 10.0
 
 #: Seconds. A server closes an idle connection when *it* likes (uvicorn: after 5 s), and a POST
@@ -71,16 +71,12 @@ class AsyncPool:
     Args:
         dialer: opens them.
         loop: whose they are.
-        limit: connections in use at a time; 0 = no limit.
         idle_limit: seconds; a connection idle for longer is never used again.
     """
 
-    def __init__(
-        self, dialer: Dialer, loop: asyncio.AbstractEventLoop, limit: int, idle_limit: float
-    ) -> None:
+    def __init__(self, dialer: Dialer, loop: asyncio.AbstractEventLoop, idle_limit: float) -> None:
         self._dialer = dialer
         self._loop = loop
-        self._places = asyncio.Semaphore(limit) if limit else None
         self._idle_limit = idle_limit
         self._idle: dict[str, list[Connection]] = {}
         self._busy: set[Connection] = set()
@@ -90,7 +86,7 @@ class AsyncPool:
     def take(self, origin: str) -> Connection | None:
         """Return a connection that can be had at once, or None: then `lend` is to be awaited."""
         idle = self._idle.get(origin)
-        if not idle or self._places is not None:
+        if not idle:
             return None
         connection = idle[-1]  # the last one used: those before it have been idle longer
         if not self._may_be_used(connection) or connection.has_unread:
@@ -98,7 +94,7 @@ class AsyncPool:
         return self._used(idle.pop())
 
     async def lend(self, origin: str, seconds: float | None) -> Connection:
-        """Wait for free capacity, and connect if need be.
+        """Return a connection, and connect if need be.
 
         Args:
             origin: scheme, host and port.
@@ -110,14 +106,7 @@ class AsyncPool:
         try:
             async with asyncio.timeout(seconds):
                 until = math.inf if seconds is None else elapsed() + seconds
-                if self._places is None:
-                    return await self._connected(origin, until)
-                await self._places.acquire()
-                try:
-                    return await self._connected(origin, until)
-                except BaseException:
-                    self._places.release()
-                    raise
+                return await self._connected(origin, until)
         except TimeoutError as exc:
             raise TimeoutError("no connection in time") from exc
 
@@ -138,8 +127,6 @@ class AsyncPool:
     def put(self, connection: Connection) -> None:
         """Take back a connection, to be used again if it can be."""
         self._busy.discard(connection)
-        if self._places is not None:
-            self._places.release()
         if connection.is_usable:
             connection.due = math.inf
             connection.idle_since = elapsed()
@@ -194,7 +181,7 @@ class AsyncPool:
         return None
 
     async def _dialed(self, origin: str) -> Connection:
-        self._check_open()  # it may have waited for capacity
+        self._check_open()  # it may have waited for one to be quiet
         connection = await self._dialer.dial(origin)
         # A server may close, or send something, before the request. What is written to such a
         # connection gets no answer: its end has been reported already.
@@ -272,8 +259,6 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         connect_timeout: seconds to get a connection, at most half of the total, so that a failure
             to connect is known as one; a request's own `extensions["timeout"]["connect"]` goes
             before it.
-        max_connections: connections in use at a time; 0 = no limit. A request beyond it waits, and
-            the wait counts as connecting.
         idle_limit: seconds; a connection idle for longer is never used again.
         max_body_bytes: the largest body to accept, counted after decompression.
         tls: True verifies with the system's certificates; an SSLContext is used as it is.
@@ -288,7 +273,6 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         *,
         timeout: float = DEFAULT_TIMEOUT,
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
-        max_connections: int = 0,
         idle_limit: float = IDLE_LIMIT,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
         tls: bool | ssl.SSLContext = True,
@@ -296,7 +280,6 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     ) -> None:
         self._timeout = timeout
         self._connect_timeout = connect_timeout
-        self._max_connections = max_connections
         self._idle_limit = idle_limit
         self._max_body_bytes = max_body_bytes
         self._tls = tls
@@ -380,7 +363,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             raise NotSentError(f"{request.name}: this client belongs to another event loop")
         loop = asyncio.get_running_loop()
         dialer = Dialer(loop, self._tls, self._max_body_bytes, self._proxies)
-        pool = AsyncPool(dialer, loop, self._max_connections, self._idle_limit)
+        pool = AsyncPool(dialer, loop, self._idle_limit)
         opened = self._opened = _Opened(loop, pool)
         if left is not None:
             left.pool.close()

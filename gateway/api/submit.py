@@ -52,7 +52,7 @@ _BULK = {"schema": _JOBS, "example": [job_schema.EXAMPLE]}
     "Submit a job",
     ("It is in the queue.", ENQUEUED),
     status=202,
-    problems=OF_JOBS | {ProblemType.IDEMPOTENCY_CONFLICT, ProblemType.RATE_LIMITED},
+    problems=OF_JOBS | {ProblemType.IDEMPOTENCY_CONFLICT},
     body=body_of(_BODY),
 )
 async def submit(request: Request) -> Response:
@@ -70,7 +70,6 @@ async def submit(request: Request) -> Response:
                 packets = await gate.in_thread(check)
         else:
             packets = check()
-        await gate.limiter.admit(request, 1)
         (answer,) = traced(await enqueue_packets(tenant_scope.queue, packets), step)
     return json_answer(answer_values(accepted(answer)), 202, f"/v1/jobs/{answer.job_id}")
 
@@ -81,7 +80,7 @@ async def submit(request: Request) -> Response:
     f"Submit up to {MAX_JOBS:,} jobs",
     ("They are in the queue.", shape(counts=dict[str, int], jobs=each(ENQUEUED))),
     status=202,
-    problems=OF_JOBS | OF_BATCHES | {ProblemType.RATE_LIMITED},
+    problems=OF_JOBS | OF_BATCHES,
     body=body_of(_BULK),
 )
 async def submit_many(request: Request, batch: OpenBatch = None) -> Response:
@@ -101,7 +100,6 @@ async def submit_many(request: Request, batch: OpenBatch = None) -> Response:
             if (answered := len(raw) + count * _ANSWERED) > SMALL:
                 # Before they are stored: their answer is not refused any more.
                 taken_by(request).take(answered)
-            await gate.limiter.admit(request, count)
             if len(packets) > 1:  # otherwise one call, without a batch
                 packets = [part for packet in packets for part in packet.cut_short()]
             found = traced(await enqueue_packets(tenant_scope.queue, packets, batch), step)

@@ -45,7 +45,6 @@ DEEDS: Final = {
     "cancel_orphans": "had orphan runs canceled",
     "repair_keys": "freed keys that ended jobs had",
     "inbox_retry": "put refused lines back",
-    "end_sessions": "ended sessions of the page",
     "inbox_discard": "threw refused lines away",
 }
 

@@ -52,24 +52,13 @@ async def operator_form(request: Request) -> tuple[Viewer, dict[str, str]]:
         NoSession: nobody is logged in.
         HTTPException: he may not, or the form is none of ours.
     """
-    viewer, fields = await viewer_form(request)
-    must_operate(viewer)
-    request.state.form = (viewer, fields)  # shown again with the error if it is refused
-    return viewer, fields
-
-
-async def viewer_form(request: Request) -> tuple[Viewer, dict[str, str]]:
-    """Return the sender of a form, and its fields.
-
-    Raises:
-        NoSession: nobody is logged in.
-        HTTPException: the form is none of ours.
-    """
     viewer = await viewer_of(request)
     fields = await read_form(request)
     given = fields.pop("form_token", "")
     if not hmac.compare_digest(given.encode(), viewer.session.form_token.encode()):
         raise HTTPException(403, "this form is of another session: reload the page, try again")
+    must_operate(viewer)
+    request.state.form = (viewer, fields)  # shown again with the error if it is refused
     return viewer, fields
 
 

@@ -10,11 +10,11 @@ from starlette.responses import Response
 from gateway.page.overview import OPEN, OVER, bar
 from gateway.page.render import page
 from gateway.page.viewer import Viewer, list_page
-from gateway.state.sampler import first_jobs
+from gateway.state.sampler import first_jobs, longest_first
 from runqueue.operator.refused_lines import refused_line
 from runqueue.producer.listing import Filter
 from runqueue.records.delivery import DeliveryState
-from runqueue.store import job_calls, live_processes
+from runqueue.store import job_calls
 from runqueue.store.inbox_calls import newest_refused
 
 #: Rows of a page.
@@ -90,9 +90,9 @@ async def batches(viewer: Viewer, account: str, query: QueryParams) -> dict[str,
 
 @_of_account("groups.html")
 async def groups(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any]:
-    """List the longest lines of a thousand groups, those that are paused first."""
-    count, lines = await viewer.queue.send(live_processes.longest_lines(account, GROUPS))
-    return {"count": count, "lines": lines}
+    """List the groups with the most ready jobs, those that are paused first."""
+    found = longest_first(await viewer.queue.groups(account))
+    return {"count": len(found), "groups": found[:GROUPS]}
 
 
 @_of_account("keys.html")

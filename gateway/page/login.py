@@ -11,7 +11,7 @@ from gateway.auth.audit import log_session
 from gateway.auth.tokens import find_bearer, is_from_elsewhere
 from gateway.page.forms import back, read_form
 from gateway.page.render import HEADERS, page
-from gateway.state.sessions import cookies_of, info_of, keep, take_away
+from gateway.state.sessions import cookies_of, keep, take_away
 from gateway.state.state import state_of
 from runqueue.embedded.secret_files import TOKEN_FILE
 
@@ -55,7 +55,7 @@ async def _begin(request: Request, token: ApiToken, fields: Mapping[str, str]) -
     gate = state_of(request)
     public_url = gate.settings.public_url
     await gate.sessions.end_of(cookies_of(request, public_url))
-    session, cookie = await gate.sessions.begin(token, info_of(request))
+    session, cookie = await gate.sessions.begin(token)
     response = RedirectResponse(back(fields), 303, HEADERS)
     keep(response, request, session, cookie, public_url)
     log_session("login", request, token.name)

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.http.problems import log_trouble, what_is_damaged
-from gateway.page import actions, bulk_views, details, lists, login, sessions
+from gateway.page import actions, bulk_views, details, lists, login
 from gateway.page import overview as page_live
 from gateway.page.errors import TITLES, status_of
 from gateway.page.forms import back
@@ -41,14 +41,12 @@ def routes() -> list[BaseRoute]:
         "/refused": lists.refused,
         "/search": details.search,
         "/audit": lists.audit,
-        "/sessions": sessions.sessions,
         "/select": bulk_views.select,
         "/login": login.login_form,
     }
     sent: dict[str, Endpoint] = {
         "/login": login.login,
         "/logout": login.logout,
-        "/sessions": sessions.end_sessions,
         "/do/many": bulk_views.act_on_many,
         "/do/{what}": actions.act,
     }

@@ -8,7 +8,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -23,22 +23,23 @@ from runqueue.producer.listing import Filter
 from runqueue.records.account import AccountStats
 from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import Job, JobState
-from runqueue.store import job_calls, live_processes
+from runqueue.store import job_calls
 from runqueue.store.audit import AuditEntry
-from runqueue.store.live_processes import GroupLine, Process
+from runqueue.store.groups import Group
+from runqueue.store.live_processes import Process
 
 log = structlog.get_logger()
 
 #: Seconds between two reads: while a page is open, and for the history.
 LIVE_EVERY, EVERY = 1.0, 5.0
-#: Seconds between two reads of the lines of groups, which cost most.
-LINES_EVERY = 5.0
+#: Seconds between two reads of the groups, which cost most.
+GROUPS_EVERY = 5.0
 #: Points of the history: a quarter of an hour.
 POINTS: Final = 180
 #: Seconds after which a sample is too old for a page.
 FRESH = 1.5
 #: Most entries of each list on a page.
-BATCHES, LINES, NEEDING, AUDIT = 10, 10, 5, 8
+BATCHES, NEEDING, AUDIT = 10, 5, 8
 #: Pages of a list that are read for one page, at most.
 _PAGES = 4
 
@@ -68,7 +69,7 @@ class Snapshot:
 
     Args:
         at: when, monotonic seconds.
-        groups: how many groups have a line, or settings.
+        groups: those with settings or ready jobs, as `longest_first` has them.
         unread: ids of jobs and batches that would be shown, but cannot be read.
         parts: what live pages show of it, once that is rendered, by whether their viewers operate.
     """
@@ -76,8 +77,7 @@ class Snapshot:
     at: float
     stats: AccountStats
     batches: list[Batch]
-    groups: int
-    lines: list[GroupLine]
+    groups: list[Group]
     processes: list[Process]
     dead: list[Job]
     unconfirmed: list[Job]
@@ -125,6 +125,11 @@ async def first_jobs(
     return JobPage(jobs, cursor, tuple(dict.fromkeys(unread)))
 
 
+def longest_first(groups: Iterable[Group]) -> list[Group]:
+    """Return groups by their ready jobs, paused ones first."""
+    return sorted(groups, key=lambda one: (not one.paused, -one.ready, one.name))
+
+
 def sample_of(stats: AccountStats, at: float) -> Sample:
     """Return statistics as a point of the history."""
     ended = [stats.totals.get(f"ended:{state.value}", 0) for state in JobState if state.is_over]
@@ -151,7 +156,7 @@ class Feed:
         self._queue = queue
         self._snapshots: dict[str, Snapshot] = {}
         self._histories: dict[str, History] = {}
-        self._lines: dict[str, tuple[float, tuple[int, list[GroupLine]]]] = {}
+        self._groups: dict[str, tuple[float, list[Group]]] = {}
         self._listeners: dict[asyncio.Event, str] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._task: asyncio.Task[None] | None = None
@@ -207,7 +212,7 @@ class Feed:
     async def _read(self, account: str, *, fresh: bool) -> Snapshot:
         queue = self._queue
         stats = await self._stats(account)
-        groups, lines = await self._longest(account, fresh=fresh)
+        groups = await self._read_groups(account, fresh=fresh)
         batches, processes, dead, unconfirmed, paused, audit = await asyncio.gather(
             queue.list_batches(account, limit=BATCHES),
             queue.workers(account),
@@ -221,7 +226,6 @@ class Feed:
             stats,
             batches.batches,
             groups,
-            lines,
             processes,
             dead.jobs[:NEEDING],
             unconfirmed.jobs[:NEEDING],
@@ -231,13 +235,11 @@ class Feed:
         )
         return found
 
-    async def _longest(self, account: str, *, fresh: bool) -> tuple[int, list[GroupLine]]:
-        """Return the groups with the longest lines; they cost most, so they are read less often."""
-        at, found = self._lines.get(account, (-math.inf, (0, [])))
-        if fresh or time.monotonic() - at >= LINES_EVERY:
-            call = live_processes.longest_lines(account, LINES, live_processes.SOME_GROUPS)
-            found = await self._queue.send(call)
-            self._lines[account] = time.monotonic(), found
+    async def _read_groups(self, account: str, *, fresh: bool) -> list[Group]:
+        at, found = self._groups.get(account, (-math.inf, []))
+        if fresh or time.monotonic() - at >= GROUPS_EVERY:
+            found = longest_first(await self._queue.groups(account))
+            self._groups[account] = time.monotonic(), found
         return found
 
     async def _stats(self, account: str) -> AccountStats:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -35,21 +34,6 @@ MOST: Final = 100
 _COOKIE: Final = "runqueue_session"
 #: A time after the end of every session, in seconds since 1970.
 _LAST: Final = 1e11
-#: Characters that are kept of a browser's User-Agent.
-_BROWSER: Final = 200
-_NOT_SHOWN = re.compile(r"[^ -~]")
-
-
-class SessionInfo(NamedTuple):
-    """What the page shows so that users recognize their sessions.
-
-    Args:
-        address: where it was begun from.
-        browser: its User-Agent.
-    """
-
-    address: str = ""
-    browser: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +43,13 @@ class Session:
     Args:
         id: its public name; no cookie can be made of it.
         token: whose it is.
-        begun, expires: when it begins and ends, seconds since 1970.
-        info: what users recognize it by.
+        expires: when it ends, seconds since 1970.
         form_token: what the forms of this session carry; '' = it is not the caller's.
     """
 
     id: str
     token: ApiToken
-    begun: float
     expires: float
-    info: SessionInfo
     form_token: str = ""
 
     def __repr__(self) -> str:
@@ -81,33 +62,29 @@ class _Record(NamedTuple):
     Args:
         token: the digest of its token.
         begun, expires: seconds since 1970.
-        info: what users recognize it by.
     """
 
     token: str
     begun: float
     expires: float
-    info: SessionInfo
 
     @classmethod
     def read(cls, raw: bytes | str) -> _Record | None:
         """Read a record; None = it is invalid."""
         try:
-            token, begun, expires, address, browser = orjson.loads(raw)
-            found = cls(
-                str(token), float(begun), float(expires), SessionInfo(str(address), str(browser))
-            )
+            token, begun, expires = orjson.loads(raw)
+            found = cls(str(token), float(begun), float(expires))
         except (ValueError, TypeError):
             return None
         return found if 0 <= found.begun <= found.expires <= _LAST else None
 
     def written(self) -> bytes:
         """Return it as Redis holds it."""
-        return orjson.dumps([self.token, self.begun, self.expires, *self.info])
+        return orjson.dumps([*self])
 
 
 class Sessions:
-    """Begins sessions, reads, lists and ends them.
+    """Begins sessions, reads and ends them.
 
     Args:
         tokens: those that are set up.
@@ -118,17 +95,16 @@ class Sessions:
         self._tokens = {_fingerprint(token): token for token in tokens}
         self._client = client
 
-    async def begin(
-        self, token: ApiToken, info: SessionInfo | None = None, now: float | None = None
-    ) -> tuple[Session, str]:
+    async def begin(self, token: ApiToken, now: float | None = None) -> tuple[Session, str]:
         """Begin a session; returns it and its cookie."""
         began = time.time() if now is None else now
-        record = _Record(_fingerprint(token), began, began + HOLDS, info or SessionInfo())
+        record = _Record(_fingerprint(token), began, began + HOLDS)
         await self._end_surplus(record)
         cookie = secrets.token_urlsafe(32)
         await self._client.hset(SESSIONS, _id_of(cookie), record.written())
         await self._client.expire(SESSIONS, HOLDS)
-        return _session(_id_of(cookie), token, record, _form_token(cookie)), cookie
+        session = Session(_id_of(cookie), token, record.expires, _form_token(cookie))
+        return session, cookie
 
     async def _end_surplus(self, coming: _Record) -> None:
         """Delete sessions that are over, and the oldest of a token above its limit."""
@@ -139,7 +115,7 @@ class Sessions:
             for one, kept in found
             if kept and one not in gone and kept.token == coming.token
         ]
-        await self.end([*gone, *(one for _, one in sorted(own)[: max(0, len(own) - MOST + 1)])])
+        await self._end([*gone, *(one for _, one in sorted(own)[: max(0, len(own) - MOST + 1)])])
 
     async def read(self, cookies: Iterable[str], now: float | None = None) -> Session | None:
         """Return the session of the first cookie that has a valid one; None = none has."""
@@ -153,20 +129,14 @@ class Sessions:
         """Say whether a session is still valid."""
         return self._held(session.id, await self._client.hget(SESSIONS, session.id)) is not None
 
-    async def list(self, token: ApiToken | None = None) -> Sequence[Session]:
-        """Return the valid sessions of a token, the newest first; None = of every token."""
-        held = [self._held(one, raw) for one, raw in await self._all()]
-        chosen = [one for one in held if one and token in {None, one.token}]
-        return sorted(chosen, key=lambda one: -one.begun)
-
-    async def end(self, session_ids: Iterable[str]) -> None:
+    async def _end(self, session_ids: Iterable[str]) -> None:
         """End sessions, wherever they are used."""
         if ids := [*session_ids]:
             await self._client.hdel(SESSIONS, *ids)
 
     async def end_of(self, cookies: Iterable[str]) -> None:
         """End the sessions of some cookies."""
-        await self.end(_id_of(cookie) for cookie in cookies)
+        await self._end(_id_of(cookie) for cookie in cookies)
 
     async def _all(self) -> Sequence[tuple[str, bytes | str]]:
         found = await self._client.hgetall(SESSIONS)
@@ -181,11 +151,7 @@ class Sessions:
         token = self._tokens.get(record.token) if record else None
         if not record or not token or record.expires <= (time.time() if now is None else now):
             return None
-        return _session(some_id, token, record, form_token)
-
-
-def _session(some_id: str, token: ApiToken, record: _Record, form_token: str) -> Session:
-    return Session(some_id, token, record.begun, record.expires, record.info, form_token)
+        return Session(some_id, token, record.expires, form_token)
 
 
 def _form_token(cookie: str) -> str:
@@ -198,12 +164,6 @@ def _id_of(cookie: str) -> str:
 
 def _fingerprint(token: ApiToken) -> str:
     return hashlib.sha256(f"session {token.name} {token.digest}".encode()).hexdigest()[:32]
-
-
-def info_of(request: Request) -> SessionInfo:
-    """Return what users recognize the session by that a request begins."""
-    browser = _NOT_SHOWN.sub("", request.headers.get("user-agent", ""))[:_BROWSER]
-    return SessionInfo(request.client.host if request.client else "", browser)
 
 
 def cookies_of(request: Request, public_url: str | None) -> list[str]:

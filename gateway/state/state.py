@@ -11,7 +11,6 @@ from fastapi import Request
 from prometheus_client import CollectorRegistry, generate_latest
 from redis.exceptions import RedisError
 
-from api_client.http.proxies import Proxies
 from config.gateway import ApiToken
 from config.settings import Account, Settings
 from gateway.metrics import Metrics
@@ -20,7 +19,6 @@ from gateway.state.sampler import Feed
 from gateway.state.sessions import Sessions
 from gateway.state.together import Together
 from gateway.tenants.in_flight import InFlight
-from gateway.tenants.rate_limit import JobRateLimiter
 from gateway.tenants.scope import TenantScopes
 from gateway.webhooks.receiver import Receiver
 from gateway.webhooks.webhook_writer import WebhookWriter
@@ -32,7 +30,7 @@ from runqueue.records.run_figures import FigureRules
 from runqueue.store.accounts import check_names
 from runqueue.store.async_sending import check_format_async
 from runqueue.store.keys import ACCOUNTS
-from webhooks.sender import Outbound
+from webhooks.notices.notifier import Notifier
 
 log = structlog.get_logger()
 
@@ -74,22 +72,11 @@ class GatewayState:
             self.metrics,
             FigureRules(settings.credits_per_step, settings.run_details),
         )
-        environment = settings.proxy_environment()
-        ways = {
-            name: Proxies.from_environment(environment, account.proxy_url)
-            for name, account in self.accounts.items()
-        }
-        made = {way: Outbound.of(settings, way) for way in set(ways.values())}
-        #: What sends webhooks, by account: each may have a proxy of its own.
-        self.outbounds = {name: made[way] for name, way in ways.items()}
         #: Routes use the queue of their bearer: `queue_of`.
         self.tenant_scopes = TenantScopes(url, self.tokens)
         self._scraped = RunQueue(url)
         self.queue_metrics = CollectorRegistry()
         self.queue_metrics.register(QueueCollector(self._scraped))
-        self.limiter = JobRateLimiter(
-            settings.gateway_max_jobs_per_second, self.tenant_scopes.whole.send
-        )
         #: The page's samples and sessions.
         self.feed = Feed(self.tenant_scopes.whole)
         self.sessions = Sessions(self.tokens, self.redis)
@@ -105,6 +92,10 @@ class GatewayState:
         self.scrape = Together(self._scrape).result
         #: Whether Redis answers, soon.
         self.redis_answers = Together(self._ping).result
+        self.notifiers = [
+            Notifier(name, account, settings.public_url, self.tenant_scopes.whole.send)
+            for name, account in self.accounts.items()
+        ]
         #: Set when the process ends: all waiting requests are answered.
         self.closing = asyncio.Event()
 
@@ -138,6 +129,8 @@ class GatewayState:
                 await asyncio.sleep(ANNOUNCE_EVERY)
             else:
                 self.feed.start()
+                for notifier in self.notifiers:
+                    notifier.start()
                 log.info("gateway_announced", accounts=sorted(self.accounts))
                 return
 
@@ -156,6 +149,7 @@ class GatewayState:
         """Close every connection."""
         self.closing.set()
         await self.feed.close()
+        await asyncio.gather(*(one.stop() for one in self.notifiers))
         if self.works:
             await asyncio.wait(self.works)
         self.checkers.shutdown(wait=False, cancel_futures=True)
@@ -163,8 +157,6 @@ class GatewayState:
         await self.end_notifier.close()
         await self.tenant_scopes.close()
         self._scraped.close()
-        for outbound in set(self.outbounds.values()):
-            await outbound.aclose()
         await self.redis.aclose()
 
 

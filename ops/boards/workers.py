@@ -206,6 +206,18 @@ BOARD = Board(
                     runbook="RunqueueTokensRefused",
                 ),
                 Panel(
+                    "Notifications",
+                    [
+                        (
+                            rate("runqueue_notifications_total", "event, result"),
+                            "{{event}} {{result}}",
+                        )
+                    ],
+                    "By what became of each.",
+                    unit="reqps",
+                    runbook="RunqueueNotificationsFail",
+                ),
+                Panel(
                     "Clock correction",
                     [
                         (

@@ -30,8 +30,7 @@ What relies on that stops a day earlier, at SURELY_RETAINED_SECONDS. With a long
 it stays correct as it is; a shorter one has to shorten this, too:
 
 - matching a run to a job by its request (`worker/runs/search.py`);
-- further tries of a webhook (`worker/stages/deliver.py`; `config/webhooks.py` and
-  `config/retention.py` import no other package and have the same numbers, which tests compare);
+- further tries of a webhook (`worker/stages/deliver.py`, `config/webhooks.py`);
 - the ends that `GET /v1/events` repeats (`gateway/api/end_log.py`), those of removed jobs apart;
 - telling a webhook of a lost job from one of a removed job (`lua/record/record_webhook.lua`).
 

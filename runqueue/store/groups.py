@@ -33,7 +33,7 @@ class Group:
         max_concurrent: how many of its jobs may have a slot at once; None = as many as there are.
         paused: whether nothing of it is submitted.
         live: slots that it takes now.
-        waiting: whether ready jobs of it are in line.
+        ready: its ready jobs, those of held batches included.
     """
 
     name: str
@@ -41,11 +41,11 @@ class Group:
     max_concurrent: int | None
     paused: bool
     live: int
-    waiting: bool
+    ready: int
 
     def as_dict(self) -> dict[str, Any]:
         """Return the group as JSON values."""
-        shown = json_object(self, "account", "max_concurrent", "paused", "live", "waiting")
+        shown = json_object(self, "account", "max_concurrent", "paused", "live", "ready")
         return {"group": self.name, **shown}
 
 
@@ -132,5 +132,5 @@ def read_groups(account: str, names: Sequence[str]) -> ScriptCall[list[Group]]:
 
 
 def _group(account: str, row: Sequence[Any]) -> Group:
-    name, cap, paused, live, waiting = row
-    return Group(name.decode(), account, int(cap) or None, bool(paused), int(live), bool(waiting))
+    name, cap, paused, live, ready = row
+    return Group(name.decode(), account, int(cap) or None, bool(paused), int(live), int(ready))

@@ -67,6 +67,8 @@ inbox                   list    lines that producers pushed
 inbox:taken             hash    lines that a worker makes jobs of, by number
 inbox:leases            zset    their numbers, by when they are given out again
 inbox:invalid           list    lines that were refused, with their errors
+notices                 hash    who sends notifications, and which were sent: notices.lua
+batch_ends              zset    <event>:<batch>, by when it happened; notifications of them are due
 processes               zset    live processes by lease deadline
 clocks                  hash    process -> the queue's time at its last report, and its own
 active_consumers:<stage> zset    processes that have an active consumer of the stage, by when that
@@ -100,7 +102,6 @@ commits                 set     what has max_steps:<what>
 held_budgets            zset    what waits for its budget, by when it is checked again
 deferred:<what>         zset    jobs that a strict budget has too few steps for, by need
 deferred_for            zset    what has deferred:<what>, by when it is checked again
-submitted:<request>     string  a request whose jobs a bearer's limit has counted, for a minute
 limits                  hash    env:<limit>, live:<limit>; env:keep_<state> (retention in days),
                                 env:share_capacity
 quota_use               hash    what waits of jobs that quotas count: bytes, and by caller

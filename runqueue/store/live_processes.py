@@ -1,4 +1,4 @@
-"""What people see beside the statistics: the worker processes, and the longest lines."""
+"""The worker processes, as people see them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ STAGES: Final = (
 )
 #: Seconds that a lease holds from its heartbeat on; a test compares it with the worker's.
 LEASE_SECONDS: Final = 15.0
-#: Groups that one call reads: a careful one, and one that is repeated every few seconds.
-ALL_GROUPS, SOME_GROUPS = 1_000, 250
-#: Processes that one call reads, and lanes of each group and priority.
-_PROCESSES, _LANES = 200, 8
+#: Processes that one call reads.
+_PROCESSES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +42,6 @@ class Process:
     stages: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class GroupLine:
-    """A group's line of ready jobs that could be claimed.
-
-    Args:
-        length: jobs in it.
-        live: slots that the group takes.
-        max_concurrent: its cap, None = none.
-    """
-
-    group: str
-    length: int
-    live: int
-    max_concurrent: int | None
-    paused: bool
-
-
 def processes(account: str) -> ScriptCall[list[Process]]:
     """Read the worker processes, the one last heard of first."""
 
@@ -82,23 +63,3 @@ def _process(account: str, now: int, row: Sequence[Any]) -> Process:
         int(submitting),
         tuple(stages.decode().split()),
     )
-
-
-def longest_lines(
-    account: str, count: int, groups: int = ALL_GROUPS
-) -> ScriptCall[tuple[int, list[GroupLine]]]:
-    """Read how many groups have a line, and the longest, of eight lanes of each and priority.
-
-    Args:
-        account: whose.
-        count: lines, at most.
-        groups: groups that are checked, at most.
-    """
-
-    def parse(reply: list[Any]) -> tuple[int, list[GroupLine]]:
-        return int(reply[0]), [
-            GroupLine(name.decode(), length, live, cap or None, bool(paused))
-            for name, length, live, cap, paused in rows(reply, 1, 5)
-        ]
-
-    return ScriptCall(load("longest_lines"), account, [groups, _LANES, count], parse)

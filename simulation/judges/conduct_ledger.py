@@ -580,6 +580,25 @@ class ConductLedger:
             if called.delivered and not taken.get(callback_url(number)):
                 self.ledger.fail(f"webhooks: nobody took the callback of batch {number}")
 
+    def judge_notices(
+        self, batches: Mapping[int, Batch | None], told: Mapping[str, int], deaths: int
+    ) -> None:
+        """Judge that each batch that is over was told, and once more for a death at most.
+
+        Args:
+            batches: by their numbers.
+            told: how often each batch was told.
+            deaths: how many workers were killed.
+        """
+        for number, batch in batches.items():
+            if batch is None or batch.finished_at is None:
+                continue
+            if not 1 <= told.get(batch.id, 0) <= 1 + deaths:
+                self.ledger.fail(
+                    f"notices: batch {number} was told {told.get(batch.id, 0)} times,"
+                    f" and {deaths} workers were killed"
+                )
+
 
 def _simulated(unix: float) -> float:
     return unix - EPOCH

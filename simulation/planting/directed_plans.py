@@ -993,5 +993,15 @@ PLANS |= {
         run_seconds=2,
         minutes=4,
     ),
+    # Both workers die while one of them tells that the batch is over.
+    "notice-is-recorded-before-it-is-sent": _plan(
+        _batch(2),
+        [
+            _fault("a receiver is slow", 1, 30),
+            *(_fault("a worker is killed", 15.5, 2, number=number) for number in range(2)),
+        ],
+        has_notices=True,
+        minutes=3,
+    ),
 }
 PLANS = {name: replace(plan, name=name) for name, plan in PLANS.items()}

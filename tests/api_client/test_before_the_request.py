@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from api_client import AnswerLostError, AsyncTransport, NotSentError
+from api_client import AsyncTransport, NotSentError
 from api_client.http.connect import Dialer, HostNames
 from api_client.http.connection import Connection
 from api_client.http.messages import Request
@@ -56,7 +56,7 @@ def test_a_server_that_closes_or_speaks_before_it_is_asked_was_not_sent_the_requ
     async def check() -> None:
         server = await asyncio.start_server(speaks, "127.0.0.1", 0, ssl=tls)
         url = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        async with server, AsyncTransport(tls=False, max_connections=1) as transport:
+        async with server, AsyncTransport(tls=False) as transport:
             async with asyncio.timeout(30):
                 for _ in range(2):
                     with pytest.raises(NotSentError, match="closed before the request"):
@@ -107,25 +107,6 @@ def test_over_tls_no_request_waits_behind_a_body_that_was_answered_early(
 
     ended: list[asyncio.StreamWriter] = []
     ends, both_ended = asyncio.Event(), asyncio.Event()
-    run(check())
-
-
-@both_loops
-def test_whoever_waits_for_a_place_when_the_transport_closes_sends_nothing(run: Run) -> None:
-    async def check() -> None:
-        async with serving(hangs) as server:
-            transport = AsyncTransport(max_connections=1)
-            post = Request("POST", server.url, {})
-            first, *others = [asyncio.create_task(transport.exchange(post)) for _ in range(3)]
-            await server.asked.wait()
-            await transport.aclose()
-            with pytest.raises(AnswerLostError):
-                await first
-            for other in others:
-                with pytest.raises(NotSentError, match="the transport is closed"):
-                    await other
-            assert len(server.exchanges) == server.connections == 1
-
     run(check())
 
 

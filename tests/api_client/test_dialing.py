@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from api_client import AsyncTransport, NotSentError
+from api_client import AsyncTransport
 from api_client.http.connect import HostNames
+from api_client.http.connection import Connection
 from api_client.http.messages import Request
 from tests.api_client.rawserver import (
     Exchange,
     answering,
     hangs,
-    port_nobody_listens_on,
     response,
     serving,
 )
@@ -38,21 +38,6 @@ async def test_a_server_one_of_whose_addresses_refuses_is_reached_by_the_next(
         answer = await transport.exchange(Request("GET", f"http://shop.test:{server.port}/", {}))
         await transport.exchange(Request("GET", f"http://shop.test:{server.port}/", {}))
     assert (answer.status, names, server.connections) == (200, ["shop.test"], 1)
-
-
-async def test_whoever_waits_for_a_place_takes_the_connection_that_is_given_back() -> None:
-    async with serving(answering(200)) as server, AsyncTransport(max_connections=1) as transport:
-        get = Request("GET", server.url, {})
-        answers = await asyncio.gather(*(transport.exchange(get) for _ in range(5)))
-        assert ([a.status for a in answers], server.connections) == ([200] * 5, 1)
-
-
-async def test_a_failure_to_connect_gives_its_place_back() -> None:
-    with port_nobody_listens_on() as port:
-        async with AsyncTransport(max_connections=1) as transport:
-            for _ in range(3):
-                with pytest.raises(NotSentError, match="ConnectionRefusedError"):
-                    await transport.exchange(Request("GET", f"http://127.0.0.1:{port}/", {}))
 
 
 async def test_what_is_on_the_wire_when_the_transport_closes_is_a_lost_answer() -> None:
@@ -82,3 +67,15 @@ async def test_a_connection_that_waits_too_long_is_closed_by_the_pool(kept: int)
         await asyncio.gather(*(transport.exchange(get) for _ in range(kept)))
         async with asyncio.timeout(30):
             await all_closed.wait()
+
+
+async def test_a_connection_with_something_to_read_that_is_no_answer_is_used_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(answering(200)) as server, AsyncTransport() as transport:
+        get = Request("GET", server.url, {})
+        await transport.exchange(get)
+        unread = iter([True, True, False])  # TLS reads a session ticket meanwhile
+        monkeypatch.setattr(Connection, "has_unread", property(lambda _: next(unread)))
+        await transport.exchange(get)
+        assert server.connections == 1

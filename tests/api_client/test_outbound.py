@@ -28,7 +28,7 @@ from tests.api_client.rawserver import (
     serving,
 )
 from tests.simulator.simulating import eventually
-from webhooks.sender import MAX_ANSWER, Outbound, Posted
+from webhooks.sender import Outbound, Posted
 from webhooks.url_policy import TargetRefusedError, checked_url, is_public, literal_of
 
 PUBLIC = "93.184.215.14"
@@ -305,7 +305,6 @@ async def test_any_other_answer_is_an_error_that_quotes_nothing(status: int) -> 
     found = await posted(answering(status, b"words-of-the-receiver"))
 
     assert (found.status, found.error) == (status, f"the receiver answered {status}")
-    assert found.body == b"words-of-the-receiver"
     assert "words" not in repr(found)
 
 
@@ -337,12 +336,11 @@ async def test_the_time_that_a_receiver_asks_for_is_read(given: str, seconds: fl
     assert found.retry_after == (None if seconds is None else pytest.approx(seconds, abs=3))
 
 
-async def test_of_a_long_answer_the_beginning_is_read() -> None:
+async def test_the_connection_of_a_long_answer_is_not_used_again() -> None:
     async with serving(answering(200, b"x" * 5_000_000)) as server, outbound() as sender:
-        found = await sender.post(server.url, b"{}", {}, 5)
-        again = await sender.post(server.url, b"{}", {}, 5)
+        for _ in range(2):
+            assert (await sender.post(server.url, b"{}", {}, 5)).status == 200
 
-    assert found.body == again.body == b"x" * MAX_ANSWER
     assert server.connections == 2  # what is left of an answer does not meet the next webhook
 
 
@@ -363,13 +361,13 @@ async def test_a_body_that_breaks_off_or_never_comes_changes_no_answer(
 
     for behaviour in (breaks_off, stops):
         found = await posted(behaviour)
-        assert (found.status, found.error, found.body) == (200, "", b"01234")
+        assert (found.status, found.error) == (200, "")
 
 
 async def test_a_compressed_answer_is_not_blown_up() -> None:
     found = await posted(answering(200, b"\x1f\x8bno gzip at all", content_encoding="gzip"))
 
-    assert (found.error, found.body) == ("", b"\x1f\x8bno gzip at all")
+    assert (found.status, found.error) == (200, "")
 
 
 async def test_no_answer_in_time_is_told_as_that() -> None:
@@ -378,7 +376,6 @@ async def test_no_answer_in_time_is_told_as_that() -> None:
 
     assert (found.status, found.error) == (None, "did not answer within 0.3 s")
     assert time.monotonic() - start < 3
-    assert 250 <= found.latency_ms < 3_000
 
 
 @pytest.mark.parametrize(

@@ -122,18 +122,13 @@ async def test_a_machine_that_is_suspended_while_it_connects_sends_nothing_on_wa
         return connection
 
     monkeypatch.setattr(Dialer, "dial", suspended)
-    for places in (0, 1):
-        async with (
-            serving(answering(200)) as server,
-            AsyncTransport(max_connections=places) as transport,
-        ):
-            with pytest.raises(NotSentError):
-                await send(transport, "POST", server.url)
-            assert server.exchanges == []
-            monkeypatch.setattr("api_client.http.transport.elapsed", elapsed)
-            monkeypatch.setattr(Dialer, "dial", dialed)
-            await send(transport, "POST", server.url)  # its place is free again
-            monkeypatch.setattr(Dialer, "dial", suspended)
+    async with serving(answering(200)) as server, AsyncTransport() as transport:
+        with pytest.raises(NotSentError):
+            await send(transport, "POST", server.url)
+        assert server.exchanges == []
+        monkeypatch.setattr("api_client.http.transport.elapsed", elapsed)
+        monkeypatch.setattr(Dialer, "dial", dialed)
+        await send(transport, "POST", server.url)
 
 
 #: A socket of a loop that has ended can be closed by nobody but the collector.

@@ -253,23 +253,6 @@ def test_a_connection_that_takes_too_long_is_not_sent(run: Run) -> None:
 
 
 @both_loops
-def test_a_wait_for_a_free_connection_that_takes_too_long_is_not_sent(run: Run) -> None:
-    async def check() -> None:
-        one = AsyncTransport(max_connections=1, connect_timeout=0.5)
-        async with serving(hangs) as server, one as transport:
-            request = httpx.Request("POST", server.url, content=b"{}")
-            first = asyncio.create_task(transport.handle_async_request(request))
-            await server.asked.wait()
-            with pytest.raises(NotSentError):
-                await transport.handle_async_request(request)
-            assert len(server.exchanges) == 1
-            first.cancel()
-            await asyncio.gather(first, return_exceptions=True)
-
-    run(check())
-
-
-@both_loops
 def test_tls_to_a_server_that_speaks_none_is_not_sent(run: Run) -> None:
     async def check() -> None:
         async def no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -23,13 +23,12 @@ UNLIMITED = {
 
 def main() -> None:
     """Serve until the input ends."""
-    settings = dict(part.split("=", 1) for part in sys.argv[1:])  # of the gateway
     with (
         tempfile.TemporaryDirectory() as name,
         factory(Path(name), ("--duration", "0.2"), **UNLIMITED) as parts,
     ):
         queue = {"RUNQUEUE_REDIS_URL": parts.redis_url, "SKYVERN_API_KEY": "simulator-key"}
-        door = Gateway({**os.environ, **queue, **settings}, Path(name) / "gateway.log").start()
+        door = Gateway({**os.environ, **queue}, Path(name) / "gateway.log").start()
         try:
             parts.start_worker()
             until(lambda: "default" in parts.queue.accounts(), 60, "the worker")

@@ -21,6 +21,7 @@ from tools.typescript import (
     problems_text,
     types_text,
 )
+from webhooks.signing import webhook_headers
 
 #: Uses the types of calls, and that nobody answers at port 1.
 SCRIPT = """
@@ -47,6 +48,18 @@ def test_what_is_made_of_the_gateway_is_up_to_date() -> None:
 
 def test_the_package_has_the_license() -> None:
     assert (CLIENT / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+
+
+def test_its_test_verifies_what_webhooks_are_signed_with() -> None:
+    text = (CLIENT / "test/gateway.test.ts").read_text()
+    signed = webhook_headers(
+        b'{"run_id":"tsk_1","status":"completed"}',
+        webhook_id="msg_1",
+        key="key",
+        secrets=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+        now=1893456000,
+    )
+    assert all(f'"{signed[name]}"' in text for name in ("webhook-id", "webhook-signature"))
 
 
 def run(*command: str | Path, cwd: Path = CLIENT) -> str:

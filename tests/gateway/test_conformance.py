@@ -25,8 +25,8 @@ CHECKS = (
     "unsupported_method",
     "ignored_auth",
 )
-#: One goes on for as long as one listens, the other sends to wherever it is told to.
-LEFT_OUT = ("/v1/events", "/v1/webhooks/test")
+#: It goes on for as long as one listens.
+LEFT_OUT = "/v1/events"
 
 
 @pytest.mark.slow
@@ -47,7 +47,7 @@ async def test_no_request_is_answered_otherwise_than_described(
         command += ["--header", "Authorization: Bearer sesame", "--seed", "1"]
         command += ["--phases", "examples,coverage,fuzzing", "--max-examples", "8"]
         command += ["--checks", ",".join(CHECKS), "--request-timeout", "20"]
-        command += [part for path in LEFT_OUT for part in ("--exclude-path", path)]
+        command += ["--exclude-path", LEFT_OUT]
         made = await asyncio.create_subprocess_exec(
             *command,
             cwd=tmp_path,

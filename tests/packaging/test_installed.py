@@ -12,7 +12,7 @@ import pytest
 from tests.packaging.conftest import PACKAGES, ROOT, clean, run
 from tests.worker.working import closed_port
 
-COMMANDS = ("demo", "doctor", "gateway", "ledger", "up", "worker")
+COMMANDS = ("demo", "doctor", "gateway", "ledger", "notify", "up", "worker")
 LINE = {"kind": "task", "body": {"prompt": "x", "url": "https://x.test/?sim_seconds=0.3"}}
 
 

@@ -94,7 +94,7 @@ def test_the_commands_of_the_processes_come_with_the_server(
     assert entries[0] == "[runqueue.commands]"
     names = [line.partition(" = ")[0] for line in entries[1:] if line]
     assert names == [
-        *("demo", "doctor", "gateway", "ledger", "up", "worker"),
+        *("demo", "doctor", "gateway", "ledger", "notify", "up", "worker"),
         *("[runqueue.testing]", "ScriptedSkyvern", "drain"),
     ]
     assert "runqueue.commands" not in _metadata(wheel, "runqueue", "entry_points.txt")

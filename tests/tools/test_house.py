@@ -51,12 +51,12 @@ CODE = [path for path in files() if path.suffix in {".py", ".lua"}]
         (
             "lines of tests and lab",
             lines([p for p in CODE if p.relative_to(ROOT).parts[0] not in PRODUCT]),
-            106_000,
+            106_300,
         ),
         (
             "words of docs",
             sum(len(path.read_text().split()) for path in files() if path.suffix == ".md"),
-            36_000,
+            35_953,
         ),
         ("lines of TypeScript", lines(typescript("src")), 600),
         ("lines of its tests", lines(typescript("test")), 390),

@@ -21,8 +21,8 @@ _START = "start one: runqueue up, or runqueue worker"
 _LATE_SECONDS = 3.0
 #: Descriptors of a worker that are no call: Redis, the broker, libraries, metrics.
 _OTHER_FILES = 300
-#: Stages whose capacity is connections of HTTP: the inbox calls nobody, and the list few at once.
-_CALLING = len(STAGES) - 2
+#: Stages whose capacity is connections of HTTP: the inbox calls nobody, those that read lists few.
+_CALLING = len({*STAGES} - {"inbox", "list", "others", "details"})
 
 
 def check_account(

@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from config.process_metrics import loop_lag, register_process
+from webhooks.notices.notifier import NOTIFICATIONS
 
 #: Upper bounds of the buckets, in seconds; above the last there is one more.
 _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -118,6 +119,7 @@ _REDELIVERIES = Counter(
     ["account", "result"],
     registry=REGISTRY,
 )
+REGISTRY.register(NOTIFICATIONS)
 
 
 class AccountMetrics:

@@ -1,16 +1,14 @@
 """Serves `/metrics` (this process), `/metrics/queue` (the queue), and probes over HTTP.
 
-Anybody who reaches the port may connect, so connections are limited: the oldest idle one is closed.
+Anybody who reaches the port may connect, so connections are limited: the oldest one is closed.
 `/healthz` is 200 while the event loop turns, whatever Redis does: a liveness probe, which a Redis
 that is away must not fail. `/readyz` is 200 while the process holds its leases: it may submit.
 """
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -28,24 +26,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: Connections at a time; for one more, the oldest without a request is closed.
+#: Connections at a time; for one more, the oldest is closed.
 MOST_CONNECTIONS = 64
-#: Seconds in which a request has to be here, and in which it is answered and read.
-REQUEST_SECONDS, ANSWER_SECONDS = 5.0, 60.0
 #: Further processes on this machine take the next free port, this many at most.
 PORTS_TRIED = 50
 
 
-@dataclass(slots=True)
-class _Connection:
-    """One connection: since when it is there, and whether its request is."""
-
-    since: float
-    has_request: bool = False
-
-
 class _Server(ThreadingMixIn, WSGIServer):
-    """Gives each connection a thread, to so many connections and for so long."""
+    """Gives each connection a thread, to so many connections."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -56,36 +44,18 @@ class _Server(ThreadingMixIn, WSGIServer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lock = threading.Lock()
-        self._open: dict[Any, _Connection] = {}
+        self._open: dict[Any, None] = {}
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Begin a thread for a connection."""
         with self._lock:
             if len(self._open) >= MOST_CONNECTIONS:
-                silent = (one for one, known in self._open.items() if not known.has_request)
-                self._cut(next(silent, next(iter(self._open))))
-            self._open[request] = _Connection(time.monotonic())
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                with suppress(OSError):  # ends what its thread waits for, and the thread with it
+                    oldest.shutdown(socket.SHUT_RDWR)
+            self._open[request] = None
         super().process_request(request, client_address)
-
-    def received(self, request: Any) -> None:
-        """Take note that a connection's request is here."""
-        with self._lock:
-            if request in self._open:
-                self._open[request].has_request = True
-
-    def service_actions(self) -> None:
-        """Cut connections that take too long; called twice a second."""
-        now = time.monotonic()
-        with self._lock:
-            for one, known in list(self._open.items()):
-                if now - known.since > (ANSWER_SECONDS if known.has_request else REQUEST_SECONDS):
-                    self._cut(one)
-
-    def _cut(self, request: Any) -> None:
-        """End what a thread waits for, and the thread with it; called with the lock held."""
-        del self._open[request]
-        with suppress(OSError):
-            request.shutdown(socket.SHUT_RDWR)
 
     def shutdown_request(self, request: Any) -> None:
         """Close a connection."""
@@ -97,11 +67,11 @@ class _Server(ThreadingMixIn, WSGIServer):
         """Log nothing of a connection that broke: its client is gone."""
 
 
-class _Quiet(WSGIRequestHandler):
-    def get_environ(self) -> "WSGIEnvironment":
-        """Return what a request asks for, once all of its head is here."""
-        cast(_Server, self.server).received(self.request)
-        return super().get_environ()
+class RequestHandler(WSGIRequestHandler):
+    """Answers one request."""
+
+    #: Seconds that its client may send, or take in, nothing.
+    timeout = 5.0
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Write no access log: a scrape every few seconds is no news."""
@@ -149,7 +119,7 @@ def serve_metrics(host: str, port: int, redis_url: str, process: Vital | None = 
 
     for candidate in range(port, min(port + PORTS_TRIED, 65_536)):
         try:
-            server = make_server(host, candidate, app, _Server, _Quiet)
+            server = make_server(host, candidate, app, _Server, RequestHandler)
         except OSError:
             continue
         threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: ddc213528d2acda2d64c0455e0101bac2e1319b2a6d6807326f02f3777deafdb
+// Made of docs/openapi.json by `make typescript`; its SHA-256: fe1afd3e2c33f7a6b6a01aa21a9e6ed4e49553164d7848fc0b7684edebb6a84d
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

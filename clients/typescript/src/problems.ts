@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: ddc213528d2acda2d64c0455e0101bac2e1319b2a6d6807326f02f3777deafdb
+// Made of docs/openapi.json by `make typescript`; its SHA-256: fe1afd3e2c33f7a6b6a01aa21a9e6ed4e49553164d7848fc0b7684edebb6a84d
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
@@ -67,8 +67,6 @@ export class UploadDiscarded extends Conflict {}
 export class NotConfirmable extends Conflict {}
 /** The token has too much in flight. */
 export class TooMuchInFlight extends TooManyRequests {}
-/** The token submits too fast. */
-export class RateLimited extends TooManyRequests {}
 /** Too many jobs or bytes wait. */
 export class QuotaReached extends TooManyRequests {}
 /** The queue cannot be reached. */
@@ -131,7 +129,6 @@ export const CLASSES = new Map<string | number, typeof ProblemError>([
   ["urn:runqueue:problem:upload-discarded", UploadDiscarded],
   ["urn:runqueue:problem:not-confirmable", NotConfirmable],
   ["urn:runqueue:problem:too-much-in-flight", TooMuchInFlight],
-  ["urn:runqueue:problem:rate-limited", RateLimited],
   ["urn:runqueue:problem:quota-reached", QuotaReached],
   ["urn:runqueue:problem:queue-unavailable", QueueUnavailable],
   ["urn:runqueue:problem:queue-full", QueueFull],

@@ -10,10 +10,10 @@ const ROOT = resolve("../..");
 
 export type Stack = Awaited<ReturnType<typeof startStack>>;
 
-/** Starts a queue with a worker and a gateway, which gets the settings. */
-export async function startStack(...settings: string[]) {
+/** Starts a queue with a worker and a gateway. */
+export async function startStack() {
   const python = process.env.PYTHON ?? `${ROOT}/.venv/bin/python`;
-  const command = ["-m", "tests.clients.stack", ...settings];
+  const command = ["-m", "tests.clients.stack"];
   const env = { ...process.env, PYTHONPATH: ROOT };
   const child = spawn(python, command, { cwd: ROOT, env, stdio: ["pipe", "pipe", "inherit"] });
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();

@@ -14,7 +14,7 @@ from runqueue.store.groups import KEEP, Group, Keep, change_words
 
 group = command_group("Groups: shares of an account.")
 
-_COLUMNS = ("group", "max_concurrent", "paused", "live", "waiting")
+_COLUMNS = ("group", "max_concurrent", "paused", "live", "ready")
 
 
 def _cap(text: str | None) -> int | Keep | None:
@@ -66,7 +66,7 @@ def list_groups(*, account: HomeAccount = None, url: Url = None, as_json: AsJson
         if not as_json:
             for row in rows:
                 row["max_concurrent"] = row["max_concurrent"] or "none"
-                row |= {name: "yes" if row[name] else "" for name in ("paused", "waiting")}
+                row["paused"] = "yes" if row["paused"] else ""
         print_rows(rows, _COLUMNS, as_json=as_json)
 
 

@@ -18,6 +18,7 @@ _HELP = {
     "doctor": "Check settings, Redis, broker, Skyvern's API, gateway and workers; say what to do.",
     "gateway": "Run a gateway: webhooks, the HTTP API and the page.",
     "ledger": "Compare our runs with those that Skyvern lists: what is missing, what is others'.",
+    "notify": "Send a test to each URL of RUNQUEUE_NOTIFY_URLS: `notify test`.",
     "up": "Run workers against the Skyvern API, and the embedded server if there is no other.",
     "worker": "Run one worker against the Skyvern API.",
 }

@@ -52,9 +52,9 @@ def picture(before: TopView | None, now: TopView, *, where: str, trouble: str) -
             one.account,
             f"{one.live:,}",
             "none" if one.max_concurrent is None else f"{one.max_concurrent:,}",
-            "paused" if one.paused else "waits" if one.waiting else "",
+            "paused" if one.paused else "waits" if one.ready else "",
         )
-        for one in sorted(now.groups, key=lambda one: (-one.live, not one.waiting, one.name))
+        for one in sorted(now.groups, key=lambda one: (-one.live, not one.ready, one.name))
     )
     parts += _table(("batch", "account", "done", "status", "name"), batches)
     parts += _table(("worker", "account", "submitting", "heard"), workers)

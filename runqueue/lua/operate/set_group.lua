@@ -1,7 +1,7 @@
 -- use: lanes groups paused_groups
 -- Sets a group's share of the account, from now on: how many jobs of it may have a slot, and whether it is paused.
 -- ARGV  now_us, group, max_concurrent ('' = as it is, 0 = none), paused ('' = as it is, 0 | 1)
--- Reply { max_concurrent (0 = none), paused (0 | 1), live, whether ready jobs wait (0 | 1) }
+-- Reply { max_concurrent (0 = none), paused (0 | 1), live, ready (those of held batches, too) }
 local group, most, paused = q.args[2], q.args[3], q.args[4]
 local key = lanes.group_key(q, group)
 if most == '0' then redis.call('HDEL', key, 'max_concurrent') elseif most ~= '' then
@@ -30,5 +30,5 @@ else
   lanes.readmit(q, group) -- the next claim takes it out again if it is still at its cap or paused
 end
 local live = tonumber(f[3] or 0)
-local waits = groups.group_waits(q, group, groups.loads_of(q, { group })[group] - live)
-return { tonumber(f[1] or 0), f[2] and 1 or 0, live, waits and 1 or 0 }
+local ready = math.max(0, groups.loads_of(q, { group })[group] - live)
+return { tonumber(f[1] or 0), f[2] and 1 or 0, live, ready }

@@ -1,4 +1,4 @@
-"""What else the gateway is asked: confirmations, samples, figures, probes, its description."""
+"""What else the gateway is asked: confirmations, figures, probes, its description."""
 
 from __future__ import annotations
 
@@ -6,17 +6,11 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from standardwebhooks import Webhook
 
-from api_client import verify_webhook
 from config import process_metrics
 from runqueue import JobState
-from tests.gateway.gating import KEY, Desk, Door, gating, told
-from tests.proxying import proxying
-from tests.simulator.simulating import eventually, receiving
-from tests.worker.working import closed_port
-
-SECRETS = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDoAAA"
+from tests.gateway.gating import Desk, Door, gating, told
+from tests.simulator.simulating import eventually
 
 
 async def test_who_has_a_result_confirms_it_as_often_as_he_likes(
@@ -53,84 +47,6 @@ async def test_a_job_that_nobody_is_to_be_told_of_cannot_be_confirmed(
         await door.webhook(job, told(job))
         assert desk.job(job).state is JobState.COMPLETED
         assert (await door.ask("POST", f"/v1/jobs/{job.job_id}/webhook/ack")).status == 409
-
-
-async def test_a_sample_is_sent_with_both_signatures(redis_url: str) -> None:
-    async with (
-        receiving(200) as target,
-        gating(redis_url, webhook_secrets=SECRETS, allow_private_webhook_targets=True) as door,
-    ):
-        answer = await door.ask("POST", "/v1/webhooks/test", {"url": target.url})
-
-        (raw,), (headers,) = target.bodies, target.headers
-    assert (answer.body["status_code"], answer.body["error"]) == (200, None)
-    assert answer.body["response_body"] == "noted"
-    assert answer.body["latency_ms"] >= 0
-    assert verify_webhook(raw, headers["x-skyvern-signature"], KEY)
-    for secret in SECRETS.split(","):
-        sample = Webhook(secret).verify(raw, headers)
-        assert (sample["test"], sample["status"]) == (True, "completed")
-    for name, value in answer.body["headers"].items():
-        assert headers[name.lower()] == value
-
-
-async def test_a_sample_goes_through_the_proxy_of_its_account_and_is_signed_by_its_key(
-    redis_url: str,
-) -> None:
-    with proxying() as proxy:
-        async with (
-            receiving(200) as target,
-            gating(
-                redis_url,
-                accounts={"acme": {"api_key": "acme-key", "proxy": proxy.url}},
-                allow_private_webhook_targets=True,
-            ) as door,
-        ):
-            for account in ("acme", "default"):
-                body = {"url": target.url, "account": account}
-                answer = await door.ask("POST", "/v1/webhooks/test", body)
-                assert answer.body["status_code"] == 200
-            raw, headers = target.bodies[0], target.headers[0]
-    assert len(proxy.tunnels) == 1
-    assert verify_webhook(raw, headers["x-skyvern-signature"], "acme-key")
-
-
-async def test_a_receiver_that_refuses_a_sample_is_quoted(redis_url: str) -> None:
-    async with (
-        receiving(500) as target,
-        gating(redis_url, allow_private_webhook_targets=True) as door,
-    ):
-        answer = await door.ask("POST", "/v1/webhooks/test", {"url": target.url})
-
-    assert (answer.status, answer.body["status_code"]) == (200, 500)
-    assert answer.body["response_body"] == "noted"
-    assert answer.body["error"]
-
-
-async def test_a_receiver_that_is_not_there_is_told_of(redis_url: str) -> None:
-    url = f"http://127.0.0.1:{closed_port()}/hook"
-
-    async with gating(redis_url, allow_private_webhook_targets=True) as door:
-        answer = await door.ask("POST", "/v1/webhooks/test", {"url": url})
-
-    assert (answer.status, answer.body["status_code"]) == (200, None)
-    assert answer.body["error"]
-
-
-async def test_a_target_that_webhooks_may_not_go_to_is_refused(redis_url: str) -> None:
-    async with receiving(200) as target, gating(redis_url) as door:
-        answer = await door.ask("POST", "/v1/webhooks/test", {"url": target.url})
-
-        assert target.bodies == []
-    assert answer.status == 422
-    assert [fault["field"] for fault in answer.body["errors"]] == ["url"]
-
-
-async def test_a_request_that_is_too_large_is_refused(redis_url: str) -> None:
-    async with gating(redis_url) as door:
-        body = {"url": "https://x.test/" + "x" * 100_000}
-
-        assert (await door.ask("POST", "/v1/webhooks/test", body)).status == 413
 
 
 async def test_metrics_count_webhooks_by_what_came_of_them(desk: Desk, redis_url: str) -> None:
@@ -215,7 +131,6 @@ EXPECTED = {
     "GET /v1/events": f"{GUARDED} 200",
     "GET /v1/stats": f"{GUARDED} 200",
     "POST /v1/jobs/{job_id}/webhook/ack": f"{GUARDED} 200 404 409",
-    "POST /v1/webhooks/test": f"{TAKING} 200",
     "PATCH /v1/accounts/{account}/limits": f"{TAKING} 200",
     "POST /v1/accounts/{account}/pause": f"{TAKING} 200",
     "POST /v1/accounts/{account}/resume": f"{GUARDED} 200",

@@ -17,7 +17,6 @@ JOB = f"jobs/{'a' * 24}"
 BATCH = f"batches/{'a' * 24}"
 LINE = {"kind": "task", "body": {"prompt": "x"}}
 LIMITS = "accounts/default/limits"
-URL = {"url": "https://x.test"}
 
 
 class Wrong(NamedTuple):
@@ -110,17 +109,6 @@ JOBS = [
     _sent("jobs", {**LINE, "account": "acme"}, "account"),
     _sent("jobs:bulk", [LINE, {**LINE, "account": "acme"}], "account"),
     _sent("jobs:bulk", b'[{"kind": "task", "body": {"prompt": "x"}}, nil]', "[1].line"),
-    _sent("webhooks/test", {}, "url"),
-    _sent("webhooks/test", {"url": 7}, "url"),
-    _sent("webhooks/test", {"url": "ftp://x.test"}, "url"),
-    _sent("webhooks/test", {"url": "https://"}, "url"),
-    _sent("webhooks/test", {"url": "https://x.test:99999"}, "url"),
-    _sent("webhooks/test", {"url": "https://x.test/" + "x" * 2048}, "url"),
-    _sent("webhooks/test", {**URL, "account": "nobody"}, "account"),
-    _sent("webhooks/test", {**URL, "secret": "x"}, "secret"),
-    _sent("webhooks/test", {"url": None, "account": 7}, "url", "account"),
-    _sent("webhooks/test", b"{", "body"),
-    _sent("webhooks/test", b"[]", "body"),
 ]
 UPLOADS = [
     _uploaded("account=A", "account"),

@@ -101,7 +101,6 @@ NAMING: list[tuple[str, str, Any]] = [
     ("PUT", "/v1/budgets/account?account={}", {"steps": 1}),
     ("DELETE", "/v1/budgets/account?account={}", None),
     ("GET", "/v1/events?account={}", None),
-    ("POST", "/v1/webhooks/test", {"url": "http://127.0.0.1:9/", "account": "{}"}),
 ]
 
 

@@ -206,11 +206,8 @@ async def test_a_token_that_a_person_set_up_logs_in_by_the_form_alone(redis_url:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-@pytest.mark.parametrize("page", ["README.md", "docs/results_and_webhooks.md"])
-async def test_curl_sends_the_token_as_the_pages_say(
-    redis_url: str, tmp_path: Path, page: str
-) -> None:
-    text = (Path(__file__).parents[3] / page).read_text()
+async def test_curl_sends_the_token_as_the_readme_says(redis_url: str, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "README.md").read_text()
     (example,) = [one for one in examples(text, "sh") if str(TOKEN_FILE) in one.code]
 
     async with gating(redis_url) as door:
@@ -222,5 +219,4 @@ async def test_curl_sends_the_token_as_the_pages_say(
         )
         said, _ = await shell.communicate()
 
-    # Of the pages' requests one is taken, and one names a receiver that does not exist.
-    assert said.decode()[-3:] in {"202", "200", "422"}, said
+    assert said.decode()[-3:] in {"202", "200"}, said

@@ -20,7 +20,6 @@ TOKENS = (
 JOB, BATCH = "/v1/jobs/aaaaaaaaaaaaaaaaaaaaaaaa", "/v1/batches/aaaaaaaaaaaaaaaaaaaaaaaa"
 NOBODY = "/v1/accounts/nobody"
 ACK = f"{JOB}/webhook/ack"
-TRY = "/v1/webhooks/test"
 
 
 class Guarded(NamedTuple):
@@ -37,7 +36,6 @@ GUARDED = [
     Guarded("GET", "/metrics", None, "read-secret", 200),
     Guarded("GET", "/openapi.json", None, "read-secret", 200),
     Guarded("POST", ACK, None, "enqueue-secret", 404),
-    Guarded("POST", TRY, {"url": "ftp://x"}, "operate-secret", 422),
     Guarded("GET", "/metrics/queue", None, "read-secret", 200),
     Guarded("POST", "/v1/jobs", {}, "enqueue-secret", 422),
     Guarded("POST", "/v1/jobs:bulk", {}, "enqueue-secret", 422),
@@ -75,6 +73,7 @@ GUARDED = [
     Guarded("POST", f"{BATCH}/retry-callbacks", None, "operate-secret", 404),
     Guarded("POST", f"{BATCH}/retry-failed", None, "operate-secret", 404),
     Guarded("GET", "/v1/groups?account=nobody", None, "read-secret", 422),
+    Guarded("GET", "/v1/group_credits?account=nobody", None, "read-secret", 422),
     Guarded("PUT", "/v1/groups/a?account=nobody", {}, "operate-secret", 422),
     Guarded("GET", "/v1/keys?account=nobody", None, "read-secret", 422),
     Guarded("PUT", "/v1/keys/site:a?account=nobody", {}, "operate-secret", 422),

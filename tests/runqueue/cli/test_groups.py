@@ -18,7 +18,7 @@ def test_a_group_is_capped_and_uncapped(either: Desk) -> None:
         "max_concurrent": None,
         "paused": False,
         "live": 2,
-        "waiting": True,
+        "ready": 1,
     }
     assert len(either.claim()) == 1
 

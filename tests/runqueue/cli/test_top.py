@@ -334,7 +334,7 @@ def test_limits_that_were_set_live_are_shown_with_their_values() -> None:
 
 
 def test_groups_with_the_most_slots_come_first_below_everything_else() -> None:
-    groups = [Group(f"group-{n}", "default", None, False, n, True) for n in range(500)]
+    groups = [Group(f"group-{n}", "default", None, False, n, 1) for n in range(500)]
 
     lines = shown_of(TopView(0.0, {"default": stats()}, groups)).rstrip().split("\n")
 

@@ -120,9 +120,9 @@ def test_groups_with_settings_or_ready_jobs_are_listed(clock: Clockwork) -> None
     found = clock.queue.groups(clock.account)
     account = clock.account
     assert found == [
-        Group("off", account, None, True, 0, True),
-        Group("shop", account, 2, False, 0, False),
-        Group("waits", account, None, False, 0, True),
+        Group("off", account, None, True, 0, 1),
+        Group("shop", account, 2, False, 0, 0),
+        Group("waits", account, None, False, 0, 1),
     ]
     assert found[1].as_dict()["max_concurrent"] == 2
     assert len(clock.run(groups.group_names(clock.account, 2))) == 2

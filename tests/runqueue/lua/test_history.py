@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from runqueue.store import (
     audit,
-    groups,
-    job_calls,
     live_processes,
 )
 from runqueue.store.history import JobHistory, read_history
-from tests.runqueue.lua.clockwork import Clockwork, spec
+from tests.runqueue.lua.clockwork import Clockwork
 
 
 def history(clock: Clockwork, job: str) -> JobHistory:
@@ -103,18 +101,3 @@ def test_processes_are_told_by_when_they_were_heard(clock: Clockwork) -> None:
     assert second.stages == ("submit",)
     clock.wait(14)
     assert [p.alive for p in clock.run(live_processes.processes(clock.account))] == [True, False]
-
-
-def test_the_longest_lines_come_first_after_paused_ones(clock: Clockwork) -> None:
-    clock.enqueue(2, group="small")
-    clock.enqueue(5, group="large")
-    clock.enqueue(3, group="off")
-    clock.run(groups.set_group(clock.account, "off", None, True))
-    batch = clock.open_batch()
-    clock.enqueue_specs([spec(f"h{n}", group="held") for n in range(4)], batch)
-    clock.seal(batch)
-    clock.run(job_calls.hold_batch(clock.account, batch, "pause"))
-    count, lines = clock.run(live_processes.longest_lines(clock.account, 3))
-    shown = [(line.group, line.length, line.paused) for line in lines]
-    assert shown == [("off", 3, True), ("large", 5, False), ("small", 2, False)]
-    assert count == 4, "of the held one nothing can be claimed"

@@ -14,7 +14,6 @@ from runqueue.records.claim_items import Finished, Lost
 from runqueue.store import (
     groups,
     job_calls,
-    live_processes,
     operator_calls,
     worker_calls,
 )
@@ -161,11 +160,6 @@ def to_list_groups(clock: Clockwork, n: int) -> ScriptCall[Any]:
     return groups.read_groups(clock.account, names[: groups.A_CALL])
 
 
-def to_see_the_longest_lines(clock: Clockwork, n: int) -> ScriptCall[Any]:
-    to_list_groups(clock, n)
-    return live_processes.longest_lines(clock.account, 20)
-
-
 def to_cancel(clock: Clockwork, n: int) -> ScriptCall[Any]:
     clock.run(to_seal(clock, n))
     (batch,) = clock.members("batches")
@@ -228,7 +222,6 @@ def to_end_the_canary(clock: Clockwork, n: int) -> ScriptCall[Any]:
         to_claim_from_full_groups,
         to_enqueue,
         to_list_groups,
-        to_see_the_longest_lines,
         to_cancel,
         to_sweep_its_last_job,
         to_sweep_as_many_batches,

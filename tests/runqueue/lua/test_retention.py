@@ -2,10 +2,8 @@
 
 import pytest
 
-from config.retention import DEFAULT_DAYS, MOST_DAYS, STATES
 from runqueue.records.claim_items import RunAccepted
-from runqueue.records.job import EnqueueStatus, JobState
-from runqueue.records.retention import MOST_RETENTION_SECONDS, RETENTION_SECONDS
+from runqueue.records.job import EnqueueStatus
 from runqueue.store import job_calls, worker_calls
 from runqueue.store.history import read_history
 from tests.runqueue.lua.clockwork import DAY, SECOND, Clockwork, spec
@@ -17,12 +15,6 @@ def wait(clock: Clockwork, days: float) -> None:
     """Let days pass, and the sweep remove what is due."""
     clock.wait(days * DAY / SECOND)
     clock.sweep("retire")
-
-
-def test_settings_and_queue_agree_on_states_and_days() -> None:
-    assert {state for state in JobState if state.is_over} == set(STATES)
-    assert DEFAULT_DAYS * 86_400 == RETENTION_SECONDS
-    assert MOST_DAYS * 86_400 == MOST_RETENTION_SECONDS
 
 
 def test_each_state_has_its_own_retention_and_a_batch_goes_with_its_last_job(

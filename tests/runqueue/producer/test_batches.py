@@ -243,7 +243,7 @@ async def test_batches_are_listed(ask: Ask) -> None:
 async def test_a_group_is_capped_and_paused(ask: Ask) -> None:
     await batch_of(ask, line(group="shop"))
     found = await ask("set_group", "shop", max_concurrent=3)
-    assert (found.max_concurrent, found.paused, found.waiting) == (3, False, True)
+    assert (found.max_concurrent, found.paused, found.ready) == (3, False, 1)
     found = await ask("set_group", "shop", paused=True, max_concurrent=KEEP)
     assert (found.max_concurrent, found.paused) == (3, True)
     assert await ask("groups") == [found]

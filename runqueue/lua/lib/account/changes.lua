@@ -1,4 +1,4 @@
--- use: lanes batches holds budgets key_limits webhook_health runs run_figures run_lists webhooks
+-- use: lanes batches holds budgets key_limits webhook_health runs run_lists webhooks
 -- The end of each call that writes. A script has no rollback, so what it counts, takes and grants is collected in the
 -- context, and written here, whatever happened before: if an error ends the script, that of the jobs before it, and
 -- what a claim took out of a lane goes back. The caller gets the error, and may call again.

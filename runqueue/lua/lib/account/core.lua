@@ -87,10 +87,10 @@ local AT_FIRST = {
   key_moves = {}, freed_keys = {}, key_states = {}, parsed_limits = {},
   -- Budgets: { job, member, is it live }, and { job, figures } of runs that ended.
   step_commits = {}, step_spends = {}, budget_records = {}, budget_states = {}, budgets_by_job = {},
-  -- What this call may still look at: waiting lanes and their keys; lanes of groups; what a paused group's names are
+  -- What this call may still look at: waiting lanes and their keys; what a paused group's names are
   -- compared with; keys, places in line and lanes that waits.lua reads. `key_commands` counts what is run for keys,
   -- so that a claim ends in time.
-  key_commands = 0, key_looks_left = 50, lane_looks_left = 3000, paused_names_left = 20000, paused_lanes_left = 200,
+  key_commands = 0, key_looks_left = 50, paused_names_left = 20000, paused_lanes_left = 200,
   wait_keys_left = 500, wait_places_left = 500, wait_lanes_left = 100, wait_keys_seen = {}, known_waits = {},
 }
 local CONTEXT = {

@@ -60,9 +60,17 @@ function batches.read(q, batch)
   return read
 end
 
+-- Keeps what happened to a batch for notifications (notices.lua), where these are on.
+local function keep_end(q, event, batch)
+  if redis.call('EXISTS', q.prefix .. 'notices') == 0 then return end
+  redis.call('ZADD', q.prefix .. 'batch_ends', int(q.now), event .. ':' .. batch)
+  redis.call('ZREMRANGEBYRANK', q.prefix .. 'batch_ends', 0, -1001)
+end
+
 local function abort_batch(q, batch, read, why)
   redis.call('HSET', batches.key(q, batch), 'held', 'aborted', 'why', why)
   redis.call('HINCRBY', q.prefix .. 'counters', 'batches:aborted', 1)
+  keep_end(q, 'batch_aborted', batch)
   read.held = 'aborted'
 end
 
@@ -147,6 +155,7 @@ function batches.judge(q, batch)
   if is_over and not read.finished_at then
     redis.call('HSET', batches.key(q, batch), 'finished_at', int(q.now))
     redis.call('HINCRBY', q.prefix .. 'counters', 'batches:finished', 1)
+    keep_end(q, 'batch_over', batch)
     if read.callback_at then add_callback(q, batch, batches.FINAL[read.held] or 'completed', '') end
   elseif read.finished_at and not is_over then
     redis.call('HDEL', batches.key(q, batch), 'finished_at')
