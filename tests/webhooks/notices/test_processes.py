@@ -12,8 +12,9 @@ from config.settings import Settings
 from gateway.state.state import GatewayState
 from runqueue import JobState
 from runqueue.store.budgets import Budget
+from tests.runqueue.lua.clockwork import Clockwork
 from tests.simulator.simulating import eventually
-from tests.webhooks.notices.telling import Receiver
+from tests.webhooks.notices.telling import Receiver, Teller
 from tests.worker.working import INSTANT, KEYS, working
 from webhooks.notices import notifier
 
@@ -58,6 +59,26 @@ async def test_what_is_being_sent_is_recorded_before_a_worker_ends(
         await stopping
         sent: Any = client.hkeys(f"{KEYS.prefix}notices")
         assert b"budget_spent:account" in sent
+
+
+async def test_rounds_go_on_after_one_that_failed(
+    clock: Clockwork, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+) -> None:
+    teller, real, failures = Teller(clock, receiver.url), notifier.Notifier.round, [1]
+
+    async def failing_once(self: notifier.Notifier) -> None:
+        if failures:
+            failures.clear()
+            raise RuntimeError(receiver.url)
+        await real(self)
+
+    monkeypatch.setattr(notifier.Notifier, "round", failing_once)
+    teller.notifier.start()
+    await eventually(lambda: teller.calls)
+    await teller.notifier.stop()
+    (line,) = [line for line in logged if line["event"] == "notices_failed"]
+    assert line["error"] == "RuntimeError"
+    assert receiver.url not in str(logged)
 
 
 async def test_a_gateway_tells_that_no_worker_lives(redis_url: str, receiver: Receiver) -> None:

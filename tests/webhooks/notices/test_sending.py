@@ -175,3 +175,7 @@ async def test_the_command_says_what_each_url_answered(
     monkeypatch.delenv("RUNQUEUE_NOTIFY_URLS")
     with pytest.raises(typer.Exit, match="2"):
         await asyncio.to_thread(notify, "test")
+    monkeypatch.setenv("RUNQUEUE_NOTIFY_URLS", SECRET)
+    with pytest.raises(typer.Exit, match="2"):
+        await asyncio.to_thread(notify, "test")
+    assert SECRET not in capsys.readouterr().err
