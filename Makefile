@@ -50,7 +50,7 @@ test-real: $(STAMP) ## Hold everything to a real Skyvern: SKYVERN_VERSION=1.0.40
 	$(BIN)/python -m tests.real.server
 	$(BIN)/pytest -n 0 -rP -m real tests/real $(if $(ONLY),-k '$(ONLY)')
 
-test-node: $(STAMP) ## Try the TypeScript client with a real gateway (needs Node 20 or later)
+test-node: $(STAMP) ## Try the TypeScript client with a real gateway (needs Node 20.6 or later)
 	cd clients/typescript && npm ci --no-audit --no-fund && PYTHON=$(abspath $(BIN)/python) npm test
 
 contract: $(STAMP) ## Compare our models with the schemas of Skyvern's package; VERSION=1.0.40 tries another (installs 1.6 GB)
@@ -70,7 +70,7 @@ simulate: $(STAMP) ## Simulate the whole queue under a virtual clock: SEEDS=5000
 generate: $(STAMP) ## Write blocking modules from those for coroutines
 	$(BIN)/python -m tools.generate
 
-typescript: $(STAMP) ## Write docs/openapi.json, and the types of the TypeScript client from it (needs Node 20 or later)
+typescript: $(STAMP) ## Write docs/openapi.json, and the types of the TypeScript client from it (needs Node 20.6 or later)
 	cd clients/typescript && npm ci --no-audit --no-fund
 	$(BIN)/python -m tools.typescript
 

@@ -78,7 +78,7 @@ local function may_be_claimed(job, attempt)
     or redis.call('HEXISTS', job_key(q, job.id), 'maybe_claimed_at') == 1
 end
 
-local function told_of_own(job, run_status, state, signed, final, body, figures, reason)
+local function own_run_reported(job, run_status, state, signed, final, body, figures, reason)
   if state == '' then
     pauses.set_status(q, job.id, job.run_status, run_status)
     return 'noted'
@@ -120,7 +120,7 @@ local function record(i)
     verdict = 'other'
   elseif is_known then
     if job.state == 'running' and job.run_id == run_id then
-      verdict = told_of_own(job, run_status, state, signed, final, body, q.args[i + 9], q.args[i + 10])
+      verdict = own_run_reported(job, run_status, state, signed, final, body, q.args[i + 9], q.args[i + 10])
     else
       if state ~= '' then
         keep_body(job, run_id, signed, body, q.args[i + 9])
@@ -136,7 +136,7 @@ local function record(i)
     if job.state == 'unconfirmed' then history.add(q, job, 'found', run_id .. ', by its webhook') end
     runs.adopt(q, job, attempt, run_id, run_status)
     came_to_us(job)
-    verdict = told_of_own(job, run_status, state, signed, final, body, q.args[i + 9], q.args[i + 10])
+    verdict = own_run_reported(job, run_status, state, signed, final, body, q.args[i + 9], q.args[i + 10])
     if verdict ~= 'ended' then
       redis.call('ZADD', q.prefix .. 'poll', int(poll_times.after_webhook(q, verdict == 'noted')), id)
     end
