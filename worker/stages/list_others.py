@@ -62,7 +62,7 @@ class OthersConsumer(Consumer[int]):
         next_us, early_us = item + int(wait * 1e6), int(DATE_TOLERANCE * 1e6)
         try:
             others, *sure = await self.account.run(
-                live_run_calls.others_done, next_us, until_us, early_us, runs
+                live_run_calls.others_done, next_us, until_us, early_us, runs, began_us=item
             )
         except RedisError as error:
             # Its lease ends, and another process reads the list.

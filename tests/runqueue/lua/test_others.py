@@ -30,13 +30,16 @@ def take(clock: Clockwork, want: int = 1) -> bool:
     return bool(clock.run(call).items)
 
 
-def show(clock: Clockwork, *runs: tuple[str, float], known: str = "") -> list[int]:
-    """Record a list with such runs, each created so many seconds ago; returns the reply."""
+def show(
+    clock: Clockwork, *runs: tuple[str, float], known: str = "", began: float = 0
+) -> list[int]:
+    """Record a list, begun so many seconds ago, with such runs, each so old; returns the reply."""
     dated = [(run, clock.now - round(ago * SECOND)) for run, ago in runs]
     if known:
         dated.append((known, 0))
     call = live_run_calls.others_done(
-        ACCOUNT, clock.now + EVERY, clock.now + 3 * EVERY, EARLY, dated
+        *(ACCOUNT, clock.now + EVERY, clock.now + 3 * EVERY, EARLY, dated),
+        began_us=clock.now - round(began * SECOND),
     )
     return clock.run(call)
 
@@ -91,7 +94,7 @@ def test_a_list_is_believed_for_a_while(shared: Clockwork) -> None:
     assert stats(shared).others is None
     shared.heartbeat(first=True)
     assert shared.claim(20).items == [], "the first list is waited for again"
-    shared.run(live_run_calls.others_done(ACCOUNT, shared.now + EVERY, 0, EARLY, []))
+    shared.run(live_run_calls.others_done(ACCOUNT, shared.now + EVERY, 0, EARLY, [], began_us=0))
     shared.wait(FIRST)
     shared.heartbeat(first=True)
     assert len(shared.claim(20).items) == PLAN
@@ -141,6 +144,31 @@ def test_runs_that_may_be_ours_are_not_of_others(shared: Clockwork, how: str) ->
     # A submission makes its run within an hour.
     shared.wait(3700)
     assert show(shared, ("tsk_late", 1))[0] == 1
+
+
+def test_claims_since_the_list_was_begun_hide_no_runs_of_others(shared: Clockwork) -> None:
+    show(shared)
+    shared.enqueue(20)
+    shared.wait(1)
+    assert len(shared.claim(4).items) == 4
+    shared.wait(1)
+    assert show(shared, *six(3), began=1.5) == [6, 0, 0, 0, 0, 0, 0], "none is surely of others"
+    assert shared.claim(20).items == []
+    shared.wait(5)
+    assert show(shared, *six(8))[0] == 2, "the next list may show their runs"
+
+
+def test_jobs_without_a_slot_hide_no_runs_of_others(shared: Clockwork) -> None:
+    show(shared)
+    job_ids = shared.unconfirmed(4, on_unconfirmed="hold")
+    shared.wait(60)
+    for job_id in job_ids:
+        shared.deny(job_id)
+    assert shared.client.zcard(shared.key("unconfirmed_no_slot")) == 4
+    shared.heartbeat(first=True)
+    assert show(shared, *six(60))[0] == 6
+    shared.enqueue(20)
+    assert len(shared.claim(20).items) == 4
 
 
 def test_runs_of_jobs_and_orphans_are_ours(shared: Clockwork) -> None:
