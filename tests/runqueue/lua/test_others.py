@@ -8,7 +8,9 @@ from runqueue.records.health import health_of
 from runqueue.records.waits import in_words
 from runqueue.store import job_calls, live_run_calls, worker_calls
 from runqueue.store.live_run_calls import Shown
+from runqueue.store.scripts import LUA
 from tests.runqueue.lua.clockwork import ACCOUNT, SECOND, WORKFLOW_RUN, Clockwork
+from worker.poll_times import LONG_QUEUED_SECONDS
 
 PLAN, EARLY, EVERY = 10, 30 * SECOND, 5 * SECOND
 #: Seconds that the claims wait for the first list, and some more.
@@ -215,3 +217,8 @@ def test_a_run_that_ended_is_not_queued(clock: Clockwork) -> None:
     polled(clock, job_id, "queued")
     assert clock.finish(job_id) == 1
     assert stats(clock).long_queued == 0
+
+
+def test_lua_and_workers_report_it_after_the_same_time() -> None:
+    source = (LUA / "lib/runs/long_queued.lua").read_text()
+    assert f"LONG = {round(LONG_QUEUED_SECONDS * SECOND)} " in source
