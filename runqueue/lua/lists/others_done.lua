@@ -1,8 +1,8 @@
 -- use: job_record
--- Records how many live runs of others a list showed: those that no job owns and no orphan is, less those that may be of
--- submissions that took a slot before its reading began, and have no answer. Each of these may have made one run,
--- `early_us` before its claim at the earliest (clocks differ) and LATEST after it; as many runs as can be theirs are left
--- out. So ours count for one list at most; some of others may be left out while submissions are without an answer.
+-- Records how many live runs of others a list showed: those that no job owns and no orphan is, less those that may be
+-- of submissions that took a slot before its reading began, and have no answer. Each of these may have made one run,
+-- `early_us` before its claim at the earliest (clocks differ) and LATEST after it; as many runs as can be theirs are
+-- left out. So ours count for one list at most; some of others may be left out while submissions are without an answer.
 -- ARGV  now_us, next_us (when the next list is due), until_us (for how long this one is believed; 0 = none was read),
 --       early_us, began_us (when the reading began), then 2 a run, the oldest first: run_id, created_us
 --       (by the queue's clock; 0 = it was of others before)

@@ -1,4 +1,4 @@
--- Runs of ours that were still `queued` at Skyvern long after they were accepted, as a poll or a list saw (`long_queued`,
+-- Runs of ours that were still `queued` at Skyvern long after they were accepted, as polls or lists saw (`long_queued`,
 -- by when it did), while their `run_status` says so: the plan is shared with runs from its UI, of schedules and others.
 local long_queued = {}
 local LONG = 120000000 -- as in worker/poll_times.py, which lets no list report a run sooner
