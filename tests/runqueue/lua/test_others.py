@@ -36,12 +36,12 @@ def show(
     clock: Clockwork, *runs: tuple[str, float], known: str = "", began: float = 0
 ) -> list[int]:
     """Record a list, begun so many seconds ago, with such runs, each so old; returns the reply."""
-    dated = [(run, clock.now - round(ago * SECOND)) for run, ago in runs]
+    dated = [(run, clock.now + EARLY - round(ago * SECOND)) for run, ago in runs]
     if known:
         dated.append((known, 0))
     call = live_run_calls.others_done(
-        *(ACCOUNT, clock.now + EVERY, clock.now + 3 * EVERY, EARLY, dated),
-        began_us=clock.now - round(began * SECOND),
+        *(ACCOUNT, clock.now + EVERY, clock.now + 3 * EVERY),
+        *(clock.now - round(began * SECOND), dated),
     )
     return clock.run(call)
 
@@ -96,7 +96,7 @@ def test_a_list_is_believed_for_a_while(shared: Clockwork) -> None:
     assert stats(shared).others is None
     shared.heartbeat(first=True)
     assert shared.claim(20).items == [], "the first list is waited for again"
-    shared.run(live_run_calls.others_done(ACCOUNT, shared.now + EVERY, 0, EARLY, [], began_us=0))
+    shared.run(live_run_calls.others_done(ACCOUNT, shared.now + EVERY, 0, 0, []))
     shared.wait(FIRST)
     shared.heartbeat(first=True)
     assert len(shared.claim(20).items) == PLAN
