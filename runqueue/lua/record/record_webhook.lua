@@ -1,4 +1,4 @@
--- use: counters job_record run_figures webhooks orphans webhook_health runs history request_matches poll_times pauses
+-- use: counters job_record run_figures webhooks orphans webhook_health runs history request_matches poll_times pauses long_queued
 -- Records webhooks of Skyvern's, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
 -- ARGV  now_us, then 11 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run is live), signed
@@ -81,6 +81,7 @@ end
 local function own_run_reported(job, run_status, state, signed, final, body, figures, reason)
   if state == '' then
     pauses.set_status(q, job.id, job.run_status, run_status)
+    long_queued.note(q, job.id, job.run_status, run_status, job.started, job.begun)
     return 'noted'
   end
   came_to_us(job)

@@ -44,7 +44,8 @@ local DATES_APART = 10000000
 -- Fields of meta (microseconds): clock_ahead = '<ahead> <ahead> …'; set_back = '<now> <last believed>
 -- <ahead>,<ahead>,…, <index> <cursor>', while entries are to be set back; has_relative: see core.lua.
 local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'recover_from', 'recover_since', 'list_at', 'list_until',
-  'list_off', 'list_reach', 'others_at', 'others_until', 'others_waited', 'pace_at', 'run_ended', 'reads_ok', 'reads_failing', 'reads_failed' }
+  'list_off', 'list_reach', 'others_at', 'others_until', 'others_waited', 'pace_at', 'run_ended', 'reads_ok',
+  'reads_failing', 'reads_failed' }
 local OWN_INDEXES = { 'poll', 'cancels', 'orphan_polls', 'reconcile', 'unconfirmed', 'unconfirmed_no_slot', 'listed',
   'relays', 'watches', 'callbacks', 'run_details', 'due', 'deadlines', 'expiring', 'held_keys', 'held_budgets',
   'deferred_for', 'paused' }
