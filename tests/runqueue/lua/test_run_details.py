@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from runqueue.records.claim_items import ClaimAnswer, Finished, RunAgain, RunDetails, Taken
+from runqueue.records.claim_items import (
+    ClaimAnswer,
+    EndedOrphan,
+    Finished,
+    RunAgain,
+    RunDetails,
+    Taken,
+)
 from runqueue.records.run_figures import FigureRules, Usage
 from runqueue.store import budgets, groups, job_calls, worker_calls
 from runqueue.store.budgets import Budget, BudgetUse
@@ -119,6 +126,18 @@ def test_the_expected_credits_of_a_budget_are_corrected(clock: Clockwork) -> Non
     clock.wait(86_400)  # its window is over, and has its due
     record(clock, RunDetails(f"wr_{second}", 1, 20, 0))
     assert (use(clock).spent, use(clock).estimated_runs, use(clock).mean) == (0, 0, 12.0)
+
+
+def test_nothing_is_noted_of_an_orphan_run(clock: Clockwork) -> None:
+    now = datetime.fromtimestamp(clock.now / SECOND, UTC)
+    clock.run(budgets.set_budget(clock.account, "account", Budget(per="day", credits=99), now))
+    (job,) = clock.running()
+    assert clock.found(job, 1, "wr_orphan") == 2
+    end = EndedOrphan("wr_orphan", took(steps=4, run="wr_orphan", rules=READ))
+    assert clock.run(worker_calls.orphans_over(clock.account, [end])) == 1
+
+    assert use(clock).estimated_runs == 1
+    assert not clock.client.exists(clock.key("run_details_of"))
 
 
 @pytest.mark.parametrize("then", ["waits", "is live", "has ended"])
