@@ -44,7 +44,7 @@ local function sums_with(text, figures)
 end
 
 -- Credits by group: '<sum> <group>' in `group_credits`. Beyond so many groups all others have one sum.
-local MOST_FIELDS, OTHERS = 40000, '(others)'
+local MOST_FIELDS, OTHERS = 4000, '(others)'
 local function add_to_group(q, group, figures)
   local key = q.prefix .. 'group_credits'
   if redis.call('HLEN', key) >= MOST_FIELDS and redis.call('HEXISTS', key, 'runs ' .. group) == 0 then group = OTHERS end
