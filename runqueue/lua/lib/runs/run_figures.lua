@@ -1,7 +1,7 @@
 -- use: counters times
 -- What an ended run took, and why it failed, as its end said it (FigureRules in runqueue/records/run_figures.py):
 -- '<queued_ms>:<ran_ms>:<steps>', and if more is known ':<credits>:<cached credits>:<1 = they are estimated>:<category of
--- the failure>:<workflow run whose details are to be read>'; each '' if it is not known.
+-- the failure>:<workflow run, if it has the credits, or its details are to be read>'; each '' if it is not known.
 -- A job's record has the sums of all its runs (`usage` = '<steps>:<credits>:<cached credits>:<credits estimated>') and
 -- the `category` of its last run. Its batch and the account have sums among their counters, and groups of credits.
 local run_figures = {}
@@ -96,7 +96,7 @@ function run_figures.observe(q, job, text)
     return
   end
   local figures = run_figures.read(text)
-  if figures.details then await_details(q, job, figures.details) end
+  if figures.details and not figures.credits then await_details(q, job, figures.details) end
   if figures.category then job.new_category = figures.category end
   if figures.steps or figures.credits then run_figures.add(q, job, figures) end
 end
