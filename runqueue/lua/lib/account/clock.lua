@@ -118,7 +118,7 @@ local function set_record_back(q, steps, index, id, at)
     late = math.max(late, since_lateness(q, steps, tonumber(redis.call('HGET', key, 'started') or 0)))
     set_fields_back(key, { 'started', 'begun' }, function(time) return since_lateness(q, steps, time) end)
   elseif IS_SINCE[index] then
-    late, fields = since_lateness(q, steps, at), { 'paused_since' }
+    late, fields = since_lateness(q, steps, at), { 'paused_since', 'approving_until' }
   elseif index == 'due' then
     if not waits_for_us(q, id) then late = relative_lateness(q, steps, id, 'run_at') end
     fields = { 'run_at' }
