@@ -28,7 +28,7 @@ from tests.acceptance.factory import Factory, factory
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
 #: As many as take a worker some seconds: it takes a second or two to end.
-LINES = int(os.environ.get("RUNQUEUE_TEST_LINES", "60000"))
+LINES = int(os.environ.get("RUNQUEUE_TEST_LINES", "30000"))
 INBOX = f"{Keys('default').prefix}inbox"
 ROOT = Path(__file__).parents[2]
 QUICK = "tests.acceptance.quick_redelivery"

@@ -105,7 +105,7 @@ test("lines are made as they are sent, and no more once the upload is over", asy
   await assert.rejects(client.uploadBatch(endless("wrong")), rq.InvalidJob);
   const late = { signal: AbortSignal.timeout(300) };
   await assert.rejects(client.uploadBatch(endless("task"), late), { name: "TimeoutError" });
-  await sleep(200);
+  for (let tries = 0; open && tries < 500; tries++) await sleep(20);
   assert.equal(open, 0);
   const fault = new Error("the database is gone");
   const failing = function* () {
