@@ -139,12 +139,14 @@ class Notifier:
         }
         seen = await self._look(reply[1])
         differ = records.keys() ^ seen.keys()
-        self._changed = {key: self._changed.get(key, now) for key in differ}
+        self._changed = {key: min(now, self._changed.get(key, now)) for key in differ}
         due: dict[tuple[str, bool], list[str]] = defaultdict(list)
         for key in {**seen, **records}:
             name = key.partition(":")[0]
             if key not in differ:
-                is_due = now - records[key][1] >= REPEAT_SECONDS * 1e6
+                is_due = (
+                    abs(now - records[key][1]) >= REPEAT_SECONDS * 1e6
+                )  # the clock may step back
             else:
                 is_due = now - self._changed[key] >= SETTLE_SECONDS * 1e6 or not EVENTS[name].over
             if is_due and key not in busy:
@@ -153,7 +155,7 @@ class Notifier:
             lines, sent = [], {}
             for key in keys:
                 old, new = records.get(key), seen.get(key)
-                since = old[0] if old else (new and new[1]) or self._changed[key]
+                since = min(now, old[0]) if old else (new and new[1]) or self._changed[key]
                 words = new[0] if new else key.partition(":")[2] or f"account {self._account}"
                 time = f"to {_utc(self._changed[key])}" if is_over else f"since {_utc(since)}"
                 lines.append(f"- {words} ({time})")

@@ -203,6 +203,21 @@ async def test_a_round_without_news_writes_nothing(clock: Clockwork, receiver: R
     assert not any(map(records, teller.calls))
 
 
+async def test_notifications_go_on_after_the_clock_steps_back(
+    clock: Clockwork, receiver: Receiver
+) -> None:
+    teller = Teller(clock, f"budget_spent={receiver.url}")
+    clock.now += DAY
+    spend(100)(clock)
+    await teller.round()
+    clock.now -= DAY
+    await teller.rounds(60)
+    assert receiver.taken() == ["budget spent"]
+    clock.now -= DAY
+    await teller.rounds(HOUR)
+    assert receiver.taken() == ["budget spent"], "an hourly one"
+
+
 @pytest.mark.parametrize("event", EVENTS.values())
 def test_the_command_that_shows_more_is_one(event: Event) -> None:
     command = get_command(app)
