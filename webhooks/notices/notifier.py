@@ -1,8 +1,8 @@
 """Compares what goes on in an account with what was sent, every 15 s, and sends the difference.
 
 What lasts is sent when it begins, hourly, and when it is over; the end of a batch, once. A lease in
-Redis has one process of each role do this at a time. What was sent is recorded afterwards: of a
-process that is killed in between, a message comes once more.
+Redis has one process do this at a time. What was sent is recorded afterwards: a message comes again
+if its process is killed, or stands still for as long as the lease, before it records it.
 """
 
 import asyncio
@@ -32,6 +32,8 @@ log = structlog.get_logger()
 EVERY, LEASE_SECONDS = 15.0, 45.0
 #: Seconds that a condition has to last, or to be gone, before that is sent; and between repeats.
 SETTLE_SECONDS, REPEAT_SECONDS = 30.0, 3600
+#: Seconds after which what no URL took is tried again, first; they double up to REPEAT_SECONDS.
+AGAIN_SECONDS = 60.0
 #: Seconds after which a URL that gave no answer is given up, and that a stop waits for answers.
 SEND_SECONDS, STOP_SECONDS = 60.0, 5.0
 #: Seconds after which an unconfirmed job is late, and for which the end of a job is recent.
@@ -95,6 +97,8 @@ class Notifier:
         self._process = secrets.token_hex(8)
         #: Since when what goes on differs from what was sent.
         self._changed: dict[str, int] = {}
+        #: What no URL has taken: when that was tried last, and for how many seconds it waits.
+        self._tried: dict[str, tuple[int, float]] = {}
         #: What is being sent, and what of it Redis does not know yet.
         self._sending: dict[asyncio.Task[None], Sequence[str]] = {}
         self._unrecorded: dict[str, str] = {}
@@ -130,7 +134,7 @@ class Notifier:
         busy = {*flat(self._sending.values())}
         now, *reply = await self._exchange()
         if not reply:
-            self._changed = {}
+            self._changed, self._tried = {}, {}
             return
         records = {
             field.decode(): (int(value.split()[0]), int(value.split()[1]))
@@ -141,16 +145,19 @@ class Notifier:
         differ = records.keys() ^ seen.keys()
         self._changed = {key: min(now, self._changed.get(key, now)) for key in differ}
         due: dict[tuple[str, bool], list[str]] = defaultdict(list)
+        self._tried = {key: self._tried[key] for key in self._tried if key in {**seen, **records}}
         for key in {**seen, **records}:
             name = key.partition(":")[0]
+            tried, pause = self._tried.get(key, (0, 0))
             if key not in differ:
                 is_due = (
                     abs(now - records[key][1]) >= REPEAT_SECONDS * 1e6
                 )  # the clock may step back
             else:
                 is_due = now - self._changed[key] >= SETTLE_SECONDS * 1e6 or not EVENTS[name].over
-            if is_due and key not in busy:
+            if is_due and key not in busy and abs(now - tried) >= pause * 1e6:
                 due[name, key not in seen].append(key)
+                self._tried[key] = now, min(2 * pause or AGAIN_SECONDS, REPEAT_SECONDS)
         for (name, is_over), keys in due.items():
             lines, sent = [], {}
             for key in keys:
@@ -177,18 +184,18 @@ class Notifier:
         title = f"runqueue ({self._account}): {words}{f' ({n:,} of them)' if n > 1 else ''}"
         kind: Kind = "success" if is_over else event.kind
         message = Message(name, title, "\n".join(lines), kind, [*sent])
-        # When a batch's end is over, nothing is left to say.
-        task = asyncio.create_task(self._tell(message, urls if words else [], sent))
+        task = asyncio.create_task(self._report(message, urls, sent))
         self._sending[task] = message.keys
         task.add_done_callback(self._sending.pop)
 
-    async def _tell(self, message: Message, urls: Sequence[int], sent: dict[str, str]) -> None:
-        """Send a message to URLs, and record it once each has it or is given up."""
+    async def _report(self, message: Message, urls: Sequence[int], sent: dict[str, str]) -> None:
+        """Send a message to URLs, and record it once each has it or is given up, and one has it."""
         are_sent = await asyncio.gather(*(self._deliver(one, message) for one in urls))
-        # What happens once is done with its message, unless no URL took that.
-        if not EVENTS[message.event].over and (any(are_sent) or not urls):
-            sent = dict.fromkeys(sent, "")
-        self._unrecorded |= sent
+        if urls and not any(are_sent):
+            return
+        for key, value in sent.items():
+            self._tried.pop(key, None)
+            self._unrecorded[key] = value if EVENTS[message.event].over else ""
         with suppress(RedisError, RunQueueError, OSError):  # the next round records it
             await self._exchange()
 

@@ -173,23 +173,41 @@ async def test_ends_of_batches_are_kept_only_where_somebody_reads_them(clock: Cl
     assert clock.members("batch_ends") == [], "no URL wants them"
 
 
-async def test_a_batch_that_no_url_took_is_told_within_the_hour(
+async def test_what_no_url_took_is_tried_again_after_a_minute_and_then_ever_later(
     clock: Clockwork, receiver: Receiver
 ) -> None:
-    teller = Teller(clock, receiver.url)
-    await teller.round()
-    clock.heartbeat(first=True)
-    clock.batch_of(1)
-    clock.end_all("completed")
+    teller = Teller(clock, f"batch_over,budget_spent={receiver.url}")
+    spend(100)(clock)
     receiver.status = 500
     await teller.rounds(60)
     receiver.status = 200
     await teller.rounds(60)
-    assert (receiver.came, receiver.taken()) == (sending.TRIES, [])
+    assert receiver.taken() == ["budget spent"], "the first"
+    spend(1)(clock)
     clock.heartbeat(first=True)
-    await teller.round(HOUR)
-    assert receiver.taken() == ["batch over"]
+    clock.batch_of(1)
+    clock.end_all("completed")
+    receiver.status, receiver.came = 500, 0
+    await teller.rounds(8 * HOUR)
+    assert receiver.came == 2 * 13 * sending.TRIES, "after 1, 2, 4, 8, 16, 32 minutes, then hourly"
+    receiver.status = 200
+    await teller.rounds(HOUR)
+    assert sorted(receiver.taken()) == ["batch over", "room in budget"]
     assert known(clock) == ["lease"]
+
+
+async def test_what_one_url_took_is_recorded(clock: Clockwork, receiver: Receiver) -> None:
+    async with receiving() as other:
+        teller = Teller(clock, f"{receiver.url} {other.url}")
+        await teller.round()
+        clock.heartbeat(first=True)
+        clock.batch_of(1)
+        clock.end_all("completed")
+        receiver.status = 500
+        await teller.rounds(60)
+        receiver.status = 200
+        await teller.rounds(HOUR)
+        assert (receiver.taken(), other.taken()) == ([], ["batch over"])
 
 
 async def test_a_round_without_news_writes_nothing(clock: Clockwork, receiver: Receiver) -> None:
