@@ -63,6 +63,8 @@ local function body(q)
       redis.call('HSET', notices, q.args[at], q.args[at + 1])
     end
   end
+  -- Once no process sends any more, they are old news.
+  for _, name in ipairs({ 'notices', 'batch_ends' }) do redis.call('PEXPIRE', q.prefix .. name, int(DAY / 1000)) end
   add_late(q, found, q.now - tonumber(q.args[4]))
   add_each(q, found, 'needs_person:', 'paused')
   add_groups(q, found, q.now - tonumber(q.args[5]))

@@ -169,6 +169,9 @@ async def test_ends_of_batches_are_kept_only_where_somebody_reads_them(clock: Cl
     clock.batch_of(1)
     clock.end_all("completed")
     assert len(clock.members("batch_ends")) == 1000
+    for name in ("notices", "batch_ends"):
+        lasts: Any = clock.client.pttl(clock.key(name))
+        assert 0 < lasts <= DAY // 1000, "old news when a URL comes back"
     await teller.round()
     assert clock.members("batch_ends") == [], "no URL wants them"
 
