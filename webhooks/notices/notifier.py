@@ -99,6 +99,8 @@ class Notifier:
         self._changed: dict[str, int] = {}
         #: What no URL has taken: when that was tried last, and for how many seconds it waits.
         self._tried: dict[str, tuple[int, float]] = {}
+        #: When the last job of each group ended whose failures were sent, as far as that was seen.
+        self._ended: dict[str, int] = {}
         #: What is being sent, and what of it Redis does not know yet.
         self._sending: dict[asyncio.Task[None], Sequence[str]] = {}
         self._unrecorded: dict[str, str] = {}
@@ -141,7 +143,9 @@ class Notifier:
             for field, value in rows(reply[0], 0, 2)
             if field != b"lease"
         }
-        seen = await self._look(reply[1])
+        failing = [key for key in records if key.startswith("failures:")]
+        self._ended = {key: self._ended.get(key, now) for key in failing}
+        seen = await self._look(reply[1], now)
         differ = records.keys() ^ seen.keys()
         self._changed = {key: min(now, self._changed.get(key, now)) for key in differ}
         due: dict[tuple[str, bool], list[str]] = defaultdict(list)
@@ -221,22 +225,30 @@ class Notifier:
             self._unrecorded.pop(key, None)
         return [int(reply[0]), *reply[1:]]
 
-    async def _look(self, conditions: Sequence[Any]) -> Conditions:
-        seen: Conditions = {}
-        for field, since, jobs, bad in rows(conditions, 0, 4):
-            key, n, failed = field.decode(), int(jobs), int(bad)
+    async def _look(self, conditions: Sequence[Any], now: int) -> Conditions:
+        # Of a busy account, the jobs that are read may be all of other groups.
+        seen: Conditions = {
+            key: (f"group {key.partition(':')[2]}: too few newer ends are known", 0)
+            for key, at in self._ended.items()
+            if abs(now - at) < RECENT_SECONDS * 1e6
+        }
+        for field, at, jobs, bad in rows(conditions, 0, 4):
+            key, since, n, failed = field.decode(), int(at), int(jobs), int(bad)
             event, _, subject = key.partition(":")
-            own = self._settings
-            is_few = n < own.notify_failure_jobs or failed < n * own.notify_failure_share
-            if event == "failures" and is_few:
-                continue
+            if event == "failures":
+                self._ended[key], since = since, 0
+                if n < self._settings.notify_failure_jobs:
+                    continue
+                if failed < n * self._settings.notify_failure_share:
+                    seen.pop(key, None)
+                    continue
             words = {
                 "unconfirmed": f"{n:,} jobs",
                 "needs_person": f"job {subject} waits for a person",
                 "failures": f"group {subject}: {failed} of the last {n} jobs failed or are dead",
             }
             batch = f"batch {subject}: {n:,} jobs ended, {failed:,} of them failed or are dead"
-            seen[key] = words.get(event, batch), int(since)
+            seen[key] = words.get(event, batch), since
         seen |= await self._look_at_budgets()
         stats = await self._send(job_calls.stats(self._account))
         kinds = {"account_paused", "account_held"}

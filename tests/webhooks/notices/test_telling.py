@@ -115,6 +115,21 @@ async def test_a_condition_is_told_when_it_begins_hourly_and_when_it_is_over(
     assert known(clock) == ["lease"], "nothing is left of it"
 
 
+async def test_failures_are_over_only_if_jobs_of_the_group_show_it(
+    clock: Clockwork, receiver: Receiver
+) -> None:
+    teller = Teller(clock, f"failures={receiver.url}")
+    end(0, 4)(clock)
+    await teller.rounds(60)
+    clock.heartbeat(first=True)
+    clock.enqueue(210, group="busy")
+    clock.end_all(*["completed"] * 210)
+    await teller.rounds(HOUR - 120)
+    assert receiver.taken() == ["many jobs fail"], "none of the group is among the last"
+    await teller.rounds(120)
+    assert receiver.taken() == ["fewer jobs fail"], "none of it ended within the hour"
+
+
 async def test_a_batch_is_told_once_when_it_is_over(clock: Clockwork, receiver: Receiver) -> None:
     clock.batch_of(1)
     clock.end_all("completed")
