@@ -30,10 +30,9 @@ log = structlog.get_logger()
 
 #: Seconds between two rounds, and for which a process that died keeps the others from theirs.
 EVERY, LEASE_SECONDS = 15.0, 45.0
-#: Seconds that a condition has to last, or to be gone, before that is sent; and between repeats.
-SETTLE_SECONDS, REPEAT_SECONDS = 30.0, 3600
-#: Seconds after which what no URL took is tried again, first; they double up to REPEAT_SECONDS.
-AGAIN_SECONDS = 60.0
+#: Seconds that a condition has to last, or to be gone, before that is sent; before the first new
+#: try of what no URL took, doubled up to the next; and between repeats.
+SETTLE_SECONDS, AGAIN_SECONDS, REPEAT_SECONDS = 30.0, 60.0, 3600
 #: Seconds after which a URL that gave no answer is given up, and that a stop waits for answers.
 SEND_SECONDS, STOP_SECONDS = 60.0, 5.0
 #: Seconds after which an unconfirmed job is late, and for which the end of a job is recent.
@@ -54,7 +53,7 @@ class Event(NamedTuple):
 EVENTS: Final[Mapping[str, Event]] = {
     "account_held": Event("account held", "account free again", "stats", "failure"),
     "budget_80": Event("budget at 80 %", "budget below 80 % again", "budgets list --account {}"),
-    "budget_spent": Event("budget spent", "room in budget", "budgets list --account {}", "failure"),
+    "budget_spent": Event("budget spent", "budget is left", "budgets list --account {}", "failure"),
     "unconfirmed": Event("jobs unconfirmed", "jobs settled", "unconfirmed list --account {}"),
     "needs_person": Event("run needs a person", "run goes on", "jobs list --paused --account {}"),
     "batch_over": Event("batch over", "", "batch list --account {}", "info"),
@@ -83,11 +82,7 @@ class Notifier:
     """
 
     def __init__(
-        self,
-        account: str,
-        settings: Account,
-        public_url: str | None,
-        send: AsyncSend,
+        self, account: str, settings: Account, public_url: str | None, send: AsyncSend
     ) -> None:
         self._account, self._settings = account, settings
         self._public_url, self._send = public_url, send
@@ -136,15 +131,14 @@ class Notifier:
         busy = {*flat(self._sending.values())}
         now, *reply = await self._exchange()
         if not reply:
-            self._changed, self._tried = {}, {}
+            self._changed, self._tried, self._ended = {}, {}, {}
             return
         records = {
             field.decode(): (int(value.split()[0]), int(value.split()[1]))
             for field, value in rows(reply[0], 0, 2)
             if field != b"lease"
         }
-        failing = [key for key in records if key.startswith("failures:")]
-        self._ended = {key: self._ended.get(key, now) for key in failing}
+        self._ended = {key: self._ended.get(key, now) for key in records}
         seen = await self._look(reply[1], now)
         differ = records.keys() ^ seen.keys()
         self._changed = {key: min(now, self._changed.get(key, now)) for key in differ}
@@ -154,9 +148,9 @@ class Notifier:
             name = key.partition(":")[0]
             tried, pause = self._tried.get(key, (0, 0))
             if key not in differ:
-                is_due = (
-                    abs(now - records[key][1]) >= REPEAT_SECONDS * 1e6
-                )  # the clock may step back
+                # As far ahead: the clock stepped back.
+                is_due = abs(now - records[key][1]) >= REPEAT_SECONDS * 1e6
+                is_due &= name != "budget_80" or key.replace("80", "spent", 1) not in seen
             else:
                 is_due = now - self._changed[key] >= SETTLE_SECONDS * 1e6 or not EVENTS[name].over
             if is_due and key not in busy and abs(now - tried) >= pause * 1e6:
@@ -168,8 +162,8 @@ class Notifier:
                 old, new = records.get(key), seen.get(key)
                 since = min(now, old[0]) if old else (new and new[1]) or self._changed[key]
                 words = new[0] if new else key.partition(":")[2] or f"account {self._account}"
-                time = f"to {_utc(self._changed[key])}" if is_over else f"since {_utc(since)}"
-                lines.append(f"- {words} ({time})")
+                at = datetime.fromtimestamp((self._changed[key] if is_over else since) / 1e6, UTC)
+                lines.append(f"- {words} ({'to' if is_over else 'since'} {utc(at)})")
                 sent[key] = "" if is_over else f"{since} {now}"
             self._begin(name, is_over, lines, sent)
 
@@ -230,7 +224,7 @@ class Notifier:
         seen: Conditions = {
             key: (f"group {key.partition(':')[2]}: too few newer ends are known", 0)
             for key, at in self._ended.items()
-            if abs(now - at) < RECENT_SECONDS * 1e6
+            if key.startswith("failures:") and abs(now - at) < RECENT_SECONDS * 1e6
         }
         for field, at, jobs, bad in rows(conditions, 0, 4):
             key, since, n, failed = field.decode(), int(at), int(jobs), int(bad)
@@ -270,7 +264,3 @@ class Notifier:
                     if use.spent_ratio >= share:
                         seen[f"{event}:{name}"] = words, 0
         return seen
-
-
-def _utc(at_us: int) -> str:
-    return utc(datetime.fromtimestamp(at_us / 1e6, UTC))
