@@ -62,8 +62,8 @@ T = TypeVar("T")
 WEBHOOK_RETRY_SECONDS = (5.0, 20.0, 60.0)
 #: Seconds that a slow Redis adds each way at most.
 SLOWNESS = 6.0
-#: Seconds for which a list of runs of others may be believed, and some more.
-OTHERS_SECONDS = 30.0
+#: Seconds for which a list of runs of others may be believed, and some more; one that counts ours.
+OTHERS_SECONDS, OURS_SECONDS = 30.0, 20.0
 #: Seconds until a worker starts in place of one that a submission killed.
 RESTART_SECONDS = 5.0
 
@@ -352,10 +352,11 @@ class World(Observer):
         ]
 
     def judge_others(self, stats: AccountStats) -> None:
-        """Judge that no run of ours counts as another's (I3), of those live a short time ago."""
-        since = self.skyvern.process.wall() - OTHERS_SECONDS
+        """Judge that no run of ours counts as another's (I3), but for new ones in a list."""
+        now = self.skyvern.process.wall()
+        since, newer = now - OTHERS_SECONDS, now - OURS_SECONDS
         theirs = sum(
-            one.api_key != API_KEY and one.ended > since
+            one.ended > since and (one.api_key != API_KEY or one.created > newer)
             for one in self.skyvern.store.oldest_first()
         )
         if (stats.others or 0) > theirs and not self.ledger.lost_writes:

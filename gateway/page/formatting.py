@@ -38,6 +38,7 @@ DEEDS: Final = {
     "discard": "discarded dead jobs",
     "adopt": "gave a job its run",
     "approve": "approved paused runs",
+    "reject": "rejected paused runs",
     "resubmit": "had unconfirmed jobs submitted again",
     "fail": "failed unconfirmed jobs",
     "deliver": "had webhooks sent again",

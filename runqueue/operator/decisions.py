@@ -66,6 +66,7 @@ WORDS: Final = {
     "deliver": "will be sent",
     "confirm_delivery": "delivered",
     "approve": "will be approved",
+    "reject": "will be canceled",
 }
 
 

@@ -103,7 +103,7 @@ class FigureRules:
         queued, ran, steps, credits_used, cached_credits, category, workflow_run_id = figures
         details, is_estimated = "", False
         if _HAS_WORKFLOW_RUN.match(run_id):
-            if workflow_run_id and self._are_read(state, credits_used, category):
+            if workflow_run_id and (credits_used is not None or self._are_read(state, category)):
                 details = workflow_run_id
         elif credits_used is None and steps is not None and self.credits_per_step is not None:
             # Rounded first: 3 * 0.1 is a little more than 0.3.
@@ -116,10 +116,10 @@ class FigureRules:
             return f"{times}:{':'.join(further)}"
         return "" if times == "::" else times
 
-    def _are_read(self, state: str, credits_used: int | None, category: str | None) -> bool:
-        if self.details == "never" or credits_used is not None:
-            return False
-        return self.details == "all" or (state == "failed" and category is None)
+    def _are_read(self, state: str, category: str | None) -> bool:
+        if self.details == "failed":
+            return state == "failed" and category is None
+        return self.details == "all"
 
 
 def _text(count: int | None) -> str:

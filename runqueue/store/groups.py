@@ -53,7 +53,7 @@ class GroupCredits(NamedTuple):
     """The credits of a group's runs, since the account was made.
 
     Args:
-        group: its name; `(others)` = all groups beyond the first 10,000.
+        group: its name; `(others)` = all groups beyond the first 1,000.
         runs: runs that cost credits.
         credits, cached_credits, credits_estimated: see `Usage`.
     """

@@ -132,10 +132,10 @@ def others_claim(
 
 
 def others_done(
-    account: str, next_us: int, until_us: int, early_us: int, runs: Sequence[tuple[str, int]]
+    account: str, next_us: int, until_us: int, began_us: int, runs: Sequence[tuple[str, int]]
 ) -> ScriptCall[list[int]]:
     """Record how many live runs are of others, and read which surely are; see `others_done.lua`."""
-    arguments: list[Argument] = [next_us, until_us, early_us, *flat(runs)]
+    arguments: list[Argument] = [next_us, until_us, began_us, *flat(runs)]
     return ScriptCall(load("others_done"), account, arguments, codes)
 
 

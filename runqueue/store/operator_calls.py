@@ -111,13 +111,11 @@ class OurRun(NamedTuple):
 
     Args:
         accepted_us: when, microseconds since 1970; 0 = not known: it is an earlier run of the job.
-        steps: what all the job's runs took, as far as their ends reported it.
     """
 
     run_id: str
     job_id: str
     accepted_us: int
-    steps: int
 
 
 def list_runs(
@@ -126,7 +124,7 @@ def list_runs(
     """Search all keys for runs that jobs got in a time; cursor and keys as in `open_jobs`."""
 
     def parse(reply: list[Any]) -> tuple[str, list[OurRun]]:
-        return reply[0].decode(), records(OurRun, rows(reply, 1, 4))
+        return reply[0].decode(), records(OurRun, rows(reply, 1, 3))
 
     arguments: list[Argument] = [cursor, keys, in_microseconds(since), in_microseconds(until)]
     return ScriptCall(load("list_runs"), account, arguments, parse)

@@ -169,7 +169,7 @@ FAILED_POLL = RunFigures(1.0, 2.0, 7, workflow_run_id="wr_1")
 @pytest.mark.parametrize(
     ("rules", "run_id", "state", "figures", "expected"),
     [
-        (FigureRules(), "wr_1", "failed", run_figures(run(**BILLED)), ":5:2::LLM_ERROR:"),
+        (FigureRules(), "wr_1", "failed", run_figures(run(**BILLED)), ":5:2::LLM_ERROR:wr_1"),
         (FigureRules(), "wr_1", "failed", FAILED_POLL, ":::::wr_1"),
         (FigureRules(), "wr_1", "completed", FAILED_POLL, ""),
         (FigureRules(details="all"), "wr_1", "completed", FAILED_POLL, ":::::wr_1"),

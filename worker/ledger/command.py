@@ -85,8 +85,7 @@ def lines(found: Ledger) -> Iterator[str]:
     """Yield the comparison in words, line by line."""
     yield f"account {found.account}, runs since {utc(found.since)} until {utc(found.until)}"
     yield f"ours, and Skyvern has them: {_words(found.both)}"
-    steps = sum(run.steps for run in found.missing)
-    yield f"ours, and missing at Skyvern: {_words(Sum(len(found.missing), steps))}"
+    yield f"ours, and missing at Skyvern: {counted(len(found.missing), 'run')}"
     for run in found.missing:
         at = datetime.fromtimestamp(run.accepted_us / 1e6, UTC)
         when = f"accepted {utc(at)}" if run.accepted_us else "an earlier run of it"
@@ -100,7 +99,7 @@ def lines(found: Ledger) -> Iterator[str]:
 
 
 def _words(one: Sum) -> str:
-    words = counted(one.runs, "run") + (f", {counted(one.steps, 'step')}" if one.steps else "")
+    words = counted(one.runs, "run")
     if not one.runs_with_credits:
         return words
     some = "" if one.runs_with_credits == one.runs else f" (of {one.runs_with_credits:,} of them)"

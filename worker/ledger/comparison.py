@@ -39,17 +39,15 @@ class ReadError(RunQueueError):
 
 @dataclass
 class Sum:
-    """Runs, the steps that our jobs report, and the credits of runs of which Skyvern shows them."""
+    """Runs, and the credits of those of which Skyvern shows them."""
 
     runs: int = 0
-    steps: int = 0
     credits: int = 0
     runs_with_credits: int = 0
 
-    def add(self, run: ListedRun | None, steps: int = 0) -> None:
+    def add(self, run: ListedRun | None) -> None:
         """Count a run."""
         self.runs += 1
-        self.steps += steps
         if run is not None and run.credits is not None:
             self.credits += run.credits
             self.runs_with_credits += 1
@@ -152,18 +150,18 @@ async def compare(
     runs = listed | workflow_runs
     ledger = Ledger(account, max(reach, second_reach), until or datetime.now(UTC))
     owned = await _owned(queue, account, list(runs))
-    steps, unlisted = await _accepted(queue, ledger, set(runs))
+    accepted, unlisted = await _accepted(queue, ledger, set(runs))
     for one in unlisted:
         if await skyvern.get(one.run_id) is None:
             ledger.missing.append(one)
         elif one.accepted_us:  # else it may be from before the period
-            ledger.both.add(None, one.steps)
+            ledger.both.add(None)
     if any(run.run_type == "task_v2" for run in listed.values()):
         await _join_tasks(skyvern, runs, runs.keys() - listed.keys() - owned)
     first, last = ledger.since.timestamp(), until.timestamp() if until else math.inf
     for run in runs.values():
-        if run.run_id in steps:
-            ledger.both.add(run, steps[run.run_id])
+        if run.run_id in accepted:
+            ledger.both.add(run)
         elif run.created is None or first <= run.created < last:
             is_ours = run.run_id in owned
             (ledger.both if is_ours else ledger.others.setdefault(_started_by(run), Sum())).add(run)
@@ -183,9 +181,9 @@ async def _owned(queue: AsyncRunQueue, account: str, run_ids: list[str]) -> set[
 
 async def _accepted(
     queue: AsyncRunQueue, ledger: Ledger, listed: set[str]
-) -> tuple[dict[str, int], list[OurRun]]:
-    """Return the steps of the runs that jobs got in the period and lists show, and the others."""
-    steps: dict[str, int] = {}
+) -> tuple[set[str], list[OurRun]]:
+    """Return the runs that jobs got in the period and lists show, and the others."""
+    accepted: set[str] = set()
     unlisted: dict[str, OurRun] = {}
     cursor = ""
     while cursor != "0":
@@ -195,8 +193,8 @@ async def _accepted(
             if one.run_id not in listed:
                 unlisted[one.run_id] = one
             elif one.accepted_us:
-                steps[one.run_id] = one.steps
-    return steps, list(unlisted.values())
+                accepted.add(one.run_id)
+    return accepted, list(unlisted.values())
 
 
 async def _join_tasks(

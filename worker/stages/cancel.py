@@ -15,6 +15,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from api_client import CancelClass, Cancellation, ListClass
+from api_client.elapsed import elapsed
 from runqueue.records.claim_items import ApprovalSent, RunAbandoned, Taken, ToCancel
 from runqueue.store import worker_calls
 from worker.process.account import AccountRuntime
@@ -24,6 +25,8 @@ from worker.stages.consumer import Consumer
 
 #: Seconds one call may take (it sends the runs' webhooks inside), and until the next try.
 CALL_SECONDS, LEASE_SECONDS = 12.0, 15.0
+#: Why an approval was not sent in time.
+STOOD_STILL = "not sent: the worker stood still"
 #: Seconds of tries after which a run that cannot be read is believed to be over if the server says
 #: so, and after which the job fails without a confirmed end; its run is shown as an orphan.
 UNREADABLE_SECONDS, GIVE_UP_SECONDS = 60.0, 600.0
@@ -44,10 +47,12 @@ class CancelConsumer(Consumer[list[ToCancel]]):
     def __init__(self, account: AccountRuntime, capacity: int) -> None:
         super().__init__(account, capacity)
         self._has_bulk = True
+        #: When approvals were claimed, by their jobs.
+        self._claimed: dict[str, float] = {}
 
     async def take(self, limit: int, tick_us: int) -> Taken[list[ToCancel]]:
         """Claim due cancels, many as one item; those tried for too long are abandoned."""
-        account, limit = self.account, min(limit, BULK)
+        account, limit, claimed = self.account, min(limit, BULK), elapsed()
         lease_us = int(LEASE_SECONDS * 1e6)
         taken = await self.claim(worker_calls.cancel_claim, limit, tick_us, lease_us)
         hopeless = [job for job in taken.items if job.tried_us > GIVE_UP_SECONDS * 1e6]
@@ -57,6 +62,7 @@ class CancelConsumer(Consumer[list[ToCancel]]):
             ids, runs = [job.job_id for job in hopeless], [job.run_id for job in hopeless]
             account.log.error("cancel_abandoned", jobs=ids, runs=runs)
         wanted = [job for job in taken.items if job.tried_us <= GIVE_UP_SECONDS * 1e6]
+        self._claimed |= {job.job_id: claimed for job in wanted if job.is_approval}
         to_cancel = [job for job in wanted if not job.is_approval]
         if not self._has_bulk or len(to_cancel) < BULK_FROM:
             return taken.with_items([[job] for job in wanted])
@@ -87,7 +93,12 @@ class CancelConsumer(Consumer[list[ToCancel]]):
         return ()
 
     async def _approve(self, job: ToCancel) -> Write:
-        """Tell Skyvern that a paused run may go on; a second try could approve its next pause."""
+        """Tell Skyvern that a paused run may go on; a second try could approve its next pause.
+
+        So could one that arrives after the lease: a person may have approved the run again.
+        """
+        if elapsed() - self._claimed.pop(job.job_id) > LEASE_SECONDS - CALL_SECONDS:
+            return self.account.writers.approvals, ApprovalSent(job.job_id, job.run_id, STOOD_STILL)
         with self.account.metrics.timed("continue") as timer:
             answer = await self.account.client.continue_run(job.run_id, CALL_SECONDS)
             timer.status = answer.status_code

@@ -53,11 +53,12 @@ class DetailsConsumer(Consumer[list[str]]):
     async def handle(self, item: list[str]) -> Sequence[Write]:
         """Read some runs; those that were not found come again."""
         missing, found = set(item), dict[str, ListedRun]()
-        failed = None if time.monotonic() >= self._rests_until else ListClass.NOT_SUPPORTED
-        if failed is None:
+        failed: ListClass | None = ListClass.NOT_SUPPORTED
+        is_read = self.account.worker_settings.run_details != "never"
+        if is_read and time.monotonic() >= self._rests_until:
             failed = await self._read(missing, found)
-        if failed is ListClass.NOT_SUPPORTED:
-            self._rests_until = max(self._rests_until, time.monotonic() + NO_LIST_SECONDS)
+            if failed is ListClass.NOT_SUPPORTED:
+                self._rests_until = time.monotonic() + NO_LIST_SECONDS
         writer = self.account.writers.details
         writes: list[Write] = [(writer, _details(run)) for run in found.values()]
         if failed is ListClass.NOT_SUPPORTED:

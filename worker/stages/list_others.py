@@ -59,10 +59,10 @@ class OthersConsumer(Consumer[int]):
         except PageFailedError as failed:
             is_there = failed.page.outcome is not ListClass.NOT_SUPPORTED
             wait = max(wait, failed.page.retry_after or 0.0) if is_there else NO_LIST_SECONDS
-        next_us, early_us = item + int(wait * 1e6), int(DATE_TOLERANCE * 1e6)
+        next_us = item + int(wait * 1e6)
         try:
             others, *sure = await self.account.run(
-                live_run_calls.others_done, next_us, until_us, early_us, runs
+                live_run_calls.others_done, next_us, until_us, item, runs
             )
         except RedisError as error:
             # Its lease ends, and another process reads the list.
@@ -85,7 +85,7 @@ class OthersConsumer(Consumer[int]):
         return MAX_PAGES
 
     def _live(self, listing: Listing, item: int, began: float) -> list[tuple[str, int]]:
-        """Return the runs that are live, by their own status, the oldest first, and their times.
+        """Return the runs that are live, the oldest first, and when each was made at the latest.
 
         Those that are older than a run may be are left out.
         """
@@ -94,6 +94,6 @@ class OthersConsumer(Consumer[int]):
         for run, made in sorted(listing.made.items(), key=lambda each: each[1]):
             longest = of_workflow if run.run_id.startswith("wr_") else of_task
             if run.status not in TERMINAL_STATUSES and (now - made) * 1e6 <= longest:
-                created_us = 0 if run.run_id in self._known else item + int((made - began) * 1e6)
-                found.append((run.run_id, created_us))
+                latest_us = item + int((made - began + DATE_TOLERANCE) * 1e6)
+                found.append((run.run_id, 0 if run.run_id in self._known else latest_us))
         return found

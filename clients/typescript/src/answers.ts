@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: fe1afd3e2c33f7a6b6a01aa21a9e6ed4e49553164d7848fc0b7684edebb6a84d
+// Made of docs/openapi.json by `make typescript`; its SHA-256: c7f4898db43213d5bcff2332c7e0c6ba5631c8ba6915f8934299fa766b52efa7
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

@@ -27,6 +27,7 @@ from runqueue.cli.shared.job_selection import (
 from runqueue.cli.shared.options import command_group, with_options
 from runqueue.cli.shared.queues import Queue, Url, find, opened
 from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, up_to
+from runqueue.operator.decisions import Settled
 from runqueue.producer.listing import Filter
 from runqueue.records.job import Job, JobState, is_run_id
 
@@ -190,6 +191,17 @@ def approve(jobs: SomeJobs, *, namespace: Namespace = "", url: Url = None) -> No
     with opened(url) as queue:
         settled = queue.approve(named_jobs(queue, jobs, namespace))
         print_settled(queue, settled, OperatorAction("approve", named=jobs))
+
+
+def reject(jobs: SomeJobs, *, namespace: Namespace = "", url: Url = None) -> None:
+    """Reject paused runs: they are canceled, and others are left alone."""
+    with opened(url) as queue:
+        ids = named_jobs(queue, jobs, namespace)
+        paused = [job.id for job in queue.get_many(ids, result=False) if job and job.paused_since]
+        canceled = queue.cancel_jobs(paused)
+        asked = {one for one in paused if canceled[one] is Settled.WILL_BE_CANCELED}
+        settled = {one: Settled.DONE if one in asked else Settled.NOT_PAUSED for one in ids}
+        print_settled(queue, settled, OperatorAction("reject", named=jobs))
 
 
 @orphans.command("list")

@@ -63,7 +63,7 @@ local function free_capacity(q, limit, want, meta)
   if limit.concurrent_runs > 0 then
     local slots, others = limits.slots(q, limit)
     room = math.min(room, math.max(0, slots - orphans.slots_taken(q)))
-    if limit.is_shared and not others and room > 0 and limits.awaits_list(q) then
+    if limit.is_shared and not others and room > 0 and limits.wait_for_list(q) then
       room, list_due = 0, q.now + LOOK_FOR_LIST
     end
   end

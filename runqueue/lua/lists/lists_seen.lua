@@ -15,7 +15,7 @@ local function see(i)
       local status = q.args[i + 2]
       if status == 'paused' then redis.call('ZADD', q.prefix .. 'poll', 'XX', 'LT', int(q.now), id) end
       pauses.set_status(q, id, f[3], status)
-      long_queued.note(q, id, status, f[4], f[5])
+      long_queued.note(q, id, f[3], status, f[4], f[5])
       written = written + 1
     end
   else

@@ -1,10 +1,11 @@
 -- use: job_record
--- Records how many live runs of others a list showed: those that no job owns and no orphan is, less those that may be of
--- submissions without an answer (under way, or unconfirmed). Each of these may have made one run, `early_us` before its
--- claim at the earliest (clocks differ) and LATEST after it; as many runs as can be theirs are left out. So none of ours
--- counts; some of others may be left out for as long as submissions are without an answer.
+-- Records how many live runs of others a list showed: those that no job owns and no orphan is, less those that may be
+-- of submissions that took a slot before its reading began, and have no answer. Each of these may have made one run
+-- from its claim until LATEST after it; as many runs as can be theirs are left out. So ours count for one list at most;
+-- some of others may be left out while submissions are without an answer.
 -- ARGV  now_us, next_us (when the next list is due), until_us (for how long this one is believed; 0 = none was read),
---       early_us, then 2 a run, the oldest first: run_id, created_us (by the queue's clock; 0 = it was of others before)
+--       began_us (when the reading began), then 2 a run, the oldest first: run_id, created_us (at the latest, by the
+--       queue's clock; 0 = it was of others before)
 -- Reply { how many are of others, per run: 1 = it surely is, else 0 }
 local LATEST, MOST = 3600000000, 1000
 
@@ -15,10 +16,8 @@ local function open_claims()
     local found = redis.call('ZRANGE', q.prefix .. 'claims:' .. process, 0, -1, 'WITHSCORES')
     for i = 2, #found, 2 do claims[#claims + 1] = tonumber(found[i]) end
   end
-  for _, name in ipairs({ 'unconfirmed', 'unconfirmed_no_slot' }) do
-    for _, id in ipairs(redis.call('ZREVRANGE', q.prefix .. name, 0, MOST - 1)) do
-      claims[#claims + 1] = tonumber(redis.call('HGET', job_key(q, id), 'claimed') or nil)
-    end
+  for _, id in ipairs(redis.call('ZREVRANGE', q.prefix .. 'unconfirmed', 0, MOST - 1)) do
+    claims[#claims + 1] = tonumber(redis.call('HGET', job_key(q, id), 'claimed') or nil)
   end
   table.sort(claims)
   return claims
@@ -26,7 +25,7 @@ end
 
 redis.call('HSET', q.meta, 'others_at', int(tonumber(q.args[2])))
 if tonumber(q.args[3]) == 0 then return { 0 } end
-local early, claims, reply, first = tonumber(q.args[4]), open_claims(), { 0 }, 1
+local began, claims, reply, first = tonumber(q.args[4]), open_claims(), { 0 }, 1
 
 -- Whether a run is of others, and whether that is sure.
 local function is_of_others(run_id, created)
@@ -34,9 +33,9 @@ local function is_of_others(run_id, created)
     or redis.call('HEXISTS', q.prefix .. 'orphans', run_id) == 1 then
     return false, false
   end
-  if #claims == 0 or created < claims[1] - early then return true, true end
+  if #claims == 0 or created < claims[1] then return true, true end
   while claims[first] and claims[first] + LATEST < created do first = first + 1 end
-  if not claims[first] or claims[first] - early > created then return true, false end
+  if not claims[first] or claims[first] > math.min(began, created) then return true, false end
   first = first + 1
   return false, false
 end

@@ -1,4 +1,4 @@
--- use: limits capacity ready_line waits long_queued
+-- use: limits capacity ready_line waits
 -- flags: no-writes
 -- The account's statistics. ARGV  now_us
 -- Reply names and values: now; counters, limits and meta (each as HGETALL); oldest_ready (us, 0 none); processes (alive);
@@ -71,7 +71,7 @@ return {
   'permitted', { permitted('submission', limit.submissions), permitted('request', limit.requests_per_second) },
   'capacity', capacity.read(q), 'in_line', in_line, 'claimable', claimable,
   'refused_lines', type(refused) == 'number' and refused or 0,
-  'long_queued', long_queued.count(q), 'paused_runs', redis.call('ZCARD', q.prefix .. 'paused'),
+  'long_queued', redis.call('ZCARD', q.prefix .. 'long_queued'), 'paused_runs', redis.call('ZCARD', q.prefix .. 'paused'),
   'quarantined', { redis.call('ZCARD', q.prefix .. 'quarantined'),
     unpack(redis.call('ZRANGE', q.prefix .. 'quarantined', 0, 9)) },
   'waits_for', waits.of_account(q),

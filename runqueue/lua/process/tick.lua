@@ -68,7 +68,7 @@ local function may_submit(q, paused, hold_until)
   local limit = tonumber(f[1] or f[2] or 0)
   if limit == 0 then return true end
   local is_shared = f[3] == '1'
-  if is_shared then limit = limits.less_others(q, limit) end
+  if is_shared then limit = limits.slots_beside_others(q, limit) end
   return orphans.slots_taken(q) < limit, is_shared
 end
 

@@ -17,7 +17,7 @@ local function record(i)
     polls[#polls + 1] = q.args[i]
     if q.args[i + 2] ~= '' then
       pauses.set_status(q, q.args[i], f[7], status)
-      long_queued.note(q, q.args[i], status, f[4], f[6])
+      long_queued.note(q, q.args[i], f[7], status, f[4], f[6])
     end
     if q.args[i + 5] ~= '' and status == 'paused' then redis.call('HSET', job_key(q, q.args[i]), 'paused_url', q.args[i + 5]) end
     counters.remove_later(q, 'listed', q.args[i])

@@ -1,4 +1,4 @@
--- use: counters job_record run_figures webhooks orphans webhook_health runs history request_matches poll_times pauses
+-- use: counters job_record budgets run_figures webhooks orphans webhook_health runs history request_matches poll_times pauses long_queued
 -- Records webhooks of Skyvern's, each sent to the address of one attempt. The end of a run → completed | failed |
 -- canceled, at once; a run that we did not know yet (the submission's answer is lost, or on its way) is adopted.
 -- ARGV  now_us, then 11 a webhook: id, attempt, run_id, run_status, state (the end; '' = the run is live), signed
@@ -36,12 +36,29 @@ local function came_to_us(job)
   end
 end
 
+-- What a webhook brings of an end that a poll saw without it. Only a webhook shows the category of an engine 1.0 task.
+local function add_unknown(job, text)
+  local figures, details = run_figures.read(text), q.prefix .. 'run_details_of'
+  if (job.category or '') == '' then job.new_category = figures.category end
+  if figures.credits and string.find(job.usage or '::', '^%d*::') then
+    if figures.details then
+      budgets.correct(q, redis.call('HGET', details, figures.details) or '', figures.credits)
+      redis.call('HDEL', details, figures.details)
+      counters.remove_later(q, 'run_details', figures.details)
+    end
+    -- Its steps were counted at its end; its record has none if they alone were known.
+    job.usage, figures.steps = job.usage or (figures.steps and int(figures.steps) .. ':::'), nil
+    run_figures.add(q, job, figures)
+  end
+  local fields = run_figures.put(job, {})
+  if #fields > 0 then redis.call('HSET', job_key(q, job.id), unpack(fields)) end
+end
+
 -- A poll saw the run's end, or it was reported before. The user gets the first body that Skyvern signed; one that is
--- being sent now is not sent twice. Only a webhook shows the category of an engine 1.0 task.
+-- being sent now is not sent twice.
 local function keep_body(job, run_id, signed, body, figures)
   if job.run_id ~= run_id then return end
-  local category = (job.category or '') == '' and run_figures.read(figures).category
-  if category then redis.call('HSET', job_key(q, job.id), 'category', category) end
+  add_unknown(job, figures)
   webhook_health.webhook_came_late(q, job)
   came_to_us(job)
   if job.webhook_route ~= 'relay' or signed == '' then return end
@@ -81,6 +98,7 @@ end
 local function own_run_reported(job, run_status, state, signed, final, body, figures, reason)
   if state == '' then
     pauses.set_status(q, job.id, job.run_status, run_status)
+    long_queued.note(q, job.id, job.run_status, run_status, job.started, job.begun)
     return 'noted'
   end
   came_to_us(job)

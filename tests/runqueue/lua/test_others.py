@@ -8,7 +8,9 @@ from runqueue.records.health import health_of
 from runqueue.records.waits import in_words
 from runqueue.store import job_calls, live_run_calls, worker_calls
 from runqueue.store.live_run_calls import Shown
+from runqueue.store.scripts import LUA
 from tests.runqueue.lua.clockwork import ACCOUNT, SECOND, WORKFLOW_RUN, Clockwork
+from worker.poll_times import LONG_QUEUED_SECONDS
 
 PLAN, EARLY, EVERY = 10, 30 * SECOND, 5 * SECOND
 #: Seconds that the claims wait for the first list, and some more.
@@ -30,13 +32,16 @@ def take(clock: Clockwork, want: int = 1) -> bool:
     return bool(clock.run(call).items)
 
 
-def show(clock: Clockwork, *runs: tuple[str, float], known: str = "") -> list[int]:
-    """Record a list with such runs, each created so many seconds ago; returns the reply."""
-    dated = [(run, clock.now - round(ago * SECOND)) for run, ago in runs]
+def show(
+    clock: Clockwork, *runs: tuple[str, float], known: str = "", began: float = 0
+) -> list[int]:
+    """Record a list, begun so many seconds ago, with such runs, each so old; returns the reply."""
+    dated = [(run, clock.now + EARLY - round(ago * SECOND)) for run, ago in runs]
     if known:
         dated.append((known, 0))
     call = live_run_calls.others_done(
-        ACCOUNT, clock.now + EVERY, clock.now + 3 * EVERY, EARLY, dated
+        *(ACCOUNT, clock.now + EVERY, clock.now + 3 * EVERY),
+        *(clock.now - round(began * SECOND), dated),
     )
     return clock.run(call)
 
@@ -91,7 +96,7 @@ def test_a_list_is_believed_for_a_while(shared: Clockwork) -> None:
     assert stats(shared).others is None
     shared.heartbeat(first=True)
     assert shared.claim(20).items == [], "the first list is waited for again"
-    shared.run(live_run_calls.others_done(ACCOUNT, shared.now + EVERY, 0, EARLY, []))
+    shared.run(live_run_calls.others_done(ACCOUNT, shared.now + EVERY, 0, 0, []))
     shared.wait(FIRST)
     shared.heartbeat(first=True)
     assert len(shared.claim(20).items) == PLAN
@@ -143,6 +148,31 @@ def test_runs_that_may_be_ours_are_not_of_others(shared: Clockwork, how: str) ->
     assert show(shared, ("tsk_late", 1))[0] == 1
 
 
+def test_claims_since_the_list_was_begun_hide_no_runs_of_others(shared: Clockwork) -> None:
+    show(shared)
+    shared.enqueue(20)
+    shared.wait(1)
+    assert len(shared.claim(4).items) == 4
+    shared.wait(1)
+    assert show(shared, *six(3), began=1.5) == [6, 0, 0, 0, 0, 0, 0], "none is surely of others"
+    assert shared.claim(20).items == []
+    shared.wait(5)
+    assert show(shared, *six(8))[0] == 2, "the next list may show their runs"
+
+
+def test_jobs_without_a_slot_hide_no_runs_of_others(shared: Clockwork) -> None:
+    show(shared)
+    job_ids = shared.unconfirmed(4, on_unconfirmed="hold")
+    shared.wait(60)
+    for job_id in job_ids:
+        shared.deny(job_id)
+    assert shared.client.zcard(shared.key("unconfirmed_no_slot")) == 4
+    shared.heartbeat(first=True)
+    assert show(shared, *six(60))[0] == 6
+    shared.enqueue(20)
+    assert len(shared.claim(20).items) == 4
+
+
 def test_runs_of_jobs_and_orphans_are_ours(shared: Clockwork) -> None:
     show(shared)
     (job_id,) = shared.running()
@@ -187,3 +217,8 @@ def test_a_run_that_ended_is_not_queued(clock: Clockwork) -> None:
     polled(clock, job_id, "queued")
     assert clock.finish(job_id) == 1
     assert stats(clock).long_queued == 0
+
+
+def test_lua_and_workers_report_it_after_the_same_time() -> None:
+    source = (LUA / "lib/runs/long_queued.lua").read_text()
+    assert f"LONG = {round(LONG_QUEUED_SECONDS * SECOND)} " in source

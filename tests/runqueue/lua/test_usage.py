@@ -158,15 +158,15 @@ def test_each_group_has_the_credits_of_its_runs(clock: Clockwork) -> None:
     assert by_group(clock) == [GroupCredits("acme", 2, 9, 2, 2)]
 
 
-def test_beyond_10_000_groups_the_others_have_one_sum(clock: Clockwork) -> None:
+def test_beyond_1_000_groups_the_others_have_one_sum(clock: Clockwork) -> None:
     names = ("runs", "credits", "cached_credits", "credits_estimated")
-    full = {f"{name} g{n}": 1 for n in range(10_000) for name in names}
+    full = {f"{name} g{n}": 1 for n in range(1_000) for name in names}
     clock.client.hset(clock.key("group_credits"), mapping=cast(Any, full))
     for job in running(clock, "new-1", "new-2", "g7"):
         finish(clock, job, took(**BILLED))
 
     found = {one.group: one for one in by_group(clock)}
-    assert len(found) == 10_001
+    assert len(found) == 1_001
     assert found["(others)"] == GroupCredits("(others)", 2, 14, 4)
     assert found["g7"] == GroupCredits("g7", 2, 8, 3, 1)
 

@@ -82,7 +82,7 @@ async def test_each_run_counts_once_as_ours_or_by_what_started_it(
     found = json.loads(result.stdout)
     assert result.exit_code == 0, result.output
     # Tasks of engine 2.0 show what the runs beneath them cost; those of engine 1.0 nothing.
-    shown = {"steps": 0, "credits": 0}
+    shown = {"credits": 0}
     assert found["both"] == {"runs": 4, "runs_with_credits": 2} | shown
     assert found["others"] == {
         "api": {"runs": 1, "runs_with_credits": 1} | shown,
@@ -102,9 +102,6 @@ async def test_a_run_that_was_deleted_at_skyvern_is_named(
             assert answer.status == 200
         result = await asked(bench, redis_url)
         before = await asked(bench, redis_url, "--until", "12h")
-        for number, other in enumerate(client.scan_iter("runqueue:{default}:job:*")):
-            bench.set(other.rpartition(b":")[2].decode(), "usage", f"{number + 1}:7::")
-        steps = json.loads((await asked(bench, redis_url, "--json")).stdout)
     assert result.exit_code == 1
     assert "ours, and Skyvern has them: 4 runs, 0 credits (of 2 of them)" in result.stdout
     assert "ours, and missing at Skyvern: 1 run\n" in result.stdout
@@ -113,8 +110,6 @@ async def test_a_run_that_was_deleted_at_skyvern_is_named(
     assert f"  {job.run_id}  job {job_id}, {accepted}\n" in result.stdout
     assert "others', by what started them: 3 runs\n" in result.stdout
     assert before.exit_code == 0
-    assert steps["both"]["steps"] + steps["missing"][0]["steps"] == 1 + 2 + 3 + 4 + 5
-    assert {one["steps"] for one in steps["others"].values()} == {0}
     assert "ours, and Skyvern has them: 0 runs\n" in before.stdout
 
 

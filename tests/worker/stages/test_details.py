@@ -140,3 +140,14 @@ async def test_a_server_without_the_list_is_left_alone(work: Work) -> None:
         await read(bench)
         assert (await bench.calls(ROUTE), waiting(bench)) == (1, 0)
         assert bench.stats().totals["details:abandoned"] == 3
+
+
+async def test_what_waits_when_the_setting_becomes_never_is_abandoned(work: Work) -> None:
+    async with work(simulator=BILLED) as bench:
+        await polled(bench, 2)
+        settings = bench.account.worker_settings.model_copy(update={"run_details": "never"})
+        bench.account.worker_settings = settings
+        await read(bench)
+
+        assert (await bench.calls(ROUTE), waiting(bench)) == (0, 0)
+        assert bench.stats().totals["details:abandoned"] == 2

@@ -98,6 +98,21 @@ async def test_an_approval_that_failed_is_told_and_not_sent_again(
         assert "approval_failed" in [event["event"] for event in logged]
 
 
+async def test_an_approval_that_a_frozen_worker_would_send_too_late_is_not_sent(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, times = FakeClock(), iter((0.0, 60.0))
+    async with work(clock=clock) as bench:
+        (job_id,) = await paused(bench, clock)
+        bench.queue.approve([job_id])
+        monkeypatch.setattr("worker.stages.cancel.elapsed", lambda: next(times, 60.0))
+        await bench.one_pass("cancel")
+        reported = [one["cause"] for one in bench.queue.timeline(job_id)["timeline"]]
+        assert "not sent: the worker stood still" in reported
+        assert [job.id for job in waiting(bench)] == [job_id]
+        assert await bench.calls("continue_run") == 0
+
+
 async def test_a_run_whose_time_is_up_goes_on_while_it_is_paused(work: Work) -> None:
     clock = FakeClock()
     async with work(clock=clock) as bench:

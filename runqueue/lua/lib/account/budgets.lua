@@ -270,11 +270,13 @@ local function learn(q, record, took)
     int(record.runs) .. ' ' .. int(record.taken) .. ' ' .. record.unit)
 end
 
--- What was expected of a run whose details are to be read is noted with these (details_claim.lua), for `correct`.
+-- What was expected of a run whose details are to be read is noted with these (details_claim.lua), for `correct`; those
+-- of orphan runs are not read.
 local function note_expected(q, run_id, record, what, n)
   local key = q.prefix .. 'run_details_of'
   local line = table.concat({ string.sub(record.spent, #q.prefix + 1), record.scope, what, int(n) }, ' ')
-  redis.call('HSET', key, run_id, (redis.call('HGET', key, run_id) or '') .. '\n' .. line)
+  local noted = redis.call('HGET', key, run_id)
+  if noted then redis.call('HSET', key, run_id, noted .. '\n' .. line) end
 end
 function budgets.correct(q, lines, credits)
   for spent, scope, what, n in string.gmatch(lines, '\n(%S+) (%S+) (%S+) (%d+)') do

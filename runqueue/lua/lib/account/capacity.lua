@@ -1,6 +1,6 @@
 -- use: limits
--- The capacity of an account: submissions a second and runs at once (less those of others), each 0
--- = no limit; how long its runs take, in microseconds ('' = not known): the mean of all of them, or of those that webhooks reported.
+-- The capacity of an account: submissions a second, and runs at once (less those of others), each 0 = no limit; how long
+-- its runs take, in microseconds ('' = not known): the mean of all of them, or of those that webhooks reported.
 local capacity = {}
 function capacity.read(q)
   local limit = limits.read(q)

@@ -44,7 +44,8 @@ local DATES_APART = 10000000
 -- Fields of meta (microseconds): clock_ahead = '<ahead> <ahead> …'; set_back = '<now> <last believed>
 -- <ahead>,<ahead>,…, <index> <cursor>', while entries are to be set back; has_relative: see core.lua.
 local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'recover_from', 'recover_since', 'list_at', 'list_until',
-  'list_off', 'list_reach', 'others_at', 'others_until', 'others_waited', 'pace_at', 'run_ended', 'reads_ok', 'reads_failing', 'reads_failed' }
+  'list_off', 'list_reach', 'others_at', 'others_until', 'others_waited', 'pace_at', 'run_ended', 'reads_ok',
+  'reads_failing', 'reads_failed' }
 local OWN_INDEXES = { 'poll', 'cancels', 'orphan_polls', 'reconcile', 'unconfirmed', 'unconfirmed_no_slot', 'listed',
   'relays', 'watches', 'callbacks', 'run_details', 'due', 'deadlines', 'expiring', 'held_keys', 'held_budgets',
   'deferred_for', 'paused' }
@@ -118,7 +119,7 @@ local function set_record_back(q, steps, index, id, at)
     late = math.max(late, since_lateness(q, steps, tonumber(redis.call('HGET', key, 'started') or 0)))
     set_fields_back(key, { 'started', 'begun' }, function(time) return since_lateness(q, steps, time) end)
   elseif IS_SINCE[index] then
-    late, fields = since_lateness(q, steps, at), { 'paused_since' }
+    late, fields = since_lateness(q, steps, at), { 'paused_since', 'approving_until' }
   elseif index == 'due' then
     if not waits_for_us(q, id) then late = relative_lateness(q, steps, id, 'run_at') end
     fields = { 'run_at' }

@@ -54,11 +54,11 @@ function limits.read(q)
   return limit
 end
 
--- How many slots a plan of `most` leaves us, and how many live runs of others the last list showed (nil = that is not
--- believed any more, or not read): where the plan is shared (`env:share_capacity`), they take slots, but never the last.
+-- How many slots a plan of `most` leaves us, and how many live runs of others the last list showed (nil = not believed
+-- any more, or not read): where the plan is shared (`env:share_capacity`), they take slots, but never the last.
 -- Fields of meta: others (live runs of others), others_until (for how long that is believed), others_at (when the next
 -- list is due), others_waited (since when claims have waited for the first list).
-function limits.less_others(q, most)
+function limits.slots_beside_others(q, most)
   local f = redis.call('HMGET', q.meta, 'others', 'others_until')
   local others = tonumber(f[2] or 0) > q.now and tonumber(f[1]) or nil
   return math.max(1, most - (others or 0)), others
@@ -66,11 +66,11 @@ end
 
 function limits.slots(q, limit)
   if not limit.is_shared then return limit.concurrent_runs end
-  return limits.less_others(q, limit.concurrent_runs)
+  return limits.slots_beside_others(q, limit.concurrent_runs)
 end
 
--- True while claims wait for the first list, a few seconds at most: they would take the slots that others have.
-function limits.awaits_list(q)
+-- Has claims wait for the first list, a few seconds at most: they would take the slots that others have. True = wait.
+function limits.wait_for_list(q)
   redis.call('HSETNX', q.meta, 'others_waited', int(q.now))
   return q.now - tonumber(redis.call('HGET', q.meta, 'others_waited')) < FIRST_LIST
 end

@@ -1,14 +1,15 @@
--- Runs of ours that were still `queued` at Skyvern long after they were accepted, as a poll or a list saw (`long_queued`,
--- by when it did): the plan's concurrency is shared with runs from its UI, from schedules and of others.
+-- Runs of ours that were still `queued` at Skyvern long after they were accepted, as polls or lists saw (`long_queued`,
+-- by when it did), while their `run_status` says so: the plan is shared with runs from its UI, of schedules and others.
 local long_queued = {}
-local LONG, SHOWN = 120000000, 500
+local LONG = 120000000 -- as in worker/poll_times.py, which lets no list report a run sooner
 
 local function is_long(q, status, started, begun)
   return status == 'queued' and q.now - math.max(tonumber(started or q.now), tonumber(begun or 0)) >= LONG
 end
 
--- Notes that a run was seen with a status; `started`, `begun` = the job's fields.
-function long_queued.note(q, id, status, started, begun)
+-- Notes that a run was seen with a status; `before`, `started`, `begun` = the job's fields.
+function long_queued.note(q, id, before, status, started, begun)
+  if status ~= 'queued' then long_queued.leave(q, id, before, started) end
   if not is_long(q, status, started, begun) then return end
   local key = q.prefix .. 'long_queued'
   redis.call('ZADD', key, int(q.now), id)
@@ -21,14 +22,11 @@ function long_queued.seen_at(q, id, status, started, begun)
   return is_long(q, status, started, begun) and redis.call('ZSCORE', q.prefix .. 'long_queued', id) or nil
 end
 
--- How many there are, 500 at most: entries of runs that went on, or ended, do not count.
-function long_queued.count(q)
-  local n = 0
-  for _, id in ipairs(redis.call('ZREVRANGE', q.prefix .. 'long_queued', 0, SHOWN - 1)) do
-    local f = redis.pcall('HMGET', job_key(q, id), 'state', 'run_status')
-    if f[1] == 'running' and f[2] == 'queued' then n = n + 1 end
+-- A run that was `queued`, by its record, went on or ended: one begun lately has no entry.
+function long_queued.leave(q, id, before, started)
+  if before == 'queued' and q.now - tonumber(started or q.now) >= LONG then
+    redis.call('ZREM', q.prefix .. 'long_queued', id)
   end
-  return n
 end
 
 return long_queued

@@ -1,4 +1,4 @@
--- use: counters job_record orphans history pauses
+-- use: counters job_record orphans history pauses long_queued
 -- A match by request: a run that a job was given because its request is equal, not by a marker. A late answer to a
 -- submission, or the run's webhook, identifies its real job: then the two jobs swap their runs, and no job is submitted
 -- again for the mistake.
@@ -31,6 +31,7 @@ local function remove_request_match(q, job)
   -- At once, not at the script's end: the job may get its own run in the same script.
   for _, zset in ipairs({ 'poll', 'listed', 'cancels' }) do redis.call('ZREM', q.prefix .. zset, job.id) end
   if job.run_status == 'paused' then pauses.leave(q, job.id) end
+  long_queued.leave(q, job.id, job.run_status, job.started)
   counters.count_state(q, job, 'unconfirmed')
   redis.call('HDEL', job_key(q, job.id), 'request_match', 'run_id', 'run_status', 'started', 'cancel_since')
   redis.call('HSET', job_key(q, job.id), 'state', 'unconfirmed', 'reason', 'its run is another job\'s')

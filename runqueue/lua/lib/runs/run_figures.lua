@@ -1,7 +1,7 @@
 -- use: counters times
 -- What an ended run took, and why it failed, as its end said it (FigureRules in runqueue/records/run_figures.py):
 -- '<queued_ms>:<ran_ms>:<steps>', and if more is known ':<credits>:<cached credits>:<1 = they are estimated>:<category of
--- the failure>:<workflow run whose details are to be read>'; each '' if it is not known.
+-- the failure>:<workflow run, if it has the credits, or its details are to be read>'; each '' if it is not known.
 -- A job's record has the sums of all its runs (`usage` = '<steps>:<credits>:<cached credits>:<credits estimated>') and
 -- the `category` of its last run. Its batch and the account have sums among their counters, and groups of credits.
 local run_figures = {}
@@ -44,7 +44,7 @@ local function sums_with(text, figures)
 end
 
 -- Credits by group: '<sum> <group>' in `group_credits`. Beyond so many groups all others have one sum.
-local MOST_FIELDS, OTHERS = 40000, '(others)'
+local MOST_FIELDS, OTHERS = 4000, '(others)'
 local function add_to_group(q, group, figures)
   local key = q.prefix .. 'group_credits'
   if redis.call('HLEN', key) >= MOST_FIELDS and redis.call('HEXISTS', key, 'runs ' .. group) == 0 then group = OTHERS end
@@ -96,7 +96,7 @@ function run_figures.observe(q, job, text)
     return
   end
   local figures = run_figures.read(text)
-  if figures.details then await_details(q, job, figures.details) end
+  if figures.details and not figures.credits then await_details(q, job, figures.details) end
   if figures.category then job.new_category = figures.category end
   if figures.steps or figures.credits then run_figures.add(q, job, figures) end
 end

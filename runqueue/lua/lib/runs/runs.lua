@@ -1,4 +1,4 @@
--- use: counters holds job_record times webhooks orphans jobs run_figures webhook_health pauses
+-- use: counters holds job_record times webhooks orphans jobs run_figures webhook_health pauses long_queued
 -- Adopting a run as a job's own, and its end.
 -- An end that a poll saw is relayed once Skyvern's own webhook has had time to come (OUTRUN, webhook_health.lua), not
 -- after its three tries, which take up to 94 s. Whether one that Skyvern sends to the user arrived is checked first after 10 s.
@@ -77,6 +77,7 @@ function runs.leave_running(q, job, result)
   counters.remove_later(q, 'poll', job.id)
   counters.remove_later(q, 'listed', job.id)
   if job.run_status == 'paused' then pauses.leave(q, job.id) end
+  long_queued.leave(q, job.id, job.run_status, job.started)
   if job.cancel then
     counters.remove_later(q, 'cancels', job.id)
     redis.call('HDEL', job_key(q, job.id), 'cancel_since')
