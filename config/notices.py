@@ -22,6 +22,8 @@ EVENTS: Final = (
 #: URLs of one account.
 MOST_URLS = 10
 _ENTRY = re.compile(r"(?:([a-z0-9_,]+)=)?([a-z][a-z0-9+.-]*://\S+)", re.IGNORECASE)
+#: The userinfo, host and port, path, and query of a URL.
+_PARTS = re.compile(r"[^:]+://(?:([^/?#]*)@)?([^/?#]*)([^?]*)(?:\?(.*))?")
 #: Loggers whose lines may hold a URL: Apprise's, and what it sends with.
 _LOGGERS = ("apprise", "urllib3", "oauthlib", "requests_oauthlib")
 
@@ -92,21 +94,27 @@ def _entry(number: int, entry: str) -> NotifyUrl:
 
 def secrets_of(urls: Iterable[NotifyUrl]) -> list[str]:
     """Return what of the URLs no log line may hold: each as a whole, and its parts."""
-    whole = [one.url.get_secret_value() for one in urls]
-    parts = [part for url in whole for part in re.split(r"[/:@?&=#,]+", url)]
-    # Short parts are words of other lines.
-    return [*whole, *(one for part in parts for one in {part, unquote(part)} if len(one) >= 8)]
+    found = []
+    for url in (one.url.get_secret_value() for one in urls):
+        login, host, path, query = _PARTS.fullmatch(url).groups("")  # type: ignore[union-attr]
+        user, _, password = login.partition(":")
+        receiver = receiver_of(url)
+        if receiver and "host" in receiver[0].template_tokens:  # else a secret stands there
+            host = ""
+        parts = re.split("[:/#]", f"{user}/{host}{path}") + re.split(r"[^=&]*=|[,&]", query)
+        # Short parts are words of other lines.
+        found += [url, password, *(part for part in parts if len(part) >= 8)]
+    return [form for one in found for form in {one, unquote(one)}]
 
 
 class AccountNotices(BaseModel):
-    """What of one account is told to whom."""
+    """What of one account is sent to whom."""
 
     #: URLs of Apprise, which hold secrets, with white space between them: `URL` gets every event,
-    #: `event,event=URL` these; none = nobody is told anything.
+    #: `event,event=URL` these; none = nothing is sent.
     notify_urls: Annotated[tuple[NotifyUrl, ...], NoDecode, BeforeValidator(_entries)] = Field(
         default=(), repr=False
     )
-    #: The share of a group's recent jobs whose failure is told, and how many jobs that are at
-    #: least.
+    #: The share of a group's recent jobs whose failure is sent, and the least number of these.
     notify_failure_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     notify_failure_jobs: Annotated[int, Field(ge=1, le=200)] = 20

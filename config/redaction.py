@@ -61,7 +61,7 @@ _ADDRESSES: Final = (
     (re.compile(r"(/v1/webhooks/skyvern/[^\s/]+/[^\s/]+/\d+/)[0-9a-f]{32}"), rf"\1{REDACTED}"),
 )  # fmt: skip
 #: A shorter secret would match in many words.
-_SHORTEST = 6
+_SHORTEST = 4
 #: A word that is longer than any of ours: a foreign id.
 _ENDLESS: Final = re.compile(r"(?<!\S)(\S{500})\S+")
 #: How deep values are checked, and how much of a text is kept: a line should not hold more.

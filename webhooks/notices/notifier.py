@@ -1,8 +1,8 @@
 """Compares what goes on in an account with what was sent, every 15 s, and sends the difference.
 
 What lasts is sent when it begins, hourly, and when it is over; the end of a batch, once. A lease in
-Redis has one process of each role do this at a time. What was sent is recorded afterwards: of a
-process that is killed in between, a message comes once more.
+Redis has one process do this at a time. What was sent is recorded afterwards: a message comes again
+if its process is killed, or stands still for as long as the lease, before it records it.
 """
 
 import asyncio
@@ -30,8 +30,9 @@ log = structlog.get_logger()
 
 #: Seconds between two rounds, and for which a process that died keeps the others from theirs.
 EVERY, LEASE_SECONDS = 15.0, 45.0
-#: Seconds that a condition has to last, or to be gone, before that is sent; and between repeats.
-SETTLE_SECONDS, REPEAT_SECONDS = 30.0, 3600
+#: Seconds that a condition has to last, or to be gone, before that is sent; before the first new
+#: try of what no URL took, doubled up to the next; and between repeats.
+SETTLE_SECONDS, AGAIN_SECONDS, REPEAT_SECONDS = 30.0, 60.0, 3600
 #: Seconds after which a URL that gave no answer is given up, and that a stop waits for answers.
 SEND_SECONDS, STOP_SECONDS = 60.0, 5.0
 #: Seconds after which an unconfirmed job is late, and for which the end of a job is recent.
@@ -52,7 +53,7 @@ class Event(NamedTuple):
 EVENTS: Final[Mapping[str, Event]] = {
     "account_held": Event("account held", "account free again", "stats", "failure"),
     "budget_80": Event("budget at 80 %", "budget below 80 % again", "budgets list --account {}"),
-    "budget_spent": Event("budget spent", "room in budget", "budgets list --account {}", "failure"),
+    "budget_spent": Event("budget spent", "budget is left", "budgets list --account {}", "failure"),
     "unconfirmed": Event("jobs unconfirmed", "jobs settled", "unconfirmed list --account {}"),
     "needs_person": Event("run needs a person", "run goes on", "jobs list --paused --account {}"),
     "batch_over": Event("batch over", "", "batch list --account {}", "info"),
@@ -81,11 +82,7 @@ class Notifier:
     """
 
     def __init__(
-        self,
-        account: str,
-        settings: Account,
-        public_url: str | None,
-        send: AsyncSend,
+        self, account: str, settings: Account, public_url: str | None, send: AsyncSend
     ) -> None:
         self._account, self._settings = account, settings
         self._public_url, self._send = public_url, send
@@ -95,6 +92,10 @@ class Notifier:
         self._process = secrets.token_hex(8)
         #: Since when what goes on differs from what was sent.
         self._changed: dict[str, int] = {}
+        #: What no URL has taken: when that was tried last, and for how many seconds it waits.
+        self._tried: dict[str, tuple[int, float]] = {}
+        #: When the last job of each group ended whose failures were sent, as far as that was seen.
+        self._ended: dict[str, int] = {}
         #: What is being sent, and what of it Redis does not know yet.
         self._sending: dict[asyncio.Task[None], Sequence[str]] = {}
         self._unrecorded: dict[str, str] = {}
@@ -130,33 +131,39 @@ class Notifier:
         busy = {*flat(self._sending.values())}
         now, *reply = await self._exchange()
         if not reply:
-            self._changed = {}
+            self._changed, self._tried, self._ended = {}, {}, {}
             return
         records = {
             field.decode(): (int(value.split()[0]), int(value.split()[1]))
             for field, value in rows(reply[0], 0, 2)
             if field != b"lease"
         }
-        seen = await self._look(reply[1])
+        self._ended = {key: self._ended.get(key, now) for key in records}
+        seen = await self._look(reply[1], now)
         differ = records.keys() ^ seen.keys()
-        self._changed = {key: self._changed.get(key, now) for key in differ}
+        self._changed = {key: min(now, self._changed.get(key, now)) for key in differ}
         due: dict[tuple[str, bool], list[str]] = defaultdict(list)
+        self._tried = {key: self._tried[key] for key in self._tried if key in {**seen, **records}}
         for key in {**seen, **records}:
             name = key.partition(":")[0]
+            tried, pause = self._tried.get(key, (0, 0))
             if key not in differ:
-                is_due = now - records[key][1] >= REPEAT_SECONDS * 1e6
+                # As far ahead: the clock stepped back.
+                is_due = abs(now - records[key][1]) >= REPEAT_SECONDS * 1e6
+                is_due &= name != "budget_80" or key.replace("80", "spent", 1) not in seen
             else:
                 is_due = now - self._changed[key] >= SETTLE_SECONDS * 1e6 or not EVENTS[name].over
-            if is_due and key not in busy:
+            if is_due and key not in busy and abs(now - tried) >= pause * 1e6:
                 due[name, key not in seen].append(key)
+                self._tried[key] = now, min(2 * pause or AGAIN_SECONDS, REPEAT_SECONDS)
         for (name, is_over), keys in due.items():
             lines, sent = [], {}
             for key in keys:
                 old, new = records.get(key), seen.get(key)
-                since = old[0] if old else (new and new[1]) or self._changed[key]
+                since = min(now, old[0]) if old else (new and new[1]) or self._changed[key]
                 words = new[0] if new else key.partition(":")[2] or f"account {self._account}"
-                time = f"to {_utc(self._changed[key])}" if is_over else f"since {_utc(since)}"
-                lines.append(f"- {words} ({time})")
+                at = datetime.fromtimestamp((self._changed[key] if is_over else since) / 1e6, UTC)
+                lines.append(f"- {words} ({'to' if is_over else 'since'} {utc(at)})")
                 sent[key] = "" if is_over else f"{since} {now}"
             self._begin(name, is_over, lines, sent)
 
@@ -175,18 +182,18 @@ class Notifier:
         title = f"runqueue ({self._account}): {words}{f' ({n:,} of them)' if n > 1 else ''}"
         kind: Kind = "success" if is_over else event.kind
         message = Message(name, title, "\n".join(lines), kind, [*sent])
-        # When a batch's end is over, nothing is left to say.
-        task = asyncio.create_task(self._tell(message, urls if words else [], sent))
+        task = asyncio.create_task(self._report(message, urls, sent))
         self._sending[task] = message.keys
         task.add_done_callback(self._sending.pop)
 
-    async def _tell(self, message: Message, urls: Sequence[int], sent: dict[str, str]) -> None:
-        """Send a message to URLs, and record it once each has it or is given up."""
+    async def _report(self, message: Message, urls: Sequence[int], sent: dict[str, str]) -> None:
+        """Send a message to URLs, and record it once each has it or is given up, and one has it."""
         are_sent = await asyncio.gather(*(self._deliver(one, message) for one in urls))
-        # What happens once is done with its message, unless no URL took that.
-        if not EVENTS[message.event].over and (any(are_sent) or not urls):
-            sent = dict.fromkeys(sent, "")
-        self._unrecorded |= sent
+        if urls and not any(are_sent):
+            return
+        for key, value in sent.items():
+            self._tried.pop(key, None)
+            self._unrecorded[key] = value if EVENTS[message.event].over else ""
         with suppress(RedisError, RunQueueError, OSError):  # the next round records it
             await self._exchange()
 
@@ -212,22 +219,30 @@ class Notifier:
             self._unrecorded.pop(key, None)
         return [int(reply[0]), *reply[1:]]
 
-    async def _look(self, conditions: Sequence[Any]) -> Conditions:
-        seen: Conditions = {}
-        for field, since, jobs, bad in rows(conditions, 0, 4):
-            key, n, failed = field.decode(), int(jobs), int(bad)
+    async def _look(self, conditions: Sequence[Any], now: int) -> Conditions:
+        # Of a busy account, the jobs that are read may be all of other groups.
+        seen: Conditions = {
+            key: (f"group {key.partition(':')[2]}: too few newer ends are known", 0)
+            for key, at in self._ended.items()
+            if key.startswith("failures:") and abs(now - at) < RECENT_SECONDS * 1e6
+        }
+        for field, at, jobs, bad in rows(conditions, 0, 4):
+            key, since, n, failed = field.decode(), int(at), int(jobs), int(bad)
             event, _, subject = key.partition(":")
-            own = self._settings
-            is_few = n < own.notify_failure_jobs or failed < n * own.notify_failure_share
-            if event == "failures" and is_few:
-                continue
+            if event == "failures":
+                self._ended[key], since = since, 0
+                if n < self._settings.notify_failure_jobs:
+                    continue
+                if failed < n * self._settings.notify_failure_share:
+                    seen.pop(key, None)
+                    continue
             words = {
                 "unconfirmed": f"{n:,} jobs",
                 "needs_person": f"job {subject} waits for a person",
                 "failures": f"group {subject}: {failed} of the last {n} jobs failed or are dead",
             }
             batch = f"batch {subject}: {n:,} jobs ended, {failed:,} of them failed or are dead"
-            seen[key] = words.get(event, batch), int(since)
+            seen[key] = words.get(event, batch), since
         seen |= await self._look_at_budgets()
         stats = await self._send(job_calls.stats(self._account))
         kinds = {"account_paused", "account_held"}
@@ -249,7 +264,3 @@ class Notifier:
                     if use.spent_ratio >= share:
                         seen[f"{event}:{name}"] = words, 0
         return seen
-
-
-def _utc(at_us: int) -> str:
-    return utc(datetime.fromtimestamp(at_us / 1e6, UTC))

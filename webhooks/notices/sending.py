@@ -24,7 +24,7 @@ class Message(NamedTuple):
     Args:
         event: what it is about.
         title, body, kind: as Apprise takes them.
-        keys: what it tells of, as `notices.lua` has them.
+        keys: what it reports, as `notices.lua` has them.
     """
 
     event: str

@@ -37,7 +37,7 @@ local function add_late(q, reply, late)
   if n > 0 then add(reply, 'unconfirmed:', int(first), n) end
 end
 
--- How the last jobs of each day ended, by group.
+-- How the last jobs of each day ended, by group, and when the last of these did.
 local function add_groups(q, reply, from)
   local groups = {}
   for day = math.floor(from / DAY), math.floor(q.now / DAY) do
@@ -45,11 +45,11 @@ local function add_groups(q, reply, from)
       local f = redis.pcall('HMGET', job_key(q, id), 'state', 'ended', 'group')
       if ENDED[f[1] or ''] and f[1] ~= 'canceled' and tonumber(f[2] or 0) > from then
         local counts = groups[f[3] or 'default'] or { 0, 0 }
-        groups[f[3] or 'default'] = { counts[1] + 1, counts[2] + (f[1] == 'completed' and 0 or 1) }
+        groups[f[3] or 'default'] = { counts[1] + 1, counts[2] + (f[1] == 'completed' and 0 or 1), tonumber(f[2]) }
       end
     end
   end
-  for group, counts in pairs(groups) do add(reply, 'failures:' .. group, 0, counts[1], counts[2]) end
+  for group, counts in pairs(groups) do add(reply, 'failures:' .. group, int(counts[3]), counts[1], counts[2]) end
 end
 
 local function body(q)
@@ -63,6 +63,8 @@ local function body(q)
       redis.call('HSET', notices, q.args[at], q.args[at + 1])
     end
   end
+  -- Once no process sends any more, they are old news.
+  for _, name in ipairs({ 'notices', 'batch_ends' }) do redis.call('PEXPIRE', q.prefix .. name, int(DAY / 1000)) end
   add_late(q, found, q.now - tonumber(q.args[4]))
   add_each(q, found, 'needs_person:', 'paused')
   add_groups(q, found, q.now - tonumber(q.args[5]))

@@ -135,11 +135,28 @@ def test_each_account_has_its_own_urls(monkeypatch: pytest.MonkeyPatch) -> None:
     assert SECRET in settings.secrets()
 
 
-def test_parts_of_a_url_are_redacted() -> None:
-    url = NotifyUrl(SecretStr(f"slack://T1JJ3T3L2/A1BRTD4JD/{SECRET}/#ops"), frozenset())
-    redact = Redactor(secrets_of([url]))
-    line = redact.text(f"POST /services/T1JJ3T3L2/A1BRTD4JD/{SECRET} failed")
-    assert line == "POST /services/[redacted]/[redacted]/[redacted] failed"
+@pytest.mark.parametrize(
+    ("url", "line", "left"),
+    [
+        (
+            "slack://T1JJ3T3L2/A1BRTD4JD/{}/#ops",
+            "/services/T1JJ3T3L2/A1BRTD4JD/{}",
+            "/services/*/*/*",
+        ),
+        ("mailtos://u:p4ss@mail.example.com", "535 for u:p4ss at mail", "535 for u:* at mail"),
+        ("mailtos://u:p%40ss1@a.example.com", "535 for p@ss1", "535 for *"),
+        ("json://x/?from=queue@example.com", "queue@example.com, from=queue", "*, from=queue"),
+        ("json://localhost:8080/{}?a={}2", "localhost:8080 json {} {}2", "localhost:8080 json * *"),
+        ("json://production-host/a", "production-host is held", "production-host is held"),
+        ("tgram://123456789:abcdefg_hijklmnop/1/", "bot123456789:abcdefg_hijklmnop", "bot*:*"),
+    ],
+)
+def test_secrets_of_a_url_are_redacted_and_no_words_of_other_lines(
+    url: str, line: str, left: str
+) -> None:
+    one = NotifyUrl(SecretStr(url.replace("{}", SECRET)), frozenset())
+    redact = Redactor(secrets_of([one]))
+    assert redact.text(line.replace("{}", SECRET)) == left.replace("*", "[redacted]")
 
 
 def test_apprise_is_imported_only_where_a_url_is_set() -> None:

@@ -76,7 +76,7 @@ LASTING: list[Lasting] = [
         *("account held", "account free again"),
     ),
     ("budget_80", spend(80), spend(70), "budget at 80 %", "budget below 80 % again"),
-    ("budget_spent", spend(101), spend(7), "budget spent", "room in budget"),
+    ("budget_spent", spend(101), spend(7), "budget spent", "budget is left"),
     (
         *("unconfirmed", add("unconfirmed", 601), delete("unconfirmed")),
         *("jobs unconfirmed", "jobs settled"),
@@ -113,6 +113,21 @@ async def test_a_condition_is_told_when_it_begins_hourly_and_when_it_is_over(
     assert "https://queue.test/" in receiver.bodies[-1]
     assert counted(event, 1, "sent") == before + 3
     assert known(clock) == ["lease"], "nothing is left of it"
+
+
+async def test_failures_are_over_only_if_jobs_of_the_group_show_it(
+    clock: Clockwork, receiver: Receiver
+) -> None:
+    teller = Teller(clock, f"failures={receiver.url}")
+    end(0, 4)(clock)
+    await teller.rounds(60)
+    clock.heartbeat(first=True)
+    clock.enqueue(210, group="busy")
+    clock.end_all(*["completed"] * 210)
+    await teller.rounds(HOUR - 120)
+    assert receiver.taken() == ["many jobs fail"], "none of the group is among the last"
+    await teller.rounds(120)
+    assert receiver.taken() == ["fewer jobs fail"], "none of it ended within the hour"
 
 
 async def test_a_batch_is_told_once_when_it_is_over(clock: Clockwork, receiver: Receiver) -> None:
@@ -169,26 +184,33 @@ async def test_ends_of_batches_are_kept_only_where_somebody_reads_them(clock: Cl
     clock.batch_of(1)
     clock.end_all("completed")
     assert len(clock.members("batch_ends")) == 1000
+    for name in ("notices", "batch_ends"):
+        lasts: Any = clock.client.pttl(clock.key(name))
+        assert 0 < lasts <= DAY // 1000, "old news when a URL comes back"
     await teller.round()
     assert clock.members("batch_ends") == [], "no URL wants them"
 
 
-async def test_a_batch_that_no_url_took_is_told_within_the_hour(
+async def test_what_no_url_took_is_tried_again_after_a_minute_and_then_ever_later(
     clock: Clockwork, receiver: Receiver
 ) -> None:
-    teller = Teller(clock, receiver.url)
-    await teller.round()
-    clock.heartbeat(first=True)
-    clock.batch_of(1)
-    clock.end_all("completed")
+    teller = Teller(clock, f"batch_over,budget_spent={receiver.url}")
+    spend(100)(clock)
     receiver.status = 500
     await teller.rounds(60)
     receiver.status = 200
     await teller.rounds(60)
-    assert (receiver.came, receiver.taken()) == (sending.TRIES, [])
+    assert receiver.taken() == ["budget spent"], "the first"
+    spend(1)(clock)
     clock.heartbeat(first=True)
-    await teller.round(HOUR)
-    assert receiver.taken() == ["batch over"]
+    clock.batch_of(1)
+    clock.end_all("completed")
+    receiver.status, receiver.came = 500, 0
+    await teller.rounds(8 * HOUR)
+    assert receiver.came == 2 * 13 * sending.TRIES, "after 1, 2, 4, 8, 16, 32 minutes, then hourly"
+    receiver.status = 200
+    await teller.rounds(HOUR)
+    assert sorted(receiver.taken()) == ["batch over", "budget is left"]
     assert known(clock) == ["lease"]
 
 
@@ -201,6 +223,21 @@ async def test_a_round_without_news_writes_nothing(clock: Clockwork, receiver: R
     names = [call.script.name for call in teller.calls]
     assert names == ["notices", "budget_scopes", "list_budgets", "stats"]
     assert not any(map(records, teller.calls))
+
+
+async def test_notifications_go_on_after_the_clock_steps_back(
+    clock: Clockwork, receiver: Receiver
+) -> None:
+    teller = Teller(clock, f"budget_80,budget_spent={receiver.url}")
+    clock.now += DAY
+    spend(100)(clock)
+    await teller.round()
+    clock.now -= DAY
+    await teller.rounds(60)
+    assert sorted(receiver.taken()) == ["budget at 80 %", "budget spent"]
+    clock.now -= DAY
+    await teller.rounds(HOUR)
+    assert receiver.taken() == ["budget spent"], "an hourly one, and none of its 80 %"
 
 
 @pytest.mark.parametrize("event", EVENTS.values())
@@ -248,7 +285,7 @@ async def test_one_process_tells_at_a_time_and_the_next_goes_on(
     spend(1)(clock)
     for _ in range(4):
         await asyncio.gather(first.round(15), second.round())
-    assert receiver.taken() == ["room in budget"]
+    assert receiver.taken() == ["budget is left"]
 
 
 @pytest.mark.parametrize("lasting", LASTING, ids=lambda lasting: lasting[0])

@@ -65,6 +65,7 @@ local function keep_end(q, event, batch)
   if redis.call('EXISTS', q.prefix .. 'notices') == 0 then return end
   redis.call('ZADD', q.prefix .. 'batch_ends', int(q.now), event .. ':' .. batch)
   redis.call('ZREMRANGEBYRANK', q.prefix .. 'batch_ends', 0, -1001)
+  redis.call('PEXPIRE', q.prefix .. 'batch_ends', int(DAY / 1000))
 end
 
 local function abort_batch(q, batch, read, why)
