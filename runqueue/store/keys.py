@@ -6,7 +6,7 @@ one they are given; `TABLE` is the whole layout.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from runqueue.errors import OtherFormat
@@ -125,11 +125,6 @@ def rows() -> Iterator[tuple[str, str]]:
         if found := _ROW.match(line):
             yield from ((name, found[2]) for name in found[1].split(", "))
 
-
-#: The types of the keys that an account has one of.
-TYPES: Mapping[str, str] = {
-    name: kind for name, kind in rows() if "<" not in name and kind not in {"channel", "string"}
-}
 
 #: The set of known accounts, under a tag of its own.
 ACCOUNTS = "runqueue:{accounts}"

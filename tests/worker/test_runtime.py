@@ -264,10 +264,17 @@ async def test_a_stop_while_redis_takes_no_writes_ends_and_says_which_run_ids_it
         server.stop()
 
 
+def whole_keys() -> list[str]:
+    """The keys that an account has one of, but for strings."""
+    return [
+        name for name, kind in keys.rows() if "<" not in name and kind not in {"channel", "string"}
+    ]
+
+
 async def test_a_key_of_a_wrong_type_stops_its_own_account_alone(
     client: redis.Redis, redis_url: str, logged: list[Any]
 ) -> None:
-    broken = {f"shop-{number}": name for number, name in enumerate(keys.TYPES)}
+    broken = {f"shop-{number}": name for number, name in enumerate(whole_keys())}
     assert {"meta", "processes", "wake:webhooks", "inbox:taken"} <= set(broken.values())
     for account, name in broken.items():
         key = f"{Keys(account).prefix}{name}"

@@ -112,7 +112,7 @@ def _of_redis(settings: Settings | None) -> Iterator[Finding]:
     with client:
         try:
             yield from redis_checks.check_server(client)
-            yield from _of_queue(url, client, settings)
+            yield from _of_queue(url, settings)
         except OtherFormat as error:
             yield wrong("format", *str(error).split(": ", 1))
         except (RunQueueError, redis.exceptions.RedisError, OSError) as error:
@@ -121,7 +121,7 @@ def _of_redis(settings: Settings | None) -> Iterator[Finding]:
         yield from _of_broker(settings, url)
 
 
-def _of_queue(url: str, client: redis.Redis, settings: Settings | None) -> Iterator[Finding]:
+def _of_queue(url: str, settings: Settings | None) -> Iterator[Finding]:
     accounts = settings.all_accounts() if settings else {}
     with RunQueue(url) as queue:
         stats = queue.stats()
@@ -129,7 +129,6 @@ def _of_queue(url: str, client: redis.Redis, settings: Settings | None) -> Itera
             try:
                 yield from queue_checks.check_account(
                     queue,
-                    client,
                     name,
                     stats.get(name),
                     accounts.get(name),
@@ -138,7 +137,7 @@ def _of_queue(url: str, client: redis.Redis, settings: Settings | None) -> Itera
             except (RunQueueError, redis.exceptions.ResponseError) as error:
                 if (damage := damage_of(error)) is None:
                     raise
-                yield queue_checks.damaged(name, [damage])
+                yield queue_checks.damaged(name, damage)
 
 
 def _of_broker(settings: Settings, url: str) -> Iterator[Finding]:

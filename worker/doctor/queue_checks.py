@@ -4,14 +4,11 @@ import resource
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-import redis
-
 from config.settings import Account, Settings, account_prefix
 from runqueue import RunQueue
 from runqueue.cli.shared.account_holds import hold_words
 from runqueue.records.account import AccountStats
 from runqueue.records.health import HealthLevel, health_of, quarantine_of
-from runqueue.store.keys import TYPES, Keys
 from runqueue.store.live_processes import STAGES, Process
 from worker.doctor.findings import Finding, FindingLevel, ok, warning, wrong
 from worker.process.lease import BEAT_SECONDS
@@ -27,7 +24,6 @@ _CALLING = len({*STAGES} - {"inbox", "list", "others", "details"})
 
 def check_account(
     queue: RunQueue,
-    client: redis.Redis,
     name: str,
     stats: AccountStats | None,
     account: Account | None,
@@ -38,7 +34,6 @@ def check_account(
 
     Args:
         queue: the queue.
-        client: its Redis.
         name: the account.
         stats: its figures; None = no worker has ever served it.
         account: its settings here; None = it has none.
@@ -52,9 +47,8 @@ def check_account(
         )
     if stats is None:
         return
-    foreign = keys_of_other_types(client, name)
-    if foreign or stats.damage is not None:
-        yield damaged(name, foreign or [stats.damage or ""])
+    if stats.damage is not None:
+        yield damaged(name, stats.damage)
         return
     found = health(replace(stats, quarantined=0))
     yield found
@@ -78,24 +72,10 @@ def check_account(
         )
 
 
-def keys_of_other_types(client: redis.Redis, name: str) -> list[str]:
-    """Say which keys of an account have a type that is not theirs."""
-    prefix = Keys(name).prefix
-    with client.pipeline(transaction=False) as asking:
-        for key in TYPES:
-            asking.type(f"{prefix}{key}")
-        found = [kind.decode() for kind in asking.execute()]
-    return [
-        f"{prefix}{key} is a {kind}, not a {expected}"
-        for (key, expected), kind in zip(TYPES.items(), found, strict=True)
-        if kind not in {"none", expected}
-    ]
-
-
-def damaged(name: str, found: list[str]) -> Finding:
+def damaged(name: str, found: str) -> Finding:
     """Say that an account's keys are not as they should be."""
-    said = f"what needs them stands still, its keys are damaged: {'; '.join(found)}"
-    do = "restore that key, or delete it; and see what else writes to this Redis"
+    said = f"what needs them stands still, its keys are damaged: {found}"
+    do = "restore the key, or delete it; and see what else writes to this Redis"
     return wrong(f"account {name}", said, do)
 
 

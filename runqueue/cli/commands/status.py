@@ -2,9 +2,8 @@
 
 from contextlib import suppress
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -85,21 +84,17 @@ def _print_held(queue: Queue, batch: str) -> None:
             print_err(f"its batch {batch}: {words}")
 
 
-class By(StrEnum):
-    """What statistics are by."""
-
-    GROUP = "group"
-
-
 def stats(
     *,
-    by: Annotated[By | None, typer.Option(help="Show the credits of each group.")] = None,
+    by: Annotated[
+        Literal["group"] | None, typer.Option(help="Show the credits of each group.")
+    ] = None,
     url: Url = None,
     as_json: OneObject = False,
 ) -> None:
     """Show the statistics of every account."""
     with opened(url) as queue:
-        if by is By.GROUP:
+        if by:
             _print_groups(queue, as_json=as_json)
             return
         accounts = queue.stats()
