@@ -243,7 +243,7 @@ class Notifier:
             }
             batch = f"batch {subject}: {n:,} jobs ended, {failed:,} of them failed or are dead"
             seen[key] = words.get(event, batch), since
-        seen |= await self._look_at_budgets()
+        await self._look_at_budgets(seen)
         stats = await self._send(job_calls.stats(self._account))
         kinds = {"account_paused", "account_held"}
         if holds := [one.words for one in stats.waits_for if one.kind in kinds]:
@@ -252,8 +252,7 @@ class Notifier:
             seen["no_worker:"] = f"no worker process serves account {self._account}", 0
         return seen
 
-    async def _look_at_budgets(self) -> Conditions:
-        seen: Conditions = {}
+    async def _look_at_budgets(self, seen: Conditions) -> None:
         scopes = await self._send(budgets.budget_scopes(self._account))
         for start in range(0, len(scopes), budgets.A_CALL):
             some = scopes[start : start + budgets.A_CALL]
@@ -263,4 +262,3 @@ class Notifier:
                 for event, share in (("budget_80", 0.8), ("budget_spent", 1)):
                     if use.spent_ratio >= share:
                         seen[f"{event}:{name}"] = words, 0
-        return seen
