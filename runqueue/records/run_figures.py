@@ -34,10 +34,6 @@ class Usage(NamedTuple):
     cached_credits: int | None = None
     credits_estimated: int | None = None
 
-    def cost(self, price_per_credit: Decimal | None) -> str | None:
-        """Return what the credits cost, in the currency of the price; None = not known."""
-        return cost_of(self.credits, price_per_credit)
-
     def words(self, price_per_credit: Decimal | None = None) -> str:
         """Return it in words; '' = nothing is known."""
         said = [] if self.steps is None else [f"{self.steps:,} steps"]
@@ -45,7 +41,7 @@ class Usage(NamedTuple):
             parts = (("cached", self.cached_credits), ("estimated", self.credits_estimated))
             some = ", ".join(f"{n:,} {word}" for word, n in parts if n)
             said.append(f"{self.credits:,} credits{some and f' ({some})'}")
-        if cost := self.cost(price_per_credit):
+        if cost := cost_of(self.credits, price_per_credit):
             said.append(f"cost {cost}")
         return ", ".join(said)
 

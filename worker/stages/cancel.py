@@ -25,8 +25,6 @@ from worker.stages.consumer import Consumer
 
 #: Seconds one call may take (it sends the runs' webhooks inside), and until the next try.
 CALL_SECONDS, LEASE_SECONDS = 12.0, 15.0
-#: Why an approval was not sent in time.
-STOOD_STILL = "not sent: the worker stood still"
 #: Seconds of tries after which a run that cannot be read is believed to be over if the server says
 #: so, and after which the job fails without a confirmed end; its run is shown as an orphan.
 UNREADABLE_SECONDS, GIVE_UP_SECONDS = 60.0, 600.0
@@ -98,7 +96,8 @@ class CancelConsumer(Consumer[list[ToCancel]]):
         So could one that arrives after the lease: a person may have approved the run again.
         """
         if elapsed() - self._claimed.pop(job.job_id) > LEASE_SECONDS - CALL_SECONDS:
-            return self.account.writers.approvals, ApprovalSent(job.job_id, job.run_id, STOOD_STILL)
+            late = ApprovalSent(job.job_id, job.run_id, "not sent: the worker stood still")
+            return self.account.writers.approvals, late
         with self.account.metrics.timed("continue") as timer:
             answer = await self.account.client.continue_run(job.run_id, CALL_SECONDS)
             timer.status = answer.status_code

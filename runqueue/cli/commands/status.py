@@ -139,7 +139,7 @@ def _job_values(job: Job, *, as_json: bool) -> dict[str, Any]:
     return {
         **job.as_row(),
         **(webhook_values(job.webhook) if as_json else words),
-        **({} if as_json else {"cost": job.usage.cost(price_per_credit())}),
+        **({} if as_json else {"cost": cost_of(job.usage.credits, price_per_credit())}),
         "account": job.account,
         "namespace": job.namespace,
         "runs": job.runs,

@@ -4,6 +4,7 @@ from typing import Any
 
 from runqueue.cli.shared.formatting import price_per_credit, printable
 from runqueue.records.batch import Batch, BatchStatus
+from runqueue.records.run_figures import cost_of
 from runqueue.records.waits import in_words
 
 _WORDS = {
@@ -35,4 +36,4 @@ def batch_values(batch: Batch, *, as_json: bool) -> dict[str, Any]:
     if as_json:
         return batch.as_dict()
     words = {"rules": "; ".join(batch.rules.words), "waits_for": in_words(batch.waits_for)}
-    return {**batch.as_dict(), **words, "cost": batch.usage.cost(price_per_credit())}
+    return {**batch.as_dict(), **words, "cost": cost_of(batch.usage.credits, price_per_credit())}
