@@ -160,10 +160,8 @@ async def compare(
         await _join_tasks(skyvern, runs, runs.keys() - listed.keys() - owned)
     first, last = ledger.since.timestamp(), until.timestamp() if until else math.inf
     for run in runs.values():
-        if run.run_id in accepted:
-            ledger.both.add(run)
-        elif run.created is None or first <= run.created < last:
-            is_ours = run.run_id in owned
+        if run.run_id in accepted or run.created is None or first <= run.created < last:
+            is_ours = run.run_id in owned or run.run_id in accepted
             (ledger.both if is_ours else ledger.others.setdefault(_started_by(run), Sum())).add(run)
     ledger.unconfirmed = (await queue.send(job_calls.stats(account))).states[JobState.UNCONFIRMED]
     return ledger

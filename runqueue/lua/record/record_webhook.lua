@@ -46,8 +46,7 @@ local function add_unknown(job, text)
       redis.call('HDEL', details, figures.details)
       counters.remove_later(q, 'run_details', figures.details)
     end
-    -- Its steps were counted at its end; its record has none if they alone were known.
-    job.usage, figures.steps = job.usage or (figures.steps and int(figures.steps) .. ':::'), nil
+    job.usage, figures.steps = job.usage or (figures.steps and int(figures.steps) .. ':::'), nil -- the end had these
     run_figures.add(q, job, figures)
   end
   local fields = run_figures.put(job, {})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runqueue.records.claim_items import Finished
-from runqueue.records.run_figures import FigureRules, Usage
+from runqueue.records.run_figures import Usage
 from runqueue.remote import RemoteQueue
 from runqueue.store import worker_calls
 from runqueue.store.budgets import Budget
@@ -103,16 +103,13 @@ async def test_credits_are_estimated_where_a_setting_says_what_a_step_takes(
 async def test_credits_come_after_a_poll_saw_the_end(desk: Desk, redis_url: str) -> None:
     (job,) = desk.claimed()
     desk.accept(job, run_id="tsk_v2_1")
-    known = (None, None, 4, None, None, None, "wr_1")
-    figures = FigureRules(details="all").encode("tsk_v2_1", "completed", known)
-    end = Finished(job.job_id, 1, "tsk_v2_1", "completed", "completed", "", b"{}", figures)
+    end = Finished(job.job_id, 1, "tsk_v2_1", "completed", "completed", "", b"{}", "::4")
     assert desk.queue.send(worker_calls.finish("default", [end])) == [1]
     async with gating(redis_url) as door:
         body = told(job, run_id="tsk_v2_1", workflow_run_id="wr_1", **BILLED)
         assert (await door.webhook(job, body)).verdict == "duplicate"
 
     assert desk.job(job).usage == Usage(4, 12, 3)
-    assert desk.client.exists("runqueue:{default}:run_details_of") == 0
 
 
 async def test_a_budget_of_credits_is_set_and_shown(desk: Desk, redis_url: str) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from runqueue.records.claim_items import Finished, RunAgain
+from runqueue.records.claim_items import EndedOrphan, Finished, RunAgain
+from runqueue.records.run_figures import FigureRules
 from runqueue.store import budgets, worker_calls
 from runqueue.store.budgets import Budget, BudgetUse
 from tests.runqueue.lua.clockwork import SECOND, Clockwork, took
@@ -98,3 +99,14 @@ def test_steps_that_were_spent_are_no_credits(clock: Clockwork) -> None:
 
     set_budget(clock, 50)
     assert (use(clock).spent, use(clock).mean) == (0, None)
+
+
+def test_nothing_is_noted_of_an_orphan_run(clock: Clockwork) -> None:
+    set_budget(clock, 99)
+    (job,) = clock.running()
+    assert clock.found(job, 1, "wr_orphan") == 2
+    end = EndedOrphan("wr_orphan", took(steps=4, rules=FigureRules()))
+    assert clock.run(worker_calls.orphans_over(clock.account, [end])) == 1
+
+    assert use(clock).estimated_runs == 1
+    assert not clock.client.exists(clock.key("run_details_of"))

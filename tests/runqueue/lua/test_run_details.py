@@ -5,14 +5,7 @@ from typing import Any
 
 import pytest
 
-from runqueue.records.claim_items import (
-    ClaimAnswer,
-    EndedOrphan,
-    Finished,
-    RunAgain,
-    RunDetails,
-    Taken,
-)
+from runqueue.records.claim_items import ClaimAnswer, Finished, RunAgain, RunDetails, Taken
 from runqueue.records.run_figures import FigureRules, Usage
 from runqueue.store import budgets, delivery_calls, groups, job_calls, worker_calls
 from runqueue.store.budgets import Budget, BudgetUse
@@ -32,16 +25,14 @@ def record(clock: Clockwork, *runs: RunDetails) -> int:
     return clock.run(worker_calls.record_details(clock.account, runs))
 
 
-def ended(
-    clock: Clockwork, state: str = "failed", n: int = 1, rules: FigureRules = READ, **more: Any
-) -> list[str]:
+def ended(clock: Clockwork, state: str = "failed", n: int = 1, **more: Any) -> list[str]:
     """Jobs whose runs `wr_<job>` ended; nothing but their steps is known."""
     clock.heartbeat(first=True)
     jobs = clock.enqueue(n, **more)
     for item in clock.claim(n).items:
         job, run_id = item.job_id, f"wr_{item.job_id}"
         assert clock.found(job, 1, run_id) == 1
-        figures = took(steps=4, run=run_id, state=state, rules=rules)
+        figures = took(steps=4, run=run_id, state=state, rules=READ)
         one = Finished(job, 1, run_id, state, state, "", b"{}", figures)
         assert clock.run(worker_calls.finish(clock.account, [one])) == [1]
     return jobs
@@ -131,13 +122,10 @@ def test_the_expected_credits_of_a_budget_are_corrected(clock: Clockwork) -> Non
     assert (use(clock).spent, use(clock).estimated_runs, use(clock).mean) == (0, 0, 12.0)
 
 
-@pytest.mark.parametrize("rules", [READ, FigureRules(details="never")])
-def test_credits_that_a_late_webhook_brings_count_once(
-    clock: Clockwork, rules: FigureRules
-) -> None:
+def test_credits_of_a_late_webhook_count_once(clock: Clockwork) -> None:
     now = datetime.fromtimestamp(clock.now / SECOND, UTC)
     clock.run(budgets.set_budget(clock.account, "account", Budget(per="day", credits=99), now))
-    (job,) = ended(clock, "completed", rules=rules)
+    (job,) = ended(clock, "completed")
     late = told(job, run_id=f"wr_{job}")._replace(figures=took(steps=4, billed=7, run=f"wr_{job}"))
     silent = late._replace(figures=took(steps=4, run=f"wr_{job}"))
     assert receive(clock, silent, late, late) == ["duplicate"] * 3
@@ -145,22 +133,10 @@ def test_credits_that_a_late_webhook_brings_count_once(
     assert clock.job(job).usage == Usage(4, 7)
     totals = clock.run(job_calls.stats(clock.account)).totals
     assert (totals["credits"], totals["steps"], totals["steps:runs"]) == (7, 4, 1)
-    assert (use(clock).mean, use(clock).estimated_runs) == ((7, 0) if rules is READ else (None, 1))
+    assert (use(clock).mean, use(clock).estimated_runs) == (7, 0)
     assert clock.members("run_details") == []
     calls = [delivery_calls.record_webhook(clock.account, [one]) for one in (silent, late)]
     assert clock.commands(calls[0]) == clock.commands(calls[1])
-
-
-def test_nothing_is_noted_of_an_orphan_run(clock: Clockwork) -> None:
-    now = datetime.fromtimestamp(clock.now / SECOND, UTC)
-    clock.run(budgets.set_budget(clock.account, "account", Budget(per="day", credits=99), now))
-    (job,) = clock.running()
-    assert clock.found(job, 1, "wr_orphan") == 2
-    end = EndedOrphan("wr_orphan", took(steps=4, run="wr_orphan", rules=READ))
-    assert clock.run(worker_calls.orphans_over(clock.account, [end])) == 1
-
-    assert use(clock).estimated_runs == 1
-    assert not clock.client.exists(clock.key("run_details_of"))
 
 
 @pytest.mark.parametrize("then", ["waits", "is live", "has ended"])

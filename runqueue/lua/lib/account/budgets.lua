@@ -270,8 +270,7 @@ local function learn(q, record, took)
     int(record.runs) .. ' ' .. int(record.taken) .. ' ' .. record.unit)
 end
 
--- What was expected of a run whose details are to be read is noted with these (details_claim.lua), for `correct`; those
--- of orphan runs are not read.
+-- What was expected of a run is noted with its details, if they are to be read (details_claim.lua), for `correct`.
 local function note_expected(q, run_id, record, what, n)
   local key = q.prefix .. 'run_details_of'
   local line = table.concat({ string.sub(record.spent, #q.prefix + 1), record.scope, what, int(n) }, ' ')
