@@ -245,6 +245,7 @@ class Batch:
             nothing is left to end. Of a batch that was stopped: until its last run.
         eta_note: why there is no eta although jobs of it are to end.
         steps, credits, cached_credits, credits_estimated: what its runs took; see `Usage`.
+        credits_runs: of how many runs the credits are known.
         waits_for: why jobs of it are not submitted now: what holds it or its account, a budget
             that is spent, a paused group, a key's rate; what a person has to end first.
         paused_group: a paused group in which jobs of it wait; one of several.
@@ -276,6 +277,7 @@ class Batch:
     credits: int | None = None
     cached_credits: int | None = None
     credits_estimated: int | None = None
+    credits_runs: int = 0
 
     @property
     def usage(self) -> Usage:
@@ -325,7 +327,7 @@ class Batch:
             **json_object(self, "name", "account", "status", "sealed", "held", "held_reason"),
             "jobs": self.total,
             **json_object(self, "request_counts", "states", "is_over", *then, *outlook),
-            **json_object(self, "callback", "rules"),
+            **json_object(self, "callback", "rules", "credits_runs"),
             **self.usage._asdict(),
         }
 
@@ -445,6 +447,7 @@ def read_batch(
         eta_note=note,
         waits_for=waits_for,
         **usage_of(fields)._asdict(),
+        credits_runs=int(fields.get("credits_runs", 0)),
     )
 
 

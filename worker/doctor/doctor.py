@@ -73,6 +73,7 @@ def examine() -> Iterator[Finding]:
         yield warning("settings", words, "correct its name, or remove it")
     if settings is not None:
         yield queue_checks.open_files(settings)
+        yield from queue_checks.credits_read(settings)
     yield from _of_redis(settings)
     if settings is not None:
         yield from _of_others(settings)

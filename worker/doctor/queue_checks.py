@@ -140,6 +140,15 @@ def limits(stats: AccountStats, here: Mapping[str, float]) -> Iterator[Finding]:
             )
 
 
+def credits_read(settings: Settings) -> Iterator[Finding]:
+    """Warn where credits have a price, and those of some runs are not read."""
+    if settings.price_per_credit is not None and settings.run_details != "all":
+        said = (
+            "those of completed runs whose webhook does not say them are not read: costs lack them"
+        )
+        yield warning("credits", said, "RUNQUEUE_RUN_DETAILS=all")
+
+
 def open_files(settings: Settings) -> Finding:
     """Judge how many connections a worker that is started from here may have."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

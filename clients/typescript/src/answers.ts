@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: c7f4898db43213d5bcff2332c7e0c6ba5631c8ba6915f8934299fa766b52efa7
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 13dd3d1a6ac9e958a5ba17630017f113c34dc3f660ccc39535a81befcd98fd45
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

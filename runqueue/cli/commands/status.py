@@ -86,9 +86,7 @@ def _print_held(queue: Queue, batch: str) -> None:
 
 def stats(
     *,
-    by: Annotated[
-        Literal["group"] | None, typer.Option(help="Show the credits of each group.")
-    ] = None,
+    by: Annotated[Literal["group"] | None, typer.Option(help="Show credits by group.")] = None,
     url: Url = None,
     as_json: OneObject = False,
 ) -> None:

@@ -87,6 +87,6 @@ def _others(stats: AccountStats) -> Iterable[str]:
     if stats.quarantined:
         yield f"quarantined {stats.quarantined:,}"
     if words := usage_of(stats.totals).words(price_per_credit()):
-        yield f"used {words}"
+        yield f"used {words} (credits of {stats.totals.get('credits:runs', 0):,} runs)"
     if words := count_words(stats.deliveries):
         yield f"webhooks {words} (`runqueue webhooks list`)"

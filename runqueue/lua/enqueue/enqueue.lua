@@ -98,8 +98,7 @@ local function list_jobs(q, batch, ids)
     for _, id in ipairs(ids) do
       if redis.call('SREM', left, id) == 0 then new[#new + 1] = id end
     end
-    q.batch_totals[batch] = q.batch_totals[batch] or {}
-    counters.bump(q.batch_totals[batch], 'moved', #new - #ids)
+    counters.bump(counters.entry(q.batch_totals, batch), 'moved', #new - #ids)
   end
   in_parts('RPUSH', q.prefix .. 'batch_jobs:' .. batch, new)
 end

@@ -34,7 +34,10 @@ def test_jobs_batches_and_groups_say_what_they_cost(either: Desk) -> None:
     assert either.json("batch", "show", batch)["credits"] == 14
     rows = either.run("stats", "--by", "group").stdout.splitlines()
     assert rows[-1].split() == ["default", "acme", "2", "14", "4", "0", "0.70"]
-    assert "used 8 steps, 14 credits (4 cached), cost 0.70" in either.run("stats").stdout
+    assert (
+        "used 8 steps, 14 credits (4 cached), cost 0.70 (credits of 2 runs)"
+        in either.run("stats").stdout
+    )
     (acme,) = either.json("stats", "--by", "group")["default"]
     assert (acme["group"], acme["runs"], acme["credits"]) == ("acme", 2, 14)
 

@@ -137,7 +137,8 @@ def test_a_batch_has_what_its_runs_took(clock: Clockwork) -> None:
     finish(clock, jobs[0], took(steps=4))
     finish(clock, jobs[1], took(**BILLED))
 
-    assert clock.read(batch).usage == Usage(8, 7, 2)
+    found = clock.read(batch)
+    assert (found.usage, found.credits_runs) == (Usage(8, 7, 2), 1)
 
 
 def running(clock: Clockwork, *groups_of: str) -> list[str]:

@@ -507,6 +507,17 @@ def test_an_account_without_settings_here_is_warned_of(
     assert "RUNQUEUE_ACCOUNTS__ACME__API_KEY" in found[0].do
 
 
+@pytest.mark.parametrize(("details", "warns"), [("failed", True), ("never", True), ("all", False)])
+def test_a_price_of_credits_that_are_not_all_read_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, details: str, warns: bool
+) -> None:
+    monkeypatch.setenv("SKYVERN_API_KEY", KEY)
+    monkeypatch.setenv("RUNQUEUE_RUN_DETAILS", details)
+    assert not list(queue_checks.credits_read(Settings()))
+    monkeypatch.setenv("RUNQUEUE_PRICE_PER_CREDIT", "0.05")
+    assert bool(list(queue_checks.credits_read(Settings()))) is warns
+
+
 def test_too_few_descriptors_for_the_places_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SKYVERN_API_KEY", KEY)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))

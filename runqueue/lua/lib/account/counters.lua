@@ -9,27 +9,22 @@ function counters.bump(map, field, n) map[field] = (map[field] or 0) + n end
 
 -- A table's entry, made when it is first used.
 function counters.entry(map, name)
-  map[name] = map[name] or {}
-  return map[name]
-end
-
-local function members_of(map, zset)
-  local members = map[zset]
-  if not members then
-    members = {}
-    map[zset] = members
+  local entry = map[name]
+  if not entry then
+    entry = {}
+    map[name] = entry
   end
-  return members
+  return entry
 end
 
 -- Adds a member to a zset, or removes it, when the script ends: all members of one zset in one call, additions first.
 function counters.put_later(q, zset, score, member)
-  local members = members_of(q.put_members, zset)
+  local members = counters.entry(q.put_members, zset)
   members[#members + 1] = score
   members[#members + 1] = member
 end
 function counters.remove_later(q, zset, member)
-  local members = members_of(q.removed_members, zset)
+  local members = counters.entry(q.removed_members, zset)
   members[#members + 1] = member
 end
 
@@ -38,8 +33,7 @@ function counters.count_new(q, job, state, n)
   counters.bump(q.totals, state .. ':' .. job.priority, n)
   if state == 'ready' then counters.bump(q.group_load, job.group, n) end
   if job.batch ~= NO_BATCH then
-    q.batch_totals[job.batch] = q.batch_totals[job.batch] or {}
-    counters.bump(q.batch_totals[job.batch], 'count:' .. state, n)
+    counters.bump(counters.entry(q.batch_totals, job.batch), 'count:' .. state, n)
   end
 end
 
@@ -67,12 +61,8 @@ function counters.live(q, job, member, is_live)
   if counters.are_budgets(q) then q.step_commits[#q.step_commits + 1] = { job, member, is_live } end
   if not job.keys then return end
   for key in counters.keys_of(job) do
-    local moves, state = q.key_moves[key], q.key_states[key]
-    if not moves then
-      moves = {}
-      q.key_moves[key] = moves
-    end
-    moves[member] = is_live
+    local state = q.key_states[key]
+    counters.entry(q.key_moves, key)[member] = is_live
     q.key_commands = q.key_commands + 1
     if state then state.live = state.live + (is_live and 1 or -1) end
   end
@@ -139,14 +129,13 @@ function counters.count_state(q, job, state)
     counters.bump(q.group_load, job.group, (state == 'ready' and 1 or 0) - (before == 'ready' and 1 or 0))
   end
   if job.batch ~= NO_BATCH then
-    local counts = q.batch_totals[job.batch] or {}
+    local counts = counters.entry(q.batch_totals, job.batch)
     counters.bump(counts, 'count:' .. before, -1)
     counters.bump(counts, 'count:' .. state, 1)
     if job.canary then
       counters.bump(counts, 'canary_ended', (ENDED[state] and 1 or 0) - (ENDED[job.state] and 1 or 0))
       counters.bump(counts, 'canary_completed', (state == 'completed' and 1 or 0))
     end
-    q.batch_totals[job.batch] = counts
   end
   local was_live = LIVE[before] and job.slot ~= '0'
   if LIVE[state] and not was_live then

@@ -61,7 +61,11 @@ function run_figures.add(q, job, figures)
   end
   add_to(q.totals, figures)
   if (figures.credits or 0) > 0 then add_to_group(q, job.group, figures) end
-  if job.batch ~= NO_BATCH then add_to(counters.entry(q.batch_totals, job.batch), figures) end
+  if job.batch ~= NO_BATCH then
+    local sums = counters.entry(q.batch_totals, job.batch)
+    add_to(sums, figures)
+    if figures.credits then counters.bump(sums, 'credits_runs', 1) end
+  end
   job.new_usage = sums_with(job.usage, figures)
 end
 
