@@ -165,7 +165,7 @@ def try_wheels(folder: Path, empty: Path) -> None:
 def main() -> None:
     """Fill `dist/`, and try what is in it."""
     if shutil.which("npm") is None:
-        sys.exit("release: npm is missing: install Node 20 or later")
+        sys.exit("release: npm is missing: install Node 20.6 or later")
     shutil.rmtree(DIST, ignore_errors=True)
     DIST.mkdir()
     build()

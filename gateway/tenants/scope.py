@@ -108,10 +108,6 @@ class TenantScope:
         """Return the account of a job's or batch's id; None = the bearer sees no such account."""
         return account_of(some_id, await self.queue.accounts()) if is_id(some_id) else None
 
-    def sees(self, account: str) -> bool:
-        """Say whether an account is one of the bearer's."""
-        return not self.accounts or account in self.accounts
-
 
 class TenantScopes:
     """The scope of each bearer; bearers of the same accounts share a queue.

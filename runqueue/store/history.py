@@ -27,7 +27,7 @@ _STEPS: Final = {
     "replayed": "ready again: replayed by a person",
     "resubmitted": "ready again: settled by a person",
     "cancel_asked": "its cancel was requested",
-    "approval_asked": "its paused run was approved by a person: Skyvern is to be told",
+    "approval_asked": "a person approved its paused run: Skyvern is not asked yet",
     "approved": "its paused run goes on",
     "approval_failed": "the approval of its paused run failed",
     "no_run": "no longer unconfirmed: it has no run",

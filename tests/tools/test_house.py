@@ -47,11 +47,11 @@ CODE = [path for path in files() if path.suffix in {".py", ".lua"}]
 @pytest.mark.parametrize(
     ("what", "found", "most"),
     [
-        ("lines of product", lines([path for path in CODE if is_product(path)]), 59_800),
+        ("lines of product", lines([path for path in CODE if is_product(path)]), 59_810),
         (
             "lines of tests and lab",
             lines([p for p in CODE if p.relative_to(ROOT).parts[0] not in PRODUCT]),
-            106_450,
+            106_465,
         ),
         (
             "words of docs",

@@ -24,7 +24,7 @@ from runqueue.records.waits import utc
 from runqueue.store import budgets, job_calls
 from runqueue.store.replies import flat, rows
 from runqueue.store.scripts import AsyncSend, ScriptCall, load
-from webhooks.notices.sending import Kind, Message, Sender
+from webhooks.notices.sending import Kind, Message, UrlSender
 
 log = structlog.get_logger()
 
@@ -87,7 +87,7 @@ class Notifier:
         self._account, self._settings = account, settings
         self._public_url, self._send = public_url, send
         #: Sends to the URL of a number: '' = sent, else why not. The simulation has its own.
-        self.deliver: Callable[[int, Message], Awaitable[str]] = Sender(settings.notify_urls)
+        self.deliver: Callable[[int, Message], Awaitable[str]] = UrlSender(settings.notify_urls)
         self._redact = Redactor([*settings.keys, *settings.signing_secrets])
         self._process = secrets.token_hex(8)
         #: Since when what goes on differs from what was sent.

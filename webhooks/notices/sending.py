@@ -34,7 +34,7 @@ class Message(NamedTuple):
     keys: Sequence[str] = ()
 
 
-class Sender:
+class UrlSender:
     """Sends to an account's URLs.
 
     Args:

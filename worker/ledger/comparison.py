@@ -22,8 +22,9 @@ from runqueue.records.job import JobState
 from runqueue.store import job_calls, worker_calls
 from runqueue.store.operator_calls import OurRun, list_runs
 
-#: Redis keys that one call searches, and runs that one call asks for the owners of.
-_AT_ONCE = 1000
+#: Redis keys that one call searches, and runs that one call asks for the owners of; results that
+#: one call reads.
+_AT_ONCE, _RESULTS_AT_ONCE = 1000, 50
 #: Runs that a list shows, at most.
 MOST_LISTED = MAX_PAGE * MAX_PAGE_SIZE
 #: Seconds between the tries of a call that fails in passing, unless Skyvern asks for others; and
@@ -54,7 +55,7 @@ class Sum:
 
 
 @dataclass
-class Ledger:
+class Comparison:
     """What came of the comparison.
 
     Attributes:
@@ -64,6 +65,7 @@ class Ledger:
         others: runs that Skyvern has and that are not ours, by what started them; those of debug
             sessions, and those that other runs started, are apart.
         unconfirmed: jobs whose runs, if they have any, are not known to be ours yet.
+        steps: of the jobs that got runs of ours, as their results say; no list shows any.
     """
 
     account: str
@@ -73,6 +75,7 @@ class Ledger:
     missing: list[OurRun] = field(default_factory=list)
     others: dict[str, Sum] = field(default_factory=dict)
     unconfirmed: int = 0
+    steps: int = 0
 
 
 class SkyvernRuns:
@@ -133,7 +136,7 @@ async def compare(
     account: str,
     since: datetime,
     until: datetime | None,
-) -> Ledger:
+) -> Comparison:
     """Compare our runs with Skyvern's.
 
     Args:
@@ -148,23 +151,24 @@ async def compare(
     listed, reach = await skyvern.list(RUNS_PATH, since)
     workflow_runs, second_reach = await skyvern.list(WORKFLOW_RUNS_PATH, since)
     runs = listed | workflow_runs
-    ledger = Ledger(account, max(reach, second_reach), until or datetime.now(UTC))
+    found = Comparison(account, max(reach, second_reach), until or datetime.now(UTC))
     owned = await _owned(queue, account, list(runs))
-    accepted, unlisted = await _accepted(queue, ledger, set(runs))
+    accepted, unlisted = await _accepted(queue, found, set(runs))
     for one in unlisted:
         if await skyvern.get(one.run_id) is None:
-            ledger.missing.append(one)
+            found.missing.append(one)
         elif one.accepted_us:  # else it may be from before the period
-            ledger.both.add(None)
+            found.both.add(None)
     if any(run.run_type == "task_v2" for run in listed.values()):
         await _join_tasks(skyvern, runs, runs.keys() - listed.keys() - owned)
-    first, last = ledger.since.timestamp(), until.timestamp() if until else math.inf
+    first, last = found.since.timestamp(), until.timestamp() if until else math.inf
     for run in runs.values():
         if run.run_id in accepted or run.created is None or first <= run.created < last:
             is_ours = run.run_id in owned or run.run_id in accepted
-            (ledger.both if is_ours else ledger.others.setdefault(_started_by(run), Sum())).add(run)
-    ledger.unconfirmed = (await queue.send(job_calls.stats(account))).states[JobState.UNCONFIRMED]
-    return ledger
+            (found.both if is_ours else found.others.setdefault(_started_by(run), Sum())).add(run)
+    found.steps = await _steps(queue, account, sorted(set(accepted.values())))
+    found.unconfirmed = (await queue.send(job_calls.stats(account))).states[JobState.UNCONFIRMED]
+    return found
 
 
 async def _owned(queue: AsyncRunQueue, account: str, run_ids: list[str]) -> set[str]:
@@ -178,21 +182,30 @@ async def _owned(queue: AsyncRunQueue, account: str, run_ids: list[str]) -> set[
 
 
 async def _accepted(
-    queue: AsyncRunQueue, ledger: Ledger, listed: set[str]
-) -> tuple[set[str], list[OurRun]]:
-    """Return the runs that jobs got in the period and lists show, and the others."""
-    accepted: set[str] = set()
+    queue: AsyncRunQueue, compared: Comparison, listed: set[str]
+) -> tuple[dict[str, str], list[OurRun]]:
+    """Return runs of the period that lists show, with their jobs, and those that no list shows."""
+    accepted: dict[str, str] = {}
     unlisted: dict[str, OurRun] = {}
     cursor = ""
     while cursor != "0":
-        call = list_runs(ledger.account, cursor or "0", _AT_ONCE, ledger.since, ledger.until)
+        call = list_runs(compared.account, cursor or "0", _AT_ONCE, compared.since, compared.until)
         cursor, found = await queue.send(call)
         for one in found:
             if one.run_id not in listed:
                 unlisted[one.run_id] = one
             elif one.accepted_us:
-                accepted.add(one.run_id)
+                accepted[one.run_id] = one.job_id
     return accepted, list(unlisted.values())
+
+
+async def _steps(queue: AsyncRunQueue, account: str, job_ids: list[str]) -> int:
+    """Return how many steps jobs took, as far as their results say."""
+    steps = 0
+    for at in range(0, len(job_ids), _RESULTS_AT_ONCE):
+        call = job_calls.get_jobs(account, job_ids[at : at + _RESULTS_AT_ONCE])
+        steps += sum(job.steps or 0 for job in await queue.send(call) if job)
+    return steps
 
 
 async def _join_tasks(

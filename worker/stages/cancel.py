@@ -5,7 +5,7 @@ for ten minutes is abandoned: the job fails, and its run is shown as an orphan.
 
 Many runs go in calls of a hundred, where the server has such a call. Runs that no job owns
 (orphans) are canceled here too, when a person asks for it; and paused runs that a person approved
-are told to go on.
+are continued.
 """
 
 import asyncio

@@ -309,6 +309,22 @@ async def test_of_a_process_killed_between_send_and_record_one_more_comes(
         clock.wait(notifier.LEASE_SECONDS)
 
 
+async def test_of_a_process_killed_after_it_sent_the_end_of_a_batch_one_more_comes(
+    clock: Clockwork, receiver: Receiver, redis_url: str
+) -> None:
+    urls = f"batch_over={receiver.url}"
+    await Teller(clock, urls).round()
+    clock.batch_of(1)
+    clock.heartbeat(first=True)
+    clock.end_all("completed")
+    clock.wait(notifier.LEASE_SECONDS)
+    await send_and_be_killed(clock, redis_url, urls)
+    assert receiver.taken() == ["batch over"]
+    clock.wait(30 + notifier.LEASE_SECONDS)
+    await Teller(clock, urls).rounds(120)
+    assert receiver.taken() == ["batch over"]
+
+
 async def test_a_record_waits_until_redis_is_back(
     clock: Clockwork, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from tests.simulator.simulating import KEY as SIMULATOR_KEY
 from tests.worker.working import INSTANT, Bench, working
 from worker.ledger import command, comparison
 from worker.ledger.command import ledger, lines
-from worker.ledger.comparison import Ledger, ReadError, SkyvernRuns, compare
+from worker.ledger.comparison import Comparison, ReadError, SkyvernRuns, compare
 
 app = typer.Typer()
 app.command()(ledger)
@@ -53,7 +53,7 @@ async def asked(bench: Bench, redis_url: str, *arguments: str) -> Result:
 
 async def compared(
     redis_url: str, client: RawClient, since: datetime = YESTERDAY, until: datetime | None = None
-) -> Ledger:
+) -> Comparison:
     async with AsyncRunQueue(redis_url) as queue:
         return await compare(queue, SkyvernRuns(client, 0), "default", since, until)
 
@@ -90,6 +90,19 @@ async def test_each_run_counts_once_as_ours_or_by_what_started_it(
         "not shown": {"runs": 1, "runs_with_credits": 0} | shown,
     }
     assert found["missing"] == []
+
+
+async def test_steps_are_those_that_results_of_ended_jobs_say(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with working(client, redis_url) as bench:
+        ids = await bench.submitted(2, url=INSTANT)
+        await bench.one_pass("poll")
+        results = [bench.job(job_id).result or {} for job_id in ids]
+        steps = sum(result["step_count"] for result in results)
+        printed = (await asked(bench, redis_url)).stdout
+    assert steps
+    assert f"Skyvern has them: 2 runs; {steps} steps of their jobs\n" in printed
 
 
 async def test_a_run_that_was_deleted_at_skyvern_is_named(
