@@ -1,0 +1,216 @@
+"""The pages of the archive: charts of the jobs that ended, and groups of errors."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.page.formatting import in_unit
+from gateway.page.overview import OVER
+from gateway.page.render import page
+from gateway.page.viewer import Viewer, list_page
+from gateway.state.state import state_of
+from runqueue.producer.listing import Filter
+from runqueue.records.run_figures import cost_of
+from runqueue.request.time_range import check_range, read_time
+
+#: How long ago a page begins, by one click; and the longest time that one shows.
+PRESETS: Final = ("24h", "7d", "30d", "90d")
+LONGEST: Final = timedelta(days=400)
+DIMENSIONS: Final = ("group", "workflow", "batch")
+#: Groups of errors of a page, and values of a dimension.
+GROUPS: Final = 50
+TOP: Final = 20
+#: Steps of a chart in words, by their seconds.
+_STEPS: Final = {3600: "hour", 86_400: "day", 604_800: "week"}
+
+
+class Period(NamedTuple):
+    """The time that a page is of.
+
+    Args:
+        given_since, given_until: as they were entered; '' = until now.
+        since, until: the time.
+    """
+
+    given_since: str
+    given_until: str
+    since: datetime
+    until: datetime
+
+    @property
+    def name(self) -> str:
+        """The preset; '' = it is none."""
+        return "" if self.given_until else self.given_since
+
+
+class Figure(NamedTuple):
+    """A chart, and the table behind it.
+
+    Args:
+        title: the heading.
+        note: what the heading needs beside it.
+        unit: of the cells: jobs, share, seconds, steps, credits or money.
+        names: of the columns.
+        rows: each with its beginning, and a cell a column; None = nothing is known.
+    """
+
+    title: str
+    note: str
+    unit: str
+    names: tuple[str, ...]
+    rows: list[tuple[datetime, tuple[float | None, ...]]]
+
+
+def period_of(query: QueryParams, default: str = PRESETS[0]) -> Period:
+    """Return the time that a query names.
+
+    Raises:
+        HTTPException: a time that is none, or too long a time.
+        InvalidRequest: it ends before it begins.
+    """
+    since, until = query.get("since", "").strip() or default, query.get("until", "").strip()
+    times = []
+    for name, given in (("since", since), ("until", until)):
+        try:
+            times.append(read_time(given) if given else datetime.now(UTC))
+        except ValueError as error:
+            raise HTTPException(422, f"{name}: {error}") from None
+    check_range(*times)
+    if times[1] - times[0] > LONGEST:
+        raise HTTPException(422, f"since: expected at most {LONGEST.days} days before the end")
+    return Period(since, until, *times)
+
+
+@list_page
+async def charts(request: Request, viewer: Viewer) -> Response:
+    """Show what ended over time: of all jobs, of a group, a workflow or a batch."""
+    query = request.query_params
+    values = await _shared(request, viewer)
+    account, period = values["account"], values["period"]
+    dimension, value = query.get("dimension", ""), query.get("value", "").strip()
+    if dimension not in {"", *DIMENSIONS}:
+        raise HTTPException(422, f"dimension: expected one of {', '.join(DIMENSIONS)}")
+    listed = dimension or DIMENSIONS[0]
+    values |= {"dimensions": DIMENSIONS, "dimension": dimension, "value": value, "top": []}
+    if (reader := state_of(request).archive) is not None:
+        one = (dimension, value) if dimension and value else ("", "")
+        chart = await reader.chart(account, period.since, period.until, *one)
+        found = await reader.top(account, period.since, period.until, listed, TOP)
+        price = state_of(request).settings.price_per_credit
+        values |= {
+            "figures": figures_of(chart, price),
+            "totals": _totals(chart.total, price),
+            "step": chart.step_seconds,
+            "step_word": _STEPS[chart.step_seconds],
+            "top_dimension": listed,
+            "top": [_top(request, listed, each) for each in found],
+        }
+    return page(request, "charts.html", viewer, values)
+
+
+@list_page
+async def errors(request: Request, viewer: Viewer) -> Response:
+    """Show the groups of errors of a time, the largest first."""
+    query = request.query_params
+    values = await _shared(request, viewer)
+    account, period = values["account"], values["period"]
+    chosen = {name: query.get(name, "").strip() for name in DIMENSIONS}
+    values |= {"chosen": chosen}
+    if (reader := state_of(request).archive) is not None:
+        some = {name: text or None for name, text in chosen.items()}
+        wanted = Filter(since=period.since, until=period.until, **some).checked()
+        found = await reader.errors(account, wanted, GROUPS)
+        price = state_of(request).settings.price_per_credit
+        times = {"since": period.since.isoformat(), "until": period.until.isoformat()}
+        kept = {"account": account, **times, **{k: v for k, v in chosen.items() if v}}
+        values |= {
+            "groups": [_group(group, kept, price) for group in found],
+            "total": sum(group.jobs for group in found),
+            "is_more": len(found) == GROUPS,
+        }
+    return page(request, "errors.html", viewer, values)
+
+
+async def _shared(request: Request, viewer: Viewer) -> dict[str, Any]:
+    """Return the values of both pages."""
+    query = request.query_params
+    account = await viewer.tenant_scope.account(query.get("account", ""))
+    period = period_of(query)
+    times = {"since": period.given_since, "until": period.given_until}
+    return {
+        "account": account,
+        "accounts": await viewer.queue.accounts(),
+        "period": period,
+        "presets": [(one, _with(query, since=one, until="")) for one in PRESETS],
+        "tabs_to": [
+            (name, f"/{name}?{urlencode({'account': account, **times})}")
+            for name in ("charts", "errors")
+        ],
+        "has_archive": state_of(request).archive is not None,
+    }
+
+
+def figures_of(chart: Any, price: Decimal | None) -> list[Figure]:
+    """Return the charts of what ended."""
+    points = chart.points
+
+    def made(title: str, unit: str, names: Sequence[str], cells: Any, note: str = "") -> Figure:
+        rows = [(point.at, tuple(cells(point))) for point in points]
+        return Figure(title, note, unit, tuple(names), rows)
+
+    percentiles = ("half of them within", "95 % within")
+    found = [
+        made("Jobs that ended", "jobs", OVER, lambda one: [one.states.get(s, 0) for s in OVER]),
+        made("Failure share", "share", ["failed or dead"], lambda one: [one.failure_share]),
+        made("Waiting time", "seconds", percentiles, lambda one: one.waited, "creation to start"),
+        made("Running time", "seconds", percentiles, lambda one: one.ran, "start to end"),
+        made("Steps", "steps", ["steps"], lambda one: [one.steps]),
+        made("Credits", "credits", ["credits"], lambda one: [one.credits]),
+    ]
+    if price is not None:
+        cost = float(price)
+        found.append(made("Cost", "money", ["cost"], lambda one: [one.credits * cost]))
+    return found
+
+
+def _totals(total: Any, price: Decimal | None) -> list[tuple[str, str, str]]:
+    """Return the figures of the whole time: names, values, and notes."""
+    jobs = sum(total.states.values())
+    half, most = (in_unit(seconds, "seconds") for seconds in total.waited)
+    ran_half, ran_most = (in_unit(seconds, "seconds") for seconds in total.ran)
+    cost = cost_of(total.credits, price)
+    return [
+        ("Ended", in_unit(jobs, "jobs"), ""),
+        ("Failed or dead", in_unit(total.failed, "jobs"), in_unit(total.failure_share, "share")),
+        ("Half started within", half, f"95 % within {most}"),
+        ("Half ran at most", ran_half, f"95 % at most {ran_most}"),
+        ("Steps", in_unit(total.steps, "steps"), ""),
+        ("Credits", in_unit(total.credits, "credits"), f"cost {cost}" if cost else ""),
+    ]
+
+
+def _top(request: Request, dimension: str, one: Any) -> dict[str, Any]:
+    address = _with(request.query_params, dimension=dimension, value=one.value)
+    share = 100 * one.failed / one.jobs if one.jobs else None
+    return {**one._asdict(), "share": share, "address": address}
+
+
+def _group(group: Any, kept: Mapping[str, str], price: Decimal | None) -> dict[str, Any]:
+    """Return a group of errors as the page shows it, with the query of its jobs."""
+    return {
+        **group._asdict(),
+        "cost": cost_of(group.credits, price),
+        "query": urlencode({**kept, "error": group.id}),
+    }
+
+
+def _with(query: QueryParams, **changes: str) -> str:
+    """Return the address of this page with some of its parameters changed."""
+    return f"?{urlencode({name: text for name, text in {**query, **changes}.items() if text})}"
