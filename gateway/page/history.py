@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.page.filters import query_of, time_of
 from gateway.page.formatting import in_unit
 from gateway.page.overview import OVER
 from gateway.page.render import page
@@ -18,12 +19,13 @@ from gateway.page.viewer import Viewer, list_page
 from gateway.state.state import state_of
 from runqueue.producer.listing import Filter
 from runqueue.records.run_figures import cost_of
-from runqueue.request.time_range import check_range, read_time
+from runqueue.request.time_range import check_range
 
 #: How long ago a page begins, by one click; and the longest time that one shows.
 PRESETS: Final = ("24h", "7d", "30d", "90d")
 LONGEST: Final = timedelta(days=400)
 DIMENSIONS: Final = ("group", "workflow", "batch")
+_NONE: Final[dict[str, None]] = dict.fromkeys(DIMENSIONS)
 #: Groups of errors of a page, and values of a dimension.
 GROUPS: Final = 50
 TOP: Final = 20
@@ -46,8 +48,8 @@ class Period(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The preset; '' = it is none."""
-        return "" if self.given_until else self.given_since
+        """The preset; of another time, what is no preset."""
+        return "" if self.given_until else self.given_since or PRESETS[0]
 
 
 class Figure(NamedTuple):
@@ -68,49 +70,45 @@ class Figure(NamedTuple):
     rows: list[tuple[datetime, tuple[float | None, ...]]]
 
 
-def period_of(query: QueryParams, default: str = PRESETS[0]) -> Period:
-    """Return the time that a query names.
+def period_of(query: QueryParams) -> Period:
+    """Return the time that a query names; of none, the last day.
 
     Raises:
         HTTPException: a time that is none, or too long a time.
         InvalidRequest: it ends before it begins.
     """
-    since, until = query.get("since", "").strip() or default, query.get("until", "").strip()
-    times = []
-    for name, given in (("since", since), ("until", until)):
-        try:
-            times.append(read_time(given) if given else datetime.now(UTC))
-        except ValueError as error:
-            raise HTTPException(422, f"{name}: {error}") from None
-    check_range(*times)
-    if times[1] - times[0] > LONGEST:
+    now = datetime.now(UTC)
+    until = time_of(query, "until") or now
+    since = time_of(query, "since") or until - timedelta(days=1)
+    check_range(since, until)
+    if until - since > LONGEST:
         raise HTTPException(422, f"since: expected at most {LONGEST.days} days before the end")
-    return Period(since, until, *times)
+    given = (query.get(name, "").strip() for name in ("since", "until"))
+    return Period(*given, since, until)
 
 
 @list_page
 async def charts(request: Request, viewer: Viewer) -> Response:
     """Show what ended over time: of all jobs, of a group, a workflow or a batch."""
-    query = request.query_params
     values = await _shared(request, viewer)
-    account, period = values["account"], values["period"]
-    dimension, value = query.get("dimension", ""), query.get("value", "").strip()
-    if dimension not in {"", *DIMENSIONS}:
-        raise HTTPException(422, f"dimension: expected one of {', '.join(DIMENSIONS)}")
-    listed = dimension or DIMENSIONS[0]
-    values |= {"dimensions": DIMENSIONS, "dimension": dimension, "value": value, "top": []}
-    if (reader := state_of(request).archive) is not None:
-        one = (dimension, value) if dimension and value else ("", "")
-        chart = await reader.chart(account, period.since, period.until, *one)
-        found = await reader.top(account, period.since, period.until, listed, TOP)
+    account, wanted = values["account"], values["wanted"]
+    by = request.query_params.get("by", DIMENSIONS[0])
+    if by not in DIMENSIONS:
+        raise HTTPException(422, f"by: expected one of {', '.join(DIMENSIONS)}")
+    if values["has_archive"]:
+        queue: Any = viewer.queue
         price = state_of(request).settings.price_per_credit
+        chart = await queue.chart(wanted, account=account)
+        found = await queue.top(wanted._replace(**_NONE), by, account=account, limit=TOP)
+        query = request.query_params
         values |= {
             "figures": figures_of(chart, price),
             "totals": _totals(chart.total, price),
             "step": chart.step_seconds,
             "step_word": _STEPS[chart.step_seconds],
-            "top_dimension": listed,
-            "top": [_top(request, listed, each) for each in found],
+            "by": [(one, _with(query, by=one)) for one in DIMENSIONS],
+            "top_of": by,
+            "top": [_top(query, by, each) for each in found],
         }
     return page(request, "charts.html", viewer, values)
 
@@ -118,20 +116,14 @@ async def charts(request: Request, viewer: Viewer) -> Response:
 @list_page
 async def errors(request: Request, viewer: Viewer) -> Response:
     """Show the groups of errors of a time, the largest first."""
-    query = request.query_params
     values = await _shared(request, viewer)
-    account, period = values["account"], values["period"]
-    chosen = {name: query.get(name, "").strip() for name in DIMENSIONS}
-    values |= {"chosen": chosen}
-    if (reader := state_of(request).archive) is not None:
-        some = {name: text or None for name, text in chosen.items()}
-        wanted = Filter(since=period.since, until=period.until, **some).checked()
-        found = await reader.errors(account, wanted, GROUPS)
+    account, wanted = values["account"], values["wanted"]
+    if values["has_archive"]:
+        queue: Any = viewer.queue
+        found = await queue.list_errors(wanted, account=account, limit=GROUPS)
         price = state_of(request).settings.price_per_credit
-        times = {"since": period.since.isoformat(), "until": period.until.isoformat()}
-        kept = {"account": account, **times, **{k: v for k, v in chosen.items() if v}}
         values |= {
-            "groups": [_group(group, kept, price) for group in found],
+            "groups": [_group(group, account, wanted, price) for group in found],
             "total": sum(group.jobs for group in found),
             "is_more": len(found) == GROUPS,
         }
@@ -143,17 +135,18 @@ async def _shared(request: Request, viewer: Viewer) -> dict[str, Any]:
     query = request.query_params
     account = await viewer.tenant_scope.account(query.get("account", ""))
     period = period_of(query)
-    times = {"since": period.given_since, "until": period.given_until}
+    chosen = {name: query.get(name, "").strip() for name in DIMENSIONS}
+    some = {name: text or None for name, text in chosen.items()}
+    kept = {"account": account, "since": period.given_since, "until": period.given_until, **chosen}
     return {
         "account": account,
         "accounts": await viewer.queue.accounts(),
         "period": period,
+        "chosen": chosen,
+        "wanted": Filter(since=period.since, until=period.until, **some).checked(),
         "presets": [(one, _with(query, since=one, until="")) for one in PRESETS],
-        "tabs_to": [
-            (name, f"/{name}?{urlencode({'account': account, **times})}")
-            for name in ("charts", "errors")
-        ],
-        "has_archive": state_of(request).archive is not None,
+        "pages": [(name, f"/{name}{_with(kept)}") for name in ("charts", "errors")],
+        "has_archive": state_of(request).has_archive,
     }
 
 
@@ -165,7 +158,7 @@ def figures_of(chart: Any, price: Decimal | None) -> list[Figure]:
         rows = [(point.at, tuple(cells(point))) for point in points]
         return Figure(title, note, unit, tuple(names), rows)
 
-    percentiles = ("half of them within", "95 % within")
+    percentiles = ("p50", "p95")
     found = [
         made("Jobs that ended", "jobs", OVER, lambda one: [one.states.get(s, 0) for s in OVER]),
         made("Failure share", "share", ["failed or dead"], lambda one: [one.failure_share]),
@@ -196,21 +189,25 @@ def _totals(total: Any, price: Decimal | None) -> list[tuple[str, str, str]]:
     ]
 
 
-def _top(request: Request, dimension: str, one: Any) -> dict[str, Any]:
-    address = _with(request.query_params, dimension=dimension, value=one.value)
+def _top(query: QueryParams, by: str, one: Any) -> dict[str, Any]:
+    """Return one of the values with the most jobs as the page shows it, with its charts."""
+    address = _with(query, **{**dict.fromkeys(DIMENSIONS, ""), by: one.value})
     share = 100 * one.failed / one.jobs if one.jobs else None
     return {**one._asdict(), "share": share, "address": address}
 
 
-def _group(group: Any, kept: Mapping[str, str], price: Decimal | None) -> dict[str, Any]:
+def _group(
+    group: Any, account: str, wanted: Filter, price: Decimal | None
+) -> dict[str, Any]:
     """Return a group of errors as the page shows it, with the query of its jobs."""
+    query = query_of(wanted._replace(error=group.id))
     return {
         **group._asdict(),
         "cost": cost_of(group.credits, price),
-        "query": urlencode({**kept, "error": group.id}),
+        "query": f"{urlencode({'account': account})}&{query}",
     }
 
 
-def _with(query: QueryParams, **changes: str) -> str:
-    """Return the address of this page with some of its parameters changed."""
+def _with(query: Mapping[str, str], **changes: str) -> str:
+    """Return the query of an address with some of its parameters changed; '' leaves one out."""
     return f"?{urlencode({name: text for name, text in {**query, **changes}.items() if text})}"

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import structlog
 from fastapi import Request
@@ -77,8 +77,7 @@ class GatewayState:
         self._scraped = RunQueue(url)
         self.queue_metrics = CollectorRegistry()
         self.queue_metrics.register(QueueCollector(self._scraped))
-        #: What reads the archive; None = there is none.
-        self.archive: Any = None
+        self.has_archive = False
         #: The page's samples and sessions.
         self.feed = Feed(self.tenant_scopes.whole)
         self.sessions = Sessions(self.tokens, self.redis)

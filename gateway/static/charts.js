@@ -5,6 +5,12 @@
   const DASHES = [[], [8, 4], [2, 3], [12, 3, 2, 3]];
   const BORDERS = ["solid", "dashed", "dotted", "double"];
   const SPANS = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 604800];
+  // For steps of at least so many seconds: what is shown of a time, and above a new year or day.
+  const DATES = [
+    [31536000, "{YYYY}", null, null, null, null, null, null, 1],
+    [86400, "{MM}-{DD}", "\n{YYYY}", null, null, null, null, null, 1],
+    [60, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
+  ];
   const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
   const span = (s) => (s < 60 ? `${s} s` : s < 3600 ? `${+(s / 60).toFixed(1)} min` : s < 86400 ? `${+(s / 3600).toFixed(1)} h` : `${+(s / 86400).toFixed(1)} d`);
   const tick = { seconds: span, share: (v) => `${+v.toFixed(1)} %` };
@@ -40,13 +46,13 @@
     return new uPlot(
       {
         width: box.clientWidth,
-        height: box.clientHeight - 30,
+        height: 210,
         tzDate: utc,
-        cursor: { sync: { key: "charts" }, drag: { x: false, y: false }, points: { show: !isBars } },
+        cursor: { sync: { key: "charts" }, drag: { x: false, y: false }, points: { show: !isBars }, y: false },
         scales: { x: { range: [at[0], at[at.length - 1] + step] }, y: { range: [0, (top || 1) * 1.05] } },
         legend: { markers: { dash: (u, n) => BORDERS[n - 1] } },
         axes: [
-          { ...axis, space: 64 },
+          { ...axis, space: 64, values: DATES },
           { ...axis, size: 64, values: (u, all) => all.map(tick[card.dataset.unit] || ((v) => compact.format(v))), ...(card.dataset.unit === "seconds" && { incrs: SPANS }) },
         ],
         series: [{ value: shown(0) }, ...series],
