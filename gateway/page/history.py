@@ -83,8 +83,7 @@ def period_of(query: QueryParams) -> Period:
     check_range(since, until)
     if until - since > LONGEST:
         raise HTTPException(422, f"since: expected at most {LONGEST.days} days before the end")
-    given = (query.get(name, "").strip() for name in ("since", "until"))
-    return Period(*given, since, until)
+    return Period(query.get("since", "").strip(), query.get("until", "").strip(), since, until)
 
 
 @list_page
@@ -136,7 +135,7 @@ async def _shared(request: Request, viewer: Viewer) -> dict[str, Any]:
     account = await viewer.tenant_scope.account(query.get("account", ""))
     period = period_of(query)
     chosen = {name: query.get(name, "").strip() for name in DIMENSIONS}
-    some = {name: text or None for name, text in chosen.items()}
+    some: dict[str, Any] = {name: text or None for name, text in chosen.items()}
     kept = {"account": account, "since": period.given_since, "until": period.given_until, **chosen}
     return {
         "account": account,
@@ -196,9 +195,7 @@ def _top(query: QueryParams, by: str, one: Any) -> dict[str, Any]:
     return {**one._asdict(), "share": share, "address": address}
 
 
-def _group(
-    group: Any, account: str, wanted: Filter, price: Decimal | None
-) -> dict[str, Any]:
+def _group(group: Any, account: str, wanted: Filter, price: Decimal | None) -> dict[str, Any]:
     """Return a group of errors as the page shows it, with the query of its jobs."""
     query = query_of(wanted._replace(error=group.id))
     return {
