@@ -216,13 +216,13 @@ def _attempts(fields: dict[str, bytes]) -> Iterator[Attempt]:
     yield from (attempt for attempt, _ in earlier)
     before = earlier[-1][1] if earlier else Usage()
     if run_id := text(fields.get("run_id")):
-        until_now = read_usage(fields.get("usage"))
+        taken, started, ended = (moment(fields.get(n)) for n in ("taken", "started", "ended"))
         yield Attempt(
-            int(fields.get("attempt", 0)),
-            *(moment(fields.get(name)) for name in ("taken", "started", "ended")),
-            run_id,
-            *(text(fields.get(name)) or None for name in ("run_status", "category", "reason")),
-            *_more(until_now, before),
+            *(int(fields.get("attempt", 0)), taken, started, ended, run_id),
+            text(fields.get("run_status")),
+            text(fields.get("category")) or None,
+            text(fields.get("reason")) or None,
+            *_more(read_usage(fields.get("usage")), before),
         )
 
 
