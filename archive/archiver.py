@@ -80,10 +80,12 @@ class Archive:
         self._engine = engine_of(url)
         self._opening = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="runqueue-archive", daemon=True
-        )
+        self._thread = threading.Thread(target=self._work, name="runqueue-archive", daemon=True)
         self._thread.start()
+
+    def _work(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
 
     async def run(self, act: Callable[[AsyncEngine], Awaitable[T]]) -> T:
         """Have its thread use the database."""
@@ -111,6 +113,7 @@ class Archive:
         with suppress(Exception):  # the process ends anyway
             await asyncio.wait_for(self.run(lambda engine: engine.dispose()), CLOSE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CLOSE_SECONDS)
 
 
 class Archiver:
@@ -144,11 +147,10 @@ class Archiver:
 
     async def stop(self) -> None:
         """End, and let another process go on at once."""
-        if self._loop is None:
-            return
-        self._loop.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._loop
+        if self._loop is not None:
+            self._loop.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._loop
         if self._has_lease:
             with suppress(RedisError, RunQueueError, OSError):
                 await self._record(Read(0, "ok"), 0, [], leaves=True)
