@@ -14,7 +14,7 @@ import redis
 
 from archive.archiver import Archive, Archiver
 from archive.calls import Use
-from archive.rows import EndedJob, job_of, unpacked_record
+from archive.rows import job_of, unpacked_record
 from config.settings import Settings
 from runqueue.records.job import Job
 from runqueue.store.scripts import ScriptCall
@@ -94,8 +94,6 @@ class Process:
         found, wanted = self.jobs(), {job_id: self.clock.job(job_id) for job_id in job_ids}
         assert found == wanted
         assert self.count() == len(wanted)
-
-
 
 
 class Dying(Process):
