@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
-from prometheus_client import Counter
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -50,12 +49,6 @@ RETIRE_EVERY = 3600.0
 #: Seconds that closing the database may take.
 CLOSE_SECONDS = 5.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-WRITTEN: Final = Counter(
-    "runqueue_archive_written",
-    "Jobs written to the archive by this process, repeats included.",
-    ["account"],
-    registry=None,
-)
 
 
 def host_id() -> str:
@@ -138,7 +131,6 @@ class Archiver:
         self._retire_at = 0.0
         self._has_lease = False
         self._loop: asyncio.Task[None] | None = None
-        WRITTEN.labels(account)
 
     def start(self) -> None:
         """Begin."""
@@ -234,7 +226,6 @@ class Archiver:
         for job_id, why in aside.items():
             log.error("job_not_archived", account=self._account, job_id=job_id, why=why)
         written = len(read.jobs) - len(aside)
-        WRITTEN.labels(self._account).inc(written)
         if kept or read.position != read.then:
             is_recorded = await self._record(read, written, kept)
             if is_recorded and self._drop_after_us:
