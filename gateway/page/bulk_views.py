@@ -41,7 +41,7 @@ async def select(request: Request) -> Response:
     must_operate(viewer)
     query = request.query_params
     checked = query.getlist("id") if "checked" in query else None
-    choice = await _choice(viewer, query, filter_of(query), checked)
+    choice = await _choice(viewer, query, _stateless(query), checked)
     # A link of another site only shows the form; counting begins there.
     is_requested = "count" in query and not is_from_elsewhere(request)
     found = None
@@ -67,7 +67,7 @@ async def act_on_many(request: Request) -> Response:
     viewer, fields = await operator_form(request)
     gate = state_of(request)
     checked = fields["ids"].split() if "ids" in fields else None
-    wanted = filter_of(QueryParams(fields.get("filter", "")))
+    wanted = _stateless(QueryParams(fields.get("filter", "")))
     choice = await _choice(viewer, fields, wanted, checked)
     most = whole(fields["most"], "most") if fields.get("most") else None
     if [*gate.works.values()].count(viewer.name) >= WORKS:
@@ -123,3 +123,8 @@ async def _choice(
     if ids and len(ids) > _CHECKED:
         raise HTTPException(422, f"expected at most {_CHECKED} checked jobs, got {len(ids)}")
     return Choice(what, account, state, wanted, ids)
+
+
+def _stateless(query: QueryParams) -> Filter:
+    """Return the filter of a query without its state, which may be one of a bulk action alone."""
+    return filter_of(QueryParams([pair for pair in query.multi_items() if pair[0] != "state"]))

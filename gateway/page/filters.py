@@ -11,7 +11,7 @@ from runqueue.producer.listing import Filter
 from runqueue.request.time_range import read_time
 
 #: The fields of a filter that are texts.
-_TEXTS: Final = ("group", "batch", "reason", "text", "workflow", "error")
+_TEXTS: Final = ("state", "group", "batch", "reason", "text", "workflow", "error")
 
 
 def time_of(query: QueryParams, name: str) -> datetime | None:
@@ -28,7 +28,7 @@ def time_of(query: QueryParams, name: str) -> datetime | None:
 
 
 def filter_of(query: QueryParams) -> Filter:
-    """Return the filter of a query, but for its state.
+    """Return the filter of a query.
 
     Raises:
         HTTPException: a time, or an entry of metadata, that is none.

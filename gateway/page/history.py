@@ -145,7 +145,7 @@ async def _shared(request: Request, viewer: Viewer) -> dict[str, Any]:
         "wanted": Filter(since=period.since, until=period.until, **some).checked(),
         "presets": [(one, _with(query, since=one, until="")) for one in PRESETS],
         "pages": [(name, f"/{name}{_with(kept)}") for name in ("charts", "errors")],
-        "has_archive": state_of(request).has_archive,
+        "has_archive": viewer.has_archive,
     }
 
 

@@ -40,7 +40,7 @@ HEADERS: Final = {
     "Cache-Control": "no-store",
 }
 #: Parameters that mean something within one account alone, or once.
-_OWN: Final = {"account", "cursor", "before", "done", "batch", "count"}
+_OWN: Final = {"account", "cursor", "before", "done", "batch", "count", "error"}
 #: Embeddings, overrides and isolates of Unicode's bidirectional text: with them an id, or a text
 #: of a server, looks different from what it is.
 _TURNING: Final = {n: f"\\u{n:04x}" for n in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}

@@ -31,6 +31,7 @@ def routes() -> list[BaseRoute]:
     shown: dict[str, Endpoint] = {
         "/": page_live.overview,
         "/jobs": lists.jobs,
+        "/jobs/results": lists.results,
         "/jobs/{job_id}": details.job,
         "/batches": lists.batches,
         "/batches/{batch_id}": details.batch,

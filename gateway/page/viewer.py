@@ -30,10 +30,12 @@ class Viewer:
     Args:
         session: his.
         tenant_scope: the part of the queue that he may see.
+        has_archive: whether the queue has an archive.
     """
 
     session: Session
     tenant_scope: TenantScope
+    has_archive: bool
 
     @property
     def queue(self) -> AsyncRunQueue:
@@ -68,7 +70,8 @@ async def viewer_of(request: Request) -> Viewer:
         raise NoSession
     request.state.bearer = session.token.name  # for audits
     await taken_by(request).begin(gate.in_flight[session.token.name])
-    return Viewer(session, gate.tenant_scopes.of(session.token))
+    has_archive = gate.settings.archive_url is not None
+    return Viewer(session, gate.tenant_scopes.of(session.token), has_archive)
 
 
 def list_page(

@@ -77,7 +77,6 @@ class GatewayState:
         self._scraped = RunQueue(url)
         self.queue_metrics = CollectorRegistry()
         self.queue_metrics.register(QueueCollector(self._scraped))
-        self.has_archive = False
         #: The page's samples and sessions.
         self.feed = Feed(self.tenant_scopes.whole)
         self.sessions = Sessions(self.tokens, self.redis)
