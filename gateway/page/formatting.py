@@ -82,11 +82,11 @@ def span(seconds: float | None) -> str:
 
 
 def in_unit(value: float | None, unit: str) -> str:
-    """Return a figure of a chart: a share of 100, seconds, money, or a number of something."""
+    """Return a figure of a chart: a share of 1, seconds, money, or a number of something."""
     if value is None:
         return UNKNOWN
     if unit == "share":
-        return f"{value:.1f} %"
+        return f"{100 * value:.1f} %"
     if unit == "money":
         return f"{value:,.2f}"
     return span(value) if unit == "seconds" else number(value)

@@ -1,6 +1,7 @@
 """The pages of the archive: charts of the jobs that ended, and groups of errors."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -11,7 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.page.filters import query_of, time_of
+from archive.charts import Chart, ChartPoint, TopValue
+from archive.error_groups import ErrorGroup
+from gateway.page.filters import pairs_of, time_of
 from gateway.page.formatting import in_unit
 from gateway.page.overview import OVER
 from gateway.page.render import page
@@ -29,7 +32,9 @@ _NONE: Final[dict[str, None]] = dict.fromkeys(DIMENSIONS)
 #: Groups of errors of a page, and values of a dimension.
 GROUPS: Final = 50
 TOP: Final = 20
+Cells = Callable[[ChartPoint], Sequence[float | None]]
 #: Steps of a chart in words, by their seconds.
+_UNKNOWN: Final = (None, None)
 _STEPS: Final = {3600: "hour", 86_400: "day", 604_800: "week"}
 
 
@@ -102,9 +107,9 @@ async def charts(request: Request, viewer: Viewer) -> Response:
         query = request.query_params
         values |= {
             "figures": figures_of(chart, price),
-            "totals": _totals(chart.total, price),
-            "step": chart.step_seconds,
-            "step_word": _STEPS[chart.step_seconds],
+            "totals": _totals(chart.points, price),
+            "step": chart.seconds,
+            "step_word": _STEPS[chart.seconds],
             "by": [(one, _with(query, by=one)) for one in DIMENSIONS],
             "top_of": by,
             "top": [_top(query, by, each) for each in found],
@@ -122,9 +127,10 @@ async def errors(request: Request, viewer: Viewer) -> Response:
         found = await queue.list_errors(wanted, account=account, limit=GROUPS)
         price = state_of(request).settings.price_per_credit
         values |= {
-            "groups": [_group(group, account, wanted, price) for group in found],
-            "total": sum(group.jobs for group in found),
-            "is_more": len(found) == GROUPS,
+            "found": found,
+            "groups": [_group(group, account, wanted, price) for group in found.groups],
+            "most": GROUPS,
+            "trend_word": _STEPS[found.trend_seconds],
         }
     return page(request, "errors.html", viewer, values)
 
@@ -149,60 +155,58 @@ async def _shared(request: Request, viewer: Viewer) -> dict[str, Any]:
     }
 
 
-def figures_of(chart: Any, price: Decimal | None) -> list[Figure]:
+def figures_of(chart: Chart, price: Decimal | None) -> list[Figure]:
     """Return the charts of what ended."""
-    points = chart.points
 
-    def made(title: str, unit: str, names: Sequence[str], cells: Any, note: str = "") -> Figure:
-        rows = [(point.at, tuple(cells(point))) for point in points]
+    def made(title: str, unit: str, names: Sequence[str], cells: Cells, note: str = "") -> Figure:
+        rows = [(point.at, tuple(cells(point))) for point in chart.points]
         return Figure(title, note, unit, tuple(names), rows)
 
-    percentiles = ("p50", "p95")
+    lasting = ("p50", "p95")
     found = [
-        made("Jobs that ended", "jobs", OVER, lambda one: [one.states.get(s, 0) for s in OVER]),
-        made("Failure share", "share", ["failed or dead"], lambda one: [one.failure_share]),
-        made("Waiting time", "seconds", percentiles, lambda one: one.waited, "creation to start"),
-        made("Running time", "seconds", percentiles, lambda one: one.ran, "start to end"),
-        made("Steps", "steps", ["steps"], lambda one: [one.steps]),
-        made("Credits", "credits", ["credits"], lambda one: [one.credits]),
+        made("Jobs that ended", "jobs", OVER, lambda at: [at.jobs.get(state, 0) for state in OVER]),
+        made("Failure share", "share", ["failed or dead"], lambda at: [at.failure_share]),
+        made("Waiting time", "seconds", lasting, lambda at: at.waiting or _UNKNOWN, "until the start"),
+        made("Running time", "seconds", lasting, lambda at: at.running or _UNKNOWN, "of the last run"),
+        made("Steps", "steps", ["steps"], lambda at: [at.steps]),
+        made("Credits", "credits", ["credits"], lambda at: [at.credits]),
     ]
     if price is not None:
         cost = float(price)
-        found.append(made("Cost", "money", ["cost"], lambda one: [one.credits * cost]))
+        found.append(made("Cost", "money", ["cost"], lambda at: [at.credits * cost]))
     return found
 
 
-def _totals(total: Any, price: Decimal | None) -> list[tuple[str, str, str]]:
+def _totals(points: Sequence[ChartPoint], price: Decimal | None) -> list[tuple[str, str, str]]:
     """Return the figures of the whole time: names, values, and notes."""
-    jobs = sum(total.states.values())
-    half, most = (in_unit(seconds, "seconds") for seconds in total.waited)
-    ran_half, ran_most = (in_unit(seconds, "seconds") for seconds in total.ran)
-    cost = cost_of(total.credits, price)
+    jobs = Counter[str]()
+    for point in points:
+        jobs.update(point.jobs)
+    ended, failed = jobs.total(), jobs["failed"] + jobs["dead"]
+    credits_used = sum(point.credits for point in points)
+    cost = cost_of(credits_used, price)
     return [
-        ("Ended", in_unit(jobs, "jobs"), ""),
-        ("Failed or dead", in_unit(total.failed, "jobs"), in_unit(total.failure_share, "share")),
-        ("Half started within", half, f"95 % within {most}"),
-        ("Half ran at most", ran_half, f"95 % at most {ran_most}"),
-        ("Steps", in_unit(total.steps, "steps"), ""),
-        ("Credits", in_unit(total.credits, "credits"), f"cost {cost}" if cost else ""),
+        ("Ended", in_unit(ended, "jobs"), ""),
+        ("Completed", in_unit(jobs["completed"], "jobs"), ""),
+        ("Failed or dead", in_unit(failed, "jobs"), in_unit(failed / (ended or 1), "share")),
+        ("Canceled", in_unit(jobs["canceled"], "jobs"), ""),
+        ("Steps", in_unit(sum(point.steps for point in points), "steps"), ""),
+        ("Credits", in_unit(credits_used, "credits"), f"cost {cost}" if cost else ""),
     ]
 
 
-def _top(query: QueryParams, by: str, one: Any) -> dict[str, Any]:
+def _top(query: QueryParams, by: str, one: TopValue) -> dict[str, Any]:
     """Return one of the values with the most jobs as the page shows it, with its charts."""
     address = _with(query, **{**dict.fromkeys(DIMENSIONS, ""), by: one.value})
-    share = 100 * one.failed / one.jobs if one.jobs else None
-    return {**one._asdict(), "share": share, "address": address}
+    return {"of": one, "share": one.failures / one.jobs, "address": address}
 
 
-def _group(group: Any, account: str, wanted: Filter, price: Decimal | None) -> dict[str, Any]:
+def _group(
+    group: ErrorGroup, account: str, wanted: Filter, price: Decimal | None
+) -> dict[str, Any]:
     """Return a group of errors as the page shows it, with the query of its jobs."""
-    query = query_of(wanted._replace(error=group.id))
-    return {
-        **group._asdict(),
-        "cost": cost_of(group.credits, price),
-        "query": f"{urlencode({'account': account})}&{query}",
-    }
+    pairs = [("account", account), *pairs_of(wanted._replace(error=group.id))]
+    return {"of": group, "cost": cost_of(group.credits, price), "query": urlencode(pairs)}
 
 
 def _with(query: Mapping[str, str], **changes: str) -> str:

@@ -13,7 +13,7 @@
   ];
   const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
   const span = (s) => (s < 60 ? `${s} s` : s < 3600 ? `${+(s / 60).toFixed(1)} min` : s < 86400 ? `${+(s / 3600).toFixed(1)} h` : `${+(s / 86400).toFixed(1)} d`);
-  const tick = { seconds: span, share: (v) => `${+v.toFixed(1)} %` };
+  const tick = { seconds: span, share: (v) => `${+(100 * v).toFixed(1)} %` };
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const utc = (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC");
 
@@ -55,7 +55,7 @@
           { ...axis, space: 64, values: DATES },
           { ...axis, size: 64, values: (u, all) => all.map(tick[card.dataset.unit] || ((v) => compact.format(v))), ...(card.dataset.unit === "seconds" && { incrs: SPANS }) },
         ],
-        series: [{ value: shown(0) }, ...series],
+        series: [{ label: "UTC", value: shown(0) }, ...series],
       },
       [at, ...columns],
       box,
