@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 13dd3d1a6ac9e958a5ba17630017f113c34dc3f660ccc39535a81befcd98fd45
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 254d32fa5d9af72785da1dd16801192f7c5bbd79d8b017418f541a7668c58c22
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

@@ -58,7 +58,7 @@ async def test_a_batch_and_its_jobs_have_metadata_of_their_own(
     uploaded = await ask("upload", [line("c")], metadata={"customer": "büro, 2=3"})
     assert (await ask("get_batch", uploaded.batch_id)).metadata == {"customer": "büro, 2=3"}
     for name, more in ("open_batch", []), ("upload", [[line("d")]]):
-        with pytest.raises(InvalidBatch, match="metadata: expected an object .*, got the name"):
+        with pytest.raises(InvalidBatch, match=r"metadata: expected an object .*, got the name"):
             await ask(name, *more, metadata={"a b": "x"})
 
 
