@@ -8,13 +8,7 @@ from pydantic import Field
 from gateway.api.routing import BodyFields
 from runqueue.errors import FieldError, InvalidBatch
 from runqueue.ids import NAME_WORDS, is_name
-from runqueue.records.batch import (
-    ABORT_AFTER,
-    CANARY_RATIO,
-    NO_RULES,
-    BatchRules,
-    stored_metadata,
-)
+from runqueue.records.batch import ABORT_AFTER, CANARY_RATIO, NO_RULES, BatchRules
 from runqueue.request.metadata import read_pairs
 
 CALLBACK_HEADER = "Runqueue-Callback-Url"
@@ -79,7 +73,7 @@ class Opening(BodyFields):
     )
 
     def rules(self, callback: str | None) -> BatchRules:
-        """Return the rules of the batch, once all that is given is valid.
+        """Return the rules of the batch, once all of the query is valid.
 
         Args:
             callback: the header's value.
@@ -95,7 +89,7 @@ class Opening(BodyFields):
         if self.namespace and not is_name(self.namespace):
             errors.append(FieldError("namespace", f"expected {NAME_WORDS}"))
         try:
-            stored_metadata(self.entries)
+            read_pairs(self.metadata)
         except InvalidBatch as error:
             errors += error.errors
         others = {"name", "account", "namespace", "skip_invalid", "metadata"}
@@ -108,18 +102,6 @@ class Opening(BodyFields):
         if errors:
             raise InvalidBatch(errors)
         return rules
-
-    @property
-    def entries(self) -> dict[str, str]:
-        """The metadata.
-
-        Raises:
-            InvalidBatch: what is given has not the form of entries.
-        """
-        try:
-            return read_pairs(self.metadata)
-        except ValueError as error:
-            raise InvalidBatch([FieldError("metadata", str(error))]) from None
 
 
 def callback_of(header: str | None) -> str | None:

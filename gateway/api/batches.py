@@ -23,7 +23,8 @@ from runqueue.errors import FieldError
 from runqueue.problem_types import ProblemType
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.upload_report import UploadReport
-from runqueue.records.batch import BatchStatus, stored_metadata
+from runqueue.records.batch import BatchStatus
+from runqueue.request.metadata import read_pairs, stored_metadata
 from runqueue.tracing import ambient
 
 router = Routes("batches")
@@ -75,7 +76,7 @@ async def create_batch(
     same upload again makes no second job of a line with a `custom_id`.
     """
     lines, rules = _lines_of(request, opening), opening.rules(callback)
-    batch = opening.name, rules, stored_metadata(opening.entries)
+    batch = opening.name, rules, stored_metadata(read_pairs(opening.metadata))
     taken_by(request).take(STREAM)
     with Repeats() as repeats:
         threads = state_of(request).checkers
@@ -142,7 +143,7 @@ async def open_batch(
     """
     rules, whose = opening.rules(callback), tenant_scope_of(request).whose(opening.account)
     batch = await queue_of(request).open_batch(
-        opening.name, account=whose, rules=rules, metadata=opening.entries
+        opening.name, account=whose, rules=rules, metadata=read_pairs(opening.metadata)
     )
     return json_answer({"batch_id": batch}, 201, f"/v1/batches/{batch}")
 

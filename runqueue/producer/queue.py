@@ -49,13 +49,13 @@ from runqueue.records.batch import (
     BatchStatus,
     JobPage,
     Retried,
-    stored_metadata,
 )
 from runqueue.records.job import Enqueued, Job, JobState, Orphan, is_run_id
 from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words, has_words
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
+from runqueue.request.metadata import stored_metadata
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import WEB_URL_WORDS, AnyRunRequest, is_web_url
 from runqueue.store import (

@@ -24,7 +24,7 @@ from runqueue.records.job import Job, JobState, fields_of, moment, text
 from runqueue.records.run_figures import Usage, usage_of
 from runqueue.records.waits import Wait, in_words, read_waits
 from runqueue.request.job_options import LONGEST_WAIT_S, seconds
-from runqueue.request.metadata import entries_of, metadata_fault, read_metadata
+from runqueue.request.metadata import entries_of
 from runqueue.request.requests import WEB_URL_WORDS, is_web_url
 
 
@@ -162,18 +162,6 @@ class BatchRules:
         shares = " ".join(repr(float(share)) for share in sorted(set(self.callback_at)))
         canary = (self.canary or 0, repr(float(self.canary_ratio)))
         return [abort, self.abort_after, *canary, self._expires_us, self.callback_url or "", shares]
-
-
-def stored_metadata(metadata: Mapping[str, str] | None) -> str:
-    """Return a batch's metadata as its record has it; '' = none.
-
-    Raises:
-        InvalidBatch: it is not valid.
-    """
-    found = "" if metadata is None else read_metadata(metadata)
-    if found is None:
-        raise InvalidBatch([metadata_fault(metadata)])
-    return found
 
 
 #: A batch that goes on whatever comes of its jobs.

@@ -20,9 +20,10 @@ from runqueue.errors import FieldError, InvalidBatch
 from runqueue.producer.chunks import Handed
 from runqueue.producer.upload import as_line
 from runqueue.producer.upload_report import LineConflict, Uploaded
-from runqueue.records.batch import NO_RULES, BatchRules, stored_metadata
+from runqueue.records.batch import NO_RULES, BatchRules
 from runqueue.remote.connection import GatewayLink
 from runqueue.remote.models import known_values, read_strictly
+from runqueue.request.metadata import stored_metadata
 
 _PATH = "/v1/batches"
 #: Takes a batch's `callback_url`.

@@ -13,7 +13,7 @@ from typing import Final
 
 import orjson
 
-from runqueue.errors import FieldError
+from runqueue.errors import FieldError, InvalidBatch
 from runqueue.request.validation_errors import CONTROL, clean, got
 
 #: Entries; characters of a name, and of a value.
@@ -56,29 +56,41 @@ def _refused_entry(name: object, text: object) -> str:
     return f"control characters as {name} (U+{ord(found[0]):04X})" if found else ""
 
 
-def metadata_fault(value: object) -> FieldError:
-    """Return the error that refuses metadata."""
-    return FieldError("metadata", f"expected {METADATA_WORDS}, got {refused_metadata(value)}")
-
-
 def entries_of(raw: bytes | None) -> dict[str, str]:
     """Return the entries of a record's metadata; {} = it has none."""
     entries: dict[str, str] = orjson.loads(raw) if raw else {}
     return entries
 
 
-def read_pairs(pairs: Iterable[str]) -> dict[str, str]:
-    """Read entries that are given as `name=value`, as options and query parameters are.
+def stored_metadata(metadata: Mapping[str, str] | None) -> str:
+    """Return a batch's metadata as its record has it; '' = none.
 
     Raises:
-        ValueError: one has no `=`, or a name comes twice.
+        InvalidBatch: it is not valid.
+    """
+    found = "" if metadata is None else read_metadata(metadata)
+    if found is None:
+        raise _refusal(f"{METADATA_WORDS}, got {refused_metadata(metadata)}")
+    return found
+
+
+def read_pairs(pairs: Iterable[str]) -> dict[str, str]:
+    """Read a batch's metadata from `name=value`, as options and query parameters give it.
+
+    Raises:
+        InvalidBatch: one has no `=`, a name comes twice, or it is not valid.
     """
     entries: dict[str, str] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
-            raise ValueError(f"expected name=value, got '{clean(pair)}'")
+            raise _refusal(f"name=value, got '{clean(pair)}'")
         if name in entries:
-            raise ValueError(f"expected each name once, got '{clean(name)}' twice")
+            raise _refusal(f"each name once, got '{clean(name)}' twice")
         entries[name] = text
+    stored_metadata(entries)
     return entries
+
+
+def _refusal(expected: str) -> InvalidBatch:
+    return InvalidBatch([FieldError("metadata", f"expected {expected}")])

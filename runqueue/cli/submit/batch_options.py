@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from runqueue.errors import InvalidBatch
-from runqueue.records.batch import ABORT_AFTER, CANARY_RATIO, BatchRules, stored_metadata
+from runqueue.records.batch import ABORT_AFTER, CANARY_RATIO, BatchRules
 from runqueue.request.metadata import read_pairs
 
 Name = Annotated[
@@ -70,12 +70,9 @@ def name_of(given: str, file: str) -> str:
 def metadata_of(given: list[str] | None) -> dict[str, str]:
     """Return a batch's metadata; invalid one ends the command."""
     try:
-        entries = read_pairs(given or ())
-        stored_metadata(entries)
-    except (ValueError, InvalidBatch) as error:
-        said = error.errors[0].message if isinstance(error, InvalidBatch) else str(error)
-        raise typer.BadParameter(said, param_hint="--metadata") from None
-    return entries
+        return read_pairs(given or ())
+    except InvalidBatch as error:
+        raise typer.BadParameter(error.errors[0].message, param_hint="--metadata") from None
 
 
 @dataclass(frozen=True, slots=True)

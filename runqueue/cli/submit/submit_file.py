@@ -12,8 +12,9 @@ from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound, RunQueue
 from runqueue.producer.batch_upload import BatchUpload
 from runqueue.producer.queue import RunQueue
 from runqueue.producer.upload_report import UploadReport
-from runqueue.records.batch import BatchRules, stored_metadata
+from runqueue.records.batch import BatchRules
 from runqueue.records.job import Enqueued
+from runqueue.request.metadata import stored_metadata
 
 
 class UploadAbandoned(RunQueueError):  # noqa: N818 - what it says is in its name

@@ -65,10 +65,10 @@ async def test_a_batch_and_its_jobs_have_metadata_of_their_own(
 async def test_a_job_and_a_batch_without_metadata_store_no_field_for_it(
     ask: Ask, client: redis.Redis
 ) -> None:
-    batch = await batch_of(ask, line("a"))
-    (job_id,) = client.lrange(f"runqueue:{{default}}:batch_jobs:{batch}", 0, -1)
-    for key in (f"batch:{batch}", f"job:{job_id.decode()}"):
-        fields = client.hkeys(f"runqueue:{{default}}:{key}")
+    batch = await ask("open_batch")
+    (answer,) = await ask("enqueue_many", [line("a")], batch=batch)
+    for key in (f"batch:{batch}", f"job:{answer.job_id}"):
+        fields: Any = client.hkeys(f"runqueue:{{default}}:{key}")
         assert fields
         assert b"metadata" not in fields
 

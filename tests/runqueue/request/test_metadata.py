@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runqueue import InvalidJob, JobSpec, TaskRunRequest
+from runqueue import InvalidBatch, InvalidJob, JobSpec, TaskRunRequest
 from runqueue.producer.upload import line_of
 from runqueue.request.job_spec import parse_line
 from runqueue.request.metadata import read_metadata, read_pairs, refused_metadata
@@ -107,5 +107,5 @@ def test_a_pair_may_have_more_signs_of_equality() -> None:
 def test_a_pair_without_a_value_and_a_name_that_comes_twice_are_refused(
     pairs: list[str], said: str
 ) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(InvalidBatch, match=said):
         read_pairs(pairs)
