@@ -1,6 +1,7 @@
 """Which jobs a list is of, and the indexes that such lists are read by (`async_pages.py`)."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple, Self, TypeVar
@@ -33,6 +34,13 @@ INDEXES: dict[str, tuple[str, ...]] = {
 #: Webhooks that are found by their state; the others have no index.
 FOUND: Final = tuple(state for state in INDEXES if isinstance(state, DeliveryState))
 
+#: Words of a text that is searched for, and characters of it.
+MOST_WORDS, MOST_TEXT = 8, 500
+_WORD = re.compile(r"[^\W_]+")
+_ERROR = re.compile(r"-?[0-9]{1,19}")
+#: What a record in Redis does not tell: only an archive finds jobs by it.
+_ARCHIVED: Final = ("text", "workflow", "error")
+
 S = TypeVar("S", bound=StrEnum)
 
 
@@ -48,6 +56,11 @@ class Filter(NamedTuple):
         since, until: it ended then or later, and before; one that has not ended was enqueued then.
         is_open: only jobs that have not ended.
         is_paused: only jobs whose runs wait for a person.
+        text: words, each of which a word of its prompt, URL, custom_id or reason begins with. Only
+            an archive finds jobs by text, workflow or error.
+        metadata: entries that it has, all of them.
+        workflow: the workflow that it runs.
+        error: the id of the group of errors that it failed with.
     """
 
     group: str | None = None
@@ -61,13 +74,17 @@ class Filter(NamedTuple):
     until: datetime | None = None
     is_open: bool = False
     is_paused: bool = False
+    text: str | None = None
+    metadata: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
+    workflow: str | None = None
+    error: int | str | None = None
 
     def checked(self) -> Self:
-        """Return it, states that are given by their texts as such.
+        """Return it, states and an error's id that are given by their texts as such.
 
         Raises:
-            InvalidRequest: a state, a custom_id, a namespace, a reason or a time that is none, or a
-                state of webhooks without an index.
+            InvalidRequest: a state, a custom_id, a namespace, a reason, a time, a text, metadata or
+                an error's id that is none, or a state of webhooks without an index.
         """
         check_words(self.reason)
         check_range(self.since, self.until)
@@ -82,23 +99,35 @@ class Filter(NamedTuple):
         if self.namespace and not is_name(self.namespace):
             words = f"expected the name of a namespace, got {self.namespace[:40]!r}"
             raise refused("namespace", words)
-        return self._replace(state=state, webhook=webhook)
+        _check_text(self.text)
+        metadata, error = _read_entries(self.metadata), _read_error(self.error)
+        return self._replace(state=state, webhook=webhook, metadata=metadata, error=error)
+
+    @property
+    def archived_field(self) -> str:
+        """The first of its fields by which only an archive finds jobs; '' = there is none."""
+        return next((name for name in _ARCHIVED if getattr(self, name) is not None), "")
 
     @property
     def words(self) -> str:
-        """The group, batch, reason and times in words; '' = all are meant."""
+        """What is not a state, a name or a webhook's state, in words; '' = all are meant."""
         parts = [f"group {self.group}"] if self.group else []
         parts += [f"batch {self.batch}"] if self.batch else []
         parts += [f"reason with “{self.reason}”"] if self.reason else []
         parts += [f"since {utc(self.since)}"] if self.since else []
         parts += [f"until {utc(self.until)}"] if self.until else []
         parts += ["paused runs"] if self.is_paused else []
+        parts += [f"text “{self.text}”"] if self.text else []
+        parts += [f"metadata {name}={value}" for name, value in dict(self.metadata).items()]
+        parts += [f"workflow {self.workflow}"] if self.workflow else []
+        parts += [f"error {self.error}"] if self.error is not None else []
         return ", ".join(parts)
 
     def fits(self, job: Job) -> bool:
-        """Return whether a job is one of them."""
+        """Return whether a job is one of them; none is, by what only an archive finds jobs by."""
         return (
-            self.state in {None, job.state}
+            not self.archived_field
+            and self.state in {None, job.state}
             and self.group in {None, job.group}
             and self.batch in {None, job.batch}
             and has_words(job.reason, self.reason)
@@ -111,6 +140,39 @@ class Filter(NamedTuple):
     def _is_of_time(self, job: Job) -> bool:
         at = (job.is_over and job.ended_at) or job.created_at
         return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
+
+
+def _check_text(text: object) -> None:
+    if text is None:
+        return
+    if not isinstance(text, str) or len(text) > MOST_TEXT:
+        raise refused("text", f"expected text of at most {MOST_TEXT} characters")
+    if not 1 <= (found := len(_WORD.findall(text))) <= MOST_WORDS:
+        raise refused(
+            "text", f"expected 1 to {MOST_WORDS} words of letters and digits, got {found}"
+        )
+
+
+def _read_entries(given: object) -> tuple[tuple[str, str], ...]:
+    """Return entries of metadata as pairs."""
+    try:
+        entries = dict(given)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        entries = None
+    if entries is None or not all(
+        isinstance(text, str) for pair in entries.items() for text in pair
+    ):
+        raise refused("metadata", "expected texts by their names")
+    return tuple(entries.items())
+
+
+def _read_error(given: object) -> int | None:
+    if given is None:
+        return None
+    said = str(given)
+    if isinstance(given, bool) or not _ERROR.fullmatch(said) or abs(int(said)) >= 2**63:
+        raise refused("error", f"expected the id of a group of errors, got {said[:40]!r}")
+    return int(said)
 
 
 #: Every job.

@@ -12,7 +12,16 @@ from tools.generate import MARKER
 from tools.typescript import CLIENT
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = ("runqueue", "api_client", "webhooks", "worker", "gateway", "launcher", "config")
+PRODUCT = (
+    "runqueue",
+    "api_client",
+    "archive",
+    "webhooks",
+    "worker",
+    "gateway",
+    "launcher",
+    "config",
+)
 LONGEST_FUNCTION = 80
 
 
@@ -47,16 +56,16 @@ CODE = [path for path in files() if path.suffix in {".py", ".lua"}]
 @pytest.mark.parametrize(
     ("what", "found", "most"),
     [
-        ("lines of product", lines([path for path in CODE if is_product(path)]), 59_810),
+        ("lines of product", lines([path for path in CODE if is_product(path)]), 62_810),
         (
             "lines of tests and lab",
             lines([p for p in CODE if p.relative_to(ROOT).parts[0] not in PRODUCT]),
-            106_465,
+            109_465,
         ),
         (
             "words of docs",
             sum(len(path.read_text().split()) for path in files() if path.suffix == ".md"),
-            35_953,
+            38_453,
         ),
         ("lines of TypeScript", lines(typescript("src")), 600),
         ("lines of its tests", lines(typescript("test")), 390),

@@ -54,6 +54,38 @@ def test_the_words_of_a_filter_give_its_times_in_utc() -> None:
     assert listing.Filter(since=since).words == "since 2030-01-31 10:00:00 UTC"
 
 
+def test_a_filter_of_what_an_archive_finds_is_read_and_put_in_words() -> None:
+    wanted = Filter(text="inv 4711", metadata={"order": "17"}, workflow="wpid_1", error="-5")
+    read = wanted.checked()
+    assert (read.metadata, read.error) == ((("order", "17"),), -5)
+    assert read == read.checked()
+    assert read.words == "text “inv 4711”, metadata order=17, workflow wpid_1, error -5"
+    assert (read.archived_field, Filter(state="failed").archived_field) == ("text", "")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("text", ""),
+        ("text", " _%'\" "),
+        ("text", "a b c d e f g h i"),
+        ("text", "x" * 501),
+        ("text", 5),
+        ("metadata", ("order",)),
+        ("metadata", {"order": 17}),
+        ("metadata", 5),
+        ("error", "x"),
+        ("error", ""),
+        ("error", True),
+        ("error", 2**63),
+    ],
+)
+def test_a_filter_says_which_field_is_none(field: str, value: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Filter(**{field: value}).checked()  # type: ignore[arg-type]
+    assert [error.field for error in caught.value.errors] == [field]
+
+
 # Of a batch.
 
 

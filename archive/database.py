@@ -1,0 +1,170 @@
+"""The archive's database: its engine, its schema, and what SQLite and PostgreSQL do differently."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import time_ns
+from typing import Any, Final
+from uuid import uuid4
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, event, insert, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from archive.tables import archive
+from runqueue.errors import RunQueueError
+
+#: The drivers, by the scheme of the URL.
+_DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
+#: Seconds that a connection waits for another's writes, and that opening one may take.
+_BUSY_SECONDS, _CONNECT_SECONDS = 30, 5
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+class ArchiveError(RunQueueError):
+    """The archive cannot be used; the message says why, without its URL."""
+
+
+class ArchiveAwayError(ArchiveError):
+    """The database does not answer, or refuses for now."""
+
+
+def driver_url(url: str) -> str:
+    """Return an archive's URL with the driver that is used.
+
+    Raises:
+        ValueError: it is no `sqlite:///<path>` and no `postgresql://…`.
+    """
+    expected = "expected sqlite:///<path of a file> or postgresql://<user>@<host>/<database>"
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ValueError(expected) from None
+    driver = _DRIVERS.get(parsed.drivername)
+    if driver is None or not parsed.database or parsed.database == ":memory:":
+        raise ValueError(expected)
+    return parsed.set(drivername=driver).render_as_string(hide_password=False)
+
+
+def engine_of(url: str) -> AsyncEngine:
+    """Return the engine of an archive; it connects when it is first used.
+
+    Args:
+        url: as `RUNQUEUE_ARCHIVE_URL` has it.
+
+    Raises:
+        ValueError: as `driver_url`.
+    """
+    full = driver_url(url)
+    if full.startswith("sqlite"):
+        made = create_async_engine(full, connect_args={"timeout": _BUSY_SECONDS})
+        event.listen(made.sync_engine, "connect", _set_up_sqlite)
+        event.listen(made.sync_engine, "begin", _begin)
+        return made
+    return create_async_engine(
+        full,
+        pool_size=4,
+        max_overflow=4,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": _CONNECT_SECONDS},
+    )
+
+
+def _set_up_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # `_begin` begins: the driver would not before DDL
+    cursor = connection.cursor()
+    # WAL: readers and the writer do not wait for each other. FULL: what was committed outlives a
+    # power cut, as Redis is told that it may drop it.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "foreign_keys=OFF"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    # A transaction that reads before it writes has to have the lock first: another's write between
+    # the two would make it fail, however long it may wait.
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@asynccontextmanager
+async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Begin a transaction that writes; it is committed at the end, or rolled back at an error."""
+    async with engine.connect() as connection:
+        await connection.execution_options(writes=True)
+        async with connection.begin():
+            yield connection
+
+
+async def set_up(engine: AsyncEngine) -> str:
+    """Create or migrate the tables where they are not there yet; returns the archive's id.
+
+    Raises:
+        ArchiveAwayError: the database does not answer.
+        ArchiveError: its tables are of a newer version.
+    """
+    try:
+        async with writing(engine) as connection:
+            return await connection.run_sync(_migrated)
+    except (SQLAlchemyError, OSError) as error:
+        raise ArchiveAwayError(words_of(error)) from None
+
+
+async def read_id(engine: AsyncEngine) -> str:
+    """Return the id of an archive that is set up.
+
+    Raises:
+        ArchiveAwayError: the database does not answer.
+        ArchiveError: there is no archive in it, or its tables are of another version.
+    """
+    try:
+        async with engine.connect() as connection:
+            if await connection.run_sync(_revision) != _newest():
+                raise ArchiveError("no worker has set up the archive with this version yet")
+            return str(await connection.scalar(select(archive.c.id)))
+    except (SQLAlchemyError, OSError) as error:
+        raise ArchiveAwayError(words_of(error)) from None
+
+
+def words_of(error: Exception) -> str:
+    """Return what a driver says of an error, in one line, without statements and values."""
+    cause = getattr(error, "orig", None) or error
+    said = str(cause).strip().partition("\n")[0]
+    return f"{type(cause).__name__}: {said[:200]}" if said else type(cause).__name__
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _newest() -> str | None:
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _migrated(connection: Connection) -> str:
+    if connection.dialect.name == "postgresql":
+        # Workers that start together would create the same tables.
+        connection.execute(text("SELECT pg_advisory_xact_lock(7277)"))
+    known = {one.revision for one in ScriptDirectory.from_config(_config()).walk_revisions()}
+    at = _revision(connection)
+    if at is not None and at not in known:
+        raise ArchiveError("its tables are of a newer version of runqueue")
+    if at != _newest():
+        command.upgrade(_config(connection), "head")
+    found = connection.scalar(select(archive.c.id))
+    if found is None:
+        found = uuid4().hex
+        connection.execute(insert(archive).values(id=found, created_us=time_ns() // 1000))
+    return str(found)

@@ -1,0 +1,1 @@
+"""The archive's migrations: Alembic runs them, on the connection that `database.py` gives it."""

@@ -1,0 +1,171 @@
+"""Stores ended jobs: each once, whoever dies, and however often it is written."""
+
+import asyncio
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Table, delete, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from archive.database import ArchiveAwayError, words_of, writing
+from archive.rows import EndedJob, Rows, SumKey, rows_of, sums_of
+from archive.tables import KEYS_A_MICROSECOND, documents, ended_us, errors, jobs, key_of, labels
+from archive.tables import sums as sums_table
+from archive.tables import words as words_table
+
+#: Tries of a transaction: another writer may take the same keys, or jobs.
+_TRIES: Final = 5
+#: Values of one statement's list.
+_LISTED: Final = 500
+#: Rows of one statement of sums.
+_SUMS_AT_ONCE: Final = 150
+_OF_JOBS: Final = (documents, words_table, labels, jobs)
+
+
+class Writer:
+    """Writes ended jobs into the archive.
+
+    Args:
+        engine: the archive's.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
+        self._insert: Any = dialect.insert
+
+    async def write(self, ended: Sequence[EndedJob]) -> list[str]:
+        """Write jobs in one transaction, in the place of what was written of them before.
+
+        Returns:
+            The ids of jobs whose records cannot be read: they were left out.
+
+        Raises:
+            ArchiveAwayError: the database does not answer, or refuses; nothing was written.
+        """
+        # In a thread: a result may have megabytes. Of one that is given twice, the last counts.
+        made, unread = await asyncio.to_thread(_rows, ended)
+        for attempt in range(_TRIES):
+            try:
+                async with writing(self._engine) as connection:
+                    await self._replace(connection, made)
+            except IntegrityError as error:
+                if attempt + 1 == _TRIES:
+                    raise ArchiveAwayError(words_of(error)) from None
+            except (SQLAlchemyError, OSError) as error:
+                raise ArchiveAwayError(words_of(error)) from None
+            else:
+                break
+        return unread
+
+    async def _replace(self, connection: AsyncConnection, made: dict[str, Rows]) -> None:
+        changes: Counter[SumKey] = Counter()
+        await self._remove(connection, list(made), changes)
+        keys = await _keys(connection, made)
+        by_key = {keys[job_id]: rows for job_id, rows in made.items()}
+        newest_first = sorted(by_key.values(), key=lambda rows: -rows.ended_us)
+        errors_of = {rows.error: rows.ended_us for rows in newest_first if rows.error}
+        for n, rows in by_key.items():
+            for key, amount in sums_of(rows.job, ended_us(n)):
+                changes[key] += amount
+        if errors_of:
+            values = [
+                {"id": error.id, **error._asdict(), "first_us": at}
+                for error, at in sorted(errors_of.items())
+            ]
+            await connection.execute(self._insert(errors).on_conflict_do_nothing(), values)
+        values = [{"n": n, **rows.job} for n, rows in by_key.items()]
+        await _insert(connection, jobs, values)
+        await _insert(connection, documents, [{"n": n, **r.document} for n, r in by_key.items()])
+        values = [{"n": n, "words": rows.words} for n, rows in by_key.items() if rows.words]
+        await _insert(connection, words_table, values)
+        values = [
+            {"name": name, "value": value, "n": n}
+            for n, rows in by_key.items()
+            for name, value in rows.labels
+        ]
+        await _insert(connection, labels, values)
+        await self._add(connection, changes)
+
+    async def _remove(
+        self, connection: AsyncConnection, ids: list[str], changes: Counter[SumKey]
+    ) -> None:
+        """Remove what was written of jobs before."""
+        for some in _parts(ids):
+            found = await connection.execute(select(jobs).where(jobs.c.id.in_(some)))
+            old = found.mappings().all()
+            for row in old:
+                for key, amount in sums_of(dict(row), ended_us(row["n"])):
+                    changes[key] -= amount
+            if old:
+                await remove(connection, [row["n"] for row in old])
+
+    async def _add(self, connection: AsyncConnection, changes: Counter[SumKey]) -> None:
+        """Add to sums, in the order of their keys: two writers wait for each other one way."""
+        names = [column.name for column in sums_table.primary_key]
+        rows = [
+            dict(zip(names, key, strict=True)) | {"amount": amount}
+            for key, amount in sorted(changes.items())
+            if amount
+        ]
+        for start in range(0, len(rows), _SUMS_AT_ONCE):
+            statement = self._insert(sums_table).values(rows[start : start + _SUMS_AT_ONCE])
+            added = sums_table.c.amount + statement.excluded.amount
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=names, set_={"amount": added})
+            )
+
+
+async def remove(connection: AsyncConnection, keys: Sequence[int]) -> None:
+    """Remove the rows of jobs by their keys; their sums stay."""
+    for some in _parts(keys):
+        for table in _OF_JOBS:
+            await connection.execute(delete(table).where(table.c.n.in_(some)))
+
+
+async def _insert(
+    connection: AsyncConnection, table: Table, values: Sequence[dict[str, Any]]
+) -> None:
+    if values:
+        await connection.execute(insert(table), values)
+
+
+async def _keys(connection: AsyncConnection, made: dict[str, Rows]) -> dict[str, int]:
+    """Return a key for each job that no other has: the next free one, if another has its own."""
+    wanted = {
+        job_id: key_of(rows.ended_us, zlib.crc32(job_id.encode()) % KEYS_A_MICROSECOND)
+        for job_id, rows in made.items()
+    }
+    taken: set[int] = set()
+    while True:
+        keys, used = {}, set(taken)
+        for job_id, n in wanted.items():
+            while n in used:
+                n += 1  # noqa: PLW2901 - the next one
+            keys[job_id] = n
+            used.add(n)
+        found: set[int] = set()
+        for some in _parts(list(keys.values())):
+            found.update(await connection.scalars(select(jobs.c.n).where(jobs.c.n.in_(some))))
+        if not found:
+            return keys
+        taken |= found
+
+
+def _rows(ended: Iterable[EndedJob]) -> tuple[dict[str, Rows], list[str]]:
+    made: dict[str, Rows] = {}
+    unread = []
+    for job in ended:
+        try:
+            made[job.id] = rows_of(job)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            unread.append(job.id)
+    return made, unread
+
+
+def _parts(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return (values[start : start + _LISTED] for start in range(0, len(values), _LISTED))
