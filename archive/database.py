@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from archive.tables import archive
-from runqueue.errors import RunQueueError
+from runqueue.errors import ArchiveUnavailable
 
 #: The drivers, by the scheme of the URL.
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
@@ -26,7 +26,7 @@ _BUSY_SECONDS, _CONNECT_SECONDS = 30, 5
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
-class ArchiveError(RunQueueError):
+class ArchiveError(ArchiveUnavailable):
     """The archive cannot be used; the message says why, without its URL."""
 
 

@@ -22,7 +22,7 @@ MARKER: Final = "# Generated from "
 #: From which file each generated one is made.
 SOURCES: Final = {
     path.with_name(path.name.removeprefix("async_")): path
-    for package in ("api_client", "runqueue")
+    for package in ("api_client", "archive", "runqueue")
     for path in sorted((_ROOT / package).rglob("async_*.py"))
     if path.read_text().startswith(_SOURCE)
 }

@@ -39,6 +39,7 @@ OF_TOKENS: Final = {
 _OF_THE_QUEUE: Final = OF_TOKENS | {
     ProblemType.UNKNOWN_ACCOUNT,
     ProblemType.QUEUE_UNAVAILABLE,
+    ProblemType.ARCHIVE_UNAVAILABLE,
     ProblemType.OTHER_FORMAT,
     ProblemType.DATA_DAMAGED,
 }

@@ -47,6 +47,7 @@ _IN_DETAIL: Final = 5
 #: Faults of a model that a problem lists.
 _SHOWN: Final = 20
 
+_NO_ARCHIVE: Final = "the archive cannot be read now; the gateway's log says why"
 AWAY: Final = "the queue cannot be reached; try again"
 
 
@@ -203,6 +204,9 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
     if isinstance(error, NoSpace):
         log_trouble("no_room", error)
         return problem(ProblemType.DISK_FULL, _DISK_FULL, retry_after=FULL_SECONDS)
+    if kind is ProblemType.ARCHIVE_UNAVAILABLE:  # what a driver says may name hosts and users
+        log_trouble("archive_unavailable", error)
+        return problem(kind, _NO_ARCHIVE, retry_after=AWAY_SECONDS)
     if kind is not ProblemType.QUOTA_REACHED:
         log_trouble("queue_unavailable", error)
     if kind is not ProblemType.QUEUE_UNAVAILABLE:

@@ -32,8 +32,15 @@ class Settled(StrEnum):
     NO_WEBHOOK = "its run has not ended, or it has no webhook"
     NO_ENDED_RUN = "no run of it has ended"
     NOT_PAUSED = "its run is not paused"
+    ARCHIVED = "the archive alone has its request"
+    RESULT_ARCHIVED = "the archive alone has its result: it cannot be sent again"
+    PUT_BACK = "ready again, its request from the archive"
+    ENQUEUED_AGAIN = "enqueued again from the archive"
+    NOT_ACCEPTED = "it was not accepted again"
 
 
+#: Outcomes that are what was decided.
+GOOD: Final = frozenset({Settled.DONE, Settled.PUT_BACK, Settled.ENQUEUED_AGAIN})
 #: What the codes of each script mean, beside `DONE` and `NO_SUCH_JOB`.
 CANCEL: Final = {1: Settled.CANCELED, 2: Settled.WILL_BE_CANCELED, 0: Settled.OVER}
 ADOPT: Final = {
@@ -50,9 +57,11 @@ REPLAY: Final = {
     2: Settled.BATCH_CANCELED,
     3: Settled.FILES_USED,
     4: Settled.REQUEST_GONE,
+    5: Settled.ARCHIVED,
 }
 CONFIRM: Final = {0: Settled.NO_WEBHOOK}
-DELIVER_ELSEWHERE: Final = {0: Settled.NO_ENDED_RUN}
+DELIVER: Final = {0: Settled.NO_WEBHOOK, 2: Settled.RESULT_ARCHIVED}
+DELIVER_ELSEWHERE: Final = {0: Settled.NO_ENDED_RUN, 2: Settled.RESULT_ARCHIVED}
 APPROVE: Final = {0: Settled.NOT_PAUSED, 2: Settled.CANCEL_ASKED}
 
 

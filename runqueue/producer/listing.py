@@ -40,6 +40,11 @@ _WORD = re.compile(r"[^\W_]+")
 _ERROR = re.compile(r"-?[0-9]{1,19}")
 #: What a record in Redis does not tell: only an archive finds jobs by it.
 _ARCHIVED: Final = ("text", "workflow", "error")
+#: What is said where only an archive could answer.
+NO_ARCHIVE: Final = (
+    "expected a queue with an archive (RUNQUEUE_ARCHIVE_URL), which gateways and the command line"
+    " read"
+)
 
 S = TypeVar("S", bound=StrEnum)
 
@@ -131,6 +136,7 @@ class Filter(NamedTuple):
             and self.group in {None, job.group}
             and self.batch in {None, job.batch}
             and has_words(job.reason, self.reason)
+            and all(job.metadata.get(name) == text for name, text in dict(self.metadata).items())
             and self.webhook in {None, job.webhook.state}
             and not (self.is_open and job.is_over)
             and not (self.is_paused and job.paused_since is None)
@@ -177,6 +183,18 @@ def _read_error(given: object) -> int | None:
 
 #: Every job.
 ALL = Filter()
+
+
+class JobCount(NamedTuple):
+    """How many jobs are meant.
+
+    Args:
+        jobs: how many were counted.
+        is_exact: False = there are at least so many.
+    """
+
+    jobs: int
+    is_exact: bool
 
 
 def one_of(field: str, given: str | None, values: Iterable[S]) -> S | None:
