@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from archive.opened import AsyncOpenArchive
 from archive.replayed import spec_again
 from runqueue.connection.client import speaking_of
-from runqueue.errors import ArchiveUnavailable, BatchNotFound, JobNotFound
+from runqueue.errors import ArchiveUnavailable, BatchNotFound, JobArchived, JobNotFound
 from runqueue.ids import job_id_for
 from runqueue.operator.decisions import ACTS, Settled
 from runqueue.producer import listing
@@ -115,7 +115,7 @@ class AsyncArchivedQueue(AsyncRunQueue):
 
     async def get_many(self, job_ids: Sequence[str], *, result: bool = True) -> list[Job | None]:
         """Read jobs, with or without their results; None where there is no such job."""
-        found = await super().get_many(job_ids, result=result)
+        found = await self._in_redis(job_ids, result=result)
         for account, positions in pages(job_ids, await self._owners(job_ids), ACTS):
             left = [n for n in positions if (job := found[n]) is None or job.archived]
             if not left:
@@ -130,6 +130,19 @@ class AsyncArchivedQueue(AsyncRunQueue):
                 if (job := jobs.get(job_ids[n])) is not None:
                     found[n] = job if result else replace(job, result=None)
         return found
+
+    async def _in_redis(self, job_ids: Sequence[str], *, result: bool) -> list[Job | None]:
+        """Read jobs in Redis, without the results that have left it."""
+        gone = set[str]()
+        while True:
+            here = [job_id for job_id in job_ids if job_id not in gone]
+            try:
+                found = await super().get_many(here, result=result)
+            except JobArchived as error:  # of one call of many, so it may come again
+                gone.update(error.job_ids)
+                continue
+            by_id = dict(zip(here, found, strict=True))
+            return [by_id.get(job_id) for job_id in job_ids]
 
     async def _archived(self, account: str, job_ids: Sequence[str]) -> dict[str, Job]:
         if (archive := await self._archive_of(account)) is None:

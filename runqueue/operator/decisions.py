@@ -28,12 +28,11 @@ class Settled(StrEnum):
     RUN_TAKEN = "the run is another job's"
     BATCH_CANCELED = "its batch was canceled"
     FILES_USED = "its uploaded files served a run, and each serves one"
+    ARCHIVED = "the archive alone has its request and result"
     REQUEST_GONE = "its request was dropped, as it ended before it was submitted"
     NO_WEBHOOK = "its run has not ended, or it has no webhook"
     NO_ENDED_RUN = "no run of it has ended"
     NOT_PAUSED = "its run is not paused"
-    ARCHIVED = "the archive alone has its request"
-    RESULT_ARCHIVED = "the archive alone has its result: it cannot be sent again"
     PUT_BACK = "ready again, its request from the archive"
     ENQUEUED_AGAIN = "enqueued again from the archive"
     NOT_ACCEPTED = "it was not accepted again"
@@ -59,9 +58,8 @@ REPLAY: Final = {
     4: Settled.REQUEST_GONE,
     5: Settled.ARCHIVED,
 }
-CONFIRM: Final = {0: Settled.NO_WEBHOOK}
-DELIVER: Final = {0: Settled.NO_WEBHOOK, 2: Settled.RESULT_ARCHIVED}
-DELIVER_ELSEWHERE: Final = {0: Settled.NO_ENDED_RUN, 2: Settled.RESULT_ARCHIVED}
+CONFIRM: Final = {0: Settled.NO_WEBHOOK, 2: Settled.ARCHIVED}
+DELIVER_ELSEWHERE: Final = {0: Settled.NO_ENDED_RUN, 2: Settled.ARCHIVED}
 APPROVE: Final = {0: Settled.NOT_PAUSED, 2: Settled.CANCEL_ASKED}
 
 

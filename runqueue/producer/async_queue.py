@@ -826,7 +826,7 @@ class AsyncRunQueue:
         def deliver(account: str, some: Sequence[str]) -> ScriptCall[list[int]]:
             return delivery_calls.deliver_again(account, some, url)
 
-        meanings = decisions.DELIVER_ELSEWHERE if url else decisions.DELIVER
+        meanings = decisions.DELIVER_ELSEWHERE if url else decisions.CONFIRM
         return outcomes(await self._each(job_ids, deliver), meanings)
 
     async def confirm_delivery(self, job_ids: Iterable[str]) -> dict[str, Settled]:

@@ -52,6 +52,8 @@ job_record.ORPHANED = job_record.fields('state', 'digest', 'group', 'batch', 'ma
 job_record.TIMED = job_record.fields('state', 'run_id', 'started', 'begun', 'max_run')
 job_record.TAKEN = job_record.fields('state', 'attempt', 'process')
 job_record.REQUEST = job_record.fields('state', 'attempt', 'run_id', 'request_match')
+-- Those that the archive alone has, once it has the body (drop_archived.lua).
+job_record.ARCHIVED = { 'reason', 'history', 'url', 'delivery_error', 'signed' }
 
 -- Reads a job, its fields by their names and with their defaults; nil: there is no such job. The whole record is dearer
 -- to read by the names of its fields.
@@ -93,12 +95,17 @@ function job_record.envelope_of(q, id)
   return string.match(head, '^[^\n]*')
 end
 
--- Drops a stored request, all but its kind and its name: see replay.lua.
-function job_record.drop_request(q, id)
+-- Leaves of a stored request its kind and its name.
+function job_record.shorten_request(q, id)
   local is_read, envelope = pcall(cjson.decode, job_record.envelope_of(q, id))
   if not is_read or type(envelope) ~= 'table' then envelope = {} end
   redis.call('SET', q.prefix .. 'body:' .. id,
     cjson.encode({ k = envelope.k, c = envelope.c, n = envelope.n }) .. '\n{}')
+end
+
+-- Drops a stored request: see replay.lua.
+function job_record.drop_request(q, id)
+  job_record.shorten_request(q, id)
   redis.call('HSET', job_key(q, id), 'body_dropped', '1')
 end
 

@@ -1,0 +1,61 @@
+-- use: archive packed retention
+-- Drops the bodies, results and signed webhooks of jobs that the archive has, and reads which come next.
+-- ARGV  now_us, process, after_us (how long after its end), limit (entries), position of these, position after them ('' =
+--       as it is), then 2 a job that the archive has: id, ended_us
+-- Reply { more (1 = call again), position, position after these, per job: id, ended_us }
+-- The walk stays behind archiving. A job is left that is to be read again, or waits for its webhook: it is dropped when its
+-- record is final.
+local function is_due(q, f) return ENDED[f[1] or ''] and f[2] and not f[3] and f[4] ~= 'pending' end
+
+local function read(q, id)
+  return redis.call('HMGET', job_key(q, id), 'state', 'ended', 'archived', 'delivery')
+end
+
+local function drop(q, id, ended)
+  local f = read(q, id)
+  if not is_due(q, f) or f[2] ~= ended or redis.call('ZSCORE', q.prefix .. 'archive_again', id) then return end
+  redis.call('HSET', job_key(q, id), 'archived', '1')
+  redis.call('HDEL', job_key(q, id), unpack(job_record.ARCHIVED))
+  redis.call('DEL', q.prefix .. 'result:' .. id, q.prefix .. 'webhook:' .. id)
+  job_record.shorten_request(q, id)
+end
+
+local function walk(q, reply, position, after, limit)
+  local at, walked = archive.position(redis.call('HGET', archive.key(q), 'at')), 0
+  while walked < limit and position.day <= at.day do
+    local want = limit - walked
+    if position.day == at.day then want = math.min(want, at.at - position.at) end
+    local ids = want > 0
+      and redis.call('LRANGE', q.prefix .. 'ended:' .. int(position.day), position.at, position.at + want - 1) or {}
+    for _, id in ipairs(ids) do
+      local f = read(q, id)
+      local ended = tonumber(f[2] or 0)
+      if ENDED[f[1] or ''] and ended > q.now - after and ended <= q.now then return end
+      if is_due(q, f) and ended <= q.now then
+        reply[#reply + 1] = id
+        reply[#reply + 1] = f[2]
+      end
+      walked, position.at = walked + 1, position.at + 1
+    end
+    if #ids < want or want <= 0 then
+      if position.day == at.day then return end
+      position.day, position.at, position.pops = position.day + 1, 0, 0
+    end
+  end
+  if walked >= limit then reply[1] = 1 end
+end
+
+local function body(q)
+  local key, reply = archive.key(q), { 0, '', '' }
+  if not archive.has_lease(q, q.args[2]) or clock_is_stale(q) then return reply end
+  for i = 7, #q.args, 2 do drop(q, q.args[i], q.args[i + 1]) end
+  local stands = redis.call('HGET', key, 'dropped') or ''
+  if q.args[6] ~= '' and stands == q.args[5] then
+    stands = q.args[6]
+    redis.call('HSET', key, 'dropped', stands)
+  end
+  local position = archive.from_oldest(q, archive.position(stands), retention.read(q).longest)
+  walk(q, reply, position, tonumber(q.args[3]), tonumber(q.args[4]))
+  reply[2], reply[3] = stands, archive.text(position)
+  return reply
+end
