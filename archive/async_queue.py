@@ -17,7 +17,7 @@ from runqueue.operator.decisions import ACTS, Settled
 from runqueue.producer import listing
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.producer.async_results import AsyncEndedResults, AsyncResultReader, Reads
-from runqueue.producer.listing import MOST, Filter, JobCount, refused
+from runqueue.producer.listing import MOST, Filter, JobCount, charted, check_limit, of_ended, refused
 from runqueue.records.archived import Chart, ErrorGroup
 from runqueue.records.batch import JobPage
 from runqueue.records.job import EnqueueStatus, Job, JobState
@@ -33,8 +33,6 @@ if TYPE_CHECKING:  # SQLAlchemy loads slowly
 
 #: How the cursors of pages begin that are read in the archive.
 _ARCHIVED: Final = "archive-"
-#: The fields of a filter that choose a chart.
-_CHARTED: Final = ("group", "workflow", "batch")
 _A_WEEK: Final = timedelta(days=7)
 #: Jobs that a page of results is of, and those whose requests are read at once: they may be large.
 _IDS, _REPLAYED = 1000, 20
@@ -46,7 +44,7 @@ _AGAIN: Final = {
 
 
 class AsyncArchivedQueue(AsyncRunQueue):
-    """The queue with an archive, for coroutines of one event loop; one connection pool for its life.
+    """`AsyncRunQueue` with an archive, for coroutines of one event loop.
 
     Jobs are read in Redis; those that it does not have, and the bodies and results that have left
     it, in the archive. Lists of ended jobs come from the archive: what ended in the last seconds
@@ -115,6 +113,8 @@ class AsyncArchivedQueue(AsyncRunQueue):
 
     async def get_many(self, job_ids: Sequence[str], *, result: bool = True) -> list[Job | None]:
         """Read jobs, with or without their results; None where there is no such job."""
+        if self._archive is None:
+            return await super().get_many(job_ids, result=result)
         found = await self._in_redis(job_ids, result=result)
         for account, positions in pages(job_ids, await self._owners(job_ids), ACTS):
             left = [n for n in positions if (job := found[n]) is None or job.archived]
@@ -193,11 +193,10 @@ class AsyncArchivedQueue(AsyncRunQueue):
         """
         await self._know({account})
         wanted = wanted.checked()
-        if not 1 <= limit <= MOST:
-            raise refused("limit", f"expected 1 to {MOST}, got {limit}")
+        check_limit(limit)
         if wanted.custom_id is not None and not wanted.archived_field:
             return await self._of_name(wanted, account, cursor, limit)
-        if (await self._is_in_redis(wanted, account)) or not await self._archive_of(account):
+        if (await self._is_in_redis(wanted)) or not await self._archive_of(account):
             return await super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
         if not (_names_ended(wanted) or cursor.startswith(_ARCHIVED)):
             of_open = wanted._replace(is_open=True)
@@ -221,7 +220,7 @@ class AsyncArchivedQueue(AsyncRunQueue):
         found = (await self._archived(account, [job_id])).values()
         return JobPage([replace(job, result=None) for job in found if wanted.fits(job)], "")
 
-    async def _is_in_redis(self, wanted: Filter, account: str) -> bool:
+    async def _is_in_redis(self, wanted: Filter) -> bool:
         """Whether Redis answers it; raises `InvalidRequest` if neither it nor the archive does."""
         is_open = wanted.is_open or wanted.is_paused or not _may_be_over(wanted.state)
         if is_open or wanted.webhook is not None:
@@ -245,7 +244,7 @@ class AsyncArchivedQueue(AsyncRunQueue):
         wanted = wanted.checked()
         is_by_redis = wanted.custom_id is not None or wanted.webhook is not None
         is_by_redis = is_by_redis or not _names_ended(wanted)
-        if is_by_redis or await self._is_in_redis(wanted, account):
+        if is_by_redis or await self._is_in_redis(wanted):
             return await super().count_jobs(wanted, account=account)
         archive = await self._needed(account)
         jobs = await archive.read(lambda reader: reader.count(account, wanted, MOST + 1))
@@ -255,22 +254,16 @@ class AsyncArchivedQueue(AsyncRunQueue):
         self, wanted: Filter = listing.ALL, *, account: str = "default", limit: int = 50
     ) -> list[ErrorGroup]:
         """Group failures by category and words, the largest group first."""
-        archive, wanted = await self._needed(account), wanted.checked()
-        if not 1 <= limit <= MOST:
-            raise refused("limit", f"expected 1 to {MOST}, got {limit}")
+        archive, wanted = await self._needed(account), of_ended(wanted)
+        check_limit(limit)
         return await archive.read(lambda reader: reader.errors(account, wanted, limit))
 
     async def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
         """Sum up what ended, by the hour or by the day."""
         archive, wanted = await self._needed(account), wanted.checked()
-        chosen = [name for name in _CHARTED if getattr(wanted, name) is not None]
-        of_times = Filter(since=wanted.since, until=wanted.until)
-        if len(chosen) > 1 or wanted._replace(**dict.fromkeys(_CHARTED)) != of_times:
-            raise refused("filter", "expected times, and one of group, workflow and batch, alone")
+        what, value = charted(wanted)
         until = wanted.until or datetime.now(UTC)
         since = wanted.since or until - _A_WEEK
-        what = chosen[0] if chosen else ""
-        value = getattr(wanted, what) if what else ""
         return await archive.read(lambda reader: reader.chart(account, since, until, what, value))
 
     async def open_results(

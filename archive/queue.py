@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from archive.opened import OpenArchive
 from archive.replayed import spec_again
 from runqueue.connection.client import speaking_of
-from runqueue.errors import ArchiveUnavailable, BatchNotFound, JobNotFound
+from runqueue.errors import ArchiveUnavailable, BatchNotFound, JobArchived, JobNotFound
 from runqueue.ids import job_id_for
 from runqueue.operator.decisions import ACTS, Settled
 from runqueue.producer import listing
-from runqueue.producer.listing import MOST, Filter, JobCount, refused
+from runqueue.producer.listing import (
+    MOST,
+    Filter,
+    JobCount,
+    charted,
+    check_limit,
+    of_ended,
+    refused,
+)
 from runqueue.producer.queue import RunQueue
 from runqueue.producer.results import EndedResults, Reads, ResultReader
 from runqueue.records.archived import Chart, ErrorGroup
@@ -33,8 +41,6 @@ if TYPE_CHECKING:  # SQLAlchemy loads slowly
 
 #: How the cursors of pages begin that are read in the archive.
 _ARCHIVED: Final = "archive-"
-#: The fields of a filter that choose a chart.
-_CHARTED: Final = ("group", "workflow", "batch")
 _A_WEEK: Final = timedelta(days=7)
 #: Jobs that a page of results is of, and those whose requests are read at once: they may be large.
 _IDS, _REPLAYED = 1000, 20
@@ -46,7 +52,7 @@ _AGAIN: Final = {
 
 
 class ArchivedQueue(RunQueue):
-    """The queue with an archive, for plain Python. Thread-safe; one connection pool for its life.
+    """`RunQueue` with an archive, for plain Python.
 
     Jobs are read in Redis; those that it does not have, and the bodies and results that have left
     it, in the archive. Lists of ended jobs come from the archive: what ended in the last seconds
@@ -115,7 +121,9 @@ class ArchivedQueue(RunQueue):
 
     def get_many(self, job_ids: Sequence[str], *, result: bool = True) -> list[Job | None]:
         """Read jobs, with or without their results; None where there is no such job."""
-        found = super().get_many(job_ids, result=result)
+        if self._archive is None:
+            return super().get_many(job_ids, result=result)
+        found = self._in_redis(job_ids, result=result)
         for account, positions in pages(job_ids, self._owners(job_ids), ACTS):
             left = [n for n in positions if (job := found[n]) is None or job.archived]
             if not left:
@@ -130,6 +138,19 @@ class ArchivedQueue(RunQueue):
                 if (job := jobs.get(job_ids[n])) is not None:
                     found[n] = job if result else replace(job, result=None)
         return found
+
+    def _in_redis(self, job_ids: Sequence[str], *, result: bool) -> list[Job | None]:
+        """Read jobs in Redis, without the results that have left it."""
+        gone = set[str]()
+        while True:
+            here = [job_id for job_id in job_ids if job_id not in gone]
+            try:
+                found = super().get_many(here, result=result)
+            except JobArchived as error:  # of one call of many, so it may come again
+                gone.update(error.job_ids)
+                continue
+            by_id = dict(zip(here, found, strict=True))
+            return [by_id.get(job_id) for job_id in job_ids]
 
     def _archived(self, account: str, job_ids: Sequence[str]) -> dict[str, Job]:
         if (archive := self._archive_of(account)) is None:
@@ -180,11 +201,10 @@ class ArchivedQueue(RunQueue):
         """
         self._know({account})
         wanted = wanted.checked()
-        if not 1 <= limit <= MOST:
-            raise refused("limit", f"expected 1 to {MOST}, got {limit}")
+        check_limit(limit)
         if wanted.custom_id is not None and not wanted.archived_field:
             return self._of_name(wanted, account, cursor, limit)
-        if (self._is_in_redis(wanted, account)) or not self._archive_of(account):
+        if (self._is_in_redis(wanted)) or not self._archive_of(account):
             return super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
         if not (_names_ended(wanted) or cursor.startswith(_ARCHIVED)):
             of_open = wanted._replace(is_open=True)
@@ -208,7 +228,7 @@ class ArchivedQueue(RunQueue):
         found = (self._archived(account, [job_id])).values()
         return JobPage([replace(job, result=None) for job in found if wanted.fits(job)], "")
 
-    def _is_in_redis(self, wanted: Filter, account: str) -> bool:
+    def _is_in_redis(self, wanted: Filter) -> bool:
         """Whether Redis answers it; raises `InvalidRequest` if neither it nor the archive does."""
         is_open = wanted.is_open or wanted.is_paused or not _may_be_over(wanted.state)
         if is_open or wanted.webhook is not None:
@@ -230,7 +250,7 @@ class ArchivedQueue(RunQueue):
         wanted = wanted.checked()
         is_by_redis = wanted.custom_id is not None or wanted.webhook is not None
         is_by_redis = is_by_redis or not _names_ended(wanted)
-        if is_by_redis or self._is_in_redis(wanted, account):
+        if is_by_redis or self._is_in_redis(wanted):
             return super().count_jobs(wanted, account=account)
         archive = self._needed(account)
         jobs = archive.read(lambda reader: reader.count(account, wanted, MOST + 1))
@@ -240,22 +260,16 @@ class ArchivedQueue(RunQueue):
         self, wanted: Filter = listing.ALL, *, account: str = "default", limit: int = 50
     ) -> list[ErrorGroup]:
         """Group failures by category and words, the largest group first."""
-        archive, wanted = self._needed(account), wanted.checked()
-        if not 1 <= limit <= MOST:
-            raise refused("limit", f"expected 1 to {MOST}, got {limit}")
+        archive, wanted = self._needed(account), of_ended(wanted)
+        check_limit(limit)
         return archive.read(lambda reader: reader.errors(account, wanted, limit))
 
     def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
         """Sum up what ended, by the hour or by the day."""
         archive, wanted = self._needed(account), wanted.checked()
-        chosen = [name for name in _CHARTED if getattr(wanted, name) is not None]
-        of_times = Filter(since=wanted.since, until=wanted.until)
-        if len(chosen) > 1 or wanted._replace(**dict.fromkeys(_CHARTED)) != of_times:
-            raise refused("filter", "expected times, and one of group, workflow and batch, alone")
+        what, value = charted(wanted)
         until = wanted.until or datetime.now(UTC)
         since = wanted.since or until - _A_WEEK
-        what = chosen[0] if chosen else ""
-        value = getattr(wanted, what) if what else ""
         return archive.read(lambda reader: reader.chart(account, since, until, what, value))
 
     def open_results(

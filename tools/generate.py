@@ -34,6 +34,7 @@ _REPLACED: Final = (
         r"for coroutines of one event loop; one connection",
         "for plain Python. Thread-safe; one connection",
     ),
+    (r", for coroutines of one event loop\.", ", for plain Python."),
     (r"Notifies coroutines of one event loop of", "Notifies threads of"),
     (r", for coroutines: `await job` gives it once it has ended\.", "."),
     (r"\basync (def|with|for)\b", r"\1"),

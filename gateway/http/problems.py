@@ -204,13 +204,12 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
     if isinstance(error, NoSpace):
         log_trouble("no_room", error)
         return problem(ProblemType.DISK_FULL, _DISK_FULL, retry_after=FULL_SECONDS)
-    if kind is ProblemType.ARCHIVE_UNAVAILABLE:  # what a driver says may name hosts and users
-        log_trouble("archive_unavailable", error)
-        return problem(kind, _NO_ARCHIVE, retry_after=AWAY_SECONDS)
     if kind is not ProblemType.QUOTA_REACHED:
         log_trouble("queue_unavailable", error)
     if kind is not ProblemType.QUEUE_UNAVAILABLE:
-        return problem(kind, str(error), retry_after=FULL_SECONDS, members=members)
+        # What the driver of a database says may name hosts and users.
+        detail = _NO_ARCHIVE if kind is ProblemType.ARCHIVE_UNAVAILABLE else str(error)
+        return problem(kind, detail, retry_after=FULL_SECONDS, members=members)
     # Not what is damaged: that is for the operator's log.
     damage = damage_of(error)
     if damage is None:

@@ -733,7 +733,8 @@ class AsyncRunQueue:
             InvalidRequest: a filter that is none, or there is no archive.
             ArchiveUnavailable: it cannot be read now.
         """
-        raise listing.refused("archive", listing.NO_ARCHIVE)
+        listing.check_limit(limit)
+        raise await self._no_archive(wanted, account)
 
     async def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
         """Sum up what ended, by the hour or by the day: jobs, durations, steps and credits.
@@ -745,7 +746,12 @@ class AsyncRunQueue:
 
         Raises: as `list_errors`.
         """
-        raise listing.refused("archive", listing.NO_ARCHIVE)
+        raise await self._no_archive(wanted, account)
+
+    async def _no_archive(self, wanted: Filter, account: str) -> InvalidRequest:
+        await self._know({account})
+        wanted.checked()
+        return listing.refused("archive", listing.NO_ARCHIVE)
 
     async def timeline(self, job_id: str) -> dict[str, Any]:
         """Read a job's request, as far as it may be shown, and the steps of its life, as JSON has.

@@ -712,7 +712,8 @@ class RunQueue:
             InvalidRequest: a filter that is none, or there is no archive.
             ArchiveUnavailable: it cannot be read now.
         """
-        raise listing.refused("archive", listing.NO_ARCHIVE)
+        listing.check_limit(limit)
+        raise self._no_archive(wanted, account)
 
     def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
         """Sum up what ended, by the hour or by the day: jobs, durations, steps and credits.
@@ -724,7 +725,12 @@ class RunQueue:
 
         Raises: as `list_errors`.
         """
-        raise listing.refused("archive", listing.NO_ARCHIVE)
+        raise self._no_archive(wanted, account)
+
+    def _no_archive(self, wanted: Filter, account: str) -> InvalidRequest:
+        self._know({account})
+        wanted.checked()
+        return listing.refused("archive", listing.NO_ARCHIVE)
 
     def timeline(self, job_id: str) -> dict[str, Any]:
         """Read a job's request, as far as it may be shown, and the steps of its life, as JSON has.
@@ -805,7 +811,7 @@ class RunQueue:
         def deliver(account: str, some: Sequence[str]) -> ScriptCall[list[int]]:
             return delivery_calls.deliver_again(account, some, url)
 
-        meanings = decisions.DELIVER_ELSEWHERE if url else decisions.DELIVER
+        meanings = decisions.DELIVER_ELSEWHERE if url else decisions.CONFIRM
         return outcomes(self._each(job_ids, deliver), meanings)
 
     def confirm_delivery(self, job_ids: Iterable[str]) -> dict[str, Settled]:
