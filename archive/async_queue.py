@@ -17,7 +17,15 @@ from runqueue.operator.decisions import ACTS, Settled
 from runqueue.producer import listing
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.producer.async_results import AsyncEndedResults, AsyncResultReader, Reads
-from runqueue.producer.listing import MOST, Filter, JobCount, charted, check_limit, of_ended, refused
+from runqueue.producer.listing import (
+    MOST,
+    Filter,
+    JobCount,
+    charted,
+    check_limit,
+    of_ended,
+    refused,
+)
 from runqueue.records.archived import Chart, ErrorGroup
 from runqueue.records.batch import JobPage
 from runqueue.records.job import EnqueueStatus, Job, JobState
@@ -327,7 +335,9 @@ class AsyncArchivedQueue(AsyncRunQueue):
     async def _put_back(self, found: "Sequence[EndedJob]") -> dict[str, Settled]:
         """Give jobs in Redis their requests back, and replay them."""
         for job in found:
-            await self.send(operator_calls.put_back(*job[:2], job.ended_us, job.body, job.result))
+            ended_us = int(job.record["ended"])
+            call = operator_calls.put_back(job.account, job.id, ended_us, job.body, job.result)
+            await self.send(call)
         done = await super().replay([job.id for job in found])
         return {
             job_id: Settled.PUT_BACK if outcome is Settled.DONE else outcome

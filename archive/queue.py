@@ -325,7 +325,9 @@ class ArchivedQueue(RunQueue):
     def _put_back(self, found: "Sequence[EndedJob]") -> dict[str, Settled]:
         """Give jobs in Redis their requests back, and replay them."""
         for job in found:
-            self.send(operator_calls.put_back(*job[:2], job.ended_us, job.body, job.result))
+            ended_us = int(job.record["ended"])
+            call = operator_calls.put_back(job.account, job.id, ended_us, job.body, job.result)
+            self.send(call)
         done = super().replay([job.id for job in found])
         return {
             job_id: Settled.PUT_BACK if outcome is Settled.DONE else outcome

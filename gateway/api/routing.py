@@ -160,9 +160,9 @@ class JobFilter(EndedFilter):
         Query(description="Only those whose webhook is in this state.", examples=["abandoned"]),
     ] = None
     is_open: Annotated[bool, Query(description="Only those that have not ended.")] = False
-    is_paused: Annotated[
-        bool, Query(description="Only those whose run waits for a person.")
-    ] = False
+    is_paused: Annotated[bool, Query(description="Only those whose run waits for a person.")] = (
+        False
+    )
 
 
 class BodyFields(BaseModel):

@@ -33,8 +33,8 @@ class Settled(StrEnum):
     NO_WEBHOOK = "its run has not ended, or it has no webhook"
     NO_ENDED_RUN = "no run of it has ended"
     NOT_PAUSED = "its run is not paused"
-    PUT_BACK = "ready again, its request from the archive"
-    ENQUEUED_AGAIN = "enqueued again from the archive"
+    PUT_BACK = "with the request that the archive has"
+    ENQUEUED_AGAIN = "enqueued anew from the archive"
     NOT_ACCEPTED = "it was not accepted again"
 
 

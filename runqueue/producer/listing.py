@@ -223,7 +223,8 @@ def charted(wanted: Filter) -> tuple[str, str]:
     wanted = wanted.checked()
     chosen = [(name, found) for name in _CHARTED if (found := getattr(wanted, name)) is not None]
     of_times = Filter(since=wanted.since, until=wanted.until)
-    if len(chosen) > 1 or wanted._replace(**dict.fromkeys(_CHARTED)) != of_times:
+    others = wanted._replace(group=None, workflow=None, batch=None)
+    if len(chosen) > 1 or others != of_times:
         raise refused("filter", "expected times, and one of group, workflow and batch at most")
     return chosen[0] if chosen else ("", "")
 

@@ -707,7 +707,7 @@ def _of_filter(wanted: Filter) -> dict[str, Any]:
     times = {"since": found.since, "until": found.until}
     params = found._asdict() | {name: at and at.isoformat() for name, at in times.items()}
     params |= {name: "true" if params[name] else None for name in ("is_open", "is_paused")}
-    params["metadata"] = [f"{name}={text}" for name, text in found.metadata]
+    params["metadata"] = [f"{name}={text}" for name, text in dict(found.metadata).items()]
     params["error"] = None if found.error is None else str(found.error)
     return {name: value or None for name, value in params.items()}
 
