@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 254d32fa5d9af72785da1dd16801192f7c5bbd79d8b017418f541a7668c58c22
+// Made of docs/openapi.json by `make typescript`; its SHA-256: a01440a3277e76a2902ac21392fac6b9081c9c9572fd925780a26b83c6a92a0e
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",
