@@ -26,7 +26,7 @@ from runqueue.producer.listing import (
     of_ended,
     refused,
 )
-from runqueue.records.archived import Chart, ErrorGroup
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import JobPage
 from runqueue.records.job import EnqueueStatus, Job, JobState
 from runqueue.request.request_checks import RequestChecks
@@ -212,13 +212,13 @@ class AsyncArchivedQueue(AsyncRunQueue):
             if page.jobs or page.cursor or page.unread:
                 return replace(page, cursor=page.cursor or _ARCHIVED)
         archive = await self._needed(account)
-        of_archive, at = wanted._replace(webhook=None), cursor.removeprefix(_ARCHIVED)
+        of_archive, at = wanted._replace(webhook=None), "" if cursor == _ARCHIVED else cursor
         page = await archive.read(lambda reader: reader.find(account, of_archive, at, limit))
         if wanted.webhook is not None:  # as Redis has it, where it may have been sent since
             now = await super().get_many([job.id for job in page.jobs], result=False)
             jobs = [job for job in now if job and job.webhook.state == wanted.webhook]
             page = replace(page, jobs=jobs)
-        return replace(page, cursor=page.cursor and _ARCHIVED + page.cursor)
+        return page
 
     async def _of_name(self, wanted: Filter, account: str, cursor: str, limit: int) -> JobPage:
         page = await super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
@@ -255,12 +255,12 @@ class AsyncArchivedQueue(AsyncRunQueue):
         if is_by_redis or await self._is_in_redis(wanted):
             return await super().count_jobs(wanted, account=account)
         archive = await self._needed(account)
-        jobs = await archive.read(lambda reader: reader.count(account, wanted, MOST + 1))
-        return JobCount(min(jobs, MOST), jobs <= MOST)
+        found = await archive.read(lambda reader: reader.count(account, wanted, MOST))
+        return JobCount(found.jobs, found.is_all)
 
     async def list_errors(
         self, wanted: Filter = listing.ALL, *, account: str = "default", limit: int = 50
-    ) -> list[ErrorGroup]:
+    ) -> ErrorGroups:
         """Group failures by category and words, the largest group first."""
         archive, wanted = await self._needed(account), of_ended(wanted)
         check_limit(limit)
@@ -293,9 +293,10 @@ class AsyncArchivedQueue(AsyncRunQueue):
                 raise
             whose, of_batch = await self._owner(batch), Filter(batch=batch)
             archive = await self._archive_of(whose)
-            if archive is None or not (
-                await archive.read(lambda reader: reader.count(whose, of_batch, 1))
-            ):
+            if archive is None:
+                raise
+            found = await archive.read(lambda reader: reader.count(whose, of_batch, 1))
+            if not found.jobs:
                 raise
             return await super().open_results(
                 None, of_batch, errors=errors, after=after, account=whose

@@ -26,7 +26,7 @@ from runqueue.producer.listing import (
 )
 from runqueue.producer.queue import RunQueue
 from runqueue.producer.results import EndedResults, Reads, ResultReader
-from runqueue.records.archived import Chart, ErrorGroup
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import JobPage
 from runqueue.records.job import EnqueueStatus, Job, JobState
 from runqueue.request.request_checks import RequestChecks
@@ -212,13 +212,13 @@ class ArchivedQueue(RunQueue):
             if page.jobs or page.cursor or page.unread:
                 return replace(page, cursor=page.cursor or _ARCHIVED)
         archive = self._needed(account)
-        of_archive, at = wanted._replace(webhook=None), cursor.removeprefix(_ARCHIVED)
+        of_archive, at = wanted._replace(webhook=None), "" if cursor == _ARCHIVED else cursor
         page = archive.read(lambda reader: reader.find(account, of_archive, at, limit))
         if wanted.webhook is not None:  # as Redis has it, where it may have been sent since
             now = super().get_many([job.id for job in page.jobs], result=False)
             jobs = [job for job in now if job and job.webhook.state == wanted.webhook]
             page = replace(page, jobs=jobs)
-        return replace(page, cursor=page.cursor and _ARCHIVED + page.cursor)
+        return page
 
     def _of_name(self, wanted: Filter, account: str, cursor: str, limit: int) -> JobPage:
         page = super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
@@ -253,12 +253,12 @@ class ArchivedQueue(RunQueue):
         if is_by_redis or self._is_in_redis(wanted):
             return super().count_jobs(wanted, account=account)
         archive = self._needed(account)
-        jobs = archive.read(lambda reader: reader.count(account, wanted, MOST + 1))
-        return JobCount(min(jobs, MOST), jobs <= MOST)
+        found = archive.read(lambda reader: reader.count(account, wanted, MOST))
+        return JobCount(found.jobs, found.is_all)
 
     def list_errors(
         self, wanted: Filter = listing.ALL, *, account: str = "default", limit: int = 50
-    ) -> list[ErrorGroup]:
+    ) -> ErrorGroups:
         """Group failures by category and words, the largest group first."""
         archive, wanted = self._needed(account), of_ended(wanted)
         check_limit(limit)
@@ -289,9 +289,10 @@ class ArchivedQueue(RunQueue):
                 raise
             whose, of_batch = self._owner(batch), Filter(batch=batch)
             archive = self._archive_of(whose)
-            if archive is None or not (
-                archive.read(lambda reader: reader.count(whose, of_batch, 1))
-            ):
+            if archive is None:
+                raise
+            found = archive.read(lambda reader: reader.count(whose, of_batch, 1))
+            if not found.jobs:
                 raise
             return super().open_results(None, of_batch, errors=errors, after=after, account=whose)
 

@@ -32,7 +32,7 @@ from runqueue.ids import is_id
 from runqueue.operator.decisions import Settled
 from runqueue.problem_types import ProblemType
 from runqueue.producer.listing import Filter
-from runqueue.records.archived import Chart, ErrorGroup
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.as_json import json_value
 from runqueue.records.job import JobState
 from runqueue.store.history import JobStep
@@ -111,7 +111,7 @@ async def count_jobs(
     "GET /v1/errors",
     "read",
     "Group the failures of an archive",
-    ("The largest group first.", shape(errors=list[ErrorGroup])),
+    ("The largest first.", shape_of(ErrorGroups)),
 )
 async def list_errors(
     request: Request,
@@ -126,14 +126,14 @@ async def list_errors(
     whose = tenant_scope_of(request).whose(account)
     async with one_at_a_time(request) as queue:
         found = await queue.list_errors(jobs.wanted, account=whose, limit=limit)
-        return json_answer({"errors": json_value(found)})
+        return json_answer(json_value(found))
 
 
 @router.call(
     "GET /v1/charts",
     "read",
     "Sum up what ended, by the hour or by the day",
-    ("A point for each step of time, and the sum of all.", shape_of(Chart)),
+    ("A point for each step of time.", shape_of(Chart)),
 )
 async def read_chart(
     request: Request,

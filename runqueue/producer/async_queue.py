@@ -40,7 +40,7 @@ from runqueue.producer.upload import Checker
 from runqueue.producer.upload_report import Uploaded
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, unreadable
-from runqueue.records.archived import Chart, ErrorGroup
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import (
     NO_RULES,
     Batch,
@@ -720,7 +720,7 @@ class AsyncRunQueue:
 
     async def list_errors(
         self, wanted: Filter = listing.ALL, *, account: str = "default", limit: int = 50
-    ) -> list[ErrorGroup]:
+    ) -> ErrorGroups:
         """Group the failures of an archive by their category and words, the largest group first.
 
         Args:

@@ -1,81 +1,105 @@
 """What an archive tells of many jobs: groups of errors, and charts."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 
-class ErrorGroup(NamedTuple):
-    """Failures with the same category and the same words, but for numbers, ids, times and URLs.
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Failures with the same category and the same reason, but for numbers, ids and URLs.
 
     Args:
-        id: the group's, as text: it has too many digits for some readers of JSON.
-        category: Skyvern's word for them; '' = none is known.
+        id: as a filter's `error` has it: a number, as text.
+        category: Skyvern's word for it; '' = none is known.
         words: the reason, with names in place of what varies.
-        jobs: how many.
-        share: of all jobs that failed, percent.
-        credits: that their runs took.
-        trend: jobs by equal parts of the time, the oldest first.
-        first_at: the end of the first one ever; last_at: of the last one of these.
-        examples: ids of some, the newest first.
-        is_new: whether the first one ever is one of these.
+        jobs: how many failed with it.
+        share_of_failures: of the failures that were read, from 0 to 1.
+        share_of_ended: of all jobs that ended; None = those were too many to count.
+        credits: what their runs took.
+        first_seen: the end of its first job, whatever was searched for.
+        last_seen: the end of its last job that was read.
+        is_new: whether its first job ended in the range that was asked for; without one, within
+            a day before the last end.
+        trend: its jobs by hours or days, the oldest first; see `ErrorGroups`.
+        examples: ids of some of its jobs, the newest first.
     """
 
     id: str
     category: str
     words: str
     jobs: int
-    share: float
+    share_of_failures: float
+    share_of_ended: float | None
     credits: int
-    trend: list[int]
-    first_at: datetime
-    last_at: datetime
-    examples: list[str]
+    first_seen: datetime
+    last_seen: datetime
     is_new: bool
+    trend: tuple[int, ...]
+    examples: tuple[str, ...]
 
 
-class ChartPoint(NamedTuple):
-    """What ended in a part of the time, or in all of it.
+@dataclass(frozen=True, slots=True)
+class ErrorGroups:
+    """The largest groups of errors.
+
+    Args:
+        failures: how many were read, of all groups.
+        is_all: whether those are all; else they are the newest.
+        trend_from: when the first point of each trend begins; None = there are no failures.
+        trend_seconds: of each point: an hour or a day (of UTC).
+    """
+
+    groups: list[ErrorGroup]
+    failures: int
+    is_all: bool
+    trend_from: datetime | None
+    trend_seconds: int
+
+
+class Durations(NamedTuple):
+    """Half and 95 % of durations are below these seconds."""
+
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChartPoint:
+    """What ended in an hour, a day or a week.
 
     Args:
         at: when it begins.
-        states: jobs by the state that they ended in.
-        waited, ran: seconds from creation to the last run's start, and from there to the end: half
-            of the jobs took at most the first, 95 % the second; None = not known.
-        steps, credits: that their runs took.
+        jobs: how many ended, by their states; states without jobs are left out.
+        failure_share: of the failed and dead among them, from 0 to 1; None = none ended.
+        waiting: from creation to the last run's start; None = no run was started.
+        running: from there to the end.
+        steps, credits, cached_credits: what their runs took.
     """
 
     at: datetime
-    states: dict[str, int]
-    waited: tuple[float | None, float | None]
-    ran: tuple[float | None, float | None]
+    jobs: dict[str, int]
+    failure_share: float | None
+    waiting: Durations | None
+    running: Durations | None
     steps: int
     credits: int
-
-    @property
-    def jobs(self) -> int:
-        """How many ended."""
-        return sum(self.states.values())
-
-    @property
-    def failed(self) -> int:
-        """How many failed, or are dead."""
-        return self.states.get("failed", 0) + self.states.get("dead", 0)
-
-    @property
-    def failure_share(self) -> float | None:
-        """Percent of them that failed or are dead; None = there are none."""
-        return 100 * self.failed / self.jobs if self.jobs else None
+    cached_credits: int
 
 
-class Chart(NamedTuple):
-    """What ended over time.
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Points, the oldest first, and how many seconds each is of: an hour, a day or a week (UTC)."""
 
-    Args:
-        step_seconds: of each point.
-        points: the oldest first.
-        total: of the whole time.
-    """
-
-    step_seconds: int
     points: list[ChartPoint]
-    total: ChartPoint
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopValue:
+    """A group, a workflow or a batch: how many jobs ended, how many of them badly, what they took."""
+
+    value: str
+    jobs: int
+    failures: int
+    credits: int

@@ -38,7 +38,7 @@ from runqueue.producer.upload import line_of
 from runqueue.producer.upload_report import LineConflict, Uploaded
 from runqueue.producer.waiters import unfinished
 from runqueue.records.account import AccountStats
-from runqueue.records.archived import Chart, ErrorGroup
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import (
     NO_RULES,
     Batch,
@@ -417,11 +417,10 @@ class RemoteQueue:
 
     def list_errors(
         self, wanted: Filter = ALL, *, account: str = "default", limit: int = 50
-    ) -> list[ErrorGroup]:
+    ) -> ErrorGroups:
         """Group the failures of an archive by their category and words, the largest group first."""
-        read = partial(_each, "errors", models.read_error)
         params = _of_filter(of_ended(wanted))
-        return self._read("/v1/errors", read, account, **params, limit=limit)
+        return self._read("/v1/errors", models.read_errors, account, **params, limit=limit)
 
     def chart(self, wanted: Filter = ALL, *, account: str = "default") -> Chart:
         """Sum up what ended, by the hour or by the day: jobs, durations, steps and credits."""

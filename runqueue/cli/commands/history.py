@@ -1,11 +1,11 @@
 """`runqueue errors` and `chart`: what the archive tells of many jobs."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import orjson
 import typer
 
+from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.shared.job_selection import (
     Account,
     Batch,
@@ -21,7 +21,7 @@ from runqueue.producer.listing import Filter
 from runqueue.records.archived import ChartPoint, ErrorGroup
 from runqueue.records.as_json import json_object
 
-_GROUPS = ("id", "jobs", "share", "credits", "trend", "first_at", "last_at", "words")
+_GROUPS = ("id", "jobs", "share", "credits", "trend", "first_seen", "last_seen", "words")
 _CHART = ("jobs", "failed", "waited", "95 %", "ran", "95 %", "steps", "credits")
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -41,8 +41,10 @@ def errors(
     with opened(url) as queue:
         account = options.account or home_of(queue)
         found = queue.list_errors(options.wanted, account=account, limit=limit)
-        rows = [_group(one, as_json=as_json) for one in found]
+        rows = [_group(one, as_json=as_json) for one in found.groups]
         print_rows(rows, _GROUPS, as_json=as_json)
+        if not found.is_all:
+            print_err(f"these are the newest {found.failures:,} failures of more")
 
 
 def _group(one: ErrorGroup, *, as_json: bool) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def _group(one: ErrorGroup, *, as_json: bool) -> dict[str, Any]:
     most = max(one.trend, default=0) or 1
     row["trend"] = "".join(_BARS[-(-n * (len(_BARS) - 1) // most)] for n in one.trend)
     words = f"{one.category}: {one.words}" if one.category else one.words
-    return row | {"share": f"{one.share:.1f} %", "words": words}
+    return row | {"share": f"{100 * one.share_of_failures:.1f} %", "words": words}
 
 
 def chart(
@@ -77,16 +79,16 @@ def chart(
         if as_json:
             typer.echo(orjson.dumps(json_object(found)))
             return
-        rows = [[_time(one.at, found.step_seconds), *_figures(one)] for one in found.points]
-        print_columns(["from", *_CHART], [*rows, ["all", *_figures(found.total)]])
-
-
-def _time(at: datetime, step_seconds: int) -> str:
-    return f"{at:%Y-%m-%d %H:%M}" if step_seconds < 86_400 else f"{at:%Y-%m-%d}"
+        form = "%Y-%m-%d %H:%M" if found.seconds < 86_400 else "%Y-%m-%d"
+        rows = [[one.at.strftime(form), *_figures(one)] for one in found.points]
+        print_columns(["from (UTC)", *_CHART], rows)
 
 
 def _figures(one: ChartPoint) -> list[str]:
     share = one.failure_share
-    spans = ["" if seconds is None else f"{seconds:,.1f} s" for seconds in (*one.waited, *one.ran)]
-    failed = "" if share is None else f"{share:.1f} %"
-    return [f"{one.jobs:,}", failed, *spans, f"{one.steps:,}", f"{one.credits:,}"]
+    spans = [f"{each:,.1f} s" for both in (one.waiting, one.running) for each in both or ()]
+    if one.waiting is None or one.running is None:
+        spans = [""] * 4
+    failed = "" if share is None else f"{100 * share:.1f} %"
+    jobs = sum(one.jobs.values())
+    return [f"{jobs:,}", failed, *spans, f"{one.steps:,}", f"{one.credits:,}"]

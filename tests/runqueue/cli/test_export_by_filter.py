@@ -75,7 +75,10 @@ def test_many_results_come_each_once_in_small_steps(
     ("arguments", "words"),
     [
         ([], "name a batch, or give filters (--group, --state, --since and others)"),
-        (["a", "--group", "g"], "not both a batch and filters (--group, --state, --since and others)"),
+        (
+            ["a", "--group", "g"],
+            "not both a batch and filters (--group, --state, --since and others)",
+        ),
         (["--group", "g", "--wait"], "--wait needs a batch"),
     ],
 )
