@@ -97,7 +97,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class TopValue:
-    """A group, a workflow or a batch: how many jobs ended, how many of them badly, what they took."""
+    """A group, a workflow or a batch: how many jobs ended, how many badly, what they took."""
 
     value: str
     jobs: int
