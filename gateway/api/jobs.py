@@ -35,7 +35,7 @@ from runqueue.producer.listing import Filter
 from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.as_json import json_value
 from runqueue.records.job import JobState
-from runqueue.store.history import JobStep
+from runqueue.store.history import Attempt, JobStep
 
 router = Routes("jobs")
 
@@ -192,6 +192,7 @@ async def read_job(
             request=dict[str, str | int],
             request_hidden=list[str],
             timeline=list[JobStep],
+            attempts=list[Attempt],
             earlier_runs=list[str],
         ),
     ),

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: a01440a3277e76a2902ac21392fac6b9081c9c9572fd925780a26b83c6a92a0e
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 97b72c70f2206c87ff31131f6aace35639ac22ead40990a3fe0478d2065aecfb
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
