@@ -101,7 +101,7 @@ def rows_of(ended: EndedJob) -> Rows:
     }
     document = {"record": packed_record(ended.record), **_packed(ended, ended_us)}
     texts = [request.get(name) for name in _SEARCHED]
-    words = words_of([*texts, job.custom_id, job.failure_reason])
+    words = words_of([job.custom_id, job.failure_reason, *texts])
     return Rows(ended_us, row, document, words, list(_labels(job, ended)), error)
 
 
@@ -174,7 +174,8 @@ def words_of(texts: list[str | None]) -> str:
     for text in texts:
         if isinstance(text, str):
             plain = unicodedata.normalize("NFKD", text[:_READ]).casefold()
-            plain = "".join(c for c in plain if not unicodedata.combining(c))
+            if not plain.isascii():
+                plain = "".join(c for c in plain if not unicodedata.combining(c))
             found.update(dict.fromkeys(word[:LONGEST_WORD] for word in _WORD.findall(plain)))
     return " ".join(list(found)[:MOST_WORDS])
 
