@@ -21,10 +21,10 @@ _SQLITE = (
         words, content='', detail='none', columnsize=0, tokenize='ascii')""",
     f"""CREATE TRIGGER words_added AFTER INSERT ON words BEGIN
         INSERT INTO word_index(rowid, words)
-        VALUES (new.n, {_INDEXED.format(row="new", day=_DAY)}); END""",
+        VALUES (new.n, {_INDEXED.format(row="new", day=_DAY)}); END""",  # noqa: S608 - our own
     f"""CREATE TRIGGER words_removed AFTER DELETE ON words BEGIN
         INSERT INTO word_index(word_index, rowid, words)
-        VALUES ('delete', old.n, {_INDEXED.format(row="old", day=_DAY)}); END""",
+        VALUES ('delete', old.n, {_INDEXED.format(row="old", day=_DAY)}); END""",  # noqa: S608
 )
 _POSTGRESQL = (
     f"""CREATE INDEX word_index ON words USING gin (array_to_tsvector(string_to_array(
