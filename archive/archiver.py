@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
-from prometheus_client import Counter
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -50,12 +49,6 @@ RETIRE_EVERY = 3600.0
 #: Seconds that closing the database may take.
 CLOSE_SECONDS = 5.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-WRITTEN: Final = Counter(
-    "runqueue_archive_written",
-    "Jobs written to the archive by this process, repeats included.",
-    ["account"],
-    registry=None,
-)
 
 
 def host_id() -> str:
@@ -80,10 +73,12 @@ class Archive:
         self._engine = engine_of(url)
         self._opening = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="runqueue-archive", daemon=True
-        )
+        self._thread = threading.Thread(target=self._work, name="runqueue-archive", daemon=True)
         self._thread.start()
+
+    def _work(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
 
     async def run(self, act: Callable[[AsyncEngine], Awaitable[T]]) -> T:
         """Have its thread use the database."""
@@ -111,6 +106,7 @@ class Archive:
         with suppress(Exception):  # the process ends anyway
             await asyncio.wait_for(self.run(lambda engine: engine.dispose()), CLOSE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CLOSE_SECONDS)
 
 
 class Archiver:
@@ -135,7 +131,6 @@ class Archiver:
         self._retire_at = 0.0
         self._has_lease = False
         self._loop: asyncio.Task[None] | None = None
-        WRITTEN.labels(account)
 
     def start(self) -> None:
         """Begin."""
@@ -144,11 +139,10 @@ class Archiver:
 
     async def stop(self) -> None:
         """End, and let another process go on at once."""
-        if self._loop is None:
-            return
-        self._loop.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._loop
+        if self._loop is not None:
+            self._loop.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._loop
         if self._has_lease:
             with suppress(RedisError, RunQueueError, OSError):
                 await self._record(Read(0, "ok"), 0, [], leaves=True)
@@ -232,7 +226,6 @@ class Archiver:
         for job_id, why in aside.items():
             log.error("job_not_archived", account=self._account, job_id=job_id, why=why)
         written = len(read.jobs) - len(aside)
-        WRITTEN.labels(self._account).inc(written)
         if kept or read.position != read.then:
             is_recorded = await self._record(read, written, kept)
             if is_recorded and self._drop_after_us:

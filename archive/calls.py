@@ -8,7 +8,7 @@ import orjson
 from archive.rows import EndedJob
 from runqueue.records.job import fields_of, text
 from runqueue.store.replies import flat, rows
-from runqueue.store.scripts import ScriptCall, load
+from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Fields of a job in the reply of `unarchived.lua`.
 _PER_JOB = 7
@@ -133,7 +133,7 @@ def archived(
         kept: jobs of which more may come, or whose more has come.
         leaves: whether the process gives its lease up.
     """
-    head = [process, read.position, read.then, written, int(leaves)]
+    head: list[Argument] = [process, read.position, read.then, written, int(leaves)]
     return ScriptCall(load("archived"), account, [*head, *flat(kept)], bool)
 
 

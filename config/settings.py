@@ -285,7 +285,7 @@ class Settings(
             )
         ]
         proxies = (account.proxy_url for account in self.all_accounts().values())
-        archive = self.archive_url and self.archive_url.get_secret_value()
+        archive = self.archive_url.get_secret_value() if self.archive_url else None
         named = (self.redis_url, self.broker_url, archive, *found_urls, *proxies)
         return found + passwords_of((*named, *self.proxy_environment().values()))
 

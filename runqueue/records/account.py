@@ -34,7 +34,6 @@ class ArchiveState:
         id: the archive's; "" = none was reached yet.
         waiting: ended jobs that are not in it, about: entries of lists are counted.
         oldest_seconds: how long ago the first of them ended; 0 = none waits.
-        written: how many were written, repeats included.
         aside: jobs that its database cannot store; they are tried again.
         trouble: why a process could not write to it in the last minute; "" = none failed.
     """
@@ -42,7 +41,6 @@ class ArchiveState:
     id: str
     waiting: int
     oldest_seconds: float
-    written: int
     aside: int
     trouble: str
 
@@ -308,7 +306,6 @@ def _archive(reply: Sequence[Any], now_us: int) -> ArchiveState | None:
         id=text(fields.get("id")) or "",
         waiting=int(reply[1]),
         oldest_seconds=max(0.0, (now_us - int(reply[2])) / 1e6) if int(reply[2]) else 0.0,
-        written=int(fields.get("written", 0)),
         aside=int(reply[3]),
         trouble=words if (now_us - int(at)) / 1e6 < _TROUBLE_VALID else "",
     )

@@ -1,4 +1,4 @@
--- use: archive
+-- use: archive counters
 -- Records what the archive has now, unless another process has the lease, or another position was recorded meanwhile:
 -- then the same jobs are read, and written, again.
 -- ARGV  now_us, process, archiving's position when they were read, its position after them, how many were written,
@@ -20,7 +20,7 @@ local key, is_recorded = archive.key(q), 0
 if (redis.call('HGET', key, 'at') or '') == q.args[3] then
   is_recorded = 1
   if q.args[4] ~= '' then redis.call('HSET', key, 'at', q.args[4]) end
-  if q.args[5] ~= '0' then redis.call('HINCRBY', key, 'written', q.args[5]) end
+  counters.bump(q.totals, 'archive:written', tonumber(q.args[5]))
   for i = 7, #q.args, PER_JOB do record(i) end
 end
 if q.args[6] == '1' then redis.call('HDEL', key, 'lease') end

@@ -53,7 +53,8 @@ job_record.TIMED = job_record.fields('state', 'run_id', 'started', 'begun', 'max
 job_record.TAKEN = job_record.fields('state', 'attempt', 'process')
 job_record.REQUEST = job_record.fields('state', 'attempt', 'run_id', 'request_match')
 -- Those that the archive alone has, once it has the body (drop_archived.lua).
-job_record.ARCHIVED = { 'reason', 'history', 'url', 'delivery_error', 'signed' }
+job_record.ARCHIVED = { 'reason', 'history', 'url', 'delivery_error', 'signed', 'taken', 'begun', 'ready_at', 'retry',
+  'forced', 'asked', 'claimed_server_time', 'keys', 'tries', 'delivery_at', 'delivery_status', 'webhook_route' }
 
 -- Reads a job, its fields by their names and with their defaults; nil: there is no such job. The whole record is dearer
 -- to read by the names of its fields.
