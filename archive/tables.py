@@ -18,11 +18,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 #: Keys of one microsecond.
 KEYS_A_MICROSECOND: Final = 1024
 HOUR_US: Final = 3_600_000_000
+KEYS_A_DAY: Final = 24 * HOUR_US * KEYS_A_MICROSECOND
 
 metadata = MetaData()
 
@@ -82,9 +84,11 @@ jobs = Table(
     Index("jobs_by_workflow", "account", "workflow", "n"),
     Index("jobs_by_batch", "batch", "n"),
 )
+# Groups of errors are read from it alone, unless jobs are chosen by text or metadata.
 Index(
     "jobs_by_error",
-    *(jobs.c.account, jobs.c.n, jobs.c.error, jobs.c.job_group, jobs.c.credits),
+    *(jobs.c.account, jobs.c.n, jobs.c.error, jobs.c.state, jobs.c.job_group),
+    *(jobs.c.workflow, jobs.c.batch, jobs.c.credits),
     sqlite_where=jobs.c.error.is_not(None),
     postgresql_where=jobs.c.error.is_not(None),
 )
@@ -151,4 +155,12 @@ sums = Table(
     Column("measure", String(20), primary_key=True),
     Column("amount", BigInteger, nullable=False),
     sqlite_with_rowid=False,
+)
+#: What of the sums is no duration: all values of a dimension are compared by it.
+IS_COUNT: Final = text("measure NOT LIKE '%:%'")
+Index(
+    "sums_by_hour",
+    *(sums.c.account, sums.c.dimension, sums.c.hour, sums.c.value, sums.c.measure, sums.c.amount),
+    sqlite_where=IS_COUNT,
+    postgresql_where=IS_COUNT,
 )

@@ -114,7 +114,7 @@ def postgres(folder: Path | None = None, **options: str) -> Iterator[Postgres]:
 
 
 def _as_user() -> list[str]:
-    """Return what makes a command run as `postgres`: its programs refuse root."""
+    """Return what makes a command end with us, and run as `postgres`: its programs refuse root."""
     if os.geteuid() != 0:
-        return []
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+        return ["setpriv", "--pdeathsig=INT"]
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--pdeathsig=INT"]

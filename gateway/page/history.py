@@ -12,8 +12,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from archive.charts import Chart, ChartPoint, TopValue
-from archive.error_groups import ErrorGroup
 from gateway.page.filters import pairs_of, time_of
 from gateway.page.formatting import in_unit
 from gateway.page.overview import OVER
@@ -21,6 +19,7 @@ from gateway.page.render import page
 from gateway.page.viewer import Viewer, list_page
 from gateway.state.state import state_of
 from runqueue.producer.listing import Filter
+from runqueue.records.archived import Chart, ChartPoint, ErrorGroup, TopValue
 from runqueue.records.run_figures import cost_of
 from runqueue.request.time_range import check_range
 
@@ -100,7 +99,7 @@ async def charts(request: Request, viewer: Viewer) -> Response:
     if by not in DIMENSIONS:
         raise HTTPException(422, f"by: expected one of {', '.join(DIMENSIONS)}")
     if values["has_archive"]:
-        queue: Any = viewer.queue
+        queue = viewer.queue
         price = state_of(request).settings.price_per_credit
         chart = await queue.chart(wanted, account=account)
         found = await queue.top(wanted._replace(**_NONE), by, account=account, limit=TOP)
@@ -123,7 +122,7 @@ async def errors(request: Request, viewer: Viewer) -> Response:
     values = await _shared(request, viewer)
     account, wanted = values["account"], values["wanted"]
     if values["has_archive"]:
-        queue: Any = viewer.queue
+        queue = viewer.queue
         found = await queue.list_errors(wanted, account=account, limit=GROUPS)
         price = state_of(request).settings.price_per_credit
         values |= {

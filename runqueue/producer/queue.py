@@ -33,7 +33,7 @@ from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.handles import QueuedJob
 from runqueue.producer.listener import EndListener
-from runqueue.producer.listing import PAGE, Filter
+from runqueue.producer.listing import PAGE, Filter, JobCount
 from runqueue.producer.ordered_sender import OrderedSender
 from runqueue.producer.pages import list_jobs
 from runqueue.producer.results import BatchResults, EndedResults, ResultReader
@@ -41,6 +41,7 @@ from runqueue.producer.upload import Checker
 from runqueue.producer.upload_report import Uploaded
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, unreadable
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import (
     NO_RULES,
     Batch,
@@ -55,6 +56,7 @@ from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words, has_words
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
+from runqueue.request.metadata import stored_metadata
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import WEB_URL_WORDS, AnyRunRequest, is_web_url
 from runqueue.store import (
@@ -73,7 +75,7 @@ from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.groups import KEEP, Group, GroupCredits, Keep
-from runqueue.store.history import read_history
+from runqueue.store.history import JobHistory, read_history
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS, COMPARED_SECONDS
 from runqueue.store.live_processes import Process
@@ -90,6 +92,8 @@ _READERS = 25
 _RESULTS = 100
 #: Jobs checked in one script call of `retry_failed`, and then done again in one.
 _RETRIED = 200
+#: Pages that a count reads, at most.
+_COUNTED_PAGES = 10
 #: Keys of which one call compares who has them with the jobs.
 _HOLDERS = 100
 
@@ -226,6 +230,7 @@ class RunQueue:
         namespace: str = "",
         skip_invalid: bool = False,
         rules: BatchRules = NO_RULES,
+        metadata: Mapping[str, str] | None = None,
     ) -> Uploaded:
         """Submit a batch of any length, in constant memory; none of it runs before all is there.
 
@@ -235,16 +240,19 @@ class RunQueue:
             account, namespace: of jobs that name none; a `JobSpec` names its account.
             skip_invalid: accept the good lines although others are bad.
             rules: what the batch does by itself.
+            metadata: the batch's, as a job's `metadata` is.
 
         Raises:
+            InvalidBatch: the metadata is not valid.
             InvalidJob: lines are bad, named `line N: field`, or JSON cannot carry one, whatever
                 `skip_invalid` says; nothing was accepted.
             UnknownAccount: no worker ever served this account.
         """
+        stored = stored_metadata(metadata)
         self._know({account})
         with Repeats() as repeats:
             checker = Checker(repeats, namespace, account=account)
-            sender = BatchUpload(self.send, name, rules, is_patient=False)
+            sender = BatchUpload(self.send, name, rules, stored, is_patient=False)
             return sender.submit(lines, checker, skip_invalid=skip_invalid)
 
     def get(self, job_id: str) -> Job:
@@ -374,7 +382,12 @@ class RunQueue:
         self._accounts.checked = True
 
     def open_batch(
-        self, name: str = "", *, account: str = "default", rules: BatchRules = NO_RULES
+        self,
+        name: str = "",
+        *,
+        account: str = "default",
+        rules: BatchRules = NO_RULES,
+        metadata: Mapping[str, str] | None = None,
     ) -> str:
         """Open a batch and return its id; its jobs run once it is sealed.
 
@@ -382,13 +395,16 @@ class RunQueue:
             name: shown to people.
             account: whose jobs it will hold.
             rules: what it does by itself.
+            metadata: its own, as a job's `metadata` is.
 
         Raises:
+            InvalidBatch: the metadata is not valid.
             UnknownAccount: no worker ever served this account.
         """
+        stored = stored_metadata(metadata)
         self._know({account})
         batch = ids.new_id(account)
-        self.send(job_calls.open_batch(account, batch, name, rules))
+        self.send(job_calls.open_batch(account, batch, name, rules, stored))
         return batch
 
     def seal_batch(self, batch: str, expected: int | None = None) -> int:
@@ -567,7 +583,7 @@ class RunQueue:
 
         Args:
             batch: its id; then no filter is taken.
-            wanted: only jobs of this group and state, and that ended in this time.
+            wanted: only these; those that ended in some time with `since` and `until`.
             errors: only those that failed, were canceled or are dead; of a batch unconfirmed ones,
                 too.
             after: only those behind this job, which was among them.
@@ -596,14 +612,20 @@ class RunQueue:
         reader: ResultReader
         if batch is None:
             self._know({account})
-            reader = EndedResults(self.send, account, wanted.checked(), errors=errors)
+            reader = self._ended_results(account, wanted.checked(), errors=errors)
         elif wanted != listing.ALL:
             raise InvalidRequest([FieldError("batch", "expected without a filter")])
         else:
-            reader = BatchResults(self.send, self.get_batch(batch), errors=errors)
+            found = self.get_batch(batch)
+            reader = BatchResults(self.send, self.get_many, found, errors=errors)
         if after is not None:
             reader.go_behind(after)
         return reader
+
+    def _ended_results(self, account: str, wanted: Filter, *, errors: bool) -> ResultReader:
+        if field := wanted.archived_field:
+            raise listing.refused(field, listing.NO_ARCHIVE)
+        return EndedResults(self.send, self.get_many, account, wanted, errors=errors)
 
     def list_jobs(
         self,
@@ -652,14 +674,63 @@ class RunQueue:
             UnknownAccount: no worker ever served this account.
             InvalidRequest: a filter that is none.
         """
-        wanted = wanted.checked()
         for name in self._some(account):
             cursor = ""
             while True:
-                page = list_jobs(self.send, name, wanted, cursor, PAGE)
+                page = self.list_jobs(wanted, account=name, cursor=cursor, limit=PAGE)
                 yield page
                 if not (cursor := page.cursor):
                     break
+
+    def count_jobs(self, wanted: Filter = listing.ALL, *, account: str = "default") -> JobCount:
+        """Count jobs, up to 1,000 of them: bounded work, after which it says "at least".
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: a filter that is none.
+        """
+        cursor, counted = "", set[str]()
+        for _ in range(_COUNTED_PAGES):
+            page = self.list_jobs(wanted, account=account, cursor=cursor, limit=listing.MOST)
+            counted.update(job.id for job in page.jobs)
+            if not (cursor := page.cursor) or len(counted) >= listing.MOST:
+                break
+        return JobCount(min(len(counted), listing.MOST), not cursor)
+
+    def list_errors(
+        self, wanted: Filter = listing.ALL, *, account: str = "default", limit: int = 50
+    ) -> ErrorGroups:
+        """Group the failures of an archive by their category and words, the largest group first.
+
+        Args:
+            wanted: of which jobs; `error` chooses one group.
+            account: whose.
+            limit: how many groups, 1,000 at most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: a filter that is none, or there is no archive.
+            ArchiveUnavailable: it cannot be read now.
+        """
+        listing.check_limit(limit)
+        raise self._no_archive(wanted, account)
+
+    def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
+        """Sum up what ended, by the hour or by the day: jobs, durations, steps and credits.
+
+        Args:
+            wanted: since when (a week ago, if it does not say), until when, and of which group,
+                batch or workflow; nothing else.
+            account: whose.
+
+        Raises: as `list_errors`.
+        """
+        raise self._no_archive(wanted, account)
+
+    def _no_archive(self, wanted: Filter, account: str) -> InvalidRequest:
+        self._know({account})
+        wanted.checked()
+        return listing.refused("archive", listing.NO_ARCHIVE)
 
     def timeline(self, job_id: str) -> dict[str, Any]:
         """Read a job's request, as far as it may be shown, and the steps of its life, as JSON has.
@@ -667,10 +738,13 @@ class RunQueue:
         Raises:
             JobNotFound: no such job is on record.
         """
-        history = self.send(read_history(self._account(job_id), job_id))
+        history = self._history(job_id)
         if history is None:
             raise JobNotFound(job_id)
         return history.as_dict()
+
+    def _history(self, job_id: str) -> JobHistory | None:
+        return self.send(read_history(self._account(job_id), job_id))
 
     def cancel_jobs(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Cancel jobs, in pages; returns what came of each."""

@@ -33,6 +33,15 @@ def settle(
 approve = of_ids("approve", codes)
 #: Have ended jobs done again; the codes are in `replay.lua`.
 replay: OfItems[Seen, list[int]] = of_items("replay", codes)
+
+
+def put_back(
+    account: str, job_id: str, ended_us: int, body: bytes, result: bytes
+) -> ScriptCall[int]:
+    """Give a job its request and its result back from the archive; see `put_back.lua`."""
+    return ScriptCall(load("put_back"), account, [job_id, ended_us, body, result], int)
+
+
 #: Remove dead jobs: per id 1 removed, 0 not dead, -1 unknown.
 discard = of_ids("discard", codes)
 #: Have orphans canceled: per run 1 it will be, -1 no such orphan.

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 4b61dee6338b8e8c10133d5170dd634aafa82866898d11d8433dea298ac38b28
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 97b72c70f2206c87ff31131f6aace35639ac22ead40990a3fe0478d2065aecfb
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

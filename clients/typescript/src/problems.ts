@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 4b61dee6338b8e8c10133d5170dd634aafa82866898d11d8433dea298ac38b28
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 97b72c70f2206c87ff31131f6aace35639ac22ead40990a3fe0478d2065aecfb
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
@@ -51,6 +51,8 @@ export class BodyTooLarge extends BadRequest {}
 export class UnsupportedMediaType extends BadRequest {}
 /** No such job is on record. */
 export class JobNotFound extends NotFound {}
+/** The archive alone has the job's result. */
+export class JobArchived extends ProblemError {}
 /** No such batch is on record. */
 export class BatchNotFound extends NotFound {}
 /** The key has another request. */
@@ -71,6 +73,8 @@ export class TooMuchInFlight extends TooManyRequests {}
 export class QuotaReached extends TooManyRequests {}
 /** The queue cannot be reached. */
 export class QueueUnavailable extends Unavailable {}
+/** The archive cannot be read. */
+export class ArchiveUnavailable extends Unavailable {}
 /** Redis is out of memory. */
 export class QueueFull extends Unavailable {}
 /** Redis holds another version's format. */
@@ -121,6 +125,7 @@ export const CLASSES = new Map<string | number, typeof ProblemError>([
   ["urn:runqueue:problem:body-too-large", BodyTooLarge],
   ["urn:runqueue:problem:unsupported-media-type", UnsupportedMediaType],
   ["urn:runqueue:problem:job-not-found", JobNotFound],
+  ["urn:runqueue:problem:job-archived", JobArchived],
   ["urn:runqueue:problem:batch-not-found", BatchNotFound],
   ["urn:runqueue:problem:idempotency-conflict", IdempotencyConflict],
   ["urn:runqueue:problem:batch-canceled", BatchCanceled],
@@ -131,6 +136,7 @@ export const CLASSES = new Map<string | number, typeof ProblemError>([
   ["urn:runqueue:problem:too-much-in-flight", TooMuchInFlight],
   ["urn:runqueue:problem:quota-reached", QuotaReached],
   ["urn:runqueue:problem:queue-unavailable", QueueUnavailable],
+  ["urn:runqueue:problem:archive-unavailable", ArchiveUnavailable],
   ["urn:runqueue:problem:queue-full", QueueFull],
   ["urn:runqueue:problem:other-format", OtherFormat],
   ["urn:runqueue:problem:evicting-redis", EvictingRedis],

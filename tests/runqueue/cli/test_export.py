@@ -64,7 +64,7 @@ def test_results_are_a_line_for_each_job_that_has_ended_in_the_order_of_the_uplo
 
 
 def test_errors_are_what_did_not_go_well(either: Desk, batch: str) -> None:
-    rows = rows_of(either.run("errors", batch).stdout)
+    rows = rows_of(either.run("results", "--errors", batch).stdout)
     assert [row["state"] for row in rows] == ["failed", "dead", "unconfirmed"]
 
 
@@ -111,7 +111,7 @@ def test_results_are_the_same_from_redis_and_over_http(desk: Desk, either: Desk)
 
 def test_results_as_a_table(either: Desk, batch: str) -> None:
     out = either.folder / "out.csv"
-    either.run("errors", batch, "-o", str(out))
+    either.run("results", "--errors", batch, "-o", str(out))
     rows = table_of(out)
     assert [row["custom_id"] for row in rows] == ["order-1", "order-2", "order-3"]
     assert rows[1]["failure_reason"] == 'No such "engine",\nat all'
@@ -168,6 +168,24 @@ def test_what_a_spreadsheet_would_take_for_a_formula_is_text_in_a_table(desk: De
     assert [row["output"] for row in rows] == [*outputs, *behind]
 
 
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_metadata_is_one_column_of_results(either: Desk, form: str) -> None:
+    batch = batch_of(either, line("a", metadata={"order": "=17", "b": "ä"}), line("b"))
+    either.end(either.claim())
+    out = either.folder / f"out.{form}"
+    if form == "parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+
+    assert either.run("results", batch, "-o", str(out)).exit_code == 0
+
+    if form == "jsonl":
+        found = [row["metadata"] for row in rows_of(out.read_bytes())]
+    else:
+        rows = table_of(out) if form == "csv" else parquet.read_table(out).to_pylist()
+        found = [json.loads(row["metadata"]) for row in rows]
+    assert found == [{"order": "=17", "b": "ä"}, {}]
+
+
 def test_results_as_parquet_have_types(either: Desk) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     batch = with_outputs(either, {"price": 5}, "=1", None)
@@ -205,7 +223,7 @@ def test_results_of_any_shape_find_their_place_in_parquet(desk: Desk) -> None:
 def test_a_parquet_file_of_no_lines_can_be_read(desk: Desk) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     out = desk.folder / "out.parquet"
-    assert desk.run("errors", over(desk, 1), "-o", str(out)).exit_code == 0
+    assert desk.run("results", "--errors", over(desk, 1), "-o", str(out)).exit_code == 0
     assert parquet.read_table(out).num_rows == 0
 
 
@@ -220,7 +238,7 @@ def test_parquet_without_its_library_names_the_extra(
 
 def test_no_errors_are_an_empty_file(either: Desk) -> None:
     out = either.folder / "out.jsonl"
-    assert either.run("errors", over(either, 1), "-o", str(out)).exit_code == 0
+    assert either.run("results", "--errors", over(either, 1), "-o", str(out)).exit_code == 0
     assert out.read_text() == ""
 
 

@@ -99,6 +99,7 @@ def test_every_option_arrives_as_it_was_given(desk: Desk, remote: RemoteQueue) -
         "on_unconfirmed": "hold",
         "retry": Retry(max_attempts=3, retry_on=("failed", "NO_PRICE")),
         "idempotency_key": "order-1",
+        "metadata": {"order": "17"},
     }
     request = TaskRunRequest(prompt="ä", error_code_mapping={"NO_PRICE": "no price"})
     first = remote.enqueue(request, **options)  # type: ignore[arg-type]
@@ -106,6 +107,7 @@ def test_every_option_arrives_as_it_was_given(desk: Desk, remote: RemoteQueue) -
     job = desk.queue.get(first.job_id)
     assert (job.run_at, job.deadline) == (options["run_at"], options["deadline"])
     assert (job.namespace, job.on_unconfirmed) == ("web", "hold")
+    assert job.metadata == remote.get(first.job_id).metadata == {"order": "17"}
     later = remote.enqueue(TASK, delay=60, deadline=timedelta(hours=1))
     assert later.state is JobState.SCHEDULED
 
