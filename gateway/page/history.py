@@ -161,12 +161,12 @@ def figures_of(chart: Chart, price: Decimal | None) -> list[Figure]:
         rows = [(point.at, tuple(cells(point))) for point in chart.points]
         return Figure(title, note, unit, tuple(names), rows)
 
-    lasting = ("p50", "p95")
+    both = ("p50", "p95")
     found = [
         made("Jobs that ended", "jobs", OVER, lambda at: [at.jobs.get(state, 0) for state in OVER]),
         made("Failure share", "share", ["failed or dead"], lambda at: [at.failure_share]),
-        made("Waiting time", "seconds", lasting, lambda at: at.waiting or _UNKNOWN, "until the start"),
-        made("Running time", "seconds", lasting, lambda at: at.running or _UNKNOWN, "of the last run"),
+        made("Waiting time", "seconds", both, lambda at: at.waiting or _UNKNOWN, "to the start"),
+        made("Running time", "seconds", both, lambda at: at.running or _UNKNOWN, "to the end"),
         made("Steps", "steps", ["steps"], lambda at: [at.steps]),
         made("Credits", "credits", ["credits"], lambda at: [at.credits]),
     ]

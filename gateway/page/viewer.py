@@ -8,11 +8,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from archive.async_queue import AsyncArchivedQueue
 from gateway.http.counting import taken_by, working
 from gateway.state.sessions import Session, cookies_of
 from gateway.state.state import state_of
 from gateway.tenants.scope import TenantScope
-from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.store.audit import AuditEntry
 
 #: The newest entries, among which that of the last action is searched.
@@ -38,7 +38,7 @@ class Viewer:
     has_archive: bool
 
     @property
-    def queue(self) -> AsyncRunQueue:
+    def queue(self) -> AsyncArchivedQueue:
         """The queue, limited to his accounts."""
         return self.tenant_scope.queue
 
