@@ -17,7 +17,6 @@ import structlog
 from redis.exceptions import RedisError
 
 from runqueue.errors import RunQueueError
-from runqueue.producer.async_pages import list_jobs
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.producer.listing import Filter
 from runqueue.records.account import AccountStats
@@ -118,7 +117,7 @@ async def first_jobs(
     jobs: list[Job] = []
     unread: list[str] = []
     for _ in range(_PAGES):
-        found = await list_jobs(queue.send, account, wanted, cursor, enough)
+        found = await queue.list_jobs(wanted, account=account, cursor=cursor, limit=enough)
         jobs, unread, cursor = jobs + found.jobs, [*unread, *found.unread], found.cursor
         if len(jobs) >= enough or not cursor:
             break

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import redis
 
 from archive.database import engine_of, set_up
@@ -34,12 +36,16 @@ def ended(number: int, at: datetime, state: str = "completed", **fields: Any) ->
     own = {"state": state, "ended": end, "started": started, "created": started - 10_000_000}
     own |= {"usage": "3:9:0:", **fields}
     kept = {k: v for k, v in job.record.items() if k not in {"reason", "category", "batch"}}
-    return job._replace(record={**kept, **{k: str(v).encode() for k, v in own.items()}})
+    request = orjson.dumps({"prompt": f"Read item {number}."})
+    body = orjson.dumps({"k": "t", "c": f"order-{number}"}) + b"\n" + request
+    record = {**kept, **{name: str(value).encode() for name, value in own.items()}}
+    return job._replace(record=record, body=body, result=b"")
 
 
 def fill(client: redis.Redis, url: str, jobs: Sequence[EndedJob]) -> None:
     """Write jobs into an archive, and have Redis know it."""
-    known = asyncio.run(_write(url, jobs))
+    with ThreadPoolExecutor(1) as thread:  # whoever calls may have a loop that runs
+        known = thread.submit(asyncio.run, _write(url, jobs)).result()
     client.sadd(ACCOUNTS, "default")
     client.hset(f"{Keys('default').prefix}archive", "id", known)
 

@@ -27,13 +27,6 @@ NAMES = (
 )
 
 
-@pytest.fixture
-def axe() -> Any:
-    """What finds barriers in a page (axe-core)."""
-    name = "axe_playwright_python.sync_playwright"
-    return pytest.importorskip(name, reason="axe-playwright-python is not installed").Axe()
-
-
 def ended(
     desk: Desk, state: str, rows: list[dict[str, Any]], batch: str | None = None
 ) -> list[str]:
