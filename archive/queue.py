@@ -317,18 +317,19 @@ class ArchivedQueue(RunQueue):
             left = [job_id for job_id, outcome in settled.items() if outcome is what]
             owners = self._owners(left) if left else ()
             for account, positions in pages(left, owners, _REPLAYED):
-                if (archive := self._archive_of(account)) is None:
-                    continue
-                some = [left[n] for n in positions]
-                settled |= act(archive.read(lambda reader, ids=some: reader.raw(ids)))
+                settled |= act(self._raw(account, [left[n] for n in positions]))
         return settled
+
+    def _raw(self, account: str, job_ids: Sequence[str]) -> "list[EndedJob]":
+        if (archive := self._archive_of(account)) is None:
+            return []
+        found = archive.read(lambda reader: reader.raw(job_ids))
+        return [job for job in found if job.account == account]
 
     def _put_back(self, found: "Sequence[EndedJob]") -> dict[str, Settled]:
         """Give jobs in Redis their requests back, and replay them."""
         for job in found:
-            ended_us = int(job.record["ended"])
-            call = operator_calls.put_back(job.account, job.id, ended_us, job.body, job.result)
-            self.send(call)
+            self.send(operator_calls.put_back(*job[:5]))
         done = super().replay([job.id for job in found])
         return {
             job_id: Settled.PUT_BACK if outcome is Settled.DONE else outcome
