@@ -102,6 +102,13 @@ class ArchivedQueue(RunQueue):
         self._compared[account] = time.monotonic() + COMPARED_SECONDS
         return self._archive
 
+    def _has_archive(self, account: str) -> bool:
+        """Whether there is one, if one that cannot be read: what is open is read without it."""
+        try:
+            return self._archive_of(account) is not None
+        except ArchiveUnavailable:
+            return True
+
     def _needed(self, account: str) -> OpenArchive:
         """Return the archive of an account, for what Redis cannot answer."""
         self._know({account})
@@ -204,13 +211,14 @@ class ArchivedQueue(RunQueue):
         check_limit(limit)
         if wanted.custom_id is not None and not wanted.archived_field:
             return self._of_name(wanted, account, cursor, limit)
-        if (self._is_in_redis(wanted)) or not self._archive_of(account):
+        if self._is_in_redis(wanted) or not self._has_archive(account):
             return super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
-        if not (_names_ended(wanted) or cursor.startswith(_ARCHIVED)):
+        if not (cursor.startswith(_ARCHIVED) or _names_ended(wanted)):
             of_open = wanted._replace(is_open=True)
             page = super().list_jobs(of_open, account=account, cursor=cursor, limit=limit)
             if page.jobs or page.cursor or page.unread:
                 return replace(page, cursor=page.cursor or _ARCHIVED)
+            cursor = ""
         archive = self._needed(account)
         of_archive, at = wanted._replace(webhook=None), "" if cursor == _ARCHIVED else cursor
         page = archive.read(lambda reader: reader.find(account, of_archive, at, limit))
