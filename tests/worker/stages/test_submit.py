@@ -10,7 +10,7 @@ import redis
 
 from api_client.elapsed import elapsed
 from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
-from tests.simulator.simulating import eventually
+from tests.simulator.simulating import KEY, eventually
 from tests.worker.working import ENDLESS, KEYS, Bench, Work, start, wrap_send
 
 #: A FastAPI server's words.
@@ -364,7 +364,8 @@ async def test_a_redis_that_lost_claims_holds_the_account_and_sends_nothing(
 
 async def tags_of(bench: Bench, job_id: str) -> dict[str, str]:
     """The tags that a submission gave a job's run."""
-    answer = await bench.api.session.get(f"{bench.api.url}/v1/runs/{bench.job(job_id).run_id}/tags")
+    url = f"{bench.api.url}/v1/runs/{bench.job(job_id).run_id}/tags"
+    answer = await bench.api.session.get(url, headers=KEY)
     tags = (await answer.json())["tags"]
     return {one["key"]: one["value"] for one in tags if one["source"] == "manual"}
 
