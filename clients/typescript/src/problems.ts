@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 254d32fa5d9af72785da1dd16801192f7c5bbd79d8b017418f541a7668c58c22
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 38860b1143b59db1f45b9808fe79d6982c8059eb47d4c0de8fc50de7e0bf6722
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
