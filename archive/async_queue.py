@@ -102,6 +102,13 @@ class AsyncArchivedQueue(AsyncRunQueue):
         self._compared[account] = time.monotonic() + COMPARED_SECONDS
         return self._archive
 
+    async def _has_archive(self, account: str) -> bool:
+        """Whether there is one, if one that cannot be read: what is open is read without it."""
+        try:
+            return await self._archive_of(account) is not None
+        except ArchiveUnavailable:
+            return True
+
     async def _needed(self, account: str) -> AsyncOpenArchive:
         """Return the archive of an account, for what Redis cannot answer."""
         await self._know({account})
@@ -204,13 +211,14 @@ class AsyncArchivedQueue(AsyncRunQueue):
         check_limit(limit)
         if wanted.custom_id is not None and not wanted.archived_field:
             return await self._of_name(wanted, account, cursor, limit)
-        if (await self._is_in_redis(wanted)) or not await self._archive_of(account):
+        if await self._is_in_redis(wanted) or not await self._has_archive(account):
             return await super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
-        if not (_names_ended(wanted) or cursor.startswith(_ARCHIVED)):
+        if not (cursor.startswith(_ARCHIVED) or _names_ended(wanted)):
             of_open = wanted._replace(is_open=True)
             page = await super().list_jobs(of_open, account=account, cursor=cursor, limit=limit)
             if page.jobs or page.cursor or page.unread:
                 return replace(page, cursor=page.cursor or _ARCHIVED)
+            cursor = ""
         archive = await self._needed(account)
         of_archive, at = wanted._replace(webhook=None), "" if cursor == _ARCHIVED else cursor
         page = await archive.read(lambda reader: reader.find(account, of_archive, at, limit))
@@ -345,18 +353,19 @@ class AsyncArchivedQueue(AsyncRunQueue):
             left = [job_id for job_id, outcome in settled.items() if outcome is what]
             owners = await self._owners(left) if left else ()
             for account, positions in pages(left, owners, _REPLAYED):
-                if (archive := await self._archive_of(account)) is None:
-                    continue
-                some = [left[n] for n in positions]
-                settled |= await act(await archive.read(lambda reader, ids=some: reader.raw(ids)))
+                settled |= await act(await self._raw(account, [left[n] for n in positions]))
         return settled
+
+    async def _raw(self, account: str, job_ids: Sequence[str]) -> "list[EndedJob]":
+        if (archive := await self._archive_of(account)) is None:
+            return []
+        found = await archive.read(lambda reader: reader.raw(job_ids))
+        return [job for job in found if job.account == account]
 
     async def _put_back(self, found: "Sequence[EndedJob]") -> dict[str, Settled]:
         """Give jobs in Redis their requests back, and replay them."""
         for job in found:
-            ended_us = int(job.record["ended"])
-            call = operator_calls.put_back(job.account, job.id, ended_us, job.body, job.result)
-            await self.send(call)
+            await self.send(operator_calls.put_back(*job[:5]))
         done = await super().replay([job.id for job in found])
         return {
             job_id: Settled.PUT_BACK if outcome is Settled.DONE else outcome

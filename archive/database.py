@@ -165,7 +165,7 @@ def keys_of_words(dialect: str, words: Sequence[str], days: Iterable[int]) -> Se
 def envelope_of_body(dialect: str) -> ColumnElement[bytes]:
     """Return the first line of a stored body, without the request and the result behind it."""
     body = documents.c.body
-    end = func.instr(body, b"\n") if dialect == "sqlite" else func.position(body, b"\n")
+    end = func.instr(body, b"\n") if dialect == "sqlite" else func.pg_catalog.position(body, b"\n")
     return func.substr(body, 1, end)
 
 

@@ -102,6 +102,13 @@ class ArchivedQueue(RunQueue):
         self._compared[account] = time.monotonic() + COMPARED_SECONDS
         return self._archive
 
+    def _has_archive(self, account: str) -> bool:
+        """Whether there is one, if one that cannot be read: what is open is read without it."""
+        try:
+            return self._archive_of(account) is not None
+        except ArchiveUnavailable:
+            return True
+
     def _needed(self, account: str) -> OpenArchive:
         """Return the archive of an account, for what Redis cannot answer."""
         self._know({account})
@@ -204,13 +211,14 @@ class ArchivedQueue(RunQueue):
         check_limit(limit)
         if wanted.custom_id is not None and not wanted.archived_field:
             return self._of_name(wanted, account, cursor, limit)
-        if (self._is_in_redis(wanted)) or not self._archive_of(account):
+        if self._is_in_redis(wanted) or not self._has_archive(account):
             return super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
-        if not (_names_ended(wanted) or cursor.startswith(_ARCHIVED)):
+        if not (cursor.startswith(_ARCHIVED) or _names_ended(wanted)):
             of_open = wanted._replace(is_open=True)
             page = super().list_jobs(of_open, account=account, cursor=cursor, limit=limit)
             if page.jobs or page.cursor or page.unread:
                 return replace(page, cursor=page.cursor or _ARCHIVED)
+            cursor = ""
         archive = self._needed(account)
         of_archive, at = wanted._replace(webhook=None), "" if cursor == _ARCHIVED else cursor
         page = archive.read(lambda reader: reader.find(account, of_archive, at, limit))
@@ -333,18 +341,19 @@ class ArchivedQueue(RunQueue):
             left = [job_id for job_id, outcome in settled.items() if outcome is what]
             owners = self._owners(left) if left else ()
             for account, positions in pages(left, owners, _REPLAYED):
-                if (archive := self._archive_of(account)) is None:
-                    continue
-                some = [left[n] for n in positions]
-                settled |= act(archive.read(lambda reader, ids=some: reader.raw(ids)))
+                settled |= act(self._raw(account, [left[n] for n in positions]))
         return settled
+
+    def _raw(self, account: str, job_ids: Sequence[str]) -> "list[EndedJob]":
+        if (archive := self._archive_of(account)) is None:
+            return []
+        found = archive.read(lambda reader: reader.raw(job_ids))
+        return [job for job in found if job.account == account]
 
     def _put_back(self, found: "Sequence[EndedJob]") -> dict[str, Settled]:
         """Give jobs in Redis their requests back, and replay them."""
         for job in found:
-            ended_us = int(job.record["ended"])
-            call = operator_calls.put_back(job.account, job.id, ended_us, job.body, job.result)
-            self.send(call)
+            self.send(operator_calls.put_back(*job[:5]))
         done = super().replay([job.id for job in found])
         return {
             job_id: Settled.PUT_BACK if outcome is Settled.DONE else outcome

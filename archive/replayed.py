@@ -26,7 +26,7 @@ def spec_again(job: "EndedJob") -> JobSpec | Settled:
     Args:
         job: as the archive has it.
     """
-    record = {name: value.decode() for name, value in job.record.items()}
+    record = {name: value.decode(errors="replace") for name, value in job.record.items()}
     if record["state"] not in _ENDED_BADLY:
         return Settled.NOT_ENDED_BADLY
     if "body_dropped" in record:
@@ -47,11 +47,11 @@ def spec_again(job: "EndedJob") -> JobSpec | Settled:
         "on_unconfirmed": record.get("on_unconfirmed"),
         "keys": [key for key in record.get("keys", "").split() if key not in implied],
         "metadata": entries_of(job.record.get("metadata")),
-        "retry": Retry.read(record.get("retry", "")),
+        "retry": Retry.read(record["retry"]) if "retry" in record else None,
     }
     if "max_run" in record:
         line["max_run_seconds"] = int(record["max_run"]) / 1e6
-    given = {name: value for name, value in line.items() if value is not None}
+    given = {name: value for name, value in line.items() if value not in (None, [], {})}
     try:
         return parse_line(given, checks=RequestChecks.PASS)
     except InvalidJob:

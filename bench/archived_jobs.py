@@ -12,7 +12,7 @@ import orjson
 
 from archive.rows import EndedJob
 from bench import texts
-from runqueue.ids import account_tag
+from runqueue.ids import job_id_for
 
 ACCOUNT: Final = "default"
 #: The first end, and how long ends go on, in microseconds.
@@ -52,8 +52,12 @@ def ended_us(number: int, count: int) -> int:
 
 def job_id(number: int) -> str:
     """Return a job's id."""
-    letters = f"{number:020o}".translate(str.maketrans("01", "ab"))
-    return account_tag(ACCOUNT) + letters
+    return job_id_for(ACCOUNT, "", f"order-{number}")
+
+
+def batch_id(number: int) -> str:
+    """Return the id of the batch that a job belongs to, if it belongs to one."""
+    return job_id_for(ACCOUNT, "batch", str(number // BATCH))
 
 
 def made(number: int, count: int) -> EndedJob:
@@ -117,7 +121,7 @@ def _record(number: int, ended: int, state: str, chance: random.Random) -> dict[
         "metadata": orjson.dumps({"order": str(number), "env": "prod"}).decode(),
     }
     if number // BATCH % 2:
-        fields["batch"] = job_id(10**15 + number // BATCH)
+        fields["batch"] = batch_id(number)
     if state in {"failed", "dead"}:
         category, reason = _REASONS[int(len(_REASONS) * chance.random() ** 1.5)]
         words = {"n": chance.randrange(10, 90_000), "id": f"{chance.getrandbits(48):012x}"}

@@ -45,8 +45,8 @@ class Postgres:
     def create(self, database: str) -> str:
         """Create a database, empty, in the place of one of that name, and return its URL."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)".encode())
-            connection.execute(f"CREATE DATABASE {database}".encode())
+            connection.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)'.encode())
+            connection.execute(f'CREATE DATABASE "{database}"'.encode())
         return self.url(database)
 
     def start(self) -> None:

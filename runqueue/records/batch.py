@@ -280,7 +280,7 @@ class Batch:
     cached_credits: int | None = None
     credits_estimated: int | None = None
     credits_runs: int = 0
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def usage(self) -> Usage:

@@ -257,7 +257,7 @@ class Job:
     candidates: tuple[Candidate, ...] = ()
     max_run_seconds: float | None = None
     keys: tuple[str, ...] = ()
-    metadata: dict[str, str] = field(default_factory=dict, hash=False)
+    metadata: dict[str, str] = field(default_factory=dict, repr=False, hash=False)
     waits_for: tuple[Wait, ...] = ()
     steps: int | None = None
     credits: int | None = None

@@ -23,7 +23,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
 from heapq import nsmallest
@@ -198,7 +198,7 @@ class GivenOptions:
     traceparent: str = ""
     max_run_seconds: float | None = None
     keys: tuple[str, ...] = ()
-    metadata: str = ""
+    metadata: str = field(default="", repr=False)
 
 
 def read_custom_id(line: Line, field: str, errors: Errors) -> str | None:

@@ -1,6 +1,6 @@
 """The operator's calls: what people do to jobs; those of producers are in `job_calls.py`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -36,10 +36,11 @@ replay: OfItems[Seen, list[int]] = of_items("replay", codes)
 
 
 def put_back(
-    account: str, job_id: str, ended_us: int, body: bytes, result: bytes
+    account: str, job_id: str, record: Mapping[str, bytes], body: bytes, result: bytes
 ) -> ScriptCall[int]:
-    """Give a job its request and its result back from the archive; see `put_back.lua`."""
-    return ScriptCall(load("put_back"), account, [job_id, ended_us, body, result], int)
+    """Give a job what the archive has of it back; see `put_back.lua`."""
+    arguments: list[Argument] = [job_id, record["ended"], body, result, *flat(record.items())]
+    return ScriptCall(load("put_back"), account, arguments, int)
 
 
 #: Remove dead jobs: per id 1 removed, 0 not dead, -1 unknown.

@@ -331,6 +331,13 @@ def test_bad_lines_are_named_or_skipped(remote: RemoteQueue) -> None:
     assert (changed.conflict, changed.conflicts[0].custom_id) == (1, "up-0")
 
 
+def test_metadata_of_a_batch_reaches_the_gateway_however_it_is_opened(remote: RemoteQueue) -> None:
+    given = {"customer": "büro & co", "sum": "1+1=2", "none": ""}
+    opened = remote.open_batch(metadata=given)
+    uploaded = remote.upload(packed(3), metadata=given).batch_id or ""
+    assert [remote.get_batch(batch).metadata for batch in (opened, uploaded)] == [given, given]
+
+
 def test_rules_reach_the_gateway_or_are_refused(desk: Desk, remote: RemoteQueue) -> None:
     rules = BatchRules(canary=1, canary_ratio=1.0)
     try:
