@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from gateway.page import lists
+from runqueue import JobState
 from runqueue.store.keys import ACCOUNTS
 from tests.archive.filling import NOW, ended, fill, some_jobs
 from tests.gateway.browsing import Shown, browsing
@@ -93,8 +94,8 @@ async def test_a_group_of_errors_is_shown_counted_and_replayed(
     assert done.status == 200
     (entry,) = desk.queue.audit()
     assert entry.what == "replay"
-    assert entry.detail.endswith(": 4 enqueued again")
-    assert desk.queue.stats()["default"].states["ready"] == 4
+    assert entry.detail.endswith(": 4 enqueued anew from the archive")
+    assert desk.queue.stats()["default"].states[JobState.READY] == 4
 
 
 def link(shown: Shown, begins: str) -> str:
