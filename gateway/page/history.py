@@ -166,7 +166,7 @@ def figures_of(chart: Chart, price: Decimal | None) -> list[Figure]:
         made("Jobs that ended", "jobs", OVER, lambda at: [at.jobs.get(state, 0) for state in OVER]),
         made("Failure share", "share", ["failed or dead"], lambda at: [at.failure_share]),
         made("Waiting time", "seconds", both, lambda at: at.waiting or _UNKNOWN, "to the start"),
-        made("Running time", "seconds", both, lambda at: at.running or _UNKNOWN, "to the end"),
+        made("Running time", "seconds", both, lambda at: at.running or _UNKNOWN, "start to end"),
         made("Steps", "steps", ["steps"], lambda at: [at.steps]),
         made("Credits", "credits", ["credits"], lambda at: [at.credits]),
     ]

@@ -64,7 +64,7 @@ def _of_account(template: str) -> Callable[[_Values], Callable[[Request], Awaita
 async def jobs(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
     """List the jobs of a filter, which the address has; reads are bounded, so pages vary."""
     wanted, cursor = filter_of(query), query.get("cursor", "")
-    found = await first_jobs(viewer.queue, ROWS, wanted, account, cursor)
+    found = await first_jobs(viewer.queue, ROWS, wanted, account, cursor, archived=True)
     kept = [pair for pair in query.multi_items() if pair[0] not in _ONCE and pair[1]]
     pairs = [("account", account), *kept]
     count = None
