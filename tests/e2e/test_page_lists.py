@@ -80,10 +80,6 @@ def test_each_view_is_clean(
     assert found == []
 
 
-def rows_of(page: Page) -> Any:
-    return page.locator("input[form=checked]")
-
-
 def test_checked_rows_are_replayed_and_the_filter_stays(
     eyes: Eyes, page: Page, queue: RunQueue, desk: Desk
 ) -> None:
@@ -111,7 +107,9 @@ def test_the_bar_checks_all_and_offers_what_states_allow(
     desk.ended("dead", lines(2))
     desk.ended("completed", named(("done",)))
     eyes.go("/jobs")
-    expect(rows_of(page)).to_have_count(2)  # nothing is done to one that completed
+    expect(page.locator("input[form=checked]")).to_have_count(
+        2
+    )  # nothing is done to one that completed
 
     page.get_by_label("All shown").check()
     bar = page.locator("#checked").get_by_role("button")
