@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from urllib.parse import urlencode
@@ -161,7 +160,7 @@ async def test_a_job_s_page_leads_back_to_its_list_after_an_action_too(
     there = "/jobs?state=failed&group=shop-a"
 
     async with browsing(redis_url, OPS) as browser:
-        referer: Mapping[str, str] = {"referer": f"{browser.door.url}{there}"}
+        referer = {"referer": f"{browser.door.url}{there}"}
         shown = await browser.open(f"/jobs/{job_id}", referer)
         (form,) = shown.forms("/do/replay_job")
         acted = await browser.send("/do/replay_job", form)
