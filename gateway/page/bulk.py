@@ -21,6 +21,8 @@ from runqueue.records.job import Job, JobState
 MOST, SECONDS = 10_000, 3.0
 #: Jobs that are shown beside the count.
 SHOWN: Final = 20
+#: Checked jobs that the audit names.
+_NAMED: Final = 5
 
 
 class BulkKind(NamedTuple):
@@ -77,7 +79,8 @@ class Choice:
     def words(self) -> str:
         """The choice in words."""
         if self.ids is not None:
-            return "checked jobs"
+            more = f" and {len(self.ids) - _NAMED} more" if len(self.ids) > _NAMED else ""
+            return f"checked jobs {', '.join(self.ids[:_NAMED])}{more}"
         return ", ".join(filter(None, (self.state, self.wanted.words)))
 
     @property

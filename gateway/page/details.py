@@ -21,7 +21,7 @@ from runqueue.producer.listing import Filter
 from runqueue.records.job import Job
 from runqueue.records.retention import RETENTION_SECONDS
 from runqueue.store import worker_calls
-from runqueue.store.history import JobHistory, JobStep
+from runqueue.store.history import Attempt, JobHistory, JobStep
 
 #: Characters of an output that a page shows.
 _LONGEST: Final = 20_000
@@ -33,30 +33,33 @@ _MOST: Final = 256
 _LISTS: Final = re.compile(r"/(jobs|webhooks|batches/[a-z2-7]+)(\?.*)?")
 
 
-class Attempt(NamedTuple):
+class TimelinePart(NamedTuple):
     """One attempt of a job, or what came before the first.
 
     Args:
-        number: which; 0 = before the first.
+        number: of the attempt; 0 = before the first.
+        attempt: what is known of its run; None = it had none.
         steps: each with the seconds since the step before it; None = it is the job's first.
         seconds: from the attempt's first step to its last.
     """
 
     number: int
+    attempt: Attempt | None
     steps: list[tuple[JobStep, float | None]]
     seconds: float
 
 
-def attempts_of(history: JobHistory) -> list[Attempt]:
+def timeline_of(history: JobHistory) -> list[TimelinePart]:
     """Return the past steps of a job by attempt; a step of none belongs to the one before it."""
-    found: list[Attempt] = []
+    attempts = {one.attempt: one for one in history.attempts}
+    found: list[TimelinePart] = []
     last: JobStep | None = None
     for step in history.steps:
         if step.ahead:
             break
         number = step.attempt or (found[-1].number if found else 0)
         if not found or found[-1].number != number:
-            found.append(Attempt(number, [], 0))
+            found.append(TimelinePart(number, attempts.get(number), [], 0))
         seconds = (step.at - last.at).total_seconds() if last else None
         steps = found[-1].steps
         steps.append((step, seconds))
@@ -77,12 +80,14 @@ async def job(request: Request) -> Response:
     (found,) = await viewer.queue.get_many([job_id])
     if found is None or history is None:
         raise JobNotFound(job_id)
+    runs = {one.run_id for one in history.attempts}
     values = {
         "account": account,
         "job": found,
         "batch_name": await _batch_name(viewer, found),
         "history": history,
-        "attempts": attempts_of(history),
+        "timeline": timeline_of(history),
+        "other_runs": [run for run in history.earlier_runs if run not in runs],
         "ahead": [step for step in history.steps if step.ahead],
         "list": _list_before(request),
         "request_shown": history.request_shown.items(),
