@@ -22,7 +22,7 @@ from runqueue.operator.decisions import Settled
 from runqueue.problem_types import ProblemType
 from runqueue.producer.listing import Filter
 from runqueue.records.job import JobState
-from runqueue.store.history import JobStep
+from runqueue.store.history import Attempt, JobStep
 
 router = Routes("jobs")
 
@@ -137,6 +137,7 @@ async def read_job(
             request=dict[str, str | int],
             request_hidden=list[str],
             timeline=list[JobStep],
+            attempts=list[Attempt],
             earlier_runs=list[str],
         ),
     ),

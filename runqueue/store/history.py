@@ -16,6 +16,7 @@ from typing import Any, Final
 from runqueue.connection.urls import shown_url
 from runqueue.records.as_json import json_value
 from runqueue.records.job import fields_of, moment, text
+from runqueue.records.run_figures import Usage, read_usage
 from runqueue.store import codec
 from runqueue.store.scripts import ScriptCall, load
 
@@ -66,11 +67,36 @@ class JobStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt that had a run; None = it is not known, or not yet.
+
+    Args:
+        attempt: its number.
+        claimed_at, started_at, ended_at: when a worker took it, its run was accepted, and ended.
+        run_id, status: of its run, in Skyvern's words.
+        category, reason: why the run ended badly.
+        steps, credits: what it took.
+    """
+
+    attempt: int
+    claimed_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    run_id: str
+    status: str | None
+    category: str | None
+    reason: str | None
+    steps: int | None
+    credits: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class JobHistory:
     """What is known of a job's life.
 
     Args:
         steps: in their order.
+        attempts: those that had runs, in their order: the last twenty before the present one.
         earlier_runs: ids of runs that it had before.
         process: the process that submits it now, or submitted it last.
         forgotten: attempts that may have left no trace here.
@@ -78,6 +104,7 @@ class JobHistory:
     """
 
     steps: list[JobStep]
+    attempts: list[Attempt]
     earlier_runs: tuple[str, ...]
     process: str
     forgotten: int
@@ -100,6 +127,7 @@ class JobHistory:
             "request": self.request_shown,
             "request_hidden": self.request_hidden,
             "timeline": json_value(self.steps),
+            "attempts": json_value(self.attempts),
             "earlier_runs": list(self.earlier_runs),
         }
 
@@ -122,12 +150,13 @@ def _history(reply: list[Any]) -> JobHistory | None:
         return None
     fields = fields_of(record)
     noted = list(_noted(fields))
-    steps = [*_own(fields, since, noted), *noted, *_sealed(sealed, fields)]
+    steps = [*_own(fields, since, noted), *noted, *_sealed(sealed, fields), *_past(fields)]
     ahead = list(_ahead(fields, search, poll, delivery, removed))
     shown = {step.attempt for step in steps if step.attempt is not None}
     attempts = int(fields.get("attempt", 0))
     return JobHistory(
         sorted(steps, key=lambda step: step.at) + sorted(ahead, key=lambda step: step.at),
+        list(_attempts(fields)),
         tuple((text(fields.get("earlier")) or "").split()),
         text(fields.get("process")) or "",
         max(0, attempts - len(shown)),
@@ -151,6 +180,58 @@ def _noted(fields: dict[str, bytes]) -> Iterator[JobStep]:
         when = moment(at)
         if when is not None:
             yield JobStep(when, _STEPS.get(step, step), cause, int(attempt) or None)
+
+
+def _past(fields: dict[str, bytes]) -> Iterator[JobStep]:
+    """Yield the claims and starts of attempts before this one; steps of their ends are noted."""
+    for one, _ in _earlier(fields):
+        if one.claimed_at:
+            yield JobStep(one.claimed_at, "submitting: claimed by a worker", "", one.attempt)
+        if one.started_at:
+            yield JobStep(one.started_at, "running: its run is known", one.run_id, one.attempt)
+
+
+def _earlier(fields: dict[str, bytes]) -> Iterator[tuple[Attempt, Usage]]:
+    """Yield the earlier attempts with runs, and what the job had taken by their ends."""
+    before = Usage()
+    for line in reversed((text(fields.get("past")) or "").splitlines()):
+        parts = [None if part == "-" else part for part in line.split(" ", 8)]
+        parts += [None] * (9 - len(parts))
+        number, claimed, started, ended, status, usage, category, run_id, reason = parts
+        until_then = read_usage((usage or ":::").encode())
+        times = (moment(claimed), moment(started), moment(ended))
+        yield (
+            Attempt(
+                *(int(number or 0), *times, run_id or "", status, category, reason or None),
+                *_more(until_then, before),
+            ),
+            until_then,
+        )
+        before = until_then
+
+
+def _attempts(fields: dict[str, bytes]) -> Iterator[Attempt]:
+    """Yield the attempts that had runs, the oldest first."""
+    earlier = list(_earlier(fields))
+    yield from (attempt for attempt, _ in earlier)
+    before = earlier[-1][1] if earlier else Usage()
+    if run_id := text(fields.get("run_id")):
+        taken, started, ended = (moment(fields.get(n)) for n in ("taken", "started", "ended"))
+        yield Attempt(
+            *(int(fields.get("attempt", 0)), taken, started, ended, run_id),
+            text(fields.get("run_status")),
+            text(fields.get("category")) or None,
+            text(fields.get("reason")) or None,
+            *_more(read_usage(fields.get("usage")), before),
+        )
+
+
+def _more(now: Usage, before: Usage) -> tuple[int | None, int | None]:
+    """Return the steps and credits that were added; None = not known."""
+    return (
+        None if now.steps is None else now.steps - (before.steps or 0),
+        None if now.credits is None else now.credits - (before.credits or 0),
+    )
 
 
 def _own(fields: dict[str, bytes], since: bytes, noted: list[JobStep]) -> Iterator[JobStep]:

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 13dd3d1a6ac9e958a5ba17630017f113c34dc3f660ccc39535a81befcd98fd45
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 4b61dee6338b8e8c10133d5170dd634aafa82866898d11d8433dea298ac38b28
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */

@@ -34,7 +34,7 @@ end
 
 local function wait_for_next(job, status, reason, start, ended_runs)
   note_again(job, status, reason)
-  job_record.keep_earlier(q, job)
+  job_record.keep_earlier(q, job, status, reason)
   redis.call('HDEL', job_key(q, job.id), 'run_id', 'started')
   counters.count_state(q, job, 'scheduled')
   redis.call('HSET', job_key(q, job.id), 'state', 'scheduled', 'run_at', int(start), 'run_status', status,

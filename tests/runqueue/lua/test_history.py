@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from runqueue.records.claim_items import RunAgain
 from runqueue.store import (
     audit,
     live_processes,
+    operator_calls,
+    worker_calls,
 )
 from runqueue.store.history import JobHistory, read_history
 from tests.runqueue.lua.clockwork import Clockwork
@@ -101,3 +104,47 @@ def test_processes_are_told_by_when_they_were_heard(clock: Clockwork) -> None:
     assert second.stages == ("submit",)
     clock.wait(14)
     assert [p.alive for p in clock.run(live_processes.processes(clock.account))] == [True, False]
+
+
+def test_each_attempt_with_a_run_is_told_with_its_times_and_what_it_took(clock: Clockwork) -> None:
+    (job,) = clock.enqueue(1)
+    for attempt in (1, 2):
+        clock.wait(60)
+        clock.heartbeat(first=True)
+        clock.claim()
+        clock.found(job, attempt, f"tsk_{attempt}")
+        clock.wait(30)
+        took, run_id = f"::{attempt}:7:::LLM_ERROR:", f"tsk_{attempt}"
+        again = RunAgain(job, attempt, run_id, "failed", f"bad\nend {attempt}", 0, b"{}", took)
+        assert clock.run(worker_calls.retry_run(clock.account, [again])) == [1]
+        clock.wait(5)
+        clock.sweep("promote_due", 100)
+    clock.wait(60)
+    clock.heartbeat(first=True)
+    clock.claim()
+    clock.found(job, 3, "tsk_3")
+    first, second, last = history(clock, job).attempts
+    assert [one.attempt for one in (first, second, last)] == [1, 2, 3]
+    for one in (first, second):
+        assert one.claimed_at
+        assert one.started_at
+        assert one.ended_at
+        assert (one.ended_at - one.started_at).total_seconds() == 30
+        assert (one.status, one.category) == ("failed", "LLM_ERROR")
+        assert one.reason == f"bad end {one.attempt}"
+        assert (one.steps, one.credits) == (one.attempt, 7)
+    assert (last.started_at is not None, last.ended_at) == (True, None)
+    known = [step.attempt for step in history(clock, job).steps if "claimed" in step.what]
+    assert known == [1, 2, 3]
+
+
+def test_a_replayed_job_keeps_the_attempts_of_its_earlier_life(clock: Clockwork) -> None:
+    (job,) = clock.running()
+    clock.wait(30)
+    clock.finish(job, state="failed")
+    clock.wait(9)
+    clock.run(operator_calls.replay("default", clock.seen(job)))
+    (first,) = history(clock, job).attempts
+    assert first.started_at is not None
+    assert first.ended_at is not None
+    assert (first.ended_at - first.started_at).total_seconds() == 30

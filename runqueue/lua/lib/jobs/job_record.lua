@@ -77,12 +77,29 @@ function job_record.runs_key(q, run_id)
   return q.prefix .. 'runs:' .. string.sub(redis.sha1hex(run_id), 1, 4)
 end
 
+-- The last attempts before this one stay on the record, a line each, the newest first: '<attempt> <claimed_us>
+-- <started_us> <ended_us> <run status> <usage of the job until then> <category> <run> <reason>', '-' = not known.
+local MOST_PAST, LONGEST_REASON = 20, 160
+local function past_lines(q, job, f, status, reason)
+  local parts = { int(job.attempt), f[2] or '-', f[3] or '-', int(f[4] or q.now), status or job.run_status or '-',
+    job.new_usage or job.new_steps and job.new_steps .. ':::' or job.usage or '-', job.new_category or job.category or '-',
+    job.run_id, (string.gsub(string.sub(reason or job.reason or '', 1, LONGEST_REASON), '%c', ' ')) }
+  for at, part in ipairs(parts) do
+    if part == '' then parts[at] = '-' end
+  end
+  local lines = { table.concat(parts, ' ') }
+  for line in string.gmatch(f[5] or '', '[^\n]+') do
+    if #lines < MOST_PAST then lines[#lines + 1] = line end
+  end
+  return table.concat(lines, '\n')
+end
+
 -- An ended run stays bound to its job, although the job gets another: it is never taken for a later one.
-function job_record.keep_earlier(q, job)
+function job_record.keep_earlier(q, job, status, reason)
   if not job.run_id then return end
-  local earlier = redis.call('HGET', job_key(q, job.id), 'earlier')
-  redis.call('HSET', job_key(q, job.id), 'earlier', (earlier and earlier .. ' ' or '') .. job.run_id,
-    'ran', int(job.attempt))
+  local f = redis.call('HMGET', job_key(q, job.id), 'earlier', 'taken', 'started', 'ended', 'past')
+  redis.call('HSET', job_key(q, job.id), 'earlier', (f[1] and f[1] .. ' ' or '') .. job.run_id,
+    'ran', int(job.attempt), 'past', past_lines(q, job, f, status, reason))
 end
 
 -- The first line of a stored request, its envelope: of very long ones alone more than the beginning is read.
