@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 4b61dee6338b8e8c10133d5170dd634aafa82866898d11d8433dea298ac38b28
+// Made of docs/openapi.json by `make typescript`; its SHA-256: bf09dfd48236b940813cc97029e9b89ed35a42f92195d3d1c18a949c721c8659
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 4b61dee6338b8e8c10133d5170dd634aafa82866898d11d8433dea298ac38b28
+// Made of docs/openapi.json by `make typescript`; its SHA-256: bf09dfd48236b940813cc97029e9b89ed35a42f92195d3d1c18a949c721c8659
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
@@ -51,6 +51,8 @@ export class BodyTooLarge extends BadRequest {}
 export class UnsupportedMediaType extends BadRequest {}
 /** No such job is on record. */
 export class JobNotFound extends NotFound {}
+/** The archive alone has the job's result. */
+export class JobArchived extends ProblemError {}
 /** No such batch is on record. */
 export class BatchNotFound extends NotFound {}
 /** The key has another request. */
@@ -121,6 +123,7 @@ export const CLASSES = new Map<string | number, typeof ProblemError>([
   ["urn:runqueue:problem:body-too-large", BodyTooLarge],
   ["urn:runqueue:problem:unsupported-media-type", UnsupportedMediaType],
   ["urn:runqueue:problem:job-not-found", JobNotFound],
+  ["urn:runqueue:problem:job-archived", JobArchived],
   ["urn:runqueue:problem:batch-not-found", BatchNotFound],
   ["urn:runqueue:problem:idempotency-conflict", IdempotencyConflict],
   ["urn:runqueue:problem:batch-canceled", BatchCanceled],
