@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: bf09dfd48236b940813cc97029e9b89ed35a42f92195d3d1c18a949c721c8659
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 1b6b8f11ebf14b91c65a2fdf2019b6832558795e4e1ab858482de55bd6fed4ec
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: bf09dfd48236b940813cc97029e9b89ed35a42f92195d3d1c18a949c721c8659
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 1b6b8f11ebf14b91c65a2fdf2019b6832558795e4e1ab858482de55bd6fed4ec
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
@@ -52,7 +52,7 @@ export class UnsupportedMediaType extends BadRequest {}
 /** No such job is on record. */
 export class JobNotFound extends NotFound {}
 /** The archive alone has the job's result. */
-export class JobArchived extends ProblemError {}
+export class JobArchived extends Conflict {}
 /** No such batch is on record. */
 export class BatchNotFound extends NotFound {}
 /** The key has another request. */
