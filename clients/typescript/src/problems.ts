@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 1b6b8f11ebf14b91c65a2fdf2019b6832558795e4e1ab858482de55bd6fed4ec
-=======
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 38860b1143b59db1f45b9808fe79d6982c8059eb47d4c0de8fc50de7e0bf6722
->>>>>>> main
+// Made of docs/openapi.json by `make typescript`; its SHA-256: ccc8e3f4c59e81e8b0382e7e5667b7834edc57958d00fe711e8814f9a269a5e2
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
