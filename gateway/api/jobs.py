@@ -160,6 +160,7 @@ async def read_chart(
     "read",
     "Read a job, or wait for its end",
     ("The job as it is now.", JOB),
+    problems={ProblemType.JOB_ARCHIVED},
 )
 async def read_job(
     job_id: JobId, request: Request, wait: Wait = 0.0, result: WithResult = True
