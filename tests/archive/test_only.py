@@ -129,12 +129,12 @@ def test_a_job_whose_webhook_waits_stays_until_that_is_settled(
     receive(clock, told(job))
     (other,) = over(clock)
     archived(clock, archiver)
-    assert clock.field(other, "archived") == "1"
+    assert clock.field(other, "archived") == "t"
     assert clock.field(job, "archived") is None
     record(clock, *[outcome(item) for item in due(clock)])
     clock.wait(HOUR)
     archiver.round()
-    assert clock.field(job, "archived") == "1"
+    assert clock.field(job, "archived") == "t"
     assert archiver.jobs()[job].webhook.state == "delivered"
 
 
@@ -148,11 +148,11 @@ def test_nothing_leaves_redis_that_the_archive_has_not(clock: Clockwork, archive
     clock.end_all("completed")
     for _ in range(2):
         archiver.round()
-    assert [clock.field(job, "archived") for job in (first, second, third)] == [None, None, "1"]
+    assert [clock.field(job, "archived") for job in (first, second, third)] == [None, None, "t"]
     clock.wait(HOUR)
     for _ in range(2):
         archiver.round()
-    assert clock.field(second, "archived") == "1"
+    assert clock.field(second, "archived") == "t"
 
 
 def test_another_archive_gets_what_is_left_and_takes_nothing_for_nothing(

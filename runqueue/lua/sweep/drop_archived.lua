@@ -1,4 +1,4 @@
--- use: archive packed retention
+-- use: archive job_record retention
 -- Drops the bodies, results and signed webhooks of jobs that the archive has, and reads which come next.
 -- ARGV  now_us, process, after_us (how long after its end), limit (entries), position of these, position after them ('' =
 --       as it is), then 2 a job that the archive has: id, ended_us
@@ -16,13 +16,7 @@ end
 local function drop(q, id, ended)
   local f = read(q, id)
   if not is_due(q, f) or f[2] ~= ended or redis.call('ZSCORE', q.prefix .. 'archive_again', id) then return end
-  -- Written anew, it takes a third of the memory: a long field had it become a hash table.
-  redis.call('HDEL', job_key(q, id), unpack(job_record.ARCHIVED))
-  local record = redis.call('HGETALL', job_key(q, id))
-  redis.call('DEL', job_key(q, id))
-  redis.call('HSET', job_key(q, id), 'archived', '1', unpack(record))
-  redis.call('DEL', q.prefix .. 'result:' .. id, q.prefix .. 'webhook:' .. id)
-  job_record.shorten_request(q, id)
+  job_record.leave_to_archive(q, id)
 end
 
 -- Where a job that ended lately has its entry cannot be seen: it may have an earlier one, of an end before. The walk ends
