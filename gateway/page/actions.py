@@ -167,7 +167,7 @@ async def _adopt(action: ActionRequest) -> str:
 
 
 def _expect_done(what: Settled) -> None:
-    if what is not Settled.DONE:
+    if what not in GOOD:
         raise HTTPException(409, f"nothing was done: {what.value}")
 
 
