@@ -70,11 +70,12 @@ class Archived:
         asyncio.run(written())
 
     def _ended(self, job_id: str) -> EndedJob:
-        names = [name.decode() for name in self.client.smembers("runqueue:{accounts}")]
+        client: Any = self.client
+        names = [name.decode() for name in client.smembers("runqueue:{accounts}")]
         account = account_of(job_id, [*names, "default"]) or ""
         prefix = Keys(account).prefix
-        record = self.client.hgetall(f"{prefix}job:{job_id}")
-        body, result = (self.client.get(f"{prefix}{what}:{job_id}") for what in ("body", "result"))
+        record = client.hgetall(f"{prefix}job:{job_id}")
+        body, result = (client.get(f"{prefix}{what}:{job_id}") for what in ("body", "result"))
         fields = {name.decode(): value for name, value in record.items()}
         return EndedJob(account, job_id, fields, body or b"", result or b"")
 

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -91,7 +92,7 @@ def test_errors_and_a_chart_are_tables(either: Desk, failed: list[str]) -> None:
     assert "100.0 %" in either.run("chart", "--since", "2h").stdout
 
 
-def _errors(desk: Desk, *options: str) -> list[dict[str, object]]:
+def _errors(desk: Desk, *options: str) -> list[dict[str, Any]]:
     result = desk.run("errors", "--json", *options)
     return [json.loads(row) for row in result.stdout.splitlines()]
 

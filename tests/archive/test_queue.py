@@ -242,7 +242,7 @@ def test_results_of_a_batch_that_redis_has_no_more(
     ids = [job.job_id for job in claimed]
     archived.write(*ids)
     archived.only(ids[0])
-    assert sorted(names(asked.iter_results(batch))) == ["a", "b"]
+    assert {*names(asked.iter_results(batch))} == {"a", "b"}
     archived.forget(batch, *ids)
     found = asked.iter_results(batch)
     assert {(job.custom_id, job.output) for job in found} == {("a", "42"), ("b", "42")}
