@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import structlog
 from starlette.datastructures import QueryParams
@@ -15,7 +16,7 @@ from gateway.auth.tokens import is_from_elsewhere
 from gateway.http.counting import working
 from gateway.page.bulk import KINDS, BulkWork, Choice, count
 from gateway.page.errors import words_of
-from gateway.page.filters import filter_of, pairs_of, query_of
+from gateway.page.filters import filter_of, pairs_of
 from gateway.page.forms import back, operator_form, whole
 from gateway.page.render import HEADERS, page
 from gateway.page.viewer import Viewer, must_operate, viewer_of
@@ -54,7 +55,7 @@ async def select(request: Request) -> Response:
         "choice": choice,
         "kind": KINDS[choice.what],
         "count": found,
-        "filter": query_of(choice.wanted),
+        "filter": urlencode(pairs_of(choice.wanted)),
         "more": [pair for pair in pairs_of(choice.wanted) if pair[0] not in _ENTERED],
         "next": back(query),
         "leave": back(query, account=choice.account),

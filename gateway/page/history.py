@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.page.filters import pairs_of, time_of
+from gateway.page.filters import filter_of, pairs_of
 from gateway.page.formatting import in_unit
 from gateway.page.overview import OVER
 from gateway.page.render import page
@@ -21,11 +21,9 @@ from gateway.state.state import state_of
 from runqueue.producer.listing import Filter
 from runqueue.records.archived import Chart, ChartPoint, ErrorGroup, TopValue
 from runqueue.records.run_figures import cost_of
-from runqueue.request.time_range import check_range
 
-#: How long ago a page begins, by one click; and the longest time that one shows.
+#: How long ago a page begins, by one click.
 PRESETS: Final = ("24h", "7d", "30d", "90d")
-LONGEST: Final = timedelta(days=400)
 DIMENSIONS: Final = ("group", "workflow", "batch")
 _NONE: Final[dict[str, None]] = dict.fromkeys(DIMENSIONS)
 #: Groups of errors of a page, and values of a dimension.
@@ -35,25 +33,6 @@ Cells = Callable[[ChartPoint], Sequence[float | None]]
 #: Steps of a chart in words, by their seconds.
 _UNKNOWN: Final = (None, None)
 _STEPS: Final = {3600: "hour", 86_400: "day", 604_800: "week"}
-
-
-class Period(NamedTuple):
-    """The time that a page is of.
-
-    Args:
-        given_since, given_until: as they were entered; '' = until now.
-        since, until: the time.
-    """
-
-    given_since: str
-    given_until: str
-    since: datetime
-    until: datetime
-
-    @property
-    def name(self) -> str:
-        """The preset; of another time, what is no preset."""
-        return "" if self.given_until else self.given_since or PRESETS[0]
 
 
 class Figure(NamedTuple):
@@ -72,22 +51,6 @@ class Figure(NamedTuple):
     unit: str
     names: tuple[str, ...]
     rows: list[tuple[datetime, tuple[float | None, ...]]]
-
-
-def period_of(query: QueryParams) -> Period:
-    """Return the time that a query names; of none, the last day.
-
-    Raises:
-        HTTPException: a time that is none, or too long a time.
-        InvalidRequest: it ends before it begins.
-    """
-    now = datetime.now(UTC)
-    until = time_of(query, "until") or now
-    since = time_of(query, "since") or until - timedelta(days=1)
-    check_range(since, until)
-    if until - since > LONGEST:
-        raise HTTPException(422, f"since: expected at most {LONGEST.days} days before the end")
-    return Period(query.get("since", "").strip(), query.get("until", "").strip(), since, until)
 
 
 @list_page
@@ -135,21 +98,21 @@ async def errors(request: Request, viewer: Viewer) -> Response:
 
 
 async def _shared(request: Request, viewer: Viewer) -> dict[str, Any]:
-    """Return the values of both pages."""
+    """Return the values of both pages: of the time that a query names, else of the last day."""
     query = request.query_params
     account = await viewer.tenant_scope.account(query.get("account", ""))
-    period = period_of(query)
-    chosen = {name: query.get(name, "").strip() for name in DIMENSIONS}
-    some: dict[str, Any] = {name: text or None for name, text in chosen.items()}
-    kept = {"account": account, "since": period.given_since, "until": period.given_until, **chosen}
+    wanted = filter_of(query)
+    until = wanted.until or datetime.now(UTC)
+    kept = {name: query.get(name, "").strip() for name in ("since", "until", *DIMENSIONS)}
     return {
         "account": account,
         "accounts": await viewer.queue.accounts(),
-        "period": period,
-        "chosen": chosen,
-        "wanted": Filter(since=period.since, until=period.until, **some).checked(),
+        "given": kept,
+        "chosen": {name: kept[name] for name in DIMENSIONS},
+        "wanted": wanted._replace(since=wanted.since or until - timedelta(days=1), until=until),
+        "preset": "" if kept["until"] else kept["since"] or PRESETS[0],
         "presets": [(one, _with(query, since=one, until="")) for one in PRESETS],
-        "pages": [(name, f"/{name}{_with(kept)}") for name in ("charts", "errors")],
+        "pages": [(one, f"/{one}{_with(kept, account=account)}") for one in ("charts", "errors")],
         "has_archive": viewer.has_archive,
     }
 
