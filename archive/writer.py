@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from sqlalchemy import Table, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from archive.database import ArchiveAwayError, words_of, writing
+from archive.database import ArchiveAwayError, ArchiveError, words_of, writing
 from archive.rows import EndedJob, Rows, SumKey, rows_of, sums_of
 from archive.tables import KEYS_A_MICROSECOND, documents, ended_us, errors, jobs, key_of, labels
 from archive.tables import sums as sums_table
@@ -46,6 +46,7 @@ class Writer:
 
         Raises:
             ArchiveAwayError: the database does not answer, or refuses; nothing was written.
+            ArchiveError: it cannot store a value of one of them; nothing was written.
         """
         # In a thread: a result may have megabytes. Of one that is given twice, the last counts.
         made, unread = await asyncio.to_thread(_rows, ended)
@@ -56,6 +57,9 @@ class Writer:
             except IntegrityError as error:
                 if attempt + 1 == _TRIES:
                     raise ArchiveAwayError(words_of(error)) from None
+            except DataError as error:
+                # Its words may hold what was to be written.
+                raise ArchiveError(type(error.orig).__name__) from None
             except (SQLAlchemyError, OSError) as error:
                 raise ArchiveAwayError(words_of(error)) from None
             else:

@@ -17,6 +17,7 @@ from pydantic_settings import SettingsError as UnreadableError
 
 from api_client.http.proxies import Proxies
 from config.addresses import is_redis, is_url, next_database
+from config.archive import ArchiveSettings
 from config.gateway import GatewaySettings
 from config.notices import AccountNotices, secrets_of
 from config.proxies import AccountProxy, passwords_of, proxy_environment
@@ -147,6 +148,7 @@ class Settings(
     AccountNotices,
     WebhookSettings,
     GatewaySettings,
+    ArchiveSettings,
     BaseSettings,
 ):
     """All settings of a worker and a gateway."""
@@ -283,7 +285,8 @@ class Settings(
             )
         ]
         proxies = (account.proxy_url for account in self.all_accounts().values())
-        named = (self.redis_url, self.broker_url, *found_urls, *proxies)
+        archive = self.archive_url.get_secret_value() if self.archive_url else None
+        named = (self.redis_url, self.broker_url, archive, *found_urls, *proxies)
         return found + passwords_of((*named, *self.proxy_environment().values()))
 
 

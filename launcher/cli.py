@@ -9,8 +9,16 @@ from typing import Annotated
 from urllib.parse import urlencode, urlsplit
 
 import typer
+from dotenv import dotenv_values
 
-from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
+from config.settings import (
+    ENV_FILE,
+    Settings,
+    SettingsError,
+    broker_url,
+    load_settings,
+    unknown_variables,
+)
 from launcher import demo as demonstration
 from launcher import supervisor as stacks
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
@@ -34,7 +42,8 @@ def up(*, workers: Workers = 2) -> None:
     """Run workers and a gateway against the Skyvern API until Ctrl-C or SIGTERM.
 
     Needs SKYVERN_API_KEY. Without RUNQUEUE_REDIS_URL the embedded server runs too, with its data in
-    .runqueue/. With RUNQUEUE_GATEWAY_PORT=0 there is no gateway. Processes that die are restarted.
+    .runqueue/. Ended jobs are archived there too, unless RUNQUEUE_ARCHIVE_URL is set, be it to
+    nothing. With RUNQUEUE_GATEWAY_PORT=0 there is no gateway. Processes that die are restarted.
     """
     try:
         settings = load_settings()
@@ -65,6 +74,8 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
     if not _wait_for(url, stack.ending):
         return
     environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
+    if "RUNQUEUE_ARCHIVE_URL" not in {**dotenv_values(ENV_FILE), **os.environ}:
+        environ["RUNQUEUE_ARCHIVE_URL"] = stacks.archive_in(DIRECTORY)
     stop_seconds = settings.drain_seconds + STOP_SECONDS
     if port := settings.gateway_port:
         # Skyvern sends webhooks to this very port: another one would not do.

@@ -17,7 +17,14 @@ from typing import Any
 import typer
 
 from launcher.processes import module_command
-from launcher.supervisor import Child, Stack, StackError, start_server, start_workers
+from launcher.supervisor import (
+    Child,
+    Stack,
+    StackError,
+    archive_in,
+    start_server,
+    start_workers,
+)
 from runqueue.cli.shared.output import print_table
 from runqueue.connection.urls import shown_url
 from runqueue.embedded.secret_files import make_folder
@@ -82,6 +89,7 @@ def _run(stack: Stack, home: Path, worker_count: int) -> int:
     typer.echo(f"simulator: {base_url}")
     environ |= _SETTINGS | {
         "RUNQUEUE_REDIS_URL": url,
+        "RUNQUEUE_ARCHIVE_URL": archive_in(home),
         "RUNQUEUE_BROKER_URL": f"{url.rpartition('/')[0]}/1",
         "SKYVERN_BASE_URL": base_url,
         "SKYVERN_API_KEY": _KEY,

@@ -21,6 +21,7 @@ import typer
 
 from launcher.processes import module_command
 from runqueue.embedded.parent_death import ending_with_parent
+from runqueue.embedded.secret_files import make_folder
 from runqueue.embedded.server import running_url
 
 #: Seconds between two checks of the children.
@@ -191,6 +192,19 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def archive_in(folder: Path) -> str:
+    """Return the URL of the archive in a folder, which is made if it is not there.
+
+    Raises:
+        StackError: it cannot be made.
+    """
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise StackError(f"{folder}: {error.strerror}: set RUNQUEUE_ARCHIVE_URL") from None
+    return f"sqlite:///{folder.resolve() / 'archive.sqlite'}"
 
 
 def start_server(

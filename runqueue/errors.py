@@ -11,6 +11,7 @@ RunQueueError
 ├── UnknownAccount        no account of that name is known here
 ├── IdempotencyConflict   the same key was used before for another body
 ├── JobNotFound           no job of that id is on record
+├── JobArchived           the archive alone has the job's result
 ├── BatchNotFound         no batch of that id is on record
 ├── BatchCanceled         the batch was canceled: it does not go on
 ├── BatchExpired          the upload was not finished in time: its jobs were not accepted
@@ -141,6 +142,18 @@ class JobNotFound(_WithFields):
     job_id: str
 
     _sentence = "no job {job_id!r} on record"
+
+
+class JobArchived(_WithFields):
+    """The results left Redis, and the archive alone has them: ask a gateway that has the archive.
+
+    Args:
+        job_ids: the jobs, of those that were asked for together.
+    """
+
+    job_ids: tuple[str, ...]
+
+    _sentence = "the archive alone has the results of {job_ids}: ask a gateway that has the archive"
 
 
 class BatchNotFound(_WithFields):

@@ -48,6 +48,7 @@ class ProblemType(Enum):
 
     # Jobs and batches.
     JOB_NOT_FOUND = 404, "No such job is on record.", errors.JobNotFound
+    JOB_ARCHIVED = 409, "The archive alone has the job's result.", errors.JobArchived
     BATCH_NOT_FOUND = 404, "No such batch is on record.", errors.BatchNotFound
     IDEMPOTENCY_CONFLICT = 409, "The key has another request.", errors.IdempotencyConflict
     BATCH_CANCELED = 409, "The batch was canceled.", errors.BatchCanceled

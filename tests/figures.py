@@ -46,6 +46,7 @@ def stats(**changed: object) -> AccountStats:
         "paused_runs": 0,
         "quarantined": 0,
         "quarantined_ids": (),
+        "archive": None,
         "damage": None,
         "waits_for": (),
         "jobs_wait_for": (),

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import redis.asyncio
 import structlog
@@ -42,6 +42,9 @@ from worker.stages.poll import PollConsumer
 from worker.stages.reconcile import ReconcileConsumer
 from worker.stages.submit import SubmitConsumer
 from worker.stages.sweep import sweep
+
+if TYPE_CHECKING:
+    from archive.archiver import Archive, Archiver
 
 log = structlog.get_logger()
 
@@ -86,6 +89,7 @@ class AccountWorker(AccountRuntime):
         #: By stage: those of `STAGES` in `runqueue/store/live_processes.py`.
         self.consumers: dict[str, Consumer[Any]] = {one.stage: one for one in every}
         self.notifier = Notifier(name, account, settings.public_url, self.send)
+        self.archiver: Archiver | None = None
 
     async def stop(self, seconds: float) -> int:
         """Drain the consumers, record what they brought, end the lease; return the claims left.
@@ -94,7 +98,8 @@ class AccountWorker(AccountRuntime):
             seconds: how long calls on the wire may take to finish.
         """
         drains = (one.drain(seconds) for one in self.consumers.values())
-        await asyncio.gather(*drains, self.notifier.stop())
+        archiving = [self.archiver.stop()] if self.archiver else []
+        await asyncio.gather(*drains, self.notifier.stop(), *archiving)
         return await self.goodbye()
 
 
@@ -124,6 +129,7 @@ class ServedAccounts:
         self._opened = opened
         #: What sends the accounts' calls, by the proxies that they go through.
         self._transports: dict[Proxies, AsyncTransport] = {}
+        self._archive: Archive | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._lag: asyncio.Task[None] | None = None
         self._turned = time.monotonic()
@@ -170,7 +176,18 @@ class ServedAccounts:
                 worker = AccountWorker(name, account, self.settings, self._scripts, sends)
                 await worker.start()
                 worker.notifier.start()
+                self._start_archiver(worker)
                 self.accounts[name] = worker
+
+    def _start_archiver(self, worker: AccountWorker) -> None:
+        if self.settings.archive_url is None:
+            return
+        from archive import archiver  # noqa: PLC0415 - SQLAlchemy takes half a second
+
+        if self._archive is None:
+            self._archive = archiver.Archive(self.settings.archive_url.get_secret_value())
+        worker.archiver = archiver.Archiver(worker.name, self.settings, self._archive, worker.send)
+        worker.archiver.start()
 
     async def consume(self, stage: str, account: str, tick_us: int) -> tuple[ConsumerEnd, int]:
         """Run one consumer to its end.
@@ -236,6 +253,8 @@ class ServedAccounts:
                 log.info("account_stopped", account=account.name, claims_left=end)
         if self._lag is not None:
             self._lag.cancel()
+        if self._archive is not None:
+            await self._archive.close()
         for transport in self._transports.values():
             await transport.aclose()
         await self._redis.aclose()

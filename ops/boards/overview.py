@@ -150,6 +150,17 @@ BOARD = Board(
                     runbook="RunqueueQuarantinedJobs",
                 ),
                 Panel(
+                    "Oldest not archived",
+                    [(f"max(runqueue_archive_oldest_seconds{{{CHOSEN}}})", "")],
+                    "How long the first ended job has waited for the archive.",
+                    kind="stat",
+                    width=3,
+                    unit="s",
+                    warns=60,
+                    alarms=600,
+                    runbook="RunqueueArchiveWaits",
+                ),
+                Panel(
                     "Paused runs",
                     [(total("runqueue_paused_runs"), "")],
                     "Runs that wait for a person: `runqueue jobs list --paused`.",

@@ -46,6 +46,16 @@ _OWN = (
         {"": "crash_loops"},
     ),
     _Totals(
+        "jobs_archived",
+        "Jobs written to the archive, repeats included.",
+        {"": "archive:written"},
+    ),
+    _Totals(
+        "jobs_not_archived",
+        "Jobs removed 30 days late, without being in the archive.",
+        {"": "archive:lost"},
+    ),
+    _Totals(
         "submissions",
         "Submissions: accepted, refused, unknown, or without a run not_sent, busy, limited,"
         " account, later.",

@@ -1,9 +1,9 @@
 """The gauges of the queue: its present state."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from runqueue.observe.family import AccountSample, Family, Sample, one, pairs
-from runqueue.records.account import HOLDS
+from runqueue.records.account import HOLDS, ArchiveState
 
 
 def _jobs(seen: AccountSample) -> Iterator[Sample]:
@@ -48,6 +48,15 @@ def _hold(seen: AccountSample) -> Iterator[Sample]:
     for kind in HOLDS:
         yield (kind,), float(seen.stats.hold_kind == kind)
     yield ("paused",), float(seen.stats.paused)
+
+
+def _of_archive(value: Callable[[ArchiveState], float]) -> Callable[[AccountSample], float | None]:
+    """Return what reads a value of the archive; an account without one has none."""
+
+    def read(seen: AccountSample) -> float | None:
+        return value(seen.stats.archive) if seen.stats.archive else None
+
+    return read
 
 
 GAUGES: tuple[Family, ...] = (
@@ -134,6 +143,26 @@ GAUGES: tuple[Family, ...] = (
         "quarantined_jobs",
         "Jobs whose records cannot be read.",
         one(lambda seen: seen.stats.quarantined),
+    ),
+    Family(
+        "archive_waiting_jobs",
+        "Ended jobs that are not in the archive.",
+        one(_of_archive(lambda archive: archive.waiting)),
+    ),
+    Family(
+        "archive_oldest_seconds",
+        "How long ago the first of them ended; 0 = none waits.",
+        one(_of_archive(lambda archive: archive.oldest_seconds)),
+    ),
+    Family(
+        "archive_failing",
+        "1 if a process could not write to the archive in the last minute.",
+        one(_of_archive(lambda archive: float(bool(archive.trouble)))),
+    ),
+    Family(
+        "archive_aside_jobs",
+        "Jobs that the archive's database cannot store.",
+        one(_of_archive(lambda archive: archive.aside)),
     ),
     Family(
         "limit",

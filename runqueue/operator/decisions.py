@@ -28,6 +28,7 @@ class Settled(StrEnum):
     RUN_TAKEN = "the run is another job's"
     BATCH_CANCELED = "its batch was canceled"
     FILES_USED = "its uploaded files served a run, and each serves one"
+    ARCHIVED = "the archive alone has its request and result"
     REQUEST_GONE = "its request was dropped, as it ended before it was submitted"
     NO_WEBHOOK = "its run has not ended, or it has no webhook"
     NO_ENDED_RUN = "no run of it has ended"
@@ -50,9 +51,10 @@ REPLAY: Final = {
     2: Settled.BATCH_CANCELED,
     3: Settled.FILES_USED,
     4: Settled.REQUEST_GONE,
+    5: Settled.ARCHIVED,
 }
-CONFIRM: Final = {0: Settled.NO_WEBHOOK}
-DELIVER_ELSEWHERE: Final = {0: Settled.NO_ENDED_RUN}
+CONFIRM: Final = {0: Settled.NO_WEBHOOK, 2: Settled.ARCHIVED}
+DELIVER_ELSEWHERE: Final = {0: Settled.NO_ENDED_RUN, 2: Settled.ARCHIVED}
 APPROVE: Final = {0: Settled.NOT_PAUSED, 2: Settled.CANCEL_ASKED}
 
 

@@ -1,7 +1,7 @@
 """An account's public view: its statistics, and how a script's reply gives them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final
@@ -19,8 +19,46 @@ from runqueue.request.job_spec import Priority
 HOLDS = ("person", "account", "breaker", "rate", "redis", "server", "budget")
 #: Seconds for which a process is believed that its reads fail: its heartbeats come every 5.
 _READS_VALID = 60.0
+#: Seconds for which an archive's trouble is believed: a process tries again every 30; and after
+#: which jobs that wait for it are late.
+_TROUBLE_VALID, ARCHIVE_LATE_SECONDS = 60.0, 600.0
 #: Fields that are no statistics, or shown otherwise.
 _UNSHOWN = frozenset({"account", "seeded", "times", "capacity"})
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveState:
+    """How far an account's archive is.
+
+    Args:
+        id: the archive's; "" = none was reached yet.
+        waiting: ended jobs that are not in it, about: entries of lists are counted.
+        oldest_seconds: how long ago the first of them ended; 0 = none waits.
+        aside: jobs that its database cannot store; they are tried again.
+        trouble: why a process could not write to it in the last minute; "" = none failed.
+    """
+
+    id: str
+    waiting: int
+    oldest_seconds: float
+    aside: int
+    trouble: str
+
+    @property
+    def is_late(self) -> bool:
+        """Whether jobs have waited for so long that something is wrong."""
+        return self.oldest_seconds > ARCHIVE_LATE_SECONDS
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return json_object(self)
+
+    def words(self) -> str:
+        """Say how far it is."""
+        found = f"{self.waiting:,} jobs wait for the archive"
+        found += f", the first for {self.oldest_seconds:,.0f} s" if self.oldest_seconds else ""
+        found += f"; {self.aside:,} cannot be stored" if self.aside else ""
+        return f"{found}; {self.trouble}" if self.trouble else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +105,7 @@ class AccountStats:
         paused_runs: runs that wait for a person.
         quarantined: jobs whose records cannot be read, while the account goes on with the others;
             quarantined_ids: the first ten of them.
+        archive: how far its archive is; None = it has none.
         damage: why its statistics cannot be read, when every other number is 0; None = they can.
     """
 
@@ -105,6 +144,7 @@ class AccountStats:
     paused_runs: int
     quarantined: int
     quarantined_ids: tuple[str, ...]
+    archive: ArchiveState | None
     damage: str | None
     waits_for: tuple[Wait, ...]
     jobs_wait_for: tuple[Wait, ...]
@@ -168,7 +208,7 @@ _EMPTY: Final[Mapping[str, Any]] = {
     ),
     **dict.fromkeys(("claimable", "waited_for", "refused_lines"), 0),
     **dict.fromkeys(("long_queued", "paused_runs"), 0),
-    **dict.fromkeys(("counters", "limits", "meta", "waits_for", "jobs_wait_for"), ()),
+    **dict.fromkeys(("counters", "limits", "meta", "waits_for", "jobs_wait_for", "archive"), ()),
     "pace": b"",
     "permitted": (-1, -1),
     "capacity": (0, 0, 0),
@@ -249,9 +289,25 @@ def read_stats(account: str, reply: list[Any]) -> AccountStats:
         paused_runs=int(read["paused_runs"]),
         quarantined=int(read["quarantined"][0]),
         quarantined_ids=tuple(found.decode(errors="replace") for found in read["quarantined"][1:]),
+        archive=_archive(read["archive"], now),
         damage=None,
         waits_for=waits_for,
         jobs_wait_for=read_waits(account, read["jobs_wait_for"], now),
+    )
+
+
+def _archive(reply: Sequence[Any], now_us: int) -> ArchiveState | None:
+    """Read the state of an archive as `archive.lua` gives it."""
+    if not reply:
+        return None
+    fields = fields_of(reply[0])
+    at, _, words = (text(fields.get("trouble")) or "0  ").split(" ", 2)
+    return ArchiveState(
+        id=text(fields.get("id")) or "",
+        waiting=int(reply[1]),
+        oldest_seconds=max(0.0, (now_us - int(reply[2])) / 1e6) if int(reply[2]) else 0.0,
+        aside=int(reply[3]),
+        trouble=words if (now_us - int(at)) / 1e6 < _TROUBLE_VALID else "",
     )
 
 

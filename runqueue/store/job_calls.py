@@ -15,7 +15,14 @@ from redis.exceptions import ResponseError
 
 from runqueue import ids
 from runqueue.connection.redis_errors import UNREADABLE
-from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound, FieldError, InvalidRequest
+from runqueue.errors import (
+    BatchExpired,
+    BatchMismatch,
+    BatchNotFound,
+    FieldError,
+    InvalidRequest,
+    JobArchived,
+)
 from runqueue.records.account import AccountStats, read_stats
 from runqueue.records.batch import NO_RULES, Batch, BatchPage, BatchRules, read_batch
 from runqueue.records.job import (
@@ -257,11 +264,18 @@ def list_batch(account: str, batch: str, start: int, count: int) -> ScriptCall[l
 def get_jobs(
     account: str, job_ids: Sequence[str], *, result: bool = True
 ) -> ScriptCall[list[Job | None]]:
-    """Read jobs, with or without their results; one that cannot be read fails the call."""
+    """Read jobs, with or without their results; one that cannot be read fails the call.
+
+    Its reply raises JobArchived if the archive alone has results of them.
+    """
 
     def parse(reply: list[Any]) -> list[Job | None]:
         rows = zip(job_ids, reply[1:], strict=True)
         now_us = int(reply[0])
+        if result and (
+            gone := [i for i, row in zip(job_ids, reply[1:], strict=True) if _is_archived(row)]
+        ):
+            raise JobArchived(tuple(gone))
         return [_job(account, job_id, row, now_us) if row else None for job_id, row in rows]
 
     return ScriptCall(load("get_jobs"), account, [int(result), *job_ids], parse)
@@ -284,6 +298,11 @@ def readable_jobs(
         return jobs, tuple(unread)
 
     return ScriptCall(load("get_jobs"), account, [0, *job_ids], parse)
+
+
+def _is_archived(row: list[Any] | bytes | None) -> bool:
+    """Say whether the archive alone has a job's result, as the job had one."""
+    return isinstance(row, list) and {b"archived", b"run_id"} <= {*row[0][::2]}
 
 
 def _job(account: str, job_id: str, row: list[Any] | bytes, now_us: int) -> Job:

@@ -62,6 +62,9 @@ runs:<bucket>           hash    run_id -> job id ('~<id>' = it was that job's), 
 orphans, orphan_jobs    hash    runs of ours that no job owns (orphans), by run and by job
 orphan_polls            zset    orphans that may still run, and so take a slot, by the next poll
 ended:<day>             list    jobs in the order they ended ("orphan <run>", too), for retention
+archive                 hash    which archive ended jobs are copied to, by whom, and how far
+archive_again           zset    archived jobs of which more may come, by when they are read again
+archive_aside           hash    ended job -> why the archive's database cannot store it
 dead                    zset    dead jobs by their end
 inbox                   list    lines that producers pushed
 inbox:taken             hash    lines that a worker makes jobs of, by number

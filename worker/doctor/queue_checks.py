@@ -7,7 +7,7 @@ from dataclasses import replace
 from config.settings import Account, Settings, account_prefix
 from runqueue import RunQueue
 from runqueue.cli.shared.account_holds import hold_words
-from runqueue.records.account import AccountStats
+from runqueue.records.account import AccountStats, ArchiveState
 from runqueue.records.health import HealthLevel, health_of, quarantine_of
 from runqueue.store.live_processes import STAGES, Process
 from worker.doctor.findings import Finding, FindingLevel, ok, warning, wrong
@@ -55,6 +55,8 @@ def check_account(
     if stats.quarantined:
         do = "see docs/runbooks.md, RunqueueQuarantinedJobs"
         yield warning(f"records {name}", quarantine_of(stats), do)
+    if stats.archive:
+        yield archive(name, stats.archive)
     living = [one for one in queue.workers(name) if one.alive]
     if living or found.level is not FindingLevel.WRONG:
         yield heartbeats(name, living)
@@ -70,6 +72,14 @@ def check_account(
             f"Redis' clock was set: the queue makes up for {stats.clock_lost:.1f} s",
             "times of day given as run_at or deadline are off by as much; a new account is not",
         )
+
+
+def archive(name: str, state: ArchiveState) -> Finding:
+    """Judge how far the archive is."""
+    check = f"archive {name}"
+    if state.trouble or state.is_late or state.aside:
+        return warning(check, state.words(), "see docs/runbooks.md, RunqueueArchiveWaits")
+    return ok(check, state.words())
 
 
 def damaged(name: str, found: str) -> Finding:

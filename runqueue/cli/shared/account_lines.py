@@ -86,6 +86,8 @@ def _others(stats: AccountStats) -> Iterable[str]:
         yield f"paused runs {stats.paused_runs:,} (`runqueue jobs list --paused`)"
     if stats.quarantined:
         yield f"quarantined {stats.quarantined:,}"
+    if stats.archive:
+        yield stats.archive.words()
     if words := usage_of(stats.totals).words(price_per_credit()):
         yield f"used {words} (credits of {stats.totals.get('credits:runs', 0):,} runs)"
     if words := count_words(stats.deliveries):

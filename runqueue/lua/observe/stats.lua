@@ -1,4 +1,4 @@
--- use: limits capacity ready_line waits
+-- use: limits capacity ready_line waits archive
 -- flags: no-writes
 -- The account's statistics. ARGV  now_us
 -- Reply names and values: now; counters, limits and meta (each as HGETALL); oldest_ready (us, 0 none); processes (alive);
@@ -8,7 +8,8 @@
 --       refused_lines; long_queued (runs still queued at Skyvern, long_queued.lua); paused_runs (that wait for a person);
 --       quarantined (how many, changes.lua, and the first ten); waits_for (why nothing is submitted,
 --       waits.lua); waited_for (keys, groups and batches at whose limits or budgets jobs wait); jobs_wait_for (what jobs
---       wait for where none is in line: ready ones, and those deferred for a budget)
+--       wait for where none is in line: ready ones, and those deferred for a budget); archive (archive.lua; empty = there is
+--       none)
 -- The line is walked in at most 128 lanes: the cost does not grow with the number of jobs, groups or batches.
 local LANES = 128
 local limit = limits.read(q)
@@ -76,5 +77,5 @@ return {
     unpack(redis.call('ZRANGE', q.prefix .. 'quarantined', 0, 9)) },
   'waits_for', waits.of_account(q),
   'waited_for', redis.call('ZCARD', q.prefix .. 'held_keys') + redis.call('ZCARD', q.prefix .. 'held_budgets'),
-  'jobs_wait_for', not is_any_in_line and waits.of_waiting(q, is_any_ready) or {},
+  'archive', archive.state(q), 'jobs_wait_for', not is_any_in_line and waits.of_waiting(q, is_any_ready) or {},
 }

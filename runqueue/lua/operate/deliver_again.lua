@@ -1,10 +1,10 @@
--- use: changes job_record webhooks
+-- use: changes job_record webhooks archive
 -- Sends webhooks again, or for the first time to another address: delivered | abandoned | unknown | pending →
 -- pending, due at once, as if never tried. The outcome of a try from before does not count.
 -- ARGV  now_us, url ('' = the former one), asked (unique for each request: a repeated call must not resend what was
 --       sent since), then ids
 -- Reply per job: 1 = it is due (repeated: was), 0 = its run has not ended, or it has no webhook (and no url is
---       given), -1 = no such job
+--       given), -1 = no such job, 2 = the archive alone has its result
 local url, asked, reply, is_due = q.args[2], q.args[3], {}, false
 local function record(i)
   local id = q.args[i]
@@ -13,6 +13,8 @@ local function record(i)
     reply[#reply + 1] = -1
   elseif not (ENDED[job.state] and job.run_id) or (not job.delivery and url == '') then
     reply[#reply + 1] = 0
+  elseif job.archived then
+    reply[#reply + 1] = 2
   elseif redis.call('HGET', job_key(q, id), 'asked') == asked then
     reply[#reply + 1] = 1
   else
@@ -33,6 +35,7 @@ local function record(i)
     end
     if url ~= '' then redis.call('HSET', job_key(q, id), 'url', url) end
     redis.call('ZADD', q.prefix .. webhooks.delivery_index(job), int(q.now), id)
+    archive.read_again(q, id)
     is_due = true
     reply[#reply + 1] = 1
   end

@@ -5,7 +5,8 @@
 --       again what was submitted again and ended since)
 -- Reply per job: 1 = ready again, 0 = in another state or attempt, 2 = its batch was canceled, -1 = no such job,
 --       3 = an uploaded file of it served a run, or is another job's: each serves one,
---       4 = its request was dropped: it ended before it was submitted (counters.lua)
+--       4 = its request was dropped: it ended before it was submitted (counters.lua), 5 = the archive alone has it
+-- The archive gets a job at its next end; until then it has the one before.
 local AGAIN = { dead = true, failed = true, canceled = true }
 local FORGET = { 'reason', 'ended', 'cancel', 'cancel_since', 'deadline', 'runs', 'deaths', 'run_id',
   'run_status', 'started', 'slot', 'webhook_route', 'delivery', 'tries', 'delivery_status', 'delivery_error',
@@ -37,6 +38,8 @@ local function record(i)
     reply[#reply + 1] = 2
   elseif redis.call('HEXISTS', job_key(q, id), 'body_dropped') == 1 then
     reply[#reply + 1] = 4
+  elseif job.archived then
+    reply[#reply + 1] = 5
   elseif not has_its_files(job) then
     reply[#reply + 1] = 3
   else

@@ -1,4 +1,4 @@
--- use: packed waits
+-- use: packed waits job_record
 -- flags: no-writes
 -- Reads jobs. ARGV  now_us, with_result (0 | 1), then ids
 -- Reply { now_us, per id: nil | { record as HGETALL (and next_try of a waiting webhook), envelope (the body's first
@@ -25,7 +25,8 @@ local function read(id)
     begun = f[13] or nil })
   local held = batch and redis.call('HGET', q.prefix .. 'batch:' .. batch, 'held') or ''
   local result = q.args[2] == '1' and packed.stored_result(q, id) or ''
-  return { record, string.match(body, '^[^\n]*'), held or '', result, why }
+  local envelope = body == '' and job_record.envelope_left(q, id) or string.match(body, '^[^\n]*')
+  return { record, envelope, held or '', result, why }
 end
 for i = 3, #q.args do
   local is_valid, found = pcall(read, q.args[i])

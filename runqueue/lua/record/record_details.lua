@@ -1,4 +1,4 @@
--- use: counters job_record budgets run_figures
+-- use: counters job_record budgets run_figures archive
 -- Records what the list of workflow runs shows of runs that ended without it: each once.
 -- ARGV  now_us, then 5 a run: id, known (0 = it is abandoned), credits, cached credits, category ('' = not known)
 -- Reply: how many were recorded
@@ -26,7 +26,10 @@ local function record(i)
   if credits then run_figures.add(q, job, { credits = credits, cached_credits = tonumber(q.args[i + 3]) }) end
   if category ~= '' and is_of_last(job, its_run) then job.new_category = category end
   local fields = run_figures.put(job, {})
-  if #fields > 0 then redis.call('HSET', job_key(q, job.id), unpack(fields)) end
+  if #fields > 0 then
+    redis.call('HSET', job_key(q, job.id), unpack(fields))
+    archive.read_again(q, job.id)
+  end
 end
 for i = 2, #q.args, PER_RUN do record(i) end
 return recorded

@@ -1,4 +1,4 @@
--- use: job_record orphans jobs retention
+-- use: job_record orphans jobs retention archive
 -- Removes records whose retention is over: the record, its body, its result, its run's entry; and orphan runs.
 -- ARGV  now_us, limit.   Reply: how many list entries, and days of the shorter walks, were read (the limit = call again)
 -- While more than the limit is due, `retire_left` of meta has the tick ask for the next pass at once: a queue whose
@@ -7,6 +7,7 @@
 -- takes the entries off, and removes what is left. The shorter ones read them: `retire_walks` of meta has the durations
 -- and where each walk stands, the longer first ('<durations>|<day>:<index> …'). They begin anew with other durations.
 -- An entry removes its job only if that is over and its end is due: a replayed job has a later entry.
+-- What an archive lacks waits for it, for a bounded time (archive.lua); it goes unarchived after that, and is counted.
 -- A job that goes before RETENTION goes as a discarded one: nobody else is given its runs. It stays until then while
 -- its webhook is not delivered.
 if clock_is_stale(q) then return 0 end
@@ -15,7 +16,7 @@ local retained = retention.read(q)
 local meta = redis.call('HMGET', q.meta, 'retired_day', 'retire_walks')
 local last_day = math.floor((q.now - retained.longest) / DAY)
 local first = tonumber(meta[1] or last_day - 400)
-local walks = {}
+local walks, archived = {}, archive.positions(q)
 
 local function list_of(day) return q.prefix .. 'ended:' .. int(day) end
 
@@ -42,7 +43,7 @@ local function ends_walk(entry, day, duration)
   return entry.at > q.now - duration and math.floor(entry.at / DAY) == day
 end
 
-local function remove_due(entry, duration)
+local function remove_due(entry, duration, is_lacking)
   local is_old = duration >= RETENTION
   if entry.at > q.now - duration or (retained[entry.state] or RETENTION) > duration then return end
   if entry.owner then
@@ -51,6 +52,7 @@ local function remove_due(entry, duration)
     redis.call('HDEL', job_record.runs_key(q, entry.orphan), entry.orphan)
   elseif entry.at > 0 and (is_old or entry.delivery ~= 'pending') then
     jobs.remove_record(q, entry, is_old)
+    if archived and archive.forget(q, entry.id, is_lacking) then counters.bump(q.totals, 'archive:lost', 1) end
   end
 end
 
@@ -63,13 +65,17 @@ local function walk_longest()
       redis.call('HSET', q.meta, 'retired_day', int(first))
     else
       local entry = read_entry(id)
-      if ends_walk(entry, first, retained.longest) then return end
+      if ends_walk(entry, first, retained.longest) or archive.keeps(q, archived, first, 0, id, retained.longest) then
+        return
+      end
+      local is_lacking = archive.lacks(q, archived, first, 0, id)
       redis.call('LPOP', list_of(first))
+      archive.popped(q, archived, first)
       looked = looked + 1
       for _, walk in ipairs(walks) do
         if walk.day == first then walk.at = math.max(0, walk.at - 1) end
       end
-      remove_due(entry, retained.longest)
+      remove_due(entry, retained.longest, is_lacking)
     end
   end
 end
@@ -82,9 +88,13 @@ local function walk_shorter(walk)
     local ids = redis.call('LRANGE', list_of(walk.day), walk.at, walk.at + want - 1)
     for _, id in ipairs(ids) do
       local entry = read_entry(id)
-      if ends_walk(entry, walk.day, walk.duration) then return end
+      if ends_walk(entry, walk.day, walk.duration)
+        or archive.keeps(q, archived, walk.day, walk.at, id, walk.duration) then
+        return
+      end
+      local is_lacking = archive.lacks(q, archived, walk.day, walk.at, id)
       walk.at, looked = walk.at + 1, looked + 1
-      remove_due(entry, walk.duration)
+      remove_due(entry, walk.duration, is_lacking)
     end
     if #ids < want then
       if walk.day == newest then return end

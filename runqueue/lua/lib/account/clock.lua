@@ -48,7 +48,7 @@ local OWN_FIELDS = { 'hold_until', 'asked_until', 'probing', 'recover_from', 're
   'reads_failing', 'reads_failed' }
 local OWN_INDEXES = { 'poll', 'cancels', 'orphan_polls', 'reconcile', 'unconfirmed', 'unconfirmed_no_slot', 'listed',
   'relays', 'watches', 'callbacks', 'run_details', 'due', 'deadlines', 'expiring', 'held_keys', 'held_budgets',
-  'deferred_for', 'paused' }
+  'deferred_for', 'paused', 'archive_again' }
 local CHOSEN = { due = true, deadlines = true, expiring = true } -- may be any time ahead
 local IS_SINCE = { unconfirmed = true, unconfirmed_no_slot = true, paused = true } -- when something happened
 local A_STEP, MOST_AHEAD = 1000, 8

@@ -1,0 +1,296 @@
+"""Copies ended jobs from Redis into the archive: one process of an account at a time, which has a
+lease for it.
+
+No other part of a worker waits for it, and nothing is written for it when jobs end: Redis has how
+far it is in the lists of ends. Jobs are recorded as archived after they are written. A process that
+dies in between has them written again, which changes nothing.
+"""
+
+import asyncio
+import secrets
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import structlog
+from redis.exceptions import RedisError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from archive import calls, retention
+from archive.calls import Droppable, DueJob, Kept, Read, Use
+from archive.database import ArchiveAwayError, ArchiveError, engine_of, set_up
+from archive.rows import EndedJob
+from archive.writer import Writer
+from config.archive import seconds_of
+from config.settings import Settings
+from runqueue.errors import RunQueueError
+from runqueue.store.scripts import AsyncSend
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+#: Seconds between two rounds: while nothing is left, and while another process archives.
+EVERY, OTHERS_EVERY = 1.0, 5.0
+#: Seconds for which a process that died keeps the others from archiving.
+LEASE_SECONDS = 30.0
+#: Seconds after which an archive that is away, or refused, is tried again: at first, doubled up to.
+FIRST_RETRY, LAST_RETRY = 1.0, 30.0
+#: Entries and bytes of one call, in which Redis serves nothing else; and of one transaction.
+CALL_JOBS, CALL_BYTES = 100, 1024 * 1024
+GROUP_JOBS, GROUP_BYTES = 500, 4 * 1024 * 1024
+#: Seconds after which a job that could not be stored is tried again.
+ASIDE_SECONDS = 3600
+#: Seconds between two looks for rows whose retention is over.
+RETIRE_EVERY = 3600.0
+#: Seconds that closing the database may take.
+CLOSE_SECONDS = 5.0
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def host_id() -> str:
+    """Return what tells this machine from others; its containers have the same."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return socket.gethostname()
+
+
+class Archive:
+    """The archive of one process. Its database has a thread, whose work delays no job.
+
+    Args:
+        url: as `RUNQUEUE_ARCHIVE_URL` has it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.host = host_id() if url.startswith("sqlite") else ""
+        #: "" = it is not known yet.
+        self.id = ""
+        self._engine = engine_of(url)
+        self._opening = asyncio.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._work, name="runqueue-archive", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
+
+    async def run(self, act: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+        """Have its thread use the database."""
+
+        async def acted() -> T:
+            return await act(self._engine)
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(acted(), self._loop))
+
+    async def open(self) -> None:
+        """Set it up, unless that was done.
+
+        Raises:
+            ArchiveError: it cannot be used.
+        """
+        async with self._opening:
+            self.id = self.id or await self.run(set_up)
+
+    async def write(self, jobs: Sequence[EndedJob]) -> list[str]:
+        """Write jobs; raises and returns as `Writer.write`."""
+        return await self.run(lambda engine: Writer(engine).write(jobs))
+
+    async def close(self) -> None:
+        """Close the database."""
+        with suppress(Exception):  # the process ends anyway
+            await asyncio.wait_for(self.run(lambda engine: engine.dispose()), CLOSE_SECONDS)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CLOSE_SECONDS)
+
+
+class Archiver:
+    """Archives the jobs of one account, in one process; lives on its event loop.
+
+    Args:
+        account: which.
+        settings: the worker's.
+        archive: the process's.
+        send: runs scripts.
+    """
+
+    def __init__(self, account: str, settings: Settings, archive: Archive, send: AsyncSend) -> None:
+        self._account, self._archive, self._send = account, archive, send
+        self._keep_us = seconds_of(settings.archive_keep) * 1_000_000
+        self._drop_after_us = seconds_of(settings.archive_only_after) * 1_000_000
+        self._process = secrets.token_hex(8)
+        self._retry = FIRST_RETRY
+        #: What keeps it from archiving, in words; the log has it once.
+        self._trouble = ""
+        self._droppable = Droppable(more=False, position="", then="", jobs={})
+        self._retire_at = 0.0
+        self._has_lease = False
+        self._loop: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        if self._loop is None:
+            self._loop = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """End, and let another process go on at once."""
+        if self._loop is not None:
+            self._loop.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._loop
+        if self._has_lease:
+            with suppress(RedisError, RunQueueError, OSError):
+                await self._record(Read(0, "ok"), 0, [], leaves=True)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                pause = await self.round()
+            except (RedisError, RunQueueError, OSError):  # Redis is away, which others say
+                pause = EVERY
+            except Exception as error:  # noqa: BLE001 - a bug must not end it for good
+                # Its words may hold what was to be written.
+                log.warning("archiving_failed", account=self._account, error=type(error).__name__)
+                pause = LAST_RETRY
+            await asyncio.sleep(pause)
+
+    async def round(self) -> float:
+        """Archive once; returns the seconds until the next time."""
+        self._has_lease = False
+        try:
+            await self._archive.open()
+            read = await self._read()
+            self._has_lease = read.state == "ok"
+            if not self._has_lease:
+                return OTHERS_EVERY if read.state == "busy" else await self._wait(read.why)
+            await self._write(read)
+            more = await self._drop() if self._drop_after_us else False
+            await self._retire(read.now_us)
+        except ArchiveError as error:
+            return await self._wait(str(error), reports=True)
+        if self._trouble:
+            log.info("archive_back", account=self._account)
+        self._retry, self._trouble = FIRST_RETRY, ""
+        return 0.0 if read.more or more else EVERY
+
+    @property
+    def _use(self) -> Use:
+        lease_us = int(LEASE_SECONDS * 1e6)
+        return Use(self._process, self._archive.id, self._archive.host, lease_us)
+
+    async def _wait(self, why: str, *, reports: bool = False) -> float:
+        """Log what is wrong, and have Redis say it; returns the seconds until the next try."""
+        if why != self._trouble:
+            self._trouble = why
+            log.warning("archive_not_written", account=self._account, why=why)
+        if reports:
+            await self._send(calls.trouble(self._account, self._use, why))
+        pause, self._retry = self._retry, min(2 * self._retry, LAST_RETRY)
+        return pause
+
+    async def _read(self) -> Read:
+        """Read what is written in one transaction."""
+        read = await self._unarchived("")
+        jobs, position = [*read.jobs], read.position
+        while read.more and len(jobs) < GROUP_JOBS and _size(jobs) < GROUP_BYTES:
+            read = await self._unarchived(read.then)
+            if read.state != "ok":
+                return read
+            jobs += read.jobs
+        return read._replace(position=position, jobs=tuple(jobs))
+
+    async def _unarchived(self, start: str) -> Read:
+        call = calls.unarchived(self._account, self._use, start, CALL_JOBS, CALL_BYTES)
+        return await self._send(call)
+
+    async def _write(self, read: Read) -> None:
+        """Write what was read, and record it.
+
+        Raises:
+            ArchiveAwayError: the database is away; nothing was recorded.
+        """
+        aside = await self._store([job.ended for job in read.jobs])
+        later = str(read.now_us + ASIDE_SECONDS * 1_000_000)
+        kept = []
+        for job in read.jobs:
+            why = aside.get(job.ended.id, "")
+            if again := later if why else job.again or "":
+                kept.append(Kept(job.ended.id, job.due, again, why))
+            elif job.due:
+                kept.append(Kept(job.ended.id, job.due, "", ""))
+        for job_id, why in aside.items():
+            log.error("job_not_archived", account=self._account, job_id=job_id, why=why)
+        written = len(read.jobs) - len(aside)
+        if kept or read.position != read.then:
+            is_recorded = await self._record(read, written, kept)
+            if is_recorded and self._drop_after_us:
+                await self._drop_final(read)
+
+    async def _record(
+        self, read: Read, written: int, kept: Sequence[Kept], *, leaves: bool = False
+    ) -> bool:
+        call = calls.archived(self._account, self._process, read, written, kept, leaves=leaves)
+        return await self._send(call)
+
+    async def _store(self, jobs: Sequence[EndedJob]) -> dict[str, str]:
+        """Write jobs; returns those that cannot be stored, and why: these delay no other."""
+        if not jobs:
+            return {}
+        try:
+            unread = await self._archive.write(jobs)
+        except ArchiveAwayError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what one of them is
+            if len(jobs) == 1:
+                # Words may hold what was to be written.
+                words = str(error) if isinstance(error, ArchiveError) else type(error).__name__
+                return {jobs[0].id: f"the database refuses it: {words}"}
+            half = len(jobs) // 2
+            return await self._store(jobs[:half]) | await self._store(jobs[half:])
+        return dict.fromkeys(unread, "its record cannot be read")
+
+    async def _drop(self) -> bool:
+        """Drop what the archive alone has to have, one step; says whether there is more."""
+        held = await self._held(self._droppable.jobs)
+        self._droppable = await self._drop_archived(self._droppable, held)
+        return self._droppable.more
+
+    async def _drop_final(self, read: Read) -> None:
+        """Drop jobs that dropping has passed, since more of them was to come."""
+        before = read.now_us - self._drop_after_us
+        passed = {
+            job.ended.id: int(job.ended.record["ended"])
+            for job in read.jobs
+            if job.due and not job.again and int(job.ended.record["ended"]) < before
+        }
+        if passed:
+            some = Droppable(more=False, position="", then="", jobs=passed)
+            await self._drop_archived(some, await self._held(passed))
+
+    async def _held(self, ended: dict[str, int]) -> list[str]:
+        if not ended:
+            return []
+        return await self._archive.run(lambda engine: retention.held(engine, ended))
+
+    async def _drop_archived(self, last: Droppable, held: Sequence[str]) -> Droppable:
+        after, process = self._drop_after_us, self._process
+        call = calls.drop_archived(self._account, process, after, CALL_JOBS, last=last, held=held)
+        return await self._send(call)
+
+    async def _retire(self, now_us: int) -> None:
+        """Remove some of what the archive has had for as long as it is to have it."""
+        now = asyncio.get_running_loop().time()
+        if not self._keep_us or now < self._retire_at:
+            return
+        before = now_us - self._keep_us
+        is_more = await self._archive.run(lambda engine: retention.remove_older(engine, before))
+        self._retire_at = 0.0 if is_more else now + RETIRE_EVERY
+
+
+def _size(jobs: Sequence[DueJob]) -> int:
+    return sum(len(job.ended.body) + len(job.ended.result) for job in jobs)

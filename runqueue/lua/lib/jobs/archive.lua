@@ -1,0 +1,104 @@
+-- use: job_record
+-- How far an account's archive is. Without one there are none of its keys, and jobs lie and go as they always do.
+-- The hash `archive` has: id; lease ('<until> <process>'); host ('<last use> <host>', of SQLite); trouble
+-- ('<when> <process> <words>'); at, and behind it dropped: positions in the lists of ends, of archiving and of the walk
+-- that drops what the archive has: '<day> <entries> <pops>'. Entries that retire.lua pops count off the
+-- entries, and on the pops: what was read before that is not recorded.
+-- `archive_again` has jobs of which more may come, by when they are read again; `archive_aside` those that the database
+-- cannot store, and why.
+local archive = {}
+-- For so long beyond its retention a job waits that is not archived.
+local MOST_WAIT = 30 * DAY
+
+function archive.key(q) return q.prefix .. 'archive' end
+
+function archive.position(text)
+  local day, at, pops = string.match(text or '', '^(%d+) (%d+) (%d+)$')
+  return { day = tonumber(day or 0), at = tonumber(at or 0), pops = tonumber(pops or 0) }
+end
+
+function archive.text(position) return int(position.day) .. ' ' .. int(position.at) .. ' ' .. int(position.pops) end
+
+-- A position that is not before the oldest list that may be there.
+function archive.from_oldest(q, position, longest)
+  local oldest = math.max(tonumber(redis.call('HGET', q.meta, 'retired_day') or 0),
+    math.floor((q.now - longest - MOST_WAIT) / DAY) - 1)
+  return position.day < oldest and { day = oldest, at = 0, pops = 0 } or position
+end
+
+-- True if the process has the lease now.
+function archive.take_lease(q, process, lease)
+  local until_us, holder = string.match(redis.call('HGET', archive.key(q), 'lease') or '', '^(%d+) (.*)$')
+  until_us = tonumber(until_us or 0)
+  if holder ~= process and until_us > q.now and until_us <= q.now + lease then return false end
+  redis.call('HSET', archive.key(q), 'lease', int(q.now + lease) .. ' ' .. process)
+  return true
+end
+
+function archive.has_lease(q, process)
+  return string.match(redis.call('HGET', archive.key(q), 'lease') or '', '^%d+ (.*)$') == process
+end
+
+-- What an operator changes of an ended job has to reach the archive.
+function archive.read_again(q, id)
+  if redis.call('EXISTS', archive.key(q)) == 1 then redis.call('ZADD', q.prefix .. 'archive_again', int(q.now), id) end
+end
+
+-- The positions, for retention; nil without an archive.
+function archive.positions(q)
+  if redis.call('EXISTS', archive.key(q)) == 0 then return nil end
+  local f = redis.call('HMGET', archive.key(q), 'at', 'dropped')
+  return { at = archive.position(f[1]), dropped = archive.position(f[2]) }
+end
+
+-- True for an entry that archiving has not come to, or whose job is to be read again.
+function archive.lacks(q, positions, day, index, id)
+  if not positions then return false end
+  local at = positions.at
+  return day > at.day or (day == at.day and index >= at.at) or redis.call('ZSCORE', q.prefix .. 'archive_again', id)
+end
+
+-- True while retention waits for such an entry.
+function archive.keeps(q, positions, day, index, id, duration)
+  return archive.lacks(q, positions, day, index, id) and (day + 1) * DAY > q.now - duration - MOST_WAIT
+end
+
+-- The first entry of a day's list was popped.
+function archive.popped(q, positions, day)
+  for field, position in pairs(positions or {}) do
+    if position.day == day then
+      position.at, position.pops = math.max(0, position.at - 1), position.pops + 1
+      redis.call('HSET', archive.key(q), field, archive.text(position))
+    end
+  end
+end
+
+-- A job is removed; `is_lost` = the archive lacks it.
+function archive.forget(q, id, is_lost)
+  redis.call('ZREM', q.prefix .. 'archive_again', id)
+  local is_aside = redis.call('HDEL', q.prefix .. 'archive_aside', id) == 1
+  return is_lost or is_aside
+end
+
+-- For statistics: the hash, entries of the lists that are not archived, since when the first of them has waited (0 =
+-- none does), jobs that cannot be stored; nothing without an archive.
+local LOOKS = 20
+function archive.state(q)
+  local fields = redis.call('HGETALL', archive.key(q))
+  if #fields == 0 then return {} end
+  local at = archive.position(redis.call('HGET', archive.key(q), 'at'))
+  local waiting, since, today = 0, 0, math.floor(q.now / DAY)
+  for day = math.max(at.day, today - 400), today do
+    local list, first = q.prefix .. 'ended:' .. int(day), day == at.day and at.at or 0
+    waiting = waiting + math.max(0, redis.call('LLEN', list) - first)
+    if waiting > 0 and since == 0 then
+      for _, id in ipairs(redis.call('LRANGE', list, first, first + LOOKS - 1)) do
+        local f = redis.pcall('HMGET', job_key(q, id), 'state', 'ended')
+        if ENDED[f[1] or ''] and since == 0 then since = tonumber(f[2] or 0) end
+      end
+    end
+  end
+  return { fields, waiting, int(since), redis.call('HLEN', q.prefix .. 'archive_aside') }
+end
+
+return archive

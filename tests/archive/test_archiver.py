@@ -1,0 +1,308 @@
+"""Ended jobs come into the archive, each once and as it was, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import orjson
+import pytest
+
+from archive.archiver import LEASE_SECONDS
+from runqueue.records.account import ArchiveState
+from runqueue.records.claim_items import Finished
+from runqueue.store import delivery_calls, job_calls, operator_calls, worker_calls
+from tests.archive.archiving import Process, write_and_be_killed
+from tests.runqueue.lua.clockwork import DAY, SECOND, Clockwork
+from tests.runqueue.lua.packs import over, pack, replay
+from tests.runqueue.lua.webhooks import awaited, due, outcome, receive, record, told
+
+
+def state(clock: Clockwork) -> ArchiveState:
+    """How far the archive is, as statistics say."""
+    found = clock.run(job_calls.stats(clock.account)).archive
+    assert found is not None
+    return found
+
+
+def test_jobs_come_into_the_archive_as_they_are_and_each_once(
+    clock: Clockwork, archiver: Process
+) -> None:
+    assert clock.run(job_calls.stats(clock.account)).archive is None
+    ended = [*over(clock, 3), *over(clock, 2, "failed"), *clock.enqueue(2)]
+    clock.cancel(*ended[5:])
+    assert archiver.round(1) == 1.0
+    assert archiver.jobs() == {}, "they ended just now"
+    assert state(clock).waiting == 7
+    assert archiver.round() == 1.0
+    archiver.check(ended)
+    archiver.round()
+    assert state(clock).waiting == 0
+    assert clock.run(job_calls.stats(clock.account)).totals["archive:written"] == 7
+    assert archiver.calls[-1].script.name == "unarchived"
+
+
+def test_packed_jobs_and_those_of_many_calls_come_in_order(
+    clock: Clockwork, archiver: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archive.archiver.CALL_JOBS", 3)
+    monkeypatch.setattr("archive.archiver.GROUP_JOBS", 5)
+    ended = over(clock, 8)
+    pack(clock)
+    ended += over(clock, 3)
+    pauses = [archiver.round(2), archiver.round(0), archiver.round(0)]
+    assert pauses[0] == 0.0
+    archiver.check(ended)
+
+
+def test_a_process_that_is_killed_before_it_records_doubles_nothing(
+    clock: Clockwork, archiver: Process, redis_url: str
+) -> None:
+    ended = over(clock, 5)
+    clock.wait(2)
+    asyncio.run(write_and_be_killed(clock, redis_url, archiver.url))
+    archiver.check(ended)
+    assert archiver.round(2) > 1, "the dead one has the lease"
+    ended += over(clock, 2)
+    assert archiver.round(LEASE_SECONDS) == 1.0
+    archiver.check(ended)
+
+
+def test_a_position_that_a_failover_lost_has_jobs_replaced(
+    clock: Clockwork, archiver: Process
+) -> None:
+    ended = over(clock, 4)
+    archiver.round()
+    for lost in ("at", "id", "lease"):
+        clock.client.hdel(clock.key("archive"), lost)
+        archiver.round()
+        archiver.check(ended)
+    clock.client.delete(clock.key("archive"))
+    ended += over(clock, 1)
+    archiver.round()
+    archiver.check(ended)
+
+
+def test_a_slow_process_records_nothing_once_another_has_archived(
+    clock: Clockwork, archiver: Process, url: str
+) -> None:
+    ended = over(clock, 2)
+    other = Process(clock, url)
+
+    async def the_other_writes() -> None:
+        ended.extend(over(clock, 2))
+        assert await other.once(LEASE_SECONDS) == 1.0
+
+    archiver.meanwhile = the_other_writes
+    archiver.round()
+    archiver.check(ended)
+    assert state(clock).waiting == 0
+    assert archiver.round() > 1, "the other one has the lease"
+    other.close()
+    assert archiver.round(0) == 1.0, "which ended, and left it"
+
+
+def test_a_webhook_that_is_delivered_later_and_what_operators_do_reach_the_archive(
+    clock: Clockwork, archiver: Process
+) -> None:
+    (job,) = awaited(clock)
+    receive(clock, told(job))
+    archiver.round()
+    assert [row[0] for row in archiver.rows("SELECT is_final FROM jobs")] == [0]
+    record(clock, *[outcome(item) for item in due(clock)])
+    archiver.round(30)
+    assert archiver.jobs()[job].webhook.state == "pending"
+    archiver.round(30)
+    archiver.check([job])
+    assert [row[0] for row in archiver.rows("SELECT is_final FROM jobs")] == [1]
+    assert archiver.jobs()[job].webhook.state == "delivered"
+    again = delivery_calls.deliver_again(clock.account, [job], "")
+    assert clock.run(again) == [1]
+    archiver.round(0)
+    assert archiver.jobs()[job].webhook.state == "pending"
+    assert clock.run(delivery_calls.confirm_delivery(clock.account, [job])) == [1]
+    archiver.round(0)
+    assert archiver.jobs()[job].webhook.state == "delivered"
+    archiver.check([job])
+    assert not clock.client.exists(clock.key("archive_again"))
+
+
+def test_a_job_that_is_replayed_comes_again_by_its_next_end(
+    clock: Clockwork, archiver: Process
+) -> None:
+    (job, other) = over(clock, 2, "failed")
+    archiver.round()
+    assert replay(clock, job) == [1]
+    archiver.round()
+    assert archiver.jobs()[job].state == "failed"
+    clock.end_all("completed")
+    archiver.round()
+    archiver.check([job, other])
+
+
+def test_another_archive_and_a_second_host_are_refused_with_the_reason(
+    clock: Clockwork, archiver: Process, tmp_path: Path, url: str
+) -> None:
+    ended = over(clock, 2)
+    archiver.round()
+    other = Process(clock, f"sqlite:///{tmp_path}/other.sqlite")
+    assert other.round() > 0
+    assert f"writes to archive {archiver.archive.id}" in state(clock).trouble
+    assert other.jobs() == {}
+    other.close()
+    second = Process(clock, url)
+    second.archive.host = "another-host"
+    archiver.round()
+    second.round(LEASE_SECONDS + 1)
+    assert "used by host" in state(clock).trouble
+    assert second.round(60) == 1.0, "the first one is gone"
+    archiver.round()
+    assert "used by host another-host" in state(clock).trouble
+    clock.wait(61)
+    assert state(clock).trouble == "", "nothing is tried any more"
+    second.close()
+    archiver.check(ended)
+
+
+def test_a_database_that_is_away_loses_nothing_and_is_logged_once(
+    clock: Clockwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "not there"
+    archiver = Process(clock, f"sqlite:///{folder}/archive.sqlite")
+    ended = over(clock, 3)
+    pauses = [archiver.round(600) for _ in range(7)]
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+    found = state(clock)
+    assert (found.waiting, found.id, found.is_late) == (3, "", True)
+    assert "unable to open" in found.trouble
+    folder.mkdir()
+    assert archiver.round() == 1.0
+    archiver.check(ended)
+    assert (state(clock).trouble, state(clock).waiting) == ("", 0)
+    archiver.close()
+
+
+HOSTILE = [
+    b'{"output": "a\\u0000b", "failure_reason": "\\u0000"}',
+    b'{"output": "\\ud800 alone", "failure_reason": "\\udfff"}',
+    b"\xff\xfe no JSON \x00",
+    b"",
+    b'{"output": "' + b"x" * 1_048_576 + b'"}',
+    b'{"failure_reason": ["no", "text"], "step_count": 99999999999999999999}',
+]
+
+
+def test_hostile_content_is_stored_or_put_aside_and_stops_nothing(
+    clock: Clockwork, archiver: Process
+) -> None:
+    ended = clock.running(len(HOSTILE), body="\0\ud83d"[:1] + "hostile")
+    done = [
+        Finished(job, 1, f"r-{job}", "failed", "failed", "why \0", result)
+        for job, result in zip(ended, HOSTILE, strict=True)
+    ]
+    clock.run(worker_calls.finish(clock.account, done))
+    (broken, unstorable, *_) = over(clock, 3)
+    clock.client.hset(clock.key(f"job:{broken}"), "created", "no time")
+    clock.client.hset(clock.key(f"job:{unstorable}"), "usage", f"{2**70}:::")
+    ended += over(clock, 2)
+    archiver.round()
+    archiver.round(0)
+    found = archiver.jobs()
+    assert set(ended) <= found.keys()
+    assert found.keys() & {broken, unstorable} == set()
+    assert state(clock).aside == 2
+    assert (state(clock).waiting, clock.client.zcard(clock.key("archive_again"))) == (0, 2)
+    clock.client.hset(clock.key(f"job:{broken}"), "created", str(clock.now))
+    archiver.round(3600)
+    assert state(clock).aside == 1
+    assert broken in archiver.jobs()
+
+
+def test_an_end_while_the_clock_was_ahead_is_archived_too(
+    clock: Clockwork, archiver: Process
+) -> None:
+    clock.wait(3600)
+    (early,) = over(clock)
+    clock.wait(-3600)
+    ended = [early, *over(clock, 2)]
+    archiver.round()
+    archiver.check(ended)
+
+
+def test_days_follow_each_other(clock: Clockwork, archiver: Process) -> None:
+    ended = []
+    for _ in range(3):
+        ended += over(clock, 2)
+        clock.wait(DAY / SECOND)
+    midnight = DAY - clock.now % DAY
+    clock.wait((midnight - 1 * SECOND) / SECOND)
+    archiver.round(0)
+    ended += over(clock)
+    clock.wait(2)
+    ended += over(clock)
+    archiver.round(2)
+    archiver.round(10)
+    archiver.check(ended)
+
+
+def test_a_discarded_job_that_is_not_archived_is_not(clock: Clockwork, archiver: Process) -> None:
+    first, second = clock.enqueue(2)
+    clock.claimed()
+    clock.refuse(first)
+    archiver.round()
+    clock.refuse(second)
+    assert clock.run(operator_calls.discard(clock.account, [first, second])) == [1, 1]
+    archiver.round()
+    assert archiver.jobs().keys() == {first}
+
+
+@pytest.mark.parametrize("keep", [{}, {"keep_completed": 1, "keep_failed": 30}])
+def test_retention_waits_for_the_archive_but_not_for_ever(
+    clock: Clockwork, archiver: Process, keep: dict[str, int]
+) -> None:
+    clock.limit(**keep)
+    first = over(clock, 3)
+    archiver.round()
+    second = over(clock, 3)
+    longest = max([7, *keep.values()])
+    clock.wait(longest * DAY / SECOND)
+    for _ in range(5):
+        clock.sweep("retire")
+    assert clock.states(first) == {None}
+    assert clock.states(second) == {"completed"}
+    third = over(clock, 2)
+    archiver.round(60)
+    assert archiver.jobs().keys() == {*first, *second, *third}, "nothing was skipped"
+    assert archiver.count() == 8
+    clock.sweep("retire")
+    assert clock.states(second) == {None}
+    fourth = over(clock, 2)
+    clock.wait((longest + 31) * DAY / SECOND)
+    for _ in range(5):
+        clock.sweep("retire")
+    assert clock.states(fourth) == {None}
+    assert clock.run(job_calls.stats(clock.account)).totals["archive:lost"] == 2
+    last = over(clock)
+    archiver.round()
+    assert archiver.jobs().keys() == {*first, *second, *third, *last}
+
+
+def test_a_pass_of_retention_moves_what_is_read_meanwhile(
+    clock: Clockwork, archiver: Process
+) -> None:
+    clock.limit(keep_completed=1)
+    first, second = over(clock, 3), over(clock, 3)
+    archiver.round()
+    third = over(clock, 2)
+
+    async def retire() -> None:
+        clock.wait(7 * DAY / SECOND)
+        clock.sweep("retire")
+
+    archiver.meanwhile = retire
+    archiver.round()
+    archiver.round()
+    archiver.round()
+    assert clock.states([*first, *second]) == {None}
+    assert archiver.jobs().keys() == {*first, *second, *third}
+    assert orjson.dumps(state(clock).as_dict())
