@@ -161,6 +161,15 @@ BOARD = Board(
                     runbook="RunqueueArchiveWaits",
                 ),
                 Panel(
+                    "Not archived",
+                    [(f"sum(increase(runqueue_jobs_not_archived_total{{{CHOSEN}}}[1h]))", "")],
+                    "Jobs removed in an hour that the archive lacks.",
+                    kind="stat",
+                    width=3,
+                    alarms=1,
+                    runbook="RunqueueNotArchived",
+                ),
+                Panel(
                     "Paused runs",
                     [(total("runqueue_paused_runs"), "")],
                     "Runs that wait for a person: `runqueue jobs list --paused`.",
@@ -215,6 +224,26 @@ BOARD = Board(
                     unit="reqps",
                     stacks=True,
                     runbook="RunqueueLimitUnused",
+                ),
+            ],
+        ),
+        (
+            "Archive",
+            [
+                Panel(
+                    "Jobs",
+                    [
+                        (total("runqueue_archive_waiting_jobs"), "waiting"),
+                        (total("runqueue_archive_aside_jobs"), "cannot be stored"),
+                        (total("runqueue_archive_failing"), "archives that fail"),
+                    ],
+                    "Ended jobs that are not in the archive.",
+                ),
+                Panel(
+                    "Written",
+                    [(rate("runqueue_jobs_archived_total"), "")],
+                    "Jobs a second.",
+                    unit="reqps",
                 ),
             ],
         ),

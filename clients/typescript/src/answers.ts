@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 38860b1143b59db1f45b9808fe79d6982c8059eb47d4c0de8fc50de7e0bf6722
+// Made of docs/openapi.json by `make typescript`; its SHA-256: ccc8e3f4c59e81e8b0382e7e5667b7834edc57958d00fe711e8814f9a269a5e2
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 38860b1143b59db1f45b9808fe79d6982c8059eb47d4c0de8fc50de7e0bf6722
+// Made of docs/openapi.json by `make typescript`; its SHA-256: ccc8e3f4c59e81e8b0382e7e5667b7834edc57958d00fe711e8814f9a269a5e2
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
@@ -51,6 +51,8 @@ export class BodyTooLarge extends BadRequest {}
 export class UnsupportedMediaType extends BadRequest {}
 /** No such job is on record. */
 export class JobNotFound extends NotFound {}
+/** The archive alone has the job's result. */
+export class JobArchived extends Conflict {}
 /** No such batch is on record. */
 export class BatchNotFound extends NotFound {}
 /** The key has another request. */
@@ -121,6 +123,7 @@ export const CLASSES = new Map<string | number, typeof ProblemError>([
   ["urn:runqueue:problem:body-too-large", BodyTooLarge],
   ["urn:runqueue:problem:unsupported-media-type", UnsupportedMediaType],
   ["urn:runqueue:problem:job-not-found", JobNotFound],
+  ["urn:runqueue:problem:job-archived", JobArchived],
   ["urn:runqueue:problem:batch-not-found", BatchNotFound],
   ["urn:runqueue:problem:idempotency-conflict", IdempotencyConflict],
   ["urn:runqueue:problem:batch-canceled", BatchCanceled],

@@ -125,7 +125,7 @@ end
 
 -- Leaves of an ended job what lists show; the archive has the rest. Written anew, the record takes a third of the
 -- memory: a long field had it become a hash table.
-local ARCHIVED = { 'reason', 'history', 'url', 'delivery_error', 'signed', 'taken', 'begun', 'ready_at', 'retry', 'forced',
+local ARCHIVED = { 'reason', 'history', 'past', 'url', 'delivery_error', 'signed', 'taken', 'begun', 'ready_at', 'retry', 'forced',
   'asked', 'claimed_server_time', 'keys', 'tries', 'delivery_at', 'delivery_status', 'webhook_route' }
 function job_record.leave_to_archive(q, id)
   local key, envelope = job_key(q, id), read_envelope(q, id)
