@@ -18,7 +18,7 @@ _NAMES: Final = frozenset(
         # A run request, and its result.
         "prompt", "navigationgoal", "navigationpayload", "dataextractiongoal",
         "dataextractionschema", "parameters", "extrahttpheaders", "headers", "cdpaddress",
-        "runmetadata", "output", "body", "payload", "stored", "content",
+        "runmetadata", "metadata", "output", "body", "payload", "stored", "content",
         # The input of a failed pydantic check.
         "inputvalue",
     }

@@ -21,6 +21,8 @@ from runqueue.request.job_options import (
     RETRY_FIELDS,
     Priority,
 )
+from runqueue.request.metadata import MAX_ENTRIES, MAX_VALUE
+from runqueue.request.metadata import NAME as METADATA_NAME
 from runqueue.request.requests import KINDS, MODELS, RunRequest, WorkflowRunRequest
 from runqueue.request.retry_policy import Retry
 from runqueue.request.run_limits import MAX_RUN_SECONDS
@@ -30,6 +32,8 @@ Schema = dict[str, Any]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NAME = f"^{NAME}$"
+#: Text without control characters.
+_PRINTED = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]*$"
 _ID = f"^[a-z2-7]{{{ID_LENGTH}}}$"
 _EXAMPLE_ID = "p5gqn6yzbfm3vdk2a4rx7wtj"
 _BODIES: dict[str, Schema] = {
@@ -120,12 +124,7 @@ def _moment(description: str) -> Schema:
 def _options() -> Schema:
     name = {"type": "string", "pattern": _NAME}
     priorities = [*(p.name.lower() for p in Priority), *(int(p) for p in Priority)]
-    key = {
-        "type": "string",
-        "minLength": 1,
-        "maxLength": MAX_CUSTOM_ID,
-        "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]*$",
-    }
+    key = {"type": "string", "minLength": 1, "maxLength": MAX_CUSTOM_ID, "pattern": _PRINTED}
     return {
         "custom_id": _or_null(key, "Your name for the job, and its idempotency key."),
         "priority": _or_null({"enum": priorities}, "Strict; normal (2) if it is not given."),
@@ -156,6 +155,19 @@ def _options() -> Schema:
                 "items": {"type": "string", "maxLength": MAX_KEY, "pattern": f"^{KEY}$"},
             },
             "What it uses together with other jobs; operators set limits on keys.",
+        ),
+        "metadata": _or_null(
+            {
+                "type": "object",
+                "maxProperties": MAX_ENTRIES,
+                "propertyNames": {"pattern": f"^{METADATA_NAME}$"},
+                "additionalProperties": {
+                    "type": "string",
+                    "maxLength": MAX_VALUE,
+                    "pattern": _PRINTED,
+                },
+            },
+            "Your own names and texts for it; they are shown with it and its result.",
         ),
         "traceparent": _or_null(
             {"type": "string", "pattern": TRACEPARENT_PATTERN},
@@ -285,6 +297,11 @@ def _job() -> Schema:
             "type": "array",
             "items": {"type": "string"},
             "description": "What it uses together with other jobs.",
+        },
+        "metadata": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "Its own names and texts.",
         },
         "created_at": _text("When it was first enqueued.", format="date-time"),
         "started_at": {**time, "description": "When its run was accepted."},

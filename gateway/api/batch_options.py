@@ -9,6 +9,7 @@ from gateway.api.routing import BodyFields
 from runqueue.errors import FieldError, InvalidBatch
 from runqueue.ids import NAME_WORDS, is_name
 from runqueue.records.batch import ABORT_AFTER, CANARY_RATIO, NO_RULES, BatchRules
+from runqueue.request.metadata import read_pairs
 
 CALLBACK_HEADER = "Runqueue-Callback-Url"
 
@@ -65,8 +66,14 @@ class Opening(BodyFields):
         examples=[[0.5, 0.9]],
     )
 
+    metadata: list[str] = Field(
+        [],
+        description="An entry of the batch's metadata, as `name=value`; may be repeated.",
+        examples=[["order=17"]],
+    )
+
     def rules(self, callback: str | None) -> BatchRules:
-        """Return the rules of the batch, once all of them are valid.
+        """Return the rules of the batch, once all of the query is valid.
 
         Args:
             callback: the header's value.
@@ -81,7 +88,12 @@ class Opening(BodyFields):
             errors.append(FieldError("account", f"expected {NAME_WORDS}"))
         if self.namespace and not is_name(self.namespace):
             errors.append(FieldError("namespace", f"expected {NAME_WORDS}"))
-        given = self.model_dump(exclude={"name", "account", "namespace", "skip_invalid"})
+        try:
+            read_pairs(self.metadata)
+        except InvalidBatch as error:
+            errors += error.errors
+        others = {"name", "account", "namespace", "skip_invalid", "metadata"}
+        given = self.model_dump(exclude=others)
         rules = NO_RULES
         try:
             rules = BatchRules(**given, callback_url=_sent(callback))

@@ -24,6 +24,7 @@ from runqueue.problem_types import ProblemType
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchStatus
+from runqueue.request.metadata import read_pairs, stored_metadata
 from runqueue.tracing import ambient
 
 router = Routes("batches")
@@ -74,7 +75,8 @@ async def create_batch(
     with `skip_invalid`), and the first hundred faults are named; likewise if it breaks off. The
     same upload again makes no second job of a line with a `custom_id`.
     """
-    lines, batch = _lines_of(request, opening), (opening.name, opening.rules(callback))
+    lines, rules = _lines_of(request, opening), opening.rules(callback)
+    batch = opening.name, rules, stored_metadata(read_pairs(opening.metadata))
     taken_by(request).take(STREAM)
     with Repeats() as repeats:
         threads = state_of(request).checkers
@@ -140,7 +142,9 @@ async def open_batch(
     `namespace` and `skip_invalid` have no effect here.
     """
     rules, whose = opening.rules(callback), tenant_scope_of(request).whose(opening.account)
-    batch = await queue_of(request).open_batch(opening.name, account=whose, rules=rules)
+    batch = await queue_of(request).open_batch(
+        opening.name, account=whose, rules=rules, metadata=read_pairs(opening.metadata)
+    )
     return json_answer({"batch_id": batch}, 201, f"/v1/batches/{batch}")
 
 

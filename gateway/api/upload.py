@@ -70,7 +70,7 @@ async def upload(
     queue: AsyncRunQueue,
     check: SteppedCheck,
     lines: UploadWork,
-    opening: tuple[str, BatchRules],
+    opening: tuple[str, BatchRules, str],
     parts: AsyncIterator[bytes],
 ) -> UploadReport:
     """Submit the lines of a body as one batch; all of them are accepted, or none.
@@ -79,7 +79,7 @@ async def upload(
         queue: the queue, as the sender sees it.
         check: checks the lines; its findings are those of the whole body then.
         lines: how they are checked.
-        opening: the batch's name, and its rules.
+        opening: the batch's name, its rules and its metadata.
         parts: the body.
 
     Raises:

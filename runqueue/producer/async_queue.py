@@ -54,6 +54,7 @@ from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words, has_words
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
+from runqueue.request.metadata import stored_metadata
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import WEB_URL_WORDS, AnyRunRequest, is_web_url
 from runqueue.store import (
@@ -237,6 +238,7 @@ class AsyncRunQueue:
         namespace: str = "",
         skip_invalid: bool = False,
         rules: BatchRules = NO_RULES,
+        metadata: Mapping[str, str] | None = None,
     ) -> Uploaded:
         """Submit a batch of any length, in constant memory; none of it runs before all is there.
 
@@ -246,16 +248,19 @@ class AsyncRunQueue:
             account, namespace: of jobs that name none; a `JobSpec` names its account.
             skip_invalid: accept the good lines although others are bad.
             rules: what the batch does by itself.
+            metadata: the batch's, as a job's `metadata` is.
 
         Raises:
+            InvalidBatch: the metadata is not valid.
             InvalidJob: lines are bad, named `line N: field`, or JSON cannot carry one, whatever
                 `skip_invalid` says; nothing was accepted.
             UnknownAccount: no worker ever served this account.
         """
+        stored = stored_metadata(metadata)
         await self._know({account})
         with Repeats() as repeats:
             checker = Checker(repeats, namespace, account=account)
-            sender = AsyncBatchUpload(self.send, name, rules, is_patient=False)
+            sender = AsyncBatchUpload(self.send, name, rules, stored, is_patient=False)
             return await sender.submit(lines, checker, skip_invalid=skip_invalid)
 
     async def get(self, job_id: str) -> Job:
@@ -390,7 +395,12 @@ class AsyncRunQueue:
         self._accounts.checked = True
 
     async def open_batch(
-        self, name: str = "", *, account: str = "default", rules: BatchRules = NO_RULES
+        self,
+        name: str = "",
+        *,
+        account: str = "default",
+        rules: BatchRules = NO_RULES,
+        metadata: Mapping[str, str] | None = None,
     ) -> str:
         """Open a batch and return its id; its jobs run once it is sealed.
 
@@ -398,13 +408,16 @@ class AsyncRunQueue:
             name: shown to people.
             account: whose jobs it will hold.
             rules: what it does by itself.
+            metadata: its own, as a job's `metadata` is.
 
         Raises:
+            InvalidBatch: the metadata is not valid.
             UnknownAccount: no worker ever served this account.
         """
+        stored = stored_metadata(metadata)
         await self._know({account})
         batch = ids.new_id(account)
-        await self.send(job_calls.open_batch(account, batch, name, rules))
+        await self.send(job_calls.open_batch(account, batch, name, rules, stored))
         return batch
 
     async def seal_batch(self, batch: str, expected: int | None = None) -> int:

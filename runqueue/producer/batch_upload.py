@@ -40,6 +40,7 @@ class BatchUpload:
         send: sends one call.
         name: shown to people.
         rules: what the batches do by themselves.
+        metadata: the batches', as `stored_metadata` gives it.
         take: gets the answers of each packet, and before them the new batch of its account, if any.
         is_patient: whether an outage is waited for before anything is stored, too.
     """
@@ -49,6 +50,7 @@ class BatchUpload:
         send: Send,
         name: str = "",
         rules: BatchRules = NO_RULES,
+        metadata: str = "",
         *,
         take: Callable[[str | None, list[Enqueued]], None] | None = None,
         is_patient: bool = True,
@@ -56,7 +58,7 @@ class BatchUpload:
         self.report = UploadReport()
         #: Whether the jobs may have been accepted already.
         self.is_sealing = False
-        self._send, self._name, self._rules = send, name, rules
+        self._send, self._opening = send, (name, rules, metadata)
         self._take, self._is_patient = take, is_patient
         self._packets = OrderedSender(self._deliver)
         self.put, self.finish = self._packets.put, self._packets.finish
@@ -167,8 +169,7 @@ class BatchUpload:
             batch = ids.new_id(account)
             # First, so that it is discarded even if the answer is lost.
             self.report.batches[account] = batch
-            opening = job_calls.open_batch(account, batch, self._name, self._rules)
-            self._send_patiently(opening)
+            self._send_patiently(job_calls.open_batch(account, batch, *self._opening))
         # Repeated, the call has the same ids.
         return self._send_patiently(packet.call(self.report.batches[account]))
 

@@ -18,7 +18,7 @@ from runqueue.tracing import SpanUnderWay, ambient
 #: What can be enqueued: a checked job, a request object, a batch file's line (parsed or not).
 Handed = JobSpec | AnyRunRequest | Mapping[str, Any] | bytes | str
 
-#: Jobs, and bytes of their bodies, in a short packet.
+#: Jobs, and bytes of them, in a short packet.
 _SHORT, _SHORT_BYTES = 100, 1024 * 1024
 
 
@@ -47,7 +47,7 @@ class Packet:
         self.positions.append(position)
         self.keys.append(key)
         self.arguments.append(encoded)
-        self.size += len(encoded.stored)
+        self.size += encoded.size
         self.lanes.add(encoded.lane)
 
     @property
@@ -63,10 +63,10 @@ class Packet:
         """Yield its jobs in packets of so many, and of so many bytes, at most; each has one."""
         start = size = 0
         for end, encoded in enumerate(self.arguments):
-            if end > start and (end - start >= most or size + len(encoded.stored) > most_bytes):
+            if end > start and (end - start >= most or size + encoded.size > most_bytes):
                 yield self._part(slice(start, end), size)
                 start, size = end, 0
-            size += len(encoded.stored)
+            size += encoded.size
         yield self._part(slice(start, None), size)
 
     def cut_short(self) -> Iterator["Packet"]:

@@ -123,7 +123,7 @@ class Checker:
             return self.refuse(number, error.errors)
         encoded = job_calls.encode_job(spec, self.traceparent)
         self._good.append(_Good(number, spec.account, spec.kind, spec.custom_id, encoded))
-        return self._grown(len(encoded.stored))
+        return self._grown(encoded.size)
 
     def refuse(self, number: int, errors: list[FieldError]) -> Block | None:
         """Note a line that cannot even be read; otherwise as `take`."""
@@ -214,6 +214,7 @@ def line_of(spec: JobSpec) -> bytes:
         "account": spec.account,
         "namespace": spec.namespace,
         **{name: getattr(spec, name) for name in RECORDED},
+        "metadata": orjson.Fragment(spec.metadata) if spec.metadata else None,
         "traceparent": spec.traceparent,
         "max_run_seconds": spec.max_run_seconds,
         "keys": spec.keys or None,

@@ -24,6 +24,7 @@ from runqueue.records.job import Job, JobState, fields_of, moment, text
 from runqueue.records.run_figures import Usage, usage_of
 from runqueue.records.waits import Wait, in_words, read_waits
 from runqueue.request.job_options import LONGEST_WAIT_S, seconds
+from runqueue.request.metadata import entries_of
 from runqueue.request.requests import WEB_URL_WORDS, is_web_url
 
 
@@ -246,6 +247,7 @@ class Batch:
         eta_note: why there is no eta although jobs of it are to end.
         steps, credits, cached_credits, credits_estimated: what its runs took; see `Usage`.
         credits_runs: of how many runs the credits are known.
+        metadata: names and texts of its caller's own.
         waits_for: why jobs of it are not submitted now: what holds it or its account, a budget
             that is spent, a paused group, a key's rate; what a person has to end first.
         paused_group: a paused group in which jobs of it wait; one of several.
@@ -278,6 +280,7 @@ class Batch:
     cached_credits: int | None = None
     credits_estimated: int | None = None
     credits_runs: int = 0
+    metadata: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def usage(self) -> Usage:
@@ -327,7 +330,7 @@ class Batch:
             **json_object(self, "name", "account", "status", "sealed", "held", "held_reason"),
             "jobs": self.total,
             **json_object(self, "request_counts", "states", "is_over", *then, *outlook),
-            **json_object(self, "callback", "rules", "credits_runs"),
+            **json_object(self, "callback", "rules", "credits_runs", "metadata"),
             **self.usage._asdict(),
         }
 
@@ -448,6 +451,7 @@ def read_batch(
         waits_for=waits_for,
         **usage_of(fields)._asdict(),
         credits_runs=int(fields.get("credits_runs", 0)),
+        metadata=entries_of(fields.get("metadata")),
     )
 
 

@@ -37,6 +37,7 @@ from runqueue.records.delivery import NO_WEBHOOK, DeliveryState, WebhookDelivery
 from runqueue.records.run_figures import Usage, read_usage
 from runqueue.records.waits import Wait
 from runqueue.request.job_spec import Priority
+from runqueue.request.metadata import entries_of
 
 #: What a line of a results file has of a run where there is something, and what kind of value.
 RESULT_FIELDS: Final = {
@@ -65,6 +66,7 @@ COLUMNS: Final = {
     "group": "text",
     "batch": "text",
     "keys": "json",
+    "metadata": "json",
     "created_at": "time",
     "started_at": "time",
     "ended_at": "time",
@@ -219,6 +221,7 @@ class Job:
         max_run_seconds: the longest that its run may take; None = the account's limit.
         keys: what it uses together with other jobs: those that it names, and those that follow
             from its request.
+        metadata: its own names and texts; its batch's are its batch's.
         waits_for: every reason why it is not submitted now, what a person has to end first; () =
             nothing but its turn, or it is past that. See `waits.read_waits`.
         paused_since: since when its run waits for a person; None = it does not. paused_url: where
@@ -253,6 +256,7 @@ class Job:
     candidates: tuple[Candidate, ...] = ()
     max_run_seconds: float | None = None
     keys: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict, repr=False, hash=False)
     waits_for: tuple[Wait, ...] = ()
     steps: int | None = None
     credits: int | None = None
@@ -308,6 +312,7 @@ class Job:
             "group": self.group,
             "batch": self.batch,
             "keys": list(self.keys),
+            "metadata": self.metadata,
             "created_at": self.created_at.isoformat(),
             "started_at": self.started_at.isoformat() if self.started_at else None,
             "ended_at": self.ended_at.isoformat() if self.ended_at else None,
@@ -372,6 +377,7 @@ def read_job(
         candidates=read_candidates(fields.get("candidates")),
         max_run_seconds=int(fields["max_run"]) / 1e6 if "max_run" in fields else None,
         keys=tuple((text(fields.get("keys")) or "").split()),
+        metadata=entries_of(fields.get("metadata")),
         waits_for=waits_for,
         **_usage(fields.get("usage"), result)._asdict(),
         failure_category=text(fields.get("category")) or None,

@@ -54,7 +54,7 @@ from runqueue.remote import models
 from runqueue.remote.connection import GatewayLink, T
 from runqueue.remote.models import read_batch, read_job
 from runqueue.remote.results import result_rows
-from runqueue.remote.upload import callback_header, rules_given, upload
+from runqueue.remote.upload import callback_header, metadata_given, rules_given, upload
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
@@ -251,6 +251,7 @@ class RemoteQueue:
         namespace: str = "",
         skip_invalid: bool = False,
         rules: BatchRules = NO_RULES,
+        metadata: Mapping[str, str] | None = None,
     ) -> Uploaded:
         """Submit a batch of any length, in constant memory.
 
@@ -260,10 +261,16 @@ class RemoteQueue:
         jobs.
         """
         options = {"name": name, "account": account, "namespace": namespace}
-        return upload(self._link, lines, options | {"skip_invalid": skip_invalid}, rules)
+        more = {"skip_invalid": skip_invalid, **metadata_given(metadata)}
+        return upload(self._link, lines, options | more, rules)
 
     def open_batch(
-        self, name: str = "", *, account: str = "default", rules: BatchRules = NO_RULES
+        self,
+        name: str = "",
+        *,
+        account: str = "default",
+        rules: BatchRules = NO_RULES,
+        metadata: Mapping[str, str] | None = None,
     ) -> str:
         """Open a batch and return its id; its jobs run once it is sealed."""
         ruled, headers = rules_given(rules)
@@ -271,7 +278,7 @@ class RemoteQueue:
             "POST",
             "/v1/batches:open",
             lambda values: str(values["batch_id"]),
-            params={"name": name or None, "account": account, **ruled},
+            params={"name": name or None, "account": account, **ruled, **metadata_given(metadata)},
             headers=headers,
             may_repeat=False,
         )

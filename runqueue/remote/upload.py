@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -23,6 +23,7 @@ from runqueue.producer.upload_report import LineConflict, Uploaded
 from runqueue.records.batch import NO_RULES, BatchRules
 from runqueue.remote.connection import GatewayLink
 from runqueue.remote.models import known_values, read_strictly
+from runqueue.request.metadata import stored_metadata
 
 _PATH = "/v1/batches"
 #: Takes a batch's `callback_url`.
@@ -51,7 +52,7 @@ def upload(
     Args:
         link: the connection to the gateway.
         lines: the jobs; sent a second time only if they can be gone through again.
-        query: name, account, namespace, skip_invalid.
+        query: name, account, namespace, skip_invalid, metadata.
         rules: what the batch does by itself.
 
     Raises:
@@ -138,6 +139,17 @@ def rules_given(rules: BatchRules) -> tuple[dict[str, Any], dict[bytes, bytes]]:
     url = wanted.pop("callback_url", None)
     hidden = {} if url is None else callback_header(url)
     return wanted, hidden
+
+
+def metadata_given(metadata: Mapping[str, str] | None) -> dict[str, list[str]]:
+    """Return a batch's metadata as a query.
+
+    Raises:
+        InvalidBatch: it is not valid.
+    """
+    if not stored_metadata(metadata):
+        return {}
+    return {"metadata": [f"{name}={text}" for name, text in (metadata or {}).items()]}
 
 
 def callback_header(url: str) -> dict[bytes, bytes]:

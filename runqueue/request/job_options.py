@@ -16,7 +16,6 @@ that another version does not read. There are two exceptions:
 
 from __future__ import annotations
 
-import re
 from collections.abc import (
     Callable,
     Collection,
@@ -24,7 +23,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
 from heapq import nsmallest
@@ -36,10 +35,11 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from runqueue.errors import FieldError
 from runqueue.ids import NAME_WORDS, is_name
 from runqueue.request.job_keys import KEYS_WORDS, read_keys, refused_keys
+from runqueue.request.metadata import METADATA_WORDS, read_metadata, refused_metadata
 from runqueue.request.retry_policy import RUN_STATUSES, Retry
 from runqueue.request.run_limits import MAX_RUN_SECONDS
 from runqueue.request.time_range import MICROSECOND, in_microseconds
-from runqueue.request.validation_errors import MOST_GUESSED, clean, did_you_mean, got
+from runqueue.request.validation_errors import CONTROL, MOST_GUESSED, clean, did_you_mean, got
 from runqueue.tracing import is_traceparent, read_traceparent
 
 #: Latest moment that can be given, in µs since 1970 (year 2200): Lua's numbers are exact to 2^53.
@@ -138,6 +138,8 @@ class EnqueueOptions(TypedDict, total=False):
             margin, or else the account's.
         keys: what it uses together with other jobs, such as `host:shop.example` or `login:acme`,
             four at most; operators set limits on them.
+        metadata: names and texts of your own, such as `{"order": "17"}`, 20 at most: they are shown
+            with the job and its result, and a workflow's run gets them as `run_metadata`.
     """
 
     priority: Priority | str | int
@@ -152,6 +154,7 @@ class EnqueueOptions(TypedDict, total=False):
     retry: Retry | Mapping[str, Any] | None
     max_run_seconds: timedelta | float | None
     keys: Sequence[str] | None
+    metadata: Mapping[str, str] | None
 
 
 #: All fields of a line.
@@ -159,15 +162,12 @@ FIELDS = (PLAIN_FIELDS | {"traceparent"} | EnqueueOptions.__annotations__.keys()
     "idempotency_key"
 }
 #: Options whose texts a job's record keeps as they are.
-RECORDED: Final = ("on_unconfirmed",)
+RECORDED: Final = ("on_unconfirmed", "metadata")
 _PRIORITIES = {p.name.lower(): p for p in Priority}
 _PRIORITY_WORDS = "urgent, high, normal, low or a whole number from 0 (urgent) to 3 (low)"
 _POLICY_WORDS = "auto, hold or resubmit"
 _RUN_SECONDS_WORDS = f"seconds (a number above 0, {MAX_RUN_SECONDS} at most)"
 _TRACE_WORDS = "a traceparent of W3C Trace Context (00-<32 hex>-<16 hex>-<2 hex>)"
-#: Control characters, and what is like them: breaks of lines, and signs that turn the direction of
-#: text, so that another one is read than is there; but no marks of direction, which scripts need.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 T = TypeVar("T")
 Line = dict[Any, Any]
@@ -184,6 +184,7 @@ class GivenOptions:
         on_unconfirmed: '' = auto.
         traceparent: the trace that it belongs to (W3C Trace Context); '' = that of the caller,
             if there is one.
+        metadata: as JSON; '' = none.
     """
 
     priority: Priority = Priority.NORMAL
@@ -197,6 +198,7 @@ class GivenOptions:
     traceparent: str = ""
     max_run_seconds: float | None = None
     keys: tuple[str, ...] = ()
+    metadata: str = field(default="", repr=False)
 
 
 def read_custom_id(line: Line, field: str, errors: Errors) -> str | None:
@@ -206,7 +208,7 @@ def read_custom_id(line: Line, field: str, errors: Errors) -> str | None:
         return None
     if isinstance(value, str) and 0 < len(value) <= MAX_CUSTOM_ID:
         # Nearly every id is printable, the cheaper question; a joined emoji is not, yet is fine.
-        if value.isprintable() or (found := _CONTROL.search(value)) is None:
+        if value.isprintable() or (found := CONTROL.search(value)) is None:
             return _plain(value)
         said = f"control characters in it (U+{ord(found[0]):04X})"
     else:
@@ -228,7 +230,7 @@ def read_options(line: Line, errors: Errors) -> dict[str, Any]:
         if (one := read(value)) is not None:
             found[name] = one
             continue
-        said = refused_keys(value) if name == "keys" else got(value)
+        said = _REFUSED.get(name, got)(value)
         errors.append(FieldError(name, f"expected {words}, got {said}"))
     if "delay" in found and "run_at" in found:
         errors.append(FieldError("delay", "expected either run_at or delay, got both"))
@@ -318,6 +320,12 @@ _READERS: Final[Mapping[str, tuple[Callable[[object], Any], str]]] = {
     "traceparent": (_traceparent, _TRACE_WORDS),
     "max_run_seconds": (_run_seconds, _RUN_SECONDS_WORDS),
     "keys": (read_keys, KEYS_WORDS),
+    "metadata": (read_metadata, METADATA_WORDS),
+}
+#: What says of a refused value what is wrong with it, where it has parts.
+_REFUSED: Final[Mapping[str, Callable[[object], str]]] = {
+    "keys": refused_keys,
+    "metadata": refused_metadata,
 }
 
 

@@ -122,13 +122,14 @@ def _metadata(_kind: Kind, body: _Body) -> _Faults:
         yield _fault("run_metadata", f"{said}: the server refuses more")
         return
     for key, value in metadata.items():
-        if said := _entry_fault(key, value):
+        if said := entry_fault(key, value):
             # A key may be long, and what is in notes is the user's.
             yield _fault("run_metadata", said)
             return
 
 
-def _entry_fault(key: str, value: object) -> str:
+def entry_fault(key: str, value: object) -> str:
+    """Return why the server does not take an entry of `run_metadata`; '' = it does."""
     if not isinstance(value, str):
         return "expected text for each key: the server refuses anything else"
     if len(key.strip()) > MAX_METADATA_KEY or len(value.strip()) > MAX_METADATA_VALUE:

@@ -22,6 +22,9 @@ _SHOWN_FIELDS = frozenset(
     | {"max_screenshot_scrolling_times", "download_timeout", "max_steps_per_run"}
 )
 _URLS = frozenset({"url", "webhook_url", "totp_url"})
+#: Control characters, and what is like them: breaks of lines, and signs that turn the direction of
+#: text, so that another one is read than is there; but no marks of direction, which scripts need.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHOWN_CHARS = 60
 #: How a message begins that is about a field which there is not.
 UNKNOWN_FIELD = "unknown field"

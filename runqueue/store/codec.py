@@ -9,6 +9,7 @@ that is over may be packed (`compression.py`), and stays so when the job is done
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -16,7 +17,7 @@ import orjson
 from runqueue import ids
 from runqueue.request.job_spec import JobSpec
 from runqueue.request.requests import KINDS, MODELS, Kind
-from runqueue.request.server_rules import MAX_METADATA
+from runqueue.request.server_rules import MAX_METADATA, entry_fault
 from runqueue.store import compression
 
 #: Body fields that travel elsewhere: as a header, or in the query.
@@ -59,7 +60,8 @@ def encode(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
     """Return (digest, stored body) of a checked job; a traceparent of its own comes first.
 
     The digest (16 bytes) covers the kind and the canonical body: it decides whether an idempotency
-    key comes with the same request again. Priority, options and dates are no part of it. What is
+    key comes with the same request again. Priority, options and dates are no part of it, nor is the
+    job's metadata, although a workflow's run gets it. What is
     sent keeps the caller's order of keys: a schema's order means something to a model.
     """
     body = rest = spec.body
@@ -76,9 +78,29 @@ def encode(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
         envelope["c"] = spec.custom_id
     if spec.namespace:
         envelope["n"] = spec.namespace
+    if spec.metadata and (passed := _passed_on(spec)):
+        envelope["m"] = passed
     if found := spec.traceparent or traceparent:
         envelope["t"] = found
     return digest.digest(), b"%b\n%b" % (orjson.dumps(envelope), orjson.dumps(rest))
+
+
+def _passed_on(spec: JobSpec) -> dict[str, str]:
+    """Return the entries of a job's metadata that its `run_metadata` gets, beside the tag.
+
+    These are those that it lacks, of names and values that the server takes, as long as it has
+    room. They stay outside the body: the request is the caller's, and equal to another job's.
+    """
+    own = spec.body.get("run_metadata")
+    if not can_tag(spec.kind, own):
+        return {}
+    names = {ids.TAG_KEY, *(name.strip() for name in own or ())}
+    lacking = (
+        (name, text)
+        for name, text in orjson.loads(spec.metadata).items()
+        if name not in names and text.strip() and not entry_fault(name, text)
+    )
+    return dict(islice(lacking, max(0, MAX_METADATA - len({ids.TAG_KEY, *(own or ())}))))
 
 
 def read_envelope(line: bytes) -> tuple[Kind, str | None, str, str]:
@@ -153,7 +175,7 @@ def _tagged(content: bytes, tags: Mapping[str, str]) -> bytes:
 
     Args:
         content: the request, which has `run_metadata`.
-        tags: the attempt's, or none; they replace another attempt's.
+        tags: the attempt's, with the job's metadata, or none; they replace another attempt's.
     """
     fields = orjson.loads(content)
     metadata = fields.get("run_metadata")
@@ -184,15 +206,16 @@ def submission(
 
     A task's title ends with the marker (a title is searched; a workflow's is not); any webhook URL
     carries it as a query parameter, before the fragment. A workflow's `run_metadata` has it as an
-    entry, of which Skyvern makes a tag of the run. Another attempt's marker, which came with a
-    request that was copied from its run, is removed, with `mark` off as well.
+    entry, of which Skyvern makes a tag of the run, beside the job's metadata. Another attempt's
+    marker, which came with a request that was copied from its run, is removed, with `mark` off as
+    well.
 
     Args:
         stored: what was stored of the request.
         job_id, attempt: what the marker names.
         mark: whether to put markers in.
         queue: the queue's configured name, which they name, too; '' = none.
-        tag: whether to put the marker into `run_metadata`, too.
+        tag: whether to put the marker into `run_metadata`, too, and the job's metadata.
         receiver: our address for the webhook; it replaces the user's, which the
             webhook is relayed to.
 
@@ -216,7 +239,11 @@ def submission(
         parameter = ids.url_marker(job_id, attempt, queue)
         last["webhook_url"] = with_parameter(url, parameter) if mark else url
     is_tagged = mark and tag and kind == "workflow"
-    tags = {ids.TAG_KEY: ids.tag_value(job_id, attempt, queue)} if is_tagged else {}
+    tags: dict[str, str] = (
+        {**envelope.get("m", {}), ids.TAG_KEY: ids.tag_value(job_id, attempt, queue)}
+        if is_tagged
+        else {}
+    )
     if kind == "workflow" and b'"run_metadata"' in content:
         if tags or _TAG_KEY in content:
             tagged = _tagged(content, tags)

@@ -66,6 +66,11 @@ class EncodedJob(NamedTuple):
     state: JobState
     max_steps: int | None
 
+    @property
+    def size(self) -> int:
+        """Bytes of its body and its options."""
+        return len(self.stored) + len(self.options)
+
 
 _NEW, _READY, _SCHEDULED = EnqueueStatus.NEW, JobState.READY, JobState.SCHEDULED
 _REFUSED = EnqueueStatus.REFUSED
@@ -194,10 +199,11 @@ def _at(microseconds: bytes | int) -> datetime:
 
 
 def open_batch(
-    account: str, batch: str, name: str, rules: BatchRules = NO_RULES
+    account: str, batch: str, name: str, rules: BatchRules = NO_RULES, metadata: str = ""
 ) -> ScriptCall[bool]:
     """Open a batch; it is held until `seal_batch`."""
-    return ScriptCall(load("open_batch"), account, [batch, name, *rules.stored()], bool)
+    arguments = [batch, name, *rules.stored(), metadata]
+    return ScriptCall(load("open_batch"), account, arguments, bool)
 
 
 def seal_batch(account: str, batch: str, expected: int | None = None) -> ScriptCall[int]:

@@ -89,6 +89,11 @@ REFUSED: dict[str, Any] = {
     "a retry on nothing": {**TASK, "retry": {"retry_on": []}},
     "a retry on a word": {**TASK, "retry": {"retry_on": "failed"}},
     "a pause before now": {**TASK, "retry": {"min_backoff": -1}},
+    "metadata of a number": {**TASK, "metadata": {"order": 17}},
+    "a name of metadata with a blank": {**TASK, "metadata": {"a b": "x"}},
+    "21 entries of metadata": {**TASK, "metadata": {str(n): "x" for n in range(21)}},
+    "a long text of metadata": {**TASK, "metadata": {"a": "x" * 257}},
+    "metadata of two lines": {**TASK, "metadata": {"a": "x\ny"}},
 }
 
 ACCEPTED: dict[str, Any] = {
@@ -114,6 +119,7 @@ ACCEPTED: dict[str, Any] = {
     "a time": {**TASK, "run_at": "2030-01-31T12:00:00Z"},
     "null for a delay": {**TASK, "run_at": 5, "delay": None},
     "a retry": {**TASK, "retry": {"max_attempts": 3, "retry_on": ["terminated"]}},
+    "metadata": {**TASK, "metadata": {"order": "17", "a_B.c-9": "ł" * 256}},
     "a retry of nulls": {**TASK, "retry": {"max_attempts": None}},
 }
 

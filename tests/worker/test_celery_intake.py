@@ -45,6 +45,11 @@ def test_lines_are_objects_or_text(intake: Intake, queue: RunQueue) -> None:
     assert stats(queue).states[JobState.READY] == 3
 
 
+def test_lines_have_metadata_of_their_own(intake: Intake, queue: RunQueue) -> None:
+    intake.accept("t1", [{**GOOD, "custom_id": "a", "metadata": {"order": "17"}}], {})
+    assert queue.get(ids.job_id_for("default", "", "a")).metadata == {"order": "17"}
+
+
 def test_lines_go_on_with_the_trace_of_their_message_unless_they_name_their_own(
     intake: Intake, queue: RunQueue
 ) -> None:

@@ -93,7 +93,8 @@ def enqueue_jobs(queue: RunQueue) -> None:
             parameters={"iban": SECRETS["parameter"], "sim_seconds": 0},
             run_metadata={"who": SECRETS["metadata"]},
             **shared,
-        )
+        ),
+        metadata={"label": SECRETS["metadata"]},
     )
 
 

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 4b61dee6338b8e8c10133d5170dd634aafa82866898d11d8433dea298ac38b28
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 38860b1143b59db1f45b9808fe79d6982c8059eb47d4c0de8fc50de7e0bf6722
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

@@ -9,6 +9,7 @@ import typer
 
 from runqueue.errors import InvalidBatch
 from runqueue.records.batch import ABORT_AFTER, CANARY_RATIO, BatchRules
+from runqueue.request.metadata import read_pairs
 
 Name = Annotated[
     str,
@@ -44,6 +45,13 @@ CallbackAt = Annotated[
     typer.Option(help="Also at this share of ended jobs, for example 0.5; repeat for more."),
 ]
 
+Metadata = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE", help="An entry of the batch's metadata; repeat for more, up to 20."
+    ),
+]
+
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST_NAME = 256
@@ -57,6 +65,14 @@ def name_of(given: str, file: str) -> str:
     if not given and file == "-":
         return ""
     return given or "".join(c if c.isprintable() else "?" for c in Path(file).name)
+
+
+def metadata_of(given: list[str] | None) -> dict[str, str]:
+    """Return a batch's metadata; invalid one ends the command."""
+    try:
+        return read_pairs(given or ())
+    except InvalidBatch as error:
+        raise typer.BadParameter(error.errors[0].message, param_hint="--metadata") from None
 
 
 @dataclass(frozen=True, slots=True)

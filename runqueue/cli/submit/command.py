@@ -58,6 +58,7 @@ def submit(
     ] = False,
     options: input_options.InputOptions,
     name: batch_options.Name = "",
+    metadata: batch_options.Metadata = None,
     ruled: batch_options.RuleOptions,
     url: Url = None,
 ) -> None:
@@ -78,7 +79,8 @@ def submit(
     if wait or results:
         unconfirmed_grace()  # a wrong value ends the command before anything is submitted
     name = batch_options.name_of(name, file)
-    upload = UploadOptions(name, options.namespace, ruled.rules, skip_invalid)
+    entries = batch_options.metadata_of(metadata)
+    upload = UploadOptions(name, options.namespace, ruled.rules, skip_invalid, entries)
     wanted = _SubmitOptions(upload, wait or results is not None, results, as_json)
     with exit_on_error(), open_input(file, read) as source:
         code = _run(source, wanted, url)
@@ -131,9 +133,10 @@ def _run(source: Source, wanted: _SubmitOptions, url: str | None) -> Exit:
 
 def _report_known(queue: Queue, outcome: UploadReport, upload: UploadOptions) -> None:
     """Report what holds known jobs, and that the rules do not apply to them."""
-    if outcome.known and upload.rules != NO_RULES:
+    if outcome.known and (upload.rules != NO_RULES or upload.metadata):
         print_err(
-            "Jobs that were known before keep the rules and the callback of their own batches."
+            "Jobs that were known before keep the rules, the callback and the metadata of their own"
+            " batches."
         )
     for batch in list(filter(None, outcome.known))[:_MOST_BATCHES]:
         with suppress(BatchNotFound):

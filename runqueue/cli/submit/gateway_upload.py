@@ -99,6 +99,7 @@ def _upload(
         namespace=options.namespace,
         skip_invalid=options.skip_invalid,
         rules=options.rules,
+        metadata=options.metadata,
     )
     outcome = UploadReport(conflicts=taken.conflict)
     outcome.shown_conflicts = [

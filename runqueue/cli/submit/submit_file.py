@@ -1,7 +1,7 @@
 """From an open input to jobs in the queue: read, checked and sent in one go, in bounded memory."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from runqueue.cli.shared.exit_codes import print_err
@@ -14,6 +14,7 @@ from runqueue.producer.queue import RunQueue
 from runqueue.producer.upload_report import UploadReport
 from runqueue.records.batch import BatchRules
 from runqueue.records.job import Enqueued
+from runqueue.request.metadata import stored_metadata
 
 
 class UploadAbandoned(RunQueueError):  # noqa: N818 - what it says is in its name
@@ -35,6 +36,7 @@ class UploadOptions:
         name: the name of its batches.
         namespace: of lines that name none.
         rules: the rules of its batches.
+        metadata: the metadata of its batches.
         skip_invalid: whether good lines are submitted although others are bad.
     """
 
@@ -42,6 +44,7 @@ class UploadOptions:
     namespace: str
     rules: BatchRules
     skip_invalid: bool
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def submit_file(
@@ -69,6 +72,7 @@ def submit_file(
         queue.send,
         options.name,
         options.rules,
+        stored_metadata(options.metadata),
         take=None if known is None else partial(_keep, known),
         is_patient=False,  # a Redis that cannot be reached from the start is reported at once
     )

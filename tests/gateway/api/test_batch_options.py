@@ -37,6 +37,41 @@ async def test_a_batch_has_the_rules_of_its_upload(client: redis.Redis, redis_ur
     assert record == {**record, **rules, **more}
 
 
+async def test_metadata_of_a_batch_is_given_by_pairs_and_shown_with_it(redis_url: str) -> None:
+    query = "?metadata=order=17&metadata=customer=b%C3%BCro%20%26%20co"
+    async with gating(redis_url) as door:
+        answers = [
+            await send(door, lines(1), query),
+            await door.ask("POST", f"/v1/batches:open{query}"),
+        ]
+        for answer in answers:
+            shown = await door.ask("GET", f"/v1/batches/{answer.body['batch_id']}")
+            assert shown.body["metadata"] == {"order": "17", "customer": "büro & co"}
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("metadata=order", "expected name=value, got 'order'"),
+        ("metadata=a%20b=1", "got the name 'a b'"),
+        ("metadata=a=%E2%80%AE", "got control characters as a (U+202E)"),
+        ("metadata=a=1&metadata=a=2", "got 'a' twice"),
+        ("&".join(f"metadata=n{n}=1" for n in range(21)), "got 21 entries"),
+    ],
+)
+async def test_wrong_metadata_of_a_batch_is_refused_with_its_field(
+    redis_url: str, query: str, said: str
+) -> None:
+    async with gating(redis_url) as door:
+        for answer in (
+            await send(door, lines(1), f"?{query}"),
+            await door.ask("POST", f"/v1/batches:open?{query}"),
+        ):
+            (error,) = answer.body["errors"]
+            assert (answer.status, error["field"]) == (422, "metadata")
+            assert error["message"].endswith(said)
+
+
 async def test_a_callback_stands_in_a_header_which_no_log_shows(
     client: redis.Redis, redis_url: str
 ) -> None:

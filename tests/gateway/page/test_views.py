@@ -187,6 +187,19 @@ async def test_a_job_is_shown_with_its_life(desk: Desk, redis_url: str) -> None:
     assert run_of(job) in words
 
 
+async def test_metadata_is_shown_as_text_with_its_job_and_its_batch(
+    desk: Desk, redis_url: str
+) -> None:
+    batch = desk.queue.open_batch(metadata={"customer": HOSTILE})
+    (job,) = desk.queue.enqueue_many([line(metadata={"order": HOSTILE})], batch=batch)
+
+    async with browsing(redis_url, OPS) as browser:
+        for path, name in (f"/jobs/{job.job_id}", "order"), (f"/batches/{batch}", "customer"):
+            shown = await browser.open(path)
+            assert f"Metadata {name} {HOSTILE}" in shown.words
+            assert "<script>alert" not in shown.text
+
+
 async def test_a_search_finds_what_is_called_that(desk: Desk, redis_url: str) -> None:
     (job,) = desk.running(custom_id="order-17")
     batch = desk.queue.open_batch("prices")

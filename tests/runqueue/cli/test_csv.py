@@ -51,6 +51,13 @@ def refused(desk: Desk, *arguments: str) -> str:
     return result.stderr
 
 
+def test_metadata_comes_from_columns_named_by_its_entries(desk: Desk) -> None:
+    file = write(desk, "custom_id,body.prompt,metadata.order,metadata.page\na,Read.,17,\n")
+    assert desk.run("submit", file).exit_code == 0
+    (claimed,) = desk.claim()
+    assert desk.queue.get(claimed.job_id).metadata == {"order": "17"}
+
+
 def test_columns_with_the_names_of_fields_need_no_map(desk: Desk) -> None:
     file = write(
         desk,

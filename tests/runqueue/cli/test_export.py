@@ -168,6 +168,24 @@ def test_what_a_spreadsheet_would_take_for_a_formula_is_text_in_a_table(desk: De
     assert [row["output"] for row in rows] == [*outputs, *behind]
 
 
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_metadata_is_one_column_of_results(either: Desk, form: str) -> None:
+    batch = batch_of(either, line("a", metadata={"order": "=17", "b": "ä"}), line("b"))
+    either.end(either.claim())
+    out = either.folder / f"out.{form}"
+    if form == "parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+
+    assert either.run("results", batch, "-o", str(out)).exit_code == 0
+
+    if form == "jsonl":
+        found = [row["metadata"] for row in rows_of(out.read_bytes())]
+    else:
+        rows = table_of(out) if form == "csv" else parquet.read_table(out).to_pylist()
+        found = [json.loads(row["metadata"]) for row in rows]
+    assert found == [{"order": "=17", "b": "ä"}, {}]
+
+
 def test_results_as_parquet_have_types(either: Desk) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     batch = with_outputs(either, {"price": 5}, "=1", None)

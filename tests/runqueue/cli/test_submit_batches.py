@@ -53,9 +53,25 @@ def test_a_batch_that_its_rules_abort_is_not_waited_for(desk: Desk, tmp_path: Pa
     assert len(rows(out)) == desk.states()["failed"]
 
 
+def test_a_batch_gets_the_metadata_that_is_given_with_its_file(either: Desk) -> None:
+    file = either.file([line("a", metadata={"order": "17"})])
+    given = ["--metadata", "customer=acme", "--metadata", "note=a=b, c"]
+
+    batch = either.json("submit", file, *given)["batches"]["default"]
+
+    metadata = {"customer": "acme", "note": "a=b, c"}
+    assert either.json("batch", "show", batch)["metadata"] == metadata
+    shown = 'metadata: {"customer":"acme","note":"a=b, c"}'
+    assert shown in either.run("batch", "show", batch).stdout.splitlines()
+    assert either.json("status", "a")["metadata"] == {"order": "17"}
+    assert 'metadata: {"order":"17"}' in either.run("status", "a").stdout.splitlines()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--metadata", "order"], "--metadata"),
+        (["--metadata", "a b=1"], "--metadata"),
         (["--canary", "0"], "--canary"),
         (["--abort-at-failure-ratio", "2"], "--abort-at-failure-ratio"),
         (["--expires-after", "soon"], "expected seconds, or a number with s, m, h or d"),

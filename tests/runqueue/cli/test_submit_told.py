@@ -41,7 +41,7 @@ def test_jobs_that_are_known_in_a_canceled_batch_are_told(either: Desk) -> None:
     said = either.run("submit", file, "--canary", "1").stderr
 
     assert f"batch {batch}, known before: it was canceled; what of it has not run" in said
-    assert "known before keep the rules and the callback of their own batches" in said
+    assert "known before keep the rules, the callback and the metadata of their own" in said
 
 
 def test_a_batch_that_was_never_accepted_is_told_wherever_it_is_shown(either: Desk) -> None:

@@ -39,6 +39,40 @@ async def batch_of(ask: Ask, *lines: dict[str, Any], **rules: Any) -> str:
     return batch
 
 
+async def test_a_batch_and_its_jobs_have_metadata_of_their_own(
+    ask: Ask, client: redis.Redis
+) -> None:
+    batch = await ask("open_batch", metadata={"customer": "acme"})
+    given = line("a", metadata={"order": "17"})
+    answers = await ask("enqueue_many", [given, line("b")], batch=batch)
+    await ask("seal_batch", batch)
+
+    (known,) = await ask("enqueue_many", [{**given, "metadata": {"order": "18"}}])
+    finish_all(client)
+
+    jobs = await ask("get_many", [answer.job_id for answer in answers])
+    assert known.status == "known"
+    assert [job.as_row()["metadata"] for job in jobs] == [{"order": "17"}, {}]
+    assert (await ask("get_batch", batch)).metadata == {"customer": "acme"}
+    assert (await ask("list_batches")).batches[0].as_dict()["metadata"] == {"customer": "acme"}
+    uploaded = await ask("upload", [line("c")], metadata={"customer": "büro, 2=3"})
+    assert (await ask("get_batch", uploaded.batch_id)).metadata == {"customer": "büro, 2=3"}
+    for name, more in ("open_batch", []), ("upload", [[line("d")]]):
+        with pytest.raises(InvalidBatch, match=r"metadata: expected an object .*, got the name"):
+            await ask(name, *more, metadata={"a b": "x"})
+
+
+async def test_a_job_and_a_batch_without_metadata_store_no_field_for_it(
+    ask: Ask, client: redis.Redis
+) -> None:
+    batch = await ask("open_batch")
+    (answer,) = await ask("enqueue_many", [line("a")], batch=batch)
+    for key in (f"batch:{batch}", f"job:{answer.job_id}"):
+        fields: Any = client.hkeys(f"runqueue:{{default}}:{key}")
+        assert fields
+        assert b"metadata" not in fields
+
+
 async def test_a_batch_is_paused_resumed_and_done(ask: Ask, client: redis.Redis) -> None:
     batch = await batch_of(ask, line("a"), line("b"))
     paused = await ask("pause_batch", batch)

@@ -99,6 +99,7 @@ def test_every_option_arrives_as_it_was_given(desk: Desk, remote: RemoteQueue) -
         "on_unconfirmed": "hold",
         "retry": Retry(max_attempts=3, retry_on=("failed", "NO_PRICE")),
         "idempotency_key": "order-1",
+        "metadata": {"order": "17"},
     }
     request = TaskRunRequest(prompt="ä", error_code_mapping={"NO_PRICE": "no price"})
     first = remote.enqueue(request, **options)  # type: ignore[arg-type]
@@ -106,6 +107,7 @@ def test_every_option_arrives_as_it_was_given(desk: Desk, remote: RemoteQueue) -
     job = desk.queue.get(first.job_id)
     assert (job.run_at, job.deadline) == (options["run_at"], options["deadline"])
     assert (job.namespace, job.on_unconfirmed) == ("web", "hold")
+    assert job.metadata == remote.get(first.job_id).metadata == {"order": "17"}
     later = remote.enqueue(TASK, delay=60, deadline=timedelta(hours=1))
     assert later.state is JobState.SCHEDULED
 
@@ -327,6 +329,13 @@ def test_bad_lines_are_named_or_skipped(remote: RemoteQueue) -> None:
     assert all(isinstance(error, FieldError) for error in done.errors)
     changed = remote.upload([b'{"custom_id":"up-0","kind":"task","body":{"prompt":"No."}}'])
     assert (changed.conflict, changed.conflicts[0].custom_id) == (1, "up-0")
+
+
+def test_metadata_of_a_batch_reaches_the_gateway_however_it_is_opened(remote: RemoteQueue) -> None:
+    given = {"customer": "büro & co", "sum": "1+1=2", "none": ""}
+    opened = remote.open_batch(metadata=given)
+    uploaded = remote.upload(packed(3), metadata=given).batch_id or ""
+    assert [remote.get_batch(batch).metadata for batch in (opened, uploaded)] == [given, given]
 
 
 def test_rules_reach_the_gateway_or_are_refused(desk: Desk, remote: RemoteQueue) -> None:

@@ -207,6 +207,75 @@ def test_the_tag_that_is_sent_is_the_one_that_is_looked_for() -> None:
     assert ids.tag_marker(JOB, 3) == f"rq_job:{value}"
 
 
+# The job's own metadata.
+
+
+def with_metadata(
+    given: dict[str, str], body: dict[str, Any] | None = None, kind: str = "workflow"
+) -> JobSpec:
+    spec = job(kind, body=body or {})
+    spec.metadata = orjson.dumps(given).decode()
+    return spec
+
+
+def numbered(count: int) -> dict[str, str]:
+    return {f"n{n}": "x" for n in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "sent"),
+    [
+        (None, {"order": "17"}, {"order": "17"}),
+        ({"a": "b"}, {"order": "17"}, {"a": "b", "order": "17"}),
+        ({"order": "16"}, {"order": "17", "a": "b"}, {"order": "16", "a": "b"}),
+        ({" order ": "16"}, {"order": "17"}, {" order ": "16"}),
+        ({"rq_job": ids.tag_value(OTHER, 1)}, {"order": "17"}, {"order": "17"}),
+    ],
+)
+def test_a_workflow_s_run_gets_the_entries_that_its_request_lacks(
+    own: Any, given: dict[str, str], sent: dict[str, str]
+) -> None:
+    spec = with_metadata(given, {"run_metadata": own} if own else {})
+    assert metadata(spec) == {**sent, **TAG}
+
+
+def test_a_run_gets_as_many_entries_as_there_is_room_for_beside_the_tag() -> None:
+    assert metadata(with_metadata(numbered(20))) == {**numbered(19), **TAG}
+    own = {str(n): "x" for n in range(15)}
+    found = metadata(with_metadata(numbered(20), {"run_metadata": own}))
+    assert found == {**own, **numbered(4), **TAG}
+    for most in (19, 20):
+        own = {str(n): "x" for n in range(most)}
+        found = metadata(with_metadata(numbered(20), {"run_metadata": own}))
+        assert found == (own if most == 20 else {**own, **TAG})
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"rq_job": "mine"}, {"skyvern.x": "1"}, {"a": "__other__"}, {"a": "__untagged__"}, {"a": " "}],
+)
+def test_an_entry_that_the_server_does_not_take_is_left_out(entry: dict[str, str]) -> None:
+    assert metadata(with_metadata({**entry, "order": "17"})) == {"order": "17", **TAG}
+
+
+@pytest.mark.parametrize("switches", [{"tag": False}, {"mark": False}])
+def test_a_server_that_is_sent_no_tags_is_sent_no_metadata(switches: dict[str, bool]) -> None:
+    assert metadata(with_metadata({"order": "17"}), **switches) == "not there"
+
+
+@pytest.mark.parametrize("kind", ["task", "login", "download_files"])
+def test_only_runs_of_workflows_get_metadata(kind: str) -> None:
+    assert metadata(with_metadata({"order": "17"}, kind=kind)) == "not there"
+
+
+def test_requests_that_differ_in_metadata_alone_are_the_same_request() -> None:
+    read = [
+        codec.read_request(codec.encode(with_metadata(given))[1])
+        for given in ({"order": "17"}, {"order": "18"})
+    ]
+    assert read[0] == read[1] == codec.read_request(codec.encode(job("workflow"))[1])
+
+
 # The body.
 
 

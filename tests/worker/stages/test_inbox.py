@@ -45,12 +45,15 @@ async def consumed(bench: Bench) -> None:
 
 async def test_lines_become_jobs(work: Work) -> None:
     async with work() as bench:
-        bench.client.rpush(INBOX, *[line(f"order-{n}") for n in range(450)])
+        named = {"metadata": {"order": "7"}}
+        lines = [line(f"order-{n}", **(named if n == 7 else {})) for n in range(450)]
+        bench.client.rpush(INBOX, *lines)
 
         await consumed(bench)
 
         assert bench.stats().states[JobState.READY] == 450
-        assert bench.job(job_id_of(parse_line(line("order-7")))).custom_id == "order-7"
+        job = bench.job(job_id_of(parse_line(line("order-7"))))
+        assert (job.custom_id, job.metadata) == ("order-7", {"order": "7"})
 
 
 async def test_a_line_that_a_strict_budget_refuses_keeps_no_other_back(work: Work) -> None:

@@ -10,8 +10,8 @@ import redis
 
 from api_client.elapsed import elapsed
 from runqueue import JobState, TaskRunRequest, WorkflowRunRequest
-from tests.simulator.simulating import eventually
-from tests.worker.working import ENDLESS, KEYS, Work, start, wrap_send
+from tests.simulator.simulating import KEY, eventually
+from tests.worker.working import ENDLESS, KEYS, Bench, Work, start, wrap_send
 
 #: A FastAPI server's words.
 UNPROCESSABLE = {"detail": [{"type": "missing", "loc": ["body", "prompt"], "msg": "Bad prompt"}]}
@@ -362,6 +362,14 @@ async def test_a_redis_that_lost_claims_holds_the_account_and_sends_nothing(
         assert "redis_lost_claims" in [event["event"] for event in logged]
 
 
+async def tags_of(bench: Bench, job_id: str) -> dict[str, str]:
+    """The tags that a submission gave a job's run."""
+    url = f"{bench.api.url}/v1/runs/{bench.job(job_id).run_id}/tags"
+    answer = await bench.api.session.get(url, headers=KEY)
+    tags = (await answer.json())["tags"]
+    return {one["key"]: one["value"] for one in tags if one["source"] == "manual"}
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [
@@ -375,7 +383,7 @@ async def test_a_server_that_refuses_our_tag_gets_the_job_again_without_one(
     async with work() as bench:
         await bench.api.fault(answer(status, {"detail": words}), match={"method": "POST"}, times=1)
         request = WorkflowRunRequest(workflow_id="wpid_1", parameters={"sim_end": "never"})
-        job_id = bench.queue.enqueue(request).job_id
+        job_id = bench.queue.enqueue(request, metadata={"order": "17"}).job_id
 
         await bench.one_pass("submit")
         assert bench.job(job_id).state is JobState.READY
@@ -383,6 +391,21 @@ async def test_a_server_that_refuses_our_tag_gets_the_job_again_without_one(
 
         assert bench.job(job_id).state is JobState.RUNNING
         assert not bench.account.tags_runs
+        assert await tags_of(bench, job_id) == {}
+
+
+async def test_a_workflow_s_run_has_the_job_s_metadata_as_tags_beside_the_marker(
+    work: Work,
+) -> None:
+    async with work() as bench:
+        request = WorkflowRunRequest(
+            workflow_id="wpid_1", parameters={"sim_end": "never"}, run_metadata={"a": "b"}
+        )
+        job_id = bench.queue.enqueue(request, metadata={"order": "17"}).job_id
+
+        await bench.one_pass("submit")
+
+        assert await tags_of(bench, job_id) == {"a": "b", "order": "17", "rq_job": f"{job_id}.1"}
 
 
 async def test_a_refusal_that_is_not_about_tags_is_the_requests_own(work: Work) -> None:
