@@ -14,7 +14,7 @@ from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import check_words, has_words
 from runqueue.records.waits import utc
 from runqueue.request.job_options import read_custom_id
-from runqueue.request.metadata import metadata_fault, refused_metadata
+from runqueue.request.metadata import METADATA_WORDS, refused_metadata
 from runqueue.request.time_range import check_range
 
 #: Jobs of a page, at most; and of one for those who read all pages.
@@ -160,8 +160,8 @@ def _read_entries(given: Any) -> tuple[tuple[str, str], ...]:
     """Return entries of metadata as pairs."""
     with suppress(TypeError, ValueError):
         given = dict(given)
-    if refused_metadata(given):
-        raise InvalidRequest([metadata_fault(given)])
+    if fault := refused_metadata(given):
+        raise refused("metadata", f"expected {METADATA_WORDS}, got {fault}")
     return tuple(given.items())
 
 
