@@ -21,8 +21,6 @@ from archive.tables import words as words_table
 _TRIES: Final = 5
 #: Values of one statement's list.
 _LISTED: Final = 500
-#: Rows of one statement of sums.
-_SUMS_AT_ONCE: Final = 150
 _OF_JOBS: Final = (documents, words_table, labels, jobs)
 
 
@@ -116,12 +114,13 @@ class Writer:
             for key, amount in sorted(changes.items())
             if amount
         ]
-        for start in range(0, len(rows), _SUMS_AT_ONCE):
-            statement = self._insert(sums_table).values(rows[start : start + _SUMS_AT_ONCE])
+        if rows:
+            statement = self._insert(sums_table)
             added = sums_table.c.amount + statement.excluded.amount
-            await connection.execute(
-                statement.on_conflict_do_update(index_elements=names, set_={"amount": added})
+            statement = statement.on_conflict_do_update(
+                index_elements=names, set_={"amount": added}
             )
+            await connection.execute(statement, rows)
 
 
 async def remove(connection: AsyncConnection, keys: Sequence[int]) -> None:
