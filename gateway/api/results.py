@@ -9,9 +9,9 @@ import orjson
 from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
-from gateway.api import job_schema
+from gateway.api import job_schema, routing
 from gateway.api.batches import BatchId
-from gateway.api.routing import EndedFilter, Routes
+from gateway.api.routing import Routes
 from gateway.http.counting import taken_by, work_of
 from gateway.http.streaming import Streamed
 from gateway.tenants.in_flight import STREAM
@@ -69,7 +69,7 @@ Wanted = Annotated[LinesRequest, Depends()]
 )
 async def results(
     wanted: Wanted,
-    jobs: Annotated[EndedFilter, Depends()],
+    jobs: routing.Wanted,
     *,
     errors: Annotated[
         bool, Query(description="Only jobs that failed, were canceled or are dead.")

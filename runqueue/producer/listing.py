@@ -197,21 +197,8 @@ def _read_error(given: object) -> int | None:
 
 #: Every job.
 ALL = Filter()
-#: The fields of a filter that choose a chart, and those that choose no ended jobs of an archive.
+#: The fields of a filter that choose a chart.
 _CHARTED: Final = ("group", "workflow", "batch")
-_OF_REDIS: Final = ("custom_id", "webhook", "is_open", "is_paused")
-
-
-def of_ended(wanted: Filter) -> Filter:
-    """Return a filter of jobs of an archive, checked.
-
-    Raises:
-        InvalidRequest: it is none.
-    """
-    for name in _OF_REDIS:
-        if getattr(wanted, name) not in {None, False}:
-            raise refused(name, "expected a filter of jobs that have ended")
-    return wanted.checked()
 
 
 def charted(wanted: Filter) -> tuple[str, str]:
