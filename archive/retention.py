@@ -47,8 +47,7 @@ async def remove_older(engine: AsyncEngine, before_us: int) -> bool:
     old = select(jobs.c.n).where(jobs.c.n < key_of(before_us)).order_by(jobs.c.n).limit(CHUNK)
     try:
         async with engine.connect() as connection:
-            if not (keys := (await connection.scalars(old)).all()):
-                return False
+            keys = (await connection.scalars(old)).all()
         async with writing(engine) as connection:
             await remove(connection, keys)
             if len(keys) < CHUNK:

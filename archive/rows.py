@@ -83,7 +83,9 @@ def rows_of(ended: EndedJob) -> Rows:
     error = None
     if job.state in _FAILED:
         error = ErrorKind(
-            job.account, job.failure_category or "", generic(job.failure_reason or "")
+            job.account,
+            clean(job.failure_category or "", 80),
+            generic(clean(job.failure_reason or "", _READ)),
         )
     row = {
         "id": job.id,

@@ -146,15 +146,14 @@ class JobNotFound(_WithFields):
 
 
 class JobArchived(_WithFields):
-    """The results left Redis, and the archive alone has them: ask a gateway that has the archive.
+    """The job's result left Redis, and the archive alone has it: ask a gateway that reads it."""
 
-    Args:
-        job_ids: the jobs, of those that were asked for together.
-    """
+    job_id: str
 
-    job_ids: tuple[str, ...]
-
-    _sentence = "the archive alone has the results of {job_ids}: ask a gateway that has the archive"
+    _sentence = (
+        "the archive alone has the result of job {job_id}: ask a gateway that has the archive, or"
+        " read the job without its result"
+    )
 
 
 class BatchNotFound(_WithFields):

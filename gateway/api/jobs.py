@@ -142,6 +142,7 @@ async def read_chart(request: Request, jobs: Wanted, account: Account = None) ->
     "read",
     "Read a job, or wait for its end",
     ("The job as it is now.", JOB),
+    problems={ProblemType.JOB_ARCHIVED},
 )
 async def read_job(
     job_id: JobId, request: Request, wait: Wait = 0.0, result: WithResult = True

@@ -1,9 +1,7 @@
-"""Results, of a batch or of an account, streamed: a line a job, JSON or CSV, in constant memory."""
+"""The calls for results, of a batch or of an account."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import orjson
 from fastapi import Depends, Query, Request
@@ -12,27 +10,20 @@ from starlette.responses import Response
 from gateway.api import job_schema, routing
 from gateway.api.batches import BatchId
 from gateway.api.routing import Routes
-from gateway.http.counting import taken_by, work_of
-from gateway.http.streaming import Streamed
-from gateway.tenants.in_flight import STREAM
+from gateway.http.results import CRLF, CSV, NDJSON, stream_results
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
-from runqueue import Job
 from runqueue.ids import DEFAULT
-from runqueue.producer.async_results import AsyncResultReader
 from runqueue.producer.listing import ALL, Filter
-from runqueue.records.csv_rows import csv_head, csv_rows
+from runqueue.records.csv_rows import csv_head
 
 router = Routes("batches")
 
-NDJSON: Final = "application/x-ndjson"
-CSV: Final = "text/csv"
-_CRLF = "\r\n"
 _ROW = {"custom_id": "order-17", "state": "completed", "output": {"price": 12.5}}
 _LINES = {
     "description": "One job a line.",
     "content": {
         NDJSON: {"schema": {"type": "string"}, "example": orjson.dumps(_ROW).decode() + "\n"},
-        CSV: {"schema": {"type": "string"}, "example": csv_head(_CRLF).decode()},
+        CSV: {"schema": {"type": "string"}, "example": csv_head(CRLF).decode()},
     },
 }
 
@@ -123,35 +114,14 @@ async def _answer(
     errors: bool,
     account: str = DEFAULT,
 ) -> Response:
-    request, after = wanted.request, wanted.after
-    taken_by(request).take(STREAM)
-    queue = queue_of(request)
-    reader = await queue.open_results(
-        batch, chosen, errors=errors, after=after or None, account=account
+    request = wanted.request
+    return await stream_results(
+        request,
+        queue_of(request),
+        batch,
+        chosen,
+        errors=errors,
+        is_csv=wanted.format == "csv",
+        after=wanted.after or None,
+        account=account,
     )
-    is_csv = wanted.format == "csv"
-    written = _written(reader, work_of(request), is_csv=is_csv)
-    return Streamed(written, media_type=CSV if is_csv else NDJSON)
-
-
-async def _written(
-    reader: AsyncResultReader, work: asyncio.Lock, *, is_csv: bool
-) -> AsyncIterator[bytes]:
-    write = _csv if is_csv else _ndjson
-    if is_csv:
-        yield csv_head(_CRLF)
-    while (ids := await reader.ids()) is not None:
-        while ids:
-            some, ids = ids[: reader.size], ids[reader.size :]
-            async with work:
-                written = write(await reader.jobs(some))
-            reader.adapt(len(written))
-            yield written
-
-
-def _ndjson(jobs: Sequence[Job]) -> bytes:
-    return b"".join(orjson.dumps(job.as_row()) + b"\n" for job in jobs)
-
-
-def _csv(jobs: Sequence[Job]) -> bytes:
-    return csv_rows(map(Job.as_row, jobs), _CRLF)

@@ -1,4 +1,4 @@
-"""Bulk actions: jobs are chosen by a filter, counted, and acted on once the user confirms.
+"""Bulk actions: jobs are checked in a list, or chosen by a filter; counted; acted on if confirmed.
 
 A count reads a bounded number of jobs, and says if it is not exact. An action runs in the
 background, page by page, and is recorded when it begins and when it is over.
@@ -7,6 +7,7 @@ background, page by page, and is recorded when it begins and when it is over.
 import asyncio
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +21,8 @@ from runqueue.records.job import Job, JobState
 MOST, SECONDS = 10_000, 3.0
 #: Jobs that are shown beside the count.
 SHOWN: Final = 20
+#: Checked jobs that the audit names.
+_NAMED: Final = 5
 
 
 class BulkKind(NamedTuple):
@@ -58,16 +61,26 @@ KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The chosen jobs, and the action on them."""
+    """The chosen jobs, and the action on them.
+
+    Args:
+        what: one of `KINDS`.
+        state, wanted: the filter.
+        ids: of the jobs that are checked, instead of a filter; None = none were to be checked.
+    """
 
     what: str
     account: str
     state: str
     wanted: Filter
+    ids: tuple[str, ...] | None = None
 
     @property
     def words(self) -> str:
-        """The filter in words."""
+        """The choice in words."""
+        if self.ids is not None:
+            more = f" and {len(self.ids) - _NAMED} more" if len(self.ids) > _NAMED else ""
+            return f"checked jobs {', '.join(self.ids[:_NAMED])}{more}"
         return ", ".join(filter(None, (self.state, self.wanted.words)))
 
     @property
@@ -78,6 +91,15 @@ class Choice:
         if self.state == "open":
             return self.wanted._replace(is_open=True)
         return self.wanted._replace(state=JobState(self.state))
+
+
+def kinds_of(jobs: Iterable[Job]) -> list[str]:
+    """Return the kinds of bulk actions that the states of some of the jobs allow."""
+    found = set[str]()
+    for job in jobs:
+        found |= {job.state.value, job.webhook.state.value}
+        found |= set() if job.is_over else {"open"}
+    return [what for what, kind in KINDS.items() if found.intersection(kind.states)]
 
 
 class Count(NamedTuple):
@@ -99,8 +121,8 @@ async def count(queue: AsyncRunQueue, choice: Choice) -> Count:
     until = time.monotonic() + SECONDS
     seen: set[str] = set()
     first: list[Job] = []
-    async for page in queue.job_pages(choice.jobs, account=choice.account):
-        for job in page.jobs:
+    async for page in _pages(queue, choice):
+        for job in page:
             if job.id in seen:
                 continue
             if len(seen) >= MOST:
@@ -112,6 +134,17 @@ async def count(queue: AsyncRunQueue, choice: Choice) -> Count:
         if time.monotonic() > until:
             return Count(len(seen), False, first)
     return Count(len(seen), True, first)
+
+
+async def _pages(queue: AsyncRunQueue, choice: Choice) -> AsyncIterator[list[Job]]:
+    """Yield the chosen jobs; of checked ones those whose state allows the action by now."""
+    if choice.ids is None:
+        async for page in queue.job_pages(choice.jobs, account=choice.account):
+            yield page.jobs
+        return
+    found = await queue.get_many(choice.ids, result=False)
+    jobs = [job for job in found if job is not None and job.account == choice.account]
+    yield [job for job in jobs if choice.what in kinds_of([job])]
 
 
 @dataclass(slots=True)
@@ -139,8 +172,8 @@ class BulkWork:
         """Run it, page by page: each job once if the count was exact, and up to the limit."""
         choice, met = self.choice, set[str]()
         decide: Any = getattr(queue, _METHODS.get(choice.what, choice.what))
-        async for page in queue.job_pages(choice.jobs, account=choice.account):
-            ids = list(dict.fromkeys(job.id for job in page.jobs if job.id not in met))
+        async for page in _pages(queue, choice):
+            ids = list(dict.fromkeys(job.id for job in page if job.id not in met))
             if self.most is not None:
                 ids = ids[: self.most - len(met)]
                 met.update(ids)

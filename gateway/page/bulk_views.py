@@ -1,7 +1,7 @@
 """Bulk actions: the page shows the count first, and acts once the user confirms."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -18,6 +18,7 @@ from gateway.page.forms import back, operator_form, whole
 from gateway.page.render import HEADERS, page
 from gateway.page.viewer import Viewer, must_operate, viewer_of
 from gateway.state.state import WORKS, GatewayState, state_of
+from runqueue.ids import is_id
 from runqueue.producer.listing import Filter
 
 log = structlog.get_logger()
@@ -26,6 +27,8 @@ log = structlog.get_logger()
 _WAIT: Final = 5.0
 #: Jobs from which on the beginning of an action is recorded, too.
 _MANY: Final = 500
+#: Jobs that may be checked: more than a list shows.
+_CHECKED: Final = 500
 
 
 async def select(request: Request) -> Response:
@@ -33,7 +36,8 @@ async def select(request: Request) -> Response:
     viewer = await viewer_of(request)
     must_operate(viewer)
     query = request.query_params
-    choice = await _choice(viewer, query)
+    checked = query.getlist("id") if "checked" in query else None
+    choice = await _choice(viewer, query, checked)
     # A link of another site only shows the form; counting begins there.
     is_requested = "count" in query and not is_from_elsewhere(request)
     found = None
@@ -46,6 +50,8 @@ async def select(request: Request) -> Response:
         "choice": choice,
         "kind": KINDS[choice.what],
         "count": found,
+        "next": back(query),
+        "leave": back(query, account=choice.account),
     }
     return page(request, "select.html", viewer, values)
 
@@ -54,7 +60,8 @@ async def act_on_many(request: Request) -> Response:
     """Run the confirmed action; answers when it is over, or after a few seconds."""
     viewer, fields = await operator_form(request)
     gate = state_of(request)
-    choice = await _choice(viewer, fields)
+    checked = fields["ids"].split() if "ids" in fields else None
+    choice = await _choice(viewer, fields, checked)
     most = whole(fields["most"], "most") if fields.get("most") else None
     if [*gate.works.values()].count(viewer.name) >= WORKS:
         raise HTTPException(429, f"expected at most {WORKS} bulk actions of {viewer.name} at once")
@@ -86,8 +93,16 @@ async def _work(gate: GatewayState, work: BulkWork, viewer: Viewer) -> str:
     )
 
 
-async def _choice(viewer: Viewer, fields: Mapping[str, Any]) -> Choice:
-    """Return the choice of a form or a query."""
+async def _choice(
+    viewer: Viewer, fields: Mapping[str, Any], checked: Iterable[str] | None
+) -> Choice:
+    """Return the choice of a form or a query.
+
+    Args:
+        viewer: the user.
+        fields: of the form, or of the query.
+        checked: ids of the jobs that are checked; None = they are chosen by a filter.
+    """
     what = str(fields.get("what") or "cancel")
     if what not in KINDS:
         raise HTTPException(422, f"what: expected one of {', '.join(KINDS)}")
@@ -98,4 +113,8 @@ async def _choice(viewer: Viewer, fields: Mapping[str, Any]) -> Choice:
         str(fields.get(name) or "").strip() or None for name in ("group", "batch", "reason")
     )
     account = await viewer.tenant_scope.account(str(fields.get("account") or ""))
-    return Choice(what, account, state, Filter(group, batch, reason))
+    ids = None if checked is None else tuple(dict.fromkeys(filter(is_id, checked)))
+    if ids and len(ids) > _CHECKED:
+        raise HTTPException(422, f"expected at most {_CHECKED} checked jobs, got {len(ids)}")
+    is_paused = fields.get("is_paused") == "true"
+    return Choice(what, account, state, Filter(group, batch, reason, is_paused=is_paused), ids)

@@ -1,14 +1,17 @@
-"""The pages of single records: a job and its life, a batch; and the search for them."""
+"""The pages of single records: a job and its attempts, a batch; the search; results as files."""
 
 import json
+import re
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from gateway.http.results import stream_results
+from gateway.page.forms import back
 from gateway.page.render import HEADERS, page
 from gateway.page.viewer import Viewer, list_page, viewer_of
 from runqueue import ids
@@ -18,7 +21,7 @@ from runqueue.producer.listing import Filter
 from runqueue.records.job import Job
 from runqueue.records.retention import RETENTION_SECONDS
 from runqueue.store import worker_calls
-from runqueue.store.history import read_history
+from runqueue.store.history import Attempt, JobHistory, JobStep, read_history
 
 #: Characters of an output that a page shows.
 _LONGEST: Final = 20_000
@@ -26,6 +29,44 @@ _LONGEST: Final = 20_000
 _LINKS: Final = ("app_url", "recording_url")
 #: Characters of a search.
 _MOST: Final = 256
+#: The pages that list jobs.
+_LISTS: Final = re.compile(r"/(jobs|webhooks|batches/[a-z2-7]+)(\?.*)?")
+
+
+class TimelinePart(NamedTuple):
+    """One attempt of a job, or what came before the first.
+
+    Args:
+        number: of the attempt; 0 = before the first.
+        attempt: what is known of its run; None = it had none.
+        steps: each with the seconds since the step before it; None = it is the job's first.
+        seconds: from the attempt's first step to its last.
+    """
+
+    number: int
+    attempt: Attempt | None
+    steps: list[tuple[JobStep, float | None]]
+    seconds: float
+
+
+def timeline_of(history: JobHistory) -> list[TimelinePart]:
+    """Return the past steps of a job by attempt; a step of none belongs to the one before it."""
+    attempts = {one.attempt: one for one in history.attempts}
+    found: list[TimelinePart] = []
+    last: JobStep | None = None
+    for step in history.steps:
+        if step.ahead:
+            break
+        number = step.attempt or (found[-1].number if found else 0)
+        if not found or found[-1].number != number:
+            found.append(TimelinePart(number, attempts.get(number), [], 0))
+        seconds = (step.at - last.at).total_seconds() if last else None
+        steps = found[-1].steps
+        steps.append((step, seconds))
+        lasted = (step.at - steps[0][0].at).total_seconds()
+        found[-1] = found[-1]._replace(seconds=lasted if step.attempt else found[-1].seconds)
+        last = step
+    return found
 
 
 async def job(request: Request) -> Response:
@@ -39,11 +80,16 @@ async def job(request: Request) -> Response:
     (found,) = await viewer.queue.get_many([job_id])
     if found is None or history is None:
         raise JobNotFound(job_id)
+    runs = {one.run_id for one in history.attempts}
     values = {
         "account": account,
         "job": found,
         "batch_name": await _batch_name(viewer, found),
         "history": history,
+        "timeline": timeline_of(history),
+        "other_runs": [run for run in history.earlier_runs if run not in runs],
+        "ahead": [step for step in history.steps if step.ahead],
+        "list": _list_before(request),
         "request_shown": history.request_shown.items(),
         "request_hidden": history.request_hidden,
         "output": _output(found),
@@ -52,6 +98,16 @@ async def job(request: Request) -> Response:
         "done": await viewer.done(account, request.query_params.get("done", "")),
     }
     return page(request, "job.html", viewer, values)
+
+
+def _list_before(request: Request) -> str:
+    """Return the address of the list from which a job was opened; '' = of none that is known."""
+    before = request.query_params.get("list", "")
+    with suppress(ValueError):
+        url = urlsplit(request.headers.get("referer", ""))
+        before = before or f"{url.path}?{url.query}"
+    address = back({"next": before})
+    return address if _LISTS.fullmatch(address) else ""
 
 
 async def _batch_name(viewer: Viewer, job: Job) -> str:
@@ -134,6 +190,19 @@ async def batch(request: Request, viewer: Viewer) -> Response:
         "done": await viewer.done(account, request.query_params.get("done", "")),
     }
     return page(request, "batch.html", viewer, values)
+
+
+async def results(request: Request) -> Response:
+    """Send the results of a batch, or what did not go well, as a file."""
+    viewer = await viewer_of(request)
+    batch_id = str(request.path_params["batch_id"])
+    query = request.query_params
+    is_csv, errors = query.get("format") == "csv", query.get("errors") == "1"
+    name = f"{'errors' if errors else 'results'}-{batch_id}.{'csv' if is_csv else 'jsonl'}"
+    headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+    return await stream_results(
+        request, viewer.queue, batch_id, errors=errors, is_csv=is_csv, headers=headers
+    )
 
 
 async def search(request: Request) -> Response:

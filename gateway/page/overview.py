@@ -28,7 +28,6 @@ from runqueue.records.batch import Batch
 from runqueue.records.health import health_of
 from runqueue.records.job import JobState
 from runqueue.records.limits import RANGES
-from runqueue.records.waits import utc
 from runqueue.request.job_spec import Priority
 
 #: Seconds without a sample after which the page shows that it is out of date.
@@ -81,8 +80,10 @@ def shown(viewer: Viewer, feed: Feed, account: str, found: Snapshot) -> dict[str
         "rates": pace,
         "seen": seen_of(stats),
         "sparks": _sparks(history),
-        "now": utc(datetime.now(UTC)),
+        "now": datetime.now(UTC),
         "history_seconds": history[-1].at - history[0].at if history else 0,
+        "failed_lately": max(0, history[-1].failed - history[0].failed) if history else 0,
+        "ended_lately": history[-1].ended - history[0].ended if history else 0,
         "rows": _rows(found),
         "open_states": OPEN,
         "over_states": OVER,
@@ -150,7 +151,7 @@ async def _events(gate: GatewayState, viewer: Viewer, account: str) -> AsyncIter
                     if sent.get(name) != part:
                         sent[name] = part
                         parts.append(part.replace(_FORM_TOKEN.encode(), form_token))
-                parts.append(_event("fresh", {"at": utc(datetime.now(UTC))}))
+                parts.append(_event("fresh", {"at": datetime.now(UTC).isoformat()}))
             yield b"".join(parts) or _event("stale", {})
             read.clear()
             await first_of(read, gate.closing, seconds=STALE)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from gateway.page import formatting
+from gateway.page.bulk import KINDS, kinds_of
 from gateway.page.viewer import Viewer
 from gateway.state.state import state_of
 
@@ -69,7 +70,8 @@ def templates() -> Environment:
     )
     for word in ("number", "exact", "per_minute", "span", "ago", "utc", "utc_ms", "spark", "deed"):
         made.filters[word] = getattr(formatting, word)
-    made.globals["static"] = static_path
+    made.filters["kinds"] = kinds_of
+    made.globals |= {"static": static_path, "KINDS": KINDS}
     return made
 
 

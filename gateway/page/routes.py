@@ -34,6 +34,7 @@ def routes() -> list[BaseRoute]:
         "/jobs/{job_id}": details.job,
         "/batches": lists.batches,
         "/batches/{batch_id}": details.batch,
+        "/batches/{batch_id}/results": details.results,
         "/groups": lists.groups,
         "/keys": lists.keys,
         "/budgets": lists.budgets,

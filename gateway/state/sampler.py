@@ -141,7 +141,7 @@ def sample_of(stats: AccountStats, at: float) -> Sample:
         stats.states[JobState.DEAD],
         stats.totals.get("adopted_runs", 0),
         sum(ended),
-        stats.totals.get("ended:failed", 0) + stats.totals.get("ended:dead", 0),
+        stats.totals.get("ended:failed", 0),
     )
 
 

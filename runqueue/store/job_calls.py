@@ -266,16 +266,13 @@ def get_jobs(
 ) -> ScriptCall[list[Job | None]]:
     """Read jobs, with or without their results; one that cannot be read fails the call.
 
-    Its reply raises JobArchived if the archive alone has results of them.
+    Its reply raises JobArchived for the first whose result the archive alone has.
     """
 
     def parse(reply: list[Any]) -> list[Job | None]:
-        rows = zip(job_ids, reply[1:], strict=True)
-        now_us = int(reply[0])
-        if result and (
-            gone := [i for i, row in zip(job_ids, reply[1:], strict=True) if _is_archived(row)]
-        ):
-            raise JobArchived(tuple(gone))
+        rows, now_us = list(zip(job_ids, reply[1:], strict=True)), int(reply[0])
+        if result and (gone := next((job_id for job_id, row in rows if _is_archived(row)), "")):
+            raise JobArchived(gone)
         return [_job(account, job_id, row, now_us) if row else None for job_id, row in rows]
 
     return ScriptCall(load("get_jobs"), account, [int(result), *job_ids], parse)

@@ -112,7 +112,7 @@ async def test_what_needs_the_result_says_where_it_is(
     with RunQueue(redis_url) as queue:
         with pytest.raises(JobArchived, match=job) as found:
             queue.get(job)
-        assert found.value.job_ids == (job,)
+        assert found.value.job_id == job
         assert queue.get(canceled).state == "canceled", "it had none"
     async with AsyncRunQueue(redis_url) as queue:
         with pytest.raises(JobArchived):

@@ -75,12 +75,13 @@ def test_an_unconfirmed_job_is_found_and_settled(
     expect(page.locator("[data-part=needing]")).to_contain_text("no answer")
     page.locator("[data-part=needing] tbody a").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(job.job_id)
-    expect(page.locator(".life")).to_contain_text("unconfirmed: the answer to its submission")
+    attempt = page.get_by_role("list", name="Attempt 1")
+    expect(attempt).to_contain_text("unconfirmed: the answer to its submission")
     page.get_by_label("Its run is").fill("tsk_77")
     page.get_by_role("button", name="Adopt the run").click()
 
     noted(page, queue, "adopt")
-    expect(page.locator(".life")).to_contain_text("running: its run was found")
+    expect(attempt).to_contain_text("running: its run was found")
     assert queue.get(job.job_id).run_id == "tsk_77"
 
 

@@ -134,13 +134,13 @@ def test_text_stands_out_from_its_ground(
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     eyes.go("/")
 
-    faint = page.evaluate(_FAINT)
+    faint = page.evaluate(FAINT)
 
     assert faint == []
 
 
 #: Texts whose contrast with what is behind them is less than 4.5 (WCAG AA), a few.
-_FAINT = """() => {
+FAINT = """() => {
   const parse = (c) => (c.match(/[\\d.]+/g) || []).map(Number);
   const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
     .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)

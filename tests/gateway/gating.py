@@ -27,7 +27,7 @@ from gateway.tenants.in_flight import InFlight
 from runqueue import Job, RunQueue
 from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.ids import title_marker, url_marker
-from runqueue.records.claim_items import Claimed, Lost, RunAccepted
+from runqueue.records.claim_items import Claimed, Finished, Lost, RunAccepted
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
 from runqueue.store.sending import run
@@ -196,6 +196,26 @@ class Desk:
         jobs = self.claimed(n, **options)
         assert self.accept(*jobs) == [1] * n
         return jobs
+
+    def ended(
+        self, state: str, rows: list[dict[str, Any]], batch: str | None = None, reason: str = "no"
+    ) -> list[str]:
+        """The ids of jobs whose runs ended so, or of dead ones."""
+        ids = [answer.job_id for answer in self.queue.enqueue_many(rows, batch=batch)]
+        if batch:
+            self.queue.seal_batch(batch)
+        jobs = self.claim()
+        if state == "dead":
+            lost = [Lost(job.job_id, job.attempt, reason) for job in jobs]
+            run(self.client, worker_calls.mark_dead("default", lost))
+            return ids
+        self.accept(*jobs)
+        ends = [
+            Finished(job.job_id, job.attempt, run_of(job), state, state, reason, b'{"output": 1}')
+            for job in jobs
+        ]
+        run(self.client, worker_calls.finish("default", ends))
+        return ids
 
     def unconfirmed(self) -> Claimed:
         """A job whose submission's answer is lost."""

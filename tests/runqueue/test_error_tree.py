@@ -15,7 +15,7 @@ from runqueue import errors
 from runqueue.errors import RunQueueError
 
 #: A value for each field of an error that says its values in a sentence.
-VALUES = {"int": 7, "str": "a {b} '%s'", "tuple[str, ...]": ("one", "two")}
+VALUES = {"int": 7, "str": "a {b} '%s'"}
 CLASSES = {
     name: error
     for name, error in vars(errors).items()

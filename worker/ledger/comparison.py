@@ -17,7 +17,7 @@ from typing import TypeVar
 from api_client import ListClass, ListedRun, RawClient, ReadClass, RunPage, RunReading
 from api_client.calls.calls import MAX_PAGE, MAX_PAGE_SIZE, RUNS_PATH, WORKFLOW_RUNS_PATH
 from runqueue import AsyncRunQueue
-from runqueue.errors import RunQueueError
+from runqueue.errors import JobArchived, RunQueueError
 from runqueue.records.job import JobState
 from runqueue.store import job_calls, worker_calls
 from runqueue.store.operator_calls import OurRun, list_runs
@@ -203,8 +203,12 @@ async def _steps(queue: AsyncRunQueue, account: str, job_ids: list[str]) -> int:
     """Return how many steps jobs took, as far as their results say."""
     steps = 0
     for at in range(0, len(job_ids), _RESULTS_AT_ONCE):
-        call = job_calls.get_jobs(account, job_ids[at : at + _RESULTS_AT_ONCE])
-        steps += sum(job.steps or 0 for job in await queue.send(call) if job)
+        some = job_ids[at : at + _RESULTS_AT_ONCE]
+        try:
+            found = await queue.send(job_calls.get_jobs(account, some))
+        except JobArchived:  # what their records say of steps is there
+            found = await queue.send(job_calls.get_jobs(account, some, result=False))
+        steps += sum(job.steps or 0 for job in found if job)
     return steps
 
 

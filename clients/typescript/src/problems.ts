@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 97b72c70f2206c87ff31131f6aace35639ac22ead40990a3fe0478d2065aecfb
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 9eb656f0185e1a56a9f9f19a3eb93a9742f723e7be9cc5cc589241b2d26d7231
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
@@ -52,7 +52,7 @@ export class UnsupportedMediaType extends BadRequest {}
 /** No such job is on record. */
 export class JobNotFound extends NotFound {}
 /** The archive alone has the job's result. */
-export class JobArchived extends ProblemError {}
+export class JobArchived extends Conflict {}
 /** No such batch is on record. */
 export class BatchNotFound extends NotFound {}
 /** The key has another request. */

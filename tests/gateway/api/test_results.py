@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 import redis
 
-from gateway.api import results
+from gateway.http import results
 from runqueue import Job, RunQueue
 from runqueue.producer import async_results as reading
 from runqueue.records.claim_items import Lost

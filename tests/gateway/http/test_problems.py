@@ -60,7 +60,7 @@ RAISED = [
     UnknownAccount("acme"),
     IdempotencyConflict("order-17", JOB),
     JobNotFound(JOB),
-    JobArchived((JOB,)),
+    JobArchived(JOB),
     BatchNotFound(JOB),
     BatchCanceled(JOB),
     BatchExpired(JOB),
