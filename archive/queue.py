@@ -134,16 +134,13 @@ class ArchivedQueue(RunQueue):
 
     def _in_redis(self, job_ids: Sequence[str], *, result: bool) -> list[Job | None]:
         """Read jobs in Redis, without the results that have left it."""
-        gone = set[str]()
-        while True:
-            here = [job_id for job_id in job_ids if job_id not in gone]
-            try:
-                found = super().get_many(here, result=result)
-            except JobArchived as error:  # of one call of many, so it may come again
-                gone.update(error.job_ids)
-                continue
-            by_id = dict(zip(here, found, strict=True))
-            return [by_id.get(job_id) for job_id in job_ids]
+        try:
+            return super().get_many(job_ids, result=result)
+        except JobArchived:
+            found = super().get_many(job_ids, result=False)
+        here = [job.id for job in found if job and not job.archived]
+        whole = dict(zip(here, super().get_many(here), strict=True))
+        return [whole.get(name, job) for name, job in zip(job_ids, found, strict=True)]
 
     def _archived(self, job_ids: Sequence[str]) -> dict[str, Job]:
         """Read jobs in the archive, those that it has."""
