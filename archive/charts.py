@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -12,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from archive.rows import LEAST_BUCKET, clean
 from archive.tables import HOUR_US, IS_COUNT, sums
 from runqueue.producer.listing import refused
+from runqueue.records.archived import Chart, ChartPoint, Durations, TopValue
 from runqueue.records.job import JobState
 from runqueue.request.time_range import check_range, in_microseconds
 
@@ -34,54 +34,6 @@ class Asked(NamedTuple):
     first: int
     behind: int
     step: int
-
-
-class Durations(NamedTuple):
-    """Half and 95 % of durations are below these seconds."""
-
-    p50: float
-    p95: float
-
-
-@dataclass(frozen=True, slots=True)
-class ChartPoint:
-    """What ended in an hour, a day or a week.
-
-    Args:
-        at: when it begins.
-        jobs: how many ended, by their states; states without jobs are left out.
-        failure_share: of the failed and dead among them, from 0 to 1; None = none ended.
-        waiting: from creation to the last run's start; None = no run was started.
-        running: from there to the end.
-        steps, credits, cached_credits: what their runs took.
-    """
-
-    at: datetime
-    jobs: dict[str, int]
-    failure_share: float | None
-    waiting: Durations | None
-    running: Durations | None
-    steps: int
-    credits: int
-    cached_credits: int
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """Points, the oldest first, and how many seconds each is of: an hour, a day or a week (UTC)."""
-
-    points: list[ChartPoint]
-    seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class TopValue:
-    """A group, a workflow or a batch: how many jobs ended, and badly, and what they took."""
-
-    value: str
-    jobs: int
-    failures: int
-    credits: int
 
 
 def asked(

@@ -32,7 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from archive.tables import archive, documents
 from archive.tables import words as words_table
-from runqueue.errors import RunQueueError
+from runqueue.errors import ArchiveUnavailable
 
 #: The drivers, by the scheme of the URL.
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
@@ -52,7 +52,7 @@ _INDEXED: Final[ColumnElement[str]] = literal_column(
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
-class ArchiveError(RunQueueError):
+class ArchiveError(ArchiveUnavailable):
     """The archive cannot be used; the message says why, without its URL."""
 
 

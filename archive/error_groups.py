@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from archive.search import KeyRange, Search, count, days_of
 from archive.tables import HOUR_US, KEYS_A_MICROSECOND, ended_us, errors, jobs
+from runqueue.records.archived import ErrorGroup, ErrorGroups
 
 #: Failures that are read, the newest, and seconds that reading goes on.
 MOST_FAILURES, _SECONDS = 200_000, 2.0
@@ -20,58 +21,6 @@ _MOST_ENDED: Final = 5_000_000
 _EXAMPLES: Final = 3
 #: A group is new for so long, unless a search says since when.
 _NEW: Final = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorGroup:
-    """Failures with the same category and the same reason, but for numbers, ids and URLs.
-
-    Args:
-        id: as a filter's `error` has it: a number, as text.
-        category: Skyvern's word for it; '' = none is known.
-        words: the reason, with names in place of what varies.
-        jobs: how many failed with it.
-        share_of_failures: of the failures that were read, from 0 to 1.
-        share_of_ended: of all jobs that ended; None = those were too many to count.
-        credits: what their runs took.
-        first_seen: the end of its first job, whatever was searched for.
-        last_seen: the end of its last job that was read.
-        is_new: whether its first job ended in the range that was asked for; without one, within
-            a day before the last end.
-        trend: its jobs by hours or days, the oldest first; see `ErrorGroups`.
-        examples: ids of some of its jobs, the newest first.
-    """
-
-    id: str
-    category: str
-    words: str
-    jobs: int
-    share_of_failures: float
-    share_of_ended: float | None
-    credits: int
-    first_seen: datetime
-    last_seen: datetime
-    is_new: bool
-    trend: tuple[int, ...]
-    examples: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorGroups:
-    """The largest groups of errors.
-
-    Args:
-        failures: how many were read, of all groups.
-        is_all: whether those are all; else they are the newest.
-        trend_from: when the first point of each trend begins; None = there are no failures.
-        trend_seconds: of each point: an hour or a day (of UTC).
-    """
-
-    groups: list[ErrorGroup]
-    failures: int
-    is_all: bool
-    trend_from: datetime | None
-    trend_seconds: int
 
 
 @dataclass(slots=True)

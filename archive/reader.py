@@ -12,14 +12,13 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from archive import charts, error_groups
-from archive.charts import Chart, TopValue
 from archive.database import envelope_of_body, reading
-from archive.error_groups import ErrorGroups
-from archive.rows import job_of, unpacked_record
+from archive.rows import EndedJob, job_of, unpacked_record
 from archive.search import Count, KeyRange, Search, count, days_of
 from archive.tables import documents, jobs
 from runqueue.ids import is_id
 from runqueue.producer.listing import MOST, Filter, refused
+from runqueue.records.archived import Chart, ErrorGroups, TopValue
 from runqueue.records.batch import JobPage
 from runqueue.records.job import Job, read_job
 from runqueue.store.codec import read_envelope
@@ -67,6 +66,20 @@ class Reader:
                             row.account, row.id, record, row.body, row.result or b""
                         )
         return [found.get(job_id) for job_id in ids]
+
+    async def raw(self, ids: Sequence[str]) -> list[EndedJob]:
+        """Return jobs as Redis had them; those that the archive does not have are left out.
+
+        Args:
+            ids: a hundred at most.
+        """
+        found = []
+        async with reading(self._engine) as connection:
+            for row in await _documents(connection, jobs.c.id.in_(list(ids))):
+                with suppress(*_BROKEN):
+                    record = unpacked_record(row.record)
+                    found.append(EndedJob(row.account, row.id, record, row.body, row.result or b""))
+        return found
 
     async def timeline(self, job_id: str) -> JobHistory | None:
         """Return what is known of a job's life; None = the archive does not have the job."""

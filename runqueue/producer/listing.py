@@ -42,6 +42,11 @@ _WORD = re.compile(r"[^\W_]+")
 _ERROR = re.compile(r"-?[0-9]{1,19}")
 #: What a record in Redis does not tell: only an archive finds jobs by it.
 _ARCHIVED: Final = ("text", "workflow", "error")
+#: What is said where only an archive could answer.
+NO_ARCHIVE: Final = (
+    "expected a queue with an archive (RUNQUEUE_ARCHIVE_URL), which gateways and the command line"
+    " read"
+)
 
 S = TypeVar("S", bound=StrEnum)
 
@@ -165,6 +170,21 @@ def _read_entries(given: Any) -> tuple[tuple[str, str], ...]:
     return tuple(given.items())
 
 
+def read_entries(pairs: Iterable[str]) -> dict[str, str]:
+    """Read metadata from `name=value`, as options and query parameters give it.
+
+    Raises:
+        InvalidRequest: one has no `=`.
+    """
+    entries = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise refused("metadata", f"expected name=value, got {pair[:40]!r}")
+        entries[name] = text
+    return entries
+
+
 def _read_error(given: object) -> int | None:
     if given is None:
         return None
@@ -177,6 +197,41 @@ def _read_error(given: object) -> int | None:
 
 #: Every job.
 ALL = Filter()
+#: The fields of a filter that choose a chart.
+_CHARTED: Final = ("group", "workflow", "batch")
+
+
+def charted(wanted: Filter) -> tuple[str, str]:
+    """Return what a chart is of: `group`, `workflow` or `batch`, and which; '' = all jobs.
+
+    Raises:
+        InvalidRequest: the filter names anything else but times.
+    """
+    wanted = wanted.checked()
+    chosen = [(name, found) for name in _CHARTED if (found := getattr(wanted, name)) is not None]
+    of_times = Filter(since=wanted.since, until=wanted.until)
+    others = wanted._replace(group=None, workflow=None, batch=None)
+    if len(chosen) > 1 or others != of_times:
+        raise refused("filter", "expected times, and one of group, workflow and batch at most")
+    return chosen[0] if chosen else ("", "")
+
+
+class JobCount(NamedTuple):
+    """How many jobs are meant.
+
+    Args:
+        jobs: how many were counted.
+        is_exact: False = there are at least so many.
+    """
+
+    jobs: int
+    is_exact: bool
+
+
+def check_limit(limit: int) -> None:
+    """Refuse a number of items of a page that is out of its range."""
+    if not 1 <= limit <= MOST:
+        raise refused("limit", f"expected 1 to {MOST}, got {limit}")
 
 
 def one_of(field: str, given: str | None, values: Iterable[S]) -> S | None:
