@@ -25,7 +25,7 @@ from runqueue.producer.listing import (
     check_limit,
     refused,
 )
-from runqueue.records.archived import Chart, ErrorGroups
+from runqueue.records.archived import Chart, ErrorGroups, TopValue
 from runqueue.records.batch import JobPage
 from runqueue.records.job import EnqueueStatus, Job, JobState
 from runqueue.request.request_checks import RequestChecks
@@ -264,6 +264,24 @@ class AsyncArchivedQueue(AsyncRunQueue):
         until = wanted.until or datetime.now(UTC)
         since = wanted.since or until - _A_WEEK
         return await archive.read(lambda reader: reader.chart(account, since, until, what, value))
+
+    async def top(
+        self, wanted: Filter, dimension: str, *, account: str = "default", limit: int = 20
+    ) -> list[TopValue]:
+        """Return the groups, workflows or batches of which most jobs ended.
+
+        Args:
+            wanted: since when, and until when; nothing else.
+            dimension: which of the three.
+            account: whose.
+            limit: how many.
+        """
+        archive, wanted = await self._needed(account), wanted.checked()
+        until = wanted.until or datetime.now(UTC)
+        since = wanted.since or until - _A_WEEK
+        return await archive.read(
+            lambda reader: reader.top(account, since, until, dimension, limit)
+        )
 
     async def open_results(
         self,

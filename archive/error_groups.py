@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from archive.search import KeyRange, Search, count, days_of
-from archive.tables import HOUR_US, KEYS_A_MICROSECOND, ended_us, errors, jobs
+from archive.tables import HOUR_US, KEYS_A_MICROSECOND, ended_us, errors, jobs, key_of
 from runqueue.records.archived import ErrorGroup, ErrorGroups
 
 #: Failures that are read, the newest, and seconds that reading goes on.
@@ -19,6 +19,8 @@ MOST_FAILURES, _SECONDS = 200_000, 2.0
 _POINTS: Final = 60
 _MOST_ENDED: Final = 5_000_000
 _EXAMPLES: Final = 3
+#: Jobs of the last hour with which a new group is said to grow.
+GROWS: Final = 10
 #: A group is new for so long, unless a search says since when.
 _NEW: Final = timedelta(days=1)
 
@@ -81,6 +83,33 @@ async def read_groups(connection: AsyncConnection, search: Search, limit: int) -
         )
     begins = _at(first * step) if groups else None
     return ErrorGroups(groups, read.failures, read.is_all, begins, step // 1_000_000)
+
+
+async def new_groups(
+    connection: AsyncConnection, account: str, now_us: int
+) -> list[tuple[int, int]]:
+    """Return the groups that are new and grow: their ids, and their jobs of the last hour.
+
+    Args:
+        connection: within a transaction that reads.
+        account: whose.
+        now_us: the time, in microseconds.
+    """
+    jobs_of = func.count().label("jobs_of")
+    chosen = (
+        select(jobs.c.error, jobs_of)
+        .join(errors, errors.c.id == jobs.c.error)
+        .where(
+            jobs.c.account == account,
+            jobs.c.n >= key_of(now_us - HOUR_US),
+            jobs.c.error.is_not(None),
+            errors.c.first_us >= now_us - 24 * HOUR_US,
+        )
+        .group_by(jobs.c.error)
+        .having(jobs_of >= GROWS)
+        .order_by(jobs_of.desc(), jobs.c.error)
+    )
+    return [(row.error, row.jobs_of) for row in await connection.execute(chosen)]
 
 
 async def _read(connection: AsyncConnection, search: Search, keys: KeyRange, step: int) -> _Read:

@@ -25,7 +25,7 @@ from runqueue.producer.listing import (
 )
 from runqueue.producer.queue import RunQueue
 from runqueue.producer.results import EndedResults, ResultReader
-from runqueue.records.archived import Chart, ErrorGroups
+from runqueue.records.archived import Chart, ErrorGroups, TopValue
 from runqueue.records.batch import JobPage
 from runqueue.records.job import EnqueueStatus, Job, JobState
 from runqueue.request.request_checks import RequestChecks
@@ -262,6 +262,22 @@ class ArchivedQueue(RunQueue):
         until = wanted.until or datetime.now(UTC)
         since = wanted.since or until - _A_WEEK
         return archive.read(lambda reader: reader.chart(account, since, until, what, value))
+
+    def top(
+        self, wanted: Filter, dimension: str, *, account: str = "default", limit: int = 20
+    ) -> list[TopValue]:
+        """Return the groups, workflows or batches of which most jobs ended.
+
+        Args:
+            wanted: since when, and until when; nothing else.
+            dimension: which of the three.
+            account: whose.
+            limit: how many.
+        """
+        archive, wanted = self._needed(account), wanted.checked()
+        until = wanted.until or datetime.now(UTC)
+        since = wanted.since or until - _A_WEEK
+        return archive.read(lambda reader: reader.top(account, since, until, dimension, limit))
 
     def open_results(
         self,

@@ -167,6 +167,18 @@ class Reader:
         async with reading(self._engine) as connection:
             return await charts.read_chart(connection, asked)
 
+    async def new_errors(self, account: str, now_us: int) -> list[tuple[int, int]]:
+        """Return the groups of errors that are new and grow: ids, and jobs of the last hour.
+
+        Those are first seen within 24 hours, and have ten jobs or more within one.
+
+        Args:
+            account: whose.
+            now_us: the time, in microseconds.
+        """
+        async with reading(self._engine) as connection:
+            return await error_groups.new_groups(connection, account, now_us)
+
     async def top(
         self, account: str, since: datetime, until: datetime, dimension: str, limit: int = 20
     ) -> list[TopValue]:

@@ -86,7 +86,7 @@ class TenantScope:
     """
 
     name: str
-    queue: AsyncRunQueue
+    queue: AsyncArchivedQueue
     accounts: tuple[str, ...] = ()
 
     @property
@@ -128,7 +128,7 @@ class TenantScopes:
     ) -> None:
         #: All of the queue.
         self.whole = AsyncArchivedQueue(url, archive=archive)
-        self._queues: dict[tuple[str, ...], AsyncRunQueue] = {(): self.whole}
+        self._queues: dict[tuple[str, ...], AsyncArchivedQueue] = {(): self.whole}
         self._by_token: dict[ApiToken, TenantScope] = {}
         for token in tokens:
             if token.accounts not in self._queues:
