@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from archive.opened import AsyncOpenArchive
 from archive.replayed import spec_again
 from runqueue.connection.client import speaking_of
-from runqueue.errors import ArchiveUnavailable, BatchNotFound, JobArchived, JobNotFound
+from runqueue.errors import ArchiveUnavailable, BatchNotFound, JobArchived
 from runqueue.ids import job_id_for
 from runqueue.operator.decisions import ACTS, Settled
 from runqueue.producer import listing
 from runqueue.producer.async_queue import AsyncRunQueue
-from runqueue.producer.async_results import AsyncEndedResults, AsyncResultReader, Reads
+from runqueue.producer.async_results import AsyncEndedResults, AsyncResultReader
 from runqueue.producer.listing import (
     MOST,
     Filter,
     JobCount,
     charted,
     check_limit,
-    of_ended,
     refused,
 )
 from runqueue.records.archived import Chart, ErrorGroups, TopValue
@@ -34,7 +33,6 @@ from runqueue.store import operator_calls
 from runqueue.store.accounts import pages
 from runqueue.store.history import JobHistory
 from runqueue.store.keys import COMPARED_SECONDS, Keys
-from runqueue.store.scripts import AsyncSend
 
 if TYPE_CHECKING:  # SQLAlchemy loads slowly
     from archive.rows import EndedJob
@@ -42,8 +40,8 @@ if TYPE_CHECKING:  # SQLAlchemy loads slowly
 #: How the cursors of pages begin that are read in the archive.
 _ARCHIVED: Final = "archive-"
 _A_WEEK: Final = timedelta(days=7)
-#: Jobs that a page of results is of, and those whose requests are read at once: they may be large.
-_IDS, _REPLAYED = 1000, 20
+#: Jobs whose requests are read at once: they may be large.
+_REPLAYED = 20
 #: What the answer to a job that is enqueued again says of its replay.
 _AGAIN: Final = {
     EnqueueStatus.NEW: Settled.ENQUEUED_AGAIN,
@@ -118,65 +116,50 @@ class AsyncArchivedQueue(AsyncRunQueue):
             raise ArchiveUnavailable(f"no worker has archived jobs of account {account} yet")
         return archive
 
-    async def get(self, job_id: str) -> Job:
-        """Read a job, its result included; raises as `AsyncRunQueue.get`."""
-        await self._account(job_id)
-        (job,) = await self.get_many([job_id])
-        if job is None:
-            raise JobNotFound(job_id)
-        return job
-
     async def get_many(self, job_ids: Sequence[str], *, result: bool = True) -> list[Job | None]:
         """Read jobs, with or without their results; None where there is no such job."""
         if self._archive is None:
             return await super().get_many(job_ids, result=result)
         found = await self._in_redis(job_ids, result=result)
-        for account, positions in pages(job_ids, await self._owners(job_ids), ACTS):
-            left = [n for n in positions if (job := found[n]) is None or job.archived]
-            if not left:
-                continue
-            try:
-                jobs = await self._archived(account, [job_ids[n] for n in left])
-            except ArchiveUnavailable:
-                if result or any(found[n] is None for n in left):
-                    raise
-                continue
-            for n in left:
-                if (job := jobs.get(job_ids[n])) is not None:
-                    found[n] = job if result else replace(job, result=None)
-        return found
+        both = list(zip(job_ids, found, strict=True))
+        try:
+            jobs = await self._archived([name for name, job in both if not job or job.archived])
+        except ArchiveUnavailable:
+            if result or None in found:
+                raise
+            return found
+        if not result:
+            jobs = {name: replace(job, result=None) for name, job in jobs.items()}
+        return [jobs.get(name, job) for name, job in both]
 
     async def _in_redis(self, job_ids: Sequence[str], *, result: bool) -> list[Job | None]:
         """Read jobs in Redis, without the results that have left it."""
-        gone = set[str]()
-        while True:
-            here = [job_id for job_id in job_ids if job_id not in gone]
-            try:
-                found = await super().get_many(here, result=result)
-            except JobArchived as error:  # of one call of many, so it may come again
-                gone.update(error.job_ids)
-                continue
-            by_id = dict(zip(here, found, strict=True))
-            return [by_id.get(job_id) for job_id in job_ids]
+        try:
+            return await super().get_many(job_ids, result=result)
+        except JobArchived:
+            found = await super().get_many(job_ids, result=False)
+        here = [job.id for job in found if job and not job.archived]
+        whole = dict(zip(here, await super().get_many(here), strict=True))
+        return [whole.get(name, job) for name, job in zip(job_ids, found, strict=True)]
 
-    async def _archived(self, account: str, job_ids: Sequence[str]) -> dict[str, Job]:
+    async def _archived(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Read jobs in the archive, those that it has."""
+        jobs: dict[str, Job] = {}
+        for account, positions in pages(job_ids, await self._owners(job_ids), ACTS):
+            found = await self._archived_of(account, [job_ids[n] for n in positions])
+            jobs |= {job.id: job for job in found if job and job.account == account}
+        return jobs
+
+    async def _archived_of(self, account: str, job_ids: list[str]) -> list[Job | None]:
         if (archive := await self._archive_of(account)) is None:
-            return {}
-        found = await archive.read(lambda reader: reader.get_many(job_ids))
-        return {job.id: job for job in found if job is not None and job.account == account}
+            return []
+        return await archive.read(lambda reader: reader.get_many(job_ids))
 
     async def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
         """Read the states of jobs, and for how many seconds each is unconfirmed."""
-        found = await super().states(job_ids)
-        left = [n for n, (state, _) in enumerate(found) if state is None]
-        for account, positions in pages(
-            [job_ids[n] for n in left], await self._owners(job_ids) if left else (), ACTS
-        ):
-            jobs = await self._archived(account, [job_ids[left[n]] for n in positions])
-            for n in positions:
-                if (job := jobs.get(job_ids[left[n]])) is not None:
-                    found[left[n]] = (job.state, 0.0)
-        return found
+        both = list(zip(job_ids, await super().states(job_ids), strict=True))
+        jobs = await self._archived([name for name, (state, _) in both if state is None])
+        return [(jobs[name].state, 0.0) if name in jobs else one for name, one in both]
 
     async def _history(self, job_id: str) -> JobHistory | None:
         history = await super()._history(job_id)
@@ -233,7 +216,7 @@ class AsyncArchivedQueue(AsyncRunQueue):
         if page.jobs or page.unread:
             return page
         job_id = job_id_for(account, wanted.namespace, wanted.custom_id or "")
-        found = (await self._archived(account, [job_id])).values()
+        found = (await self._archived([job_id])).values()
         return JobPage([replace(job, result=None) for job in found if wanted.fits(job)], "")
 
     async def _is_in_redis(self, wanted: Filter) -> bool:
@@ -270,7 +253,7 @@ class AsyncArchivedQueue(AsyncRunQueue):
         self, wanted: Filter = listing.ALL, *, account: str = "default", limit: int = 50
     ) -> ErrorGroups:
         """Group failures by category and words, the largest group first."""
-        archive, wanted = await self._needed(account), of_ended(wanted)
+        archive, wanted = await self._needed(account), wanted.checked()
         check_limit(limit)
         return await archive.read(lambda reader: reader.errors(account, wanted, limit))
 
@@ -333,9 +316,27 @@ class AsyncArchivedQueue(AsyncRunQueue):
     ) -> AsyncResultReader:
         if (archive := await self._archive_of(account)) is None:
             return await super()._ended_results(account, wanted, errors=errors)
-        return AsyncArchivedResults(
-            archive, self.send, self.get_many, account, wanted, errors=errors
+
+        async def find(filtered: Filter, cursor: str) -> JobPage:
+            return await archive.read(lambda reader: reader.find(account, filtered, cursor, MOST))
+
+        return AsyncEndedResults(
+            self.send, self.get_many, account, wanted, errors=errors, find=find
         )
+
+    async def discard(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Remove dead jobs for good, from the archive, too; returns what came of each.
+
+        What is not in Redis any more, and in the archive is dead, is removed there.
+        """
+        settled = await super().discard(job_ids)
+        gone = {Settled.DONE, Settled.NO_SUCH_JOB}
+        left = [job_id for job_id, outcome in settled.items() if outcome in gone]
+        for account, positions in pages(left, await self._owners(left), ACTS):
+            if (archive := await self._archive_of(account)) is not None:
+                removed = await archive.discard(account, [left[n] for n in positions])
+                settled |= dict.fromkeys(removed, Settled.DONE)
+        return settled
 
     async def replay(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Have dead, failed or canceled jobs done again; returns what came of each.
@@ -384,39 +385,6 @@ class AsyncArchivedQueue(AsyncRunQueue):
         for job_id, answer in zip(specs, answers, strict=True):
             settled[job_id] = _AGAIN.get(answer.status, Settled.NOT_ENDED_BADLY)
         return settled
-
-
-class AsyncArchivedResults(AsyncEndedResults):
-    """Reads the results of an account's jobs that the archive has, the newest end first.
-
-    Args:
-        archive: the archive.
-        read, account, wanted, errors: as for `AsyncEndedResults`.
-    """
-
-    def __init__(
-        self,
-        archive: AsyncOpenArchive,
-        send: AsyncSend,
-        read: Reads,
-        account: str,
-        wanted: Filter,
-        *,
-        errors: bool,
-    ) -> None:
-        super().__init__(send, read, account, wanted, errors=errors)
-        self._archive = archive
-
-    async def _page(self, wanted: Filter, cursor: str) -> tuple[str, list[str]]:
-        """Read the ids of some jobs of the archive; returns the next cursor, too."""
-        account = self._account
-        page = await self._archive.read(lambda reader: reader.find(account, wanted, cursor, _IDS))
-        return page.cursor, [job.id for job in page.jobs if self._is_wanted(job)]
-
-    def _is_wanted(self, job: Job) -> bool:
-        # What the archive found it by may not be in the job's record.
-        times = Filter(since=self._wanted.since, until=self._wanted.until)
-        return job.state in self._states and times.fits(job)
 
 
 def _may_be_over(state: JobState | str | None) -> bool:

@@ -49,6 +49,12 @@ class AsyncOpenArchive:
 
         return await call(Reader(self._engine))
 
+    async def discard(self, account: str, job_ids: list[str]) -> list[str]:
+        """Remove dead jobs of an account; returns the ids of those that were there."""
+        from archive.writer import Writer  # noqa: PLC0415 - as above
+
+        return await Writer(self._engine).discard(account, job_ids)
+
     async def close(self) -> None:
         """Close the connections."""
         if self._engine is not None:
@@ -72,6 +78,10 @@ class OpenArchive:
     def read(self, call: "Callable[[Reader], Awaitable[T]]") -> T:
         """As `AsyncOpenArchive.read`."""
         return self._runner.run(self._archive.read(call))
+
+    def discard(self, account: str, job_ids: list[str]) -> list[str]:
+        """As `AsyncOpenArchive.discard`."""
+        return self._runner.run(self._archive.discard(account, job_ids))
 
     def close(self) -> None:
         """Close the connections."""

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, exists, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from archive.database import keys_of_words
 from archive.rows import clean, words_of
-from archive.tables import KEYS_A_DAY, jobs, key_of, labels
+from archive.tables import KEYS_A_DAY, jobs, key_of, labels, words
 from runqueue.ids import job_id_for
 from runqueue.producer.listing import Filter
 from runqueue.records.job import JobState
@@ -91,8 +91,12 @@ class Search:
             having = _labeled(name, value).where(labels.c.n >= keys.low, labels.c.n < keys.high)
             found.append(jobs.c.n.in_(having))
         if self._words:
+            lead, *others = self._words
             days = range((keys.high - 1) // KEYS_A_DAY, keys.low // KEYS_A_DAY - 1, -1)
-            found.append(jobs.c.n.in_(keys_of_words(self._dialect, self._words, days)))
+            found.append(jobs.c.n.in_(keys_of_words(self._dialect, [lead], days)))
+            if others:
+                has_all = (literal(" ").concat(words.c.words).like(f"% {w}%") for w in others)
+                found.append(exists().where(words.c.n == jobs.c.n, *has_all))
         return found
 
     def of_all_states(self) -> "Search":
@@ -112,7 +116,19 @@ class Search:
             low = max(low, key_of(in_microseconds(since)))
         if until is not None:
             high = min(high, key_of(in_microseconds(until)))
-        return KeyRange(low, high if before is None else min(high, before))
+        keys = KeyRange(low, high if before is None else min(high, before))
+        if len(self._words) > 1 and keys.high > keys.low:
+            await self._put_rarest_first(connection, keys)
+        return keys
+
+    async def _put_rarest_first(self, connection: AsyncConnection, keys: KeyRange) -> None:
+        """Have the index asked for the word that fewest jobs of the last two days have."""
+        last = (keys.high - 1) // KEYS_A_DAY
+        counts = {}
+        for word in self._words:
+            some = keys_of_words(self._dialect, [word], [last, last - 1]).subquery()
+            counts[word] = await connection.scalar(select(func.count()).select_from(some)) or 0
+        self._words.sort(key=lambda word: (counts[word], -len(word)))
 
     def _ends(self) -> list[Select[Any]]:
         """Return the queries of the first and the last key, by what an index finds most with."""

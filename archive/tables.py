@@ -5,7 +5,7 @@ So the newest jobs are those of the greatest keys, and a range of time is a rang
 that ends again gets another key; its old rows go in the same transaction.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -84,14 +84,15 @@ jobs = Table(
     Index("jobs_by_workflow", "account", "workflow", "n"),
     Index("jobs_by_batch", "batch", "n"),
 )
+_FAILED: Final[Any] = dict.fromkeys(("sqlite_where", "postgresql_where"), jobs.c.error.is_not(None))
 # Groups of errors are read from it alone, unless jobs are chosen by text or metadata.
 Index(
     "jobs_by_error",
     *(jobs.c.account, jobs.c.n, jobs.c.error, jobs.c.state, jobs.c.job_group),
     *(jobs.c.workflow, jobs.c.batch, jobs.c.credits),
-    sqlite_where=jobs.c.error.is_not(None),
-    postgresql_where=jobs.c.error.is_not(None),
+    **_FAILED,
 )
+Index("jobs_of_error", jobs.c.account, jobs.c.error, jobs.c.n, **_FAILED)
 
 #: The jobs as Redis had them: reading one gives the same `Job`, and the same timeline.
 documents = Table(

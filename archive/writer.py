@@ -64,6 +64,23 @@ class Writer:
                 break
         return unread
 
+    async def discard(self, account: str, job_ids: list[str]) -> list[str]:
+        """Remove dead jobs of an account; returns the ids of those that were there.
+
+        Raises:
+            ArchiveAwayError: as `write`.
+        """
+        is_meant = (jobs.c.account == account, jobs.c.id.in_(job_ids), jobs.c.state == "dead")
+        try:
+            async with writing(self._engine) as connection:
+                found = (
+                    await connection.execute(select(jobs.c.n, jobs.c.id).where(*is_meant))
+                ).all()
+                await remove(connection, [row.n for row in found])
+        except (SQLAlchemyError, OSError) as error:
+            raise ArchiveAwayError(words_of(error)) from None
+        return [row.id for row in found]
+
     async def _replace(self, connection: AsyncConnection, made: dict[str, Rows]) -> None:
         changes: Counter[SumKey] = Counter()
         await self._remove(connection, list(made), changes)

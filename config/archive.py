@@ -49,6 +49,7 @@ class ArchiveSettings(BaseModel):
             return None
         try:
             parts = urlsplit(value.get_secret_value())
+            _ = parts.port
         except ValueError:
             parts = urlsplit("")
         path = parts.path.removeprefix("/")

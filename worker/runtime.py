@@ -6,6 +6,7 @@ consumer's end.
 
 import asyncio
 import concurrent.futures
+import importlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -165,6 +166,10 @@ class ServedAccounts:
                 log.warning("redis_unreachable", error=str(error))
             await asyncio.sleep(1)
         self._started = True
+        if (url := self.settings.archive_url) is not None:
+            task = asyncio.create_task(self._start_archivers(url.get_secret_value()))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _start_accounts(self) -> None:
         for name, account in self.settings.all_accounts().items():
@@ -176,18 +181,17 @@ class ServedAccounts:
                 worker = AccountWorker(name, account, self.settings, self._scripts, sends)
                 await worker.start()
                 worker.notifier.start()
-                self._start_archiver(worker)
                 self.accounts[name] = worker
 
-    def _start_archiver(self, worker: AccountWorker) -> None:
-        if self.settings.archive_url is None:
+    async def _start_archivers(self, url: str) -> None:
+        # In a thread, and only where there is an archive: SQLAlchemy takes a second.
+        found = await asyncio.to_thread(importlib.import_module, "archive.archiver")
+        if self.stopping:
             return
-        from archive import archiver  # noqa: PLC0415 - SQLAlchemy takes half a second
-
-        if self._archive is None:
-            self._archive = archiver.Archive(self.settings.archive_url.get_secret_value())
-        worker.archiver = archiver.Archiver(worker.name, self.settings, self._archive, worker.send)
-        worker.archiver.start()
+        self._archive = found.Archive(url)
+        for worker in self.accounts.values():
+            worker.archiver = found.Archiver(worker.name, self.settings, self._archive, worker.send)
+            worker.archiver.start()
 
     async def consume(self, stage: str, account: str, tick_us: int) -> tuple[ConsumerEnd, int]:
         """Run one consumer to its end.

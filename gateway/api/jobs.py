@@ -4,20 +4,14 @@ import asyncio
 from contextlib import nullcontext, suppress
 from typing import Annotated
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Path, Query, Request
 from starlette.responses import Response
 
 from gateway.api.job_schema import EXAMPLE_ID
 from gateway.api.routing import (
-    EndedFilter,
-    JobFilter,
     Limit,
-    OfBatch,
-    OfGroup,
-    OfWorkflow,
     Routes,
-    Since,
-    Until,
+    Wanted,
     one_at_a_time,
 )
 from gateway.api.schemas import JOB, each, job_values, shape, shape_of
@@ -31,7 +25,6 @@ from runqueue.errors import JobNotFound
 from runqueue.ids import is_id
 from runqueue.operator.decisions import Settled
 from runqueue.problem_types import ProblemType
-from runqueue.producer.listing import Filter
 from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.as_json import json_value
 from runqueue.records.job import JobState
@@ -65,7 +58,7 @@ WithResult = Annotated[
 )
 async def list_jobs(
     request: Request,
-    jobs: Annotated[JobFilter, Depends()],
+    jobs: Wanted,
     account: Account = None,
     cursor: Annotated[
         str,
@@ -97,9 +90,7 @@ async def list_jobs(
     "Count jobs",
     ("How many there are; not exact = at least so many.", shape(jobs=int, is_exact=bool)),
 )
-async def count_jobs(
-    request: Request, jobs: Annotated[JobFilter, Depends()], account: Account = None
-) -> Response:
+async def count_jobs(request: Request, jobs: Wanted, account: Account = None) -> Response:
     """Count the jobs of a list, up to 1,000 of them."""
     whose = tenant_scope_of(request).whose(account)
     async with one_at_a_time(request) as queue:
@@ -115,7 +106,7 @@ async def count_jobs(
 )
 async def list_errors(
     request: Request,
-    jobs: Annotated[EndedFilter, Depends()],
+    jobs: Wanted,
     account: Account = None,
     limit: Limit = 50,
 ) -> Response:
@@ -135,24 +126,15 @@ async def list_errors(
     "Sum up what ended, by the hour or by the day",
     ("A point for each step of time.", shape_of(Chart)),
 )
-async def read_chart(
-    request: Request,
-    *,
-    since: Since = None,
-    until: Until = None,
-    group: OfGroup = None,
-    workflow: OfWorkflow = None,
-    batch: OfBatch = None,
-    account: Account = None,
-) -> Response:
-    """Return jobs, shares, durations (p50, p95), steps and credits; by default of a week.
+async def read_chart(request: Request, jobs: Wanted, account: Account = None) -> Response:
+    """Return jobs, failure share, durations, steps and credits; of a week by default.
 
-    Of all jobs, or of one group, workflow or batch. Needs an archive.
+    Of all jobs, or of one `group`, `workflow` or `batch`; other filters are refused. Needs an
+    archive.
     """
     whose = tenant_scope_of(request).whose(account)
-    wanted = Filter(group, batch, workflow=workflow, since=since, until=until)
     async with one_at_a_time(request) as queue:
-        return json_answer(json_value(await queue.chart(wanted, account=whose)))
+        return json_answer(json_value(await queue.chart(jobs.wanted, account=whose)))
 
 
 @router.call(

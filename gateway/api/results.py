@@ -7,9 +7,9 @@ import orjson
 from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
-from gateway.api import job_schema
+from gateway.api import job_schema, routing
 from gateway.api.batches import BatchId
-from gateway.api.routing import EndedFilter, Routes
+from gateway.api.routing import Routes
 from gateway.http.results import CRLF, CSV, NDJSON, stream_results
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.ids import DEFAULT
@@ -60,7 +60,7 @@ Wanted = Annotated[LinesRequest, Depends()]
 )
 async def results(
     wanted: Wanted,
-    jobs: Annotated[EndedFilter, Depends()],
+    jobs: routing.Wanted,
     *,
     errors: Annotated[
         bool, Query(description="Only jobs that failed, were canceled or are dead.")

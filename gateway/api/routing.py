@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
 from config.gateway import Scope
-from gateway.api.schemas import Shape
+from gateway.api.schemas import EXAMPLE_BATCH, Shape
 from gateway.auth.tokens import requires
 from gateway.http.counting import working
 from gateway.http.problems import answers
@@ -98,23 +98,14 @@ Reason = Annotated[
     ),
 ]
 
-OfGroup = Annotated[str | None, Query(description="Only of it.", examples=["shop-a"])]
-OfBatch = Annotated[
-    str | None,
-    Query(description="Only of it.", examples=["nma37qd2mzk4t3xvbu5wy6ae"]),
-]
-OfWorkflow = Annotated[
-    str | None, Query(description="Only runs of it; needs an archive.", examples=["wpid_1"])
-]
-
 
 @dataclass(frozen=True, slots=True)
-class EndedFilter:
-    """Which jobs are meant, of those that have ended."""
+class _Filter:
+    """Which jobs are meant."""
 
     state: Annotated[JobState | None, Query(description="Only in it.", examples=["dead"])] = None
-    group: OfGroup = None
-    batch: OfBatch = None
+    group: Annotated[str | None, Query(description="Only of it.", examples=["shop-a"])] = None
+    batch: Annotated[str | None, Query(description="Only of it.", examples=[EXAMPLE_BATCH])] = None
     reason: Reason = None
     since: Since = None
     until: Until = None
@@ -133,23 +124,13 @@ class EndedFilter:
             examples=[["order=17"]],
         ),
     ] = None
-    workflow: OfWorkflow = None
+    workflow: Annotated[
+        str | None, Query(description="Only runs of it; needs an archive.", examples=["wpid_1"])
+    ] = None
     error: Annotated[
         str | None,
         Query(description="Only those of this group of errors; needs an archive.", examples=["17"]),
     ] = None
-
-    @property
-    def wanted(self) -> Filter:
-        """The filter."""
-        given = {name: getattr(self, name) for name in Filter._fields if hasattr(self, name)}
-        return Filter(**given | {"metadata": read_entries(self.metadata or ())})
-
-
-@dataclass(frozen=True, slots=True)
-class JobFilter(EndedFilter):
-    """Which jobs are meant."""
-
     custom_id: Annotated[
         str | None,
         Query(min_length=1, description="Only the job of this name.", examples=["order-17"]),
@@ -163,6 +144,15 @@ class JobFilter(EndedFilter):
     is_paused: Annotated[bool, Query(description="Only those whose run waits for a person.")] = (
         False
     )
+
+    @property
+    def wanted(self) -> Filter:
+        """The filter."""
+        given = {name: getattr(self, name) for name in Filter._fields if hasattr(self, name)}
+        return Filter(**given | {"metadata": read_entries(self.metadata or ())})
+
+
+Wanted = Annotated[_Filter, Depends()]
 
 
 class BodyFields(BaseModel):

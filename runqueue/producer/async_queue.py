@@ -272,7 +272,8 @@ class AsyncRunQueue:
         Raises:
             JobNotFound: no such job is on record.
         """
-        (job,) = await self.send(job_calls.get_jobs(await self._account(job_id), [job_id]))
+        await self._account(job_id)
+        (job,) = await self.get_many([job_id])
         if job is None:
             raise JobNotFound(job_id)
         return job

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.producer.listing import READ_AT_ONCE, Filter
-from runqueue.records.batch import Batch
+from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import Job, JobState
 from runqueue.request.time_range import MICROSECOND
 from runqueue.store import job_calls
@@ -19,8 +19,9 @@ BAD = frozenset({JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNC
 _IDS, _LEAST, _MOST, _AIM = 1000, 4, 256, 4 * 1024 * 1024
 
 _Jobs = list[Job | None]
-#: Reads jobs by their ids, with their results.
+#: Reads jobs by their ids, with their results; finds those of a filter behind a cursor.
 Reads = Callable[[Sequence[str]], Awaitable[_Jobs]]
+Finds = Callable[[Filter, str], Awaitable[JobPage]]
 
 
 class AsyncResultReader(ABC):
@@ -119,15 +120,24 @@ class AsyncEndedResults(AsyncResultReader):
         account: whose jobs.
         wanted: which of them.
         errors: as for `AsyncResultReader`.
+        find: finds them in an archive; None = Redis has them.
 
     Raises:
         InvalidRequest: the state is none in which jobs have ended.
     """
 
     def __init__(
-        self, send: AsyncSend, read: Reads, account: str, wanted: Filter, *, errors: bool
+        self,
+        send: AsyncSend,
+        read: Reads,
+        account: str,
+        wanted: Filter,
+        *,
+        errors: bool,
+        find: Finds | None = None,
     ) -> None:
         super().__init__(send, read, account, errors=errors)
+        self._find = find
         states = [state for state in JobState if state.is_over]
         if wanted.state is not None:
             if wanted.state not in states:
@@ -168,7 +178,10 @@ class AsyncEndedResults(AsyncResultReader):
         return job_ids
 
     async def _page(self, wanted: Filter, cursor: str) -> tuple[str, list[str]]:
-        """Read the ids of some jobs that ended in this time; returns the next cursor, too."""
+        """Read the ids of some jobs; returns the next cursor, too."""
+        if self._find is not None:
+            page = await self._find(wanted, cursor)
+            return page.cursor, [job.id for job in page.jobs if self._is_wanted(job)]
         then, job_ids = await self._send(
             job_calls.page_ended(
                 self._account,
@@ -190,7 +203,11 @@ class AsyncEndedResults(AsyncResultReader):
         return then, [job.id for job in found if job is not None and self._is_wanted(job)]
 
     def _is_wanted(self, job: Job) -> bool:
-        return job.state in self._states and self._wanted.fits(job)
+        if self._find is None:
+            return job.state in self._states and self._wanted.fits(job)
+        # What the archive found it by may not be in its record.
+        times = Filter(since=self._wanted.since, until=self._wanted.until)
+        return job.state in self._states and times.fits(job)
 
 
 def _nothing_to_go_behind() -> InvalidRequest:

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.ids import is_name
@@ -64,7 +65,7 @@ class Filter(NamedTuple):
         is_paused: only jobs whose runs wait for a person.
         text: words, each of which a word of its prompt, URL, custom_id or reason begins with. Only
             an archive finds jobs by text, workflow or error.
-        metadata: entries that it has, all of them.
+        metadata: entries that it has, all of them; in an archive its batch's count, too.
         workflow: the workflow that it runs.
         error: the id of the group of errors that it failed with.
     """
@@ -137,7 +138,7 @@ class Filter(NamedTuple):
             and self.group in {None, job.group}
             and self.batch in {None, job.batch}
             and has_words(job.reason, self.reason)
-            and all(job.metadata.get(name) == text for name, text in dict(self.metadata).items())
+            and dict(self.metadata).items() <= job.metadata.items()
             and self.webhook in {None, job.webhook.state}
             and not (self.is_open and job.is_over)
             and not (self.is_paused and job.paused_since is None)
@@ -160,15 +161,13 @@ def _check_text(text: object) -> None:
         )
 
 
-def _read_entries(given: object) -> tuple[tuple[str, str], ...]:
+def _read_entries(given: Any) -> tuple[tuple[str, str], ...]:
     """Return entries of metadata as pairs."""
-    try:
-        entries = dict(given)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
-        entries = given
-    if wrong := refused_metadata(entries):
-        raise refused("metadata", f"expected {METADATA_WORDS}, got {wrong}")
-    return tuple(entries.items())
+    with suppress(TypeError, ValueError):
+        given = dict(given)
+    if fault := refused_metadata(given):
+        raise refused("metadata", f"expected {METADATA_WORDS}, got {fault}")
+    return tuple(given.items())
 
 
 def read_entries(pairs: Iterable[str]) -> dict[str, str]:
@@ -189,29 +188,17 @@ def read_entries(pairs: Iterable[str]) -> dict[str, str]:
 def _read_error(given: object) -> int | None:
     if given is None:
         return None
-    said = str(given)
-    if isinstance(given, bool) or not _ERROR.fullmatch(said) or abs(int(said)) >= 2**63:
-        raise refused("error", f"expected the id of a group of errors, got {said[:40]!r}")
-    return int(said)
+    if isinstance(given, str) and _ERROR.fullmatch(given):
+        given = int(given)
+    if not isinstance(given, int) or isinstance(given, bool) or abs(given) >= 2**63:
+        raise refused("error", "expected the id of a group of errors, a number")
+    return given
 
 
 #: Every job.
 ALL = Filter()
-#: The fields of a filter that choose a chart, and those that choose no ended jobs of an archive.
+#: The fields of a filter that choose a chart.
 _CHARTED: Final = ("group", "workflow", "batch")
-_OF_REDIS: Final = ("custom_id", "webhook", "is_open", "is_paused")
-
-
-def of_ended(wanted: Filter) -> Filter:
-    """Return a filter of jobs of an archive, checked.
-
-    Raises:
-        InvalidRequest: it is none.
-    """
-    for name in _OF_REDIS:
-        if getattr(wanted, name) not in {None, False}:
-            raise refused(name, "expected a filter of jobs that have ended")
-    return wanted.checked()
 
 
 def charted(wanted: Filter) -> tuple[str, str]:

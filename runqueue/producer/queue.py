@@ -261,7 +261,8 @@ class RunQueue:
         Raises:
             JobNotFound: no such job is on record.
         """
-        (job,) = self.send(job_calls.get_jobs(self._account(job_id), [job_id]))
+        self._account(job_id)
+        (job,) = self.get_many([job_id])
         if job is None:
             raise JobNotFound(job_id)
         return job

@@ -33,7 +33,7 @@ from runqueue.operator.decisions import ACTS, Settled
 from runqueue.operator.refused_lines import InboxPage
 from runqueue.producer.chunks import Handed, check, placed
 from runqueue.producer.handles import QueuedJob
-from runqueue.producer.listing import ALL, PAGE, Filter, JobCount, charted, of_ended
+from runqueue.producer.listing import ALL, PAGE, Filter, JobCount
 from runqueue.producer.upload import line_of
 from runqueue.producer.upload_report import LineConflict, Uploaded
 from runqueue.producer.waiters import unfinished
@@ -419,12 +419,11 @@ class RemoteQueue:
         self, wanted: Filter = ALL, *, account: str = "default", limit: int = 50
     ) -> ErrorGroups:
         """Group the failures of an archive by their category and words, the largest group first."""
-        params = _of_filter(of_ended(wanted))
+        params = _of_filter(wanted)
         return self._read("/v1/errors", models.read_errors, account, **params, limit=limit)
 
     def chart(self, wanted: Filter = ALL, *, account: str = "default") -> Chart:
         """Sum up what ended, by the hour or by the day: jobs, durations, steps and credits."""
-        charted(wanted)  # refuses what is wrong
         return self._read("/v1/charts", models.read_chart, account, **_of_filter(wanted))
 
     def timeline(self, job_id: str) -> dict[str, Any]:

@@ -29,13 +29,18 @@ def test_jobs_come_into_the_archive_as_they_are_and_each_once(
     clock: Clockwork, archiver: Process
 ) -> None:
     assert clock.run(job_calls.stats(clock.account)).archive is None
-    ended = [*over(clock, 3), *over(clock, 2, "failed"), *clock.enqueue(2)]
+    ended = [*over(clock, 3), *over(clock, 2, "failed")]
+    batch, jobs = clock.batch_of(2)
+    clock.client.hset(clock.key(f"batch:{batch}"), "metadata", '{"order": "17"}')
+    ended += jobs
     clock.cancel(*ended[5:])
     assert archiver.round(1) == 1.0
     assert archiver.jobs() == {}, "they ended just now"
     assert state(clock).waiting == 7
     assert archiver.round() == 1.0
     archiver.check(ended)
+    labels = archiver.rows("SELECT name, value, count(*) FROM labels WHERE name LIKE 'meta%'")
+    assert labels == [("metadata.order", "17", 2)]
     archiver.round()
     assert state(clock).waiting == 0
     assert clock.run(job_calls.stats(clock.account)).totals["archive:written"] == 7

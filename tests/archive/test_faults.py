@@ -114,7 +114,7 @@ def test_a_redis_restored_from_yesterday_doubles_nothing(
 
     clock.client.flushdb()
     for key, value in snapshot.items():
-        clock.client.restore(key, 0, value)
+        clock.client.restore(key, 0, value or b"")
     assert replay(clock, before[0]) == [1]
     clock.end_all("completed")
     done = [done[0]._replace(state="failed", run_status="failed"), done[1]]
@@ -194,7 +194,8 @@ def test_a_worker_archives_and_says_no_password(
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite://h/f", "sqlite:///:memory:", "mysql://a/b", "postgresql://h"]
+    "url",
+    ["sqlite://h/f", "sqlite:///:memory:", "mysql://a/b", "postgresql://h", "postgresql://h:x/d"],
 )
 def test_what_is_no_archive_is_refused_without_showing_it(
     url: str, monkeypatch: pytest.MonkeyPatch

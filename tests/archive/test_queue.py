@@ -203,8 +203,7 @@ def test_failures_are_grouped_and_a_group_has_its_jobs(asked: Asked, jobs: dict[
     assert (found.failures, found.is_all, group.share_of_failures) == (1, True, 1.0)
     assert names(asked.list_jobs(Filter(error=group.id)).jobs) == ["dead"]
     assert sum(group.jobs for group in asked.list_errors(limit=1).groups) == 1
-    with pytest.raises(InvalidRequest, match="is_open"):
-        asked.list_errors(Filter(is_open=True))
+    assert asked.list_errors(Filter(is_open=True)).groups == []
 
 
 def test_a_chart_sums_up_what_ended(asked: Asked, jobs: dict[str, str]) -> None:
@@ -282,6 +281,17 @@ def test_what_has_left_redis_is_replayed_once(asked: Asked, desk: Desk, archived
     assert fields[0] == fields[1] != None  # noqa: E711 - bytes or None
     requests = [codec.read_request(item.stored)[1] for item in desk.claim()]
     assert [request["prompt"] for request in requests] == ["Read the price."] * 3
+
+
+def test_a_discarded_job_is_in_the_archive_no_more(asked: Asked, jobs: dict[str, str]) -> None:
+    dead, only = jobs["dead"], jobs["only"]
+    assert asked.discard([dead, only]) == {dead: Settled.DONE, only: Settled.NOT_DEAD}
+    assert asked.list_jobs(Filter(state="dead")).jobs == []
+    assert asked.replay([dead]) == {dead: Settled.NO_SUCH_JOB}
+    assert asked.discard([dead, jobs["gone"]]) == {
+        dead: Settled.NO_SUCH_JOB,
+        jobs["gone"]: Settled.NO_SUCH_JOB,
+    }
 
 
 def test_a_bearer_has_its_accounts_in_the_archive_too(

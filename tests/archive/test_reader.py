@@ -24,7 +24,7 @@ from runqueue.producer.listing import Filter
 from runqueue.store.history import history_of
 from tests.archive.plain import Plain, expected, plain
 
-JOBS = 3_000
+JOBS = 1_500
 DAY = timedelta(days=1)
 Write = Any
 
@@ -37,7 +37,7 @@ def all_jobs() -> list[Plain]:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def full_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of an archive of 3,000 jobs."""
+    """The URL of an archive of 1,500 jobs."""
     url = f"sqlite:///{tmp_path_factory.mktemp('archive')}/full.sqlite"
     if request.param == "postgresql":
         server: Postgres = request.getfixturevalue("postgres_server")
@@ -48,7 +48,7 @@ def full_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 async def reader(full_url: str) -> AsyncIterator[Reader]:
-    """Reads the archive of 3,000 jobs."""
+    """Reads the archive of 1,500 jobs."""
     engine = engine_of(full_url)
     yield Reader(engine)
     await engine.dispose()
@@ -80,7 +80,7 @@ def some_filters() -> Iterator[Filter]:
     """Filters of all kinds, put together by chance."""
     chance = random.Random(7)
     jobs = all_jobs()
-    for _ in range(150):
+    for _ in range(40):
         job = chance.choice(jobs)
         word = chance.choice(sorted(job.words))
         since = job.ended - chance.random() * 20 * DAY
@@ -98,7 +98,7 @@ def some_filters() -> Iterator[Filter]:
             "since": since,
             "until": since + chance.random() * 30 * DAY,
         }
-        names = chance.sample(sorted(every), chance.randrange(1, 4))
+        names = chance.sample(sorted(every), chance.randrange(2, 4))
         yield Filter(**{name: every[name] for name in names})
 
 
@@ -209,8 +209,8 @@ HOSTILE = (
         "a\ud800",
         "e\u0301 É ß ﬁ ½ ª",
         "日本",
-        "ا",
-        "𝔸",
+        "\u0627",
+        "\U0001d538",
         "-a",
         "^a",
         "{a}",

@@ -24,8 +24,6 @@ NAMES = (
 )
 
 
-
-
 def named(names: tuple[str, ...]) -> list[dict[str, Any]]:
     return [{"kind": "task", "custom_id": one, "body": {"prompt": TURNED}} for one in names]
 

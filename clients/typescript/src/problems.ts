@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 1b46b85ce20752068811431aceb2ee383c26a9d38b7a854d43f0e7d9015178cc
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 9eb656f0185e1a56a9f9f19a3eb93a9742f723e7be9cc5cc589241b2d26d7231
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
