@@ -42,7 +42,7 @@ def up(*, workers: Workers = 2) -> None:
     """Run workers and a gateway against the Skyvern API until Ctrl-C or SIGTERM.
 
     Needs SKYVERN_API_KEY. Without RUNQUEUE_REDIS_URL the embedded server runs too, with its data in
-    .runqueue/. Ended jobs are archived there too, unless RUNQUEUE_ARCHIVE_URL is set, be it to
+    .runqueue/. Ended jobs are archived there, too, unless RUNQUEUE_ARCHIVE_URL is set, be it to
     nothing. With RUNQUEUE_GATEWAY_PORT=0 there is no gateway. Processes that die are restarted.
     """
     try:
@@ -74,7 +74,9 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
     if not _wait_for(url, stack.ending):
         return
     environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
-    if "RUNQUEUE_ARCHIVE_URL" not in {**dotenv_values(ENV_FILE), **os.environ}:
+    given = {**dotenv_values(ENV_FILE), **os.environ}
+    # Another Redis may have workers on other hosts, which a file does not serve.
+    if not settings.redis_url and "RUNQUEUE_ARCHIVE_URL" not in given:
         environ["RUNQUEUE_ARCHIVE_URL"] = stacks.archive_in(DIRECTORY)
     stop_seconds = settings.drain_seconds + STOP_SECONDS
     if port := settings.gateway_port:

@@ -9,6 +9,7 @@ print(job.wait().output)
 
 from runqueue.errors import (
     AmbiguousAccounts,
+    ArchiveUnavailable,
     BatchCanceled,
     BatchExpired,
     BatchMismatch,
@@ -69,6 +70,7 @@ __all__ = [
     "KEEP",
     "AccountStats",
     "AmbiguousAccounts",
+    "ArchiveUnavailable",
     "AsyncRunQueue",
     "AwaitableJob",
     "Batch",

@@ -85,7 +85,7 @@ async def list_jobs(
 
 
 @router.call(
-    "GET /v1/jobs:count",
+    "GET /v1/count",
     "read",
     "Count jobs",
     ("How many there are; not exact = at least so many.", shape(jobs=int, is_exact=bool)),

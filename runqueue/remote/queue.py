@@ -413,7 +413,7 @@ class RemoteQueue:
 
     def count_jobs(self, wanted: Filter = ALL, *, account: str = "default") -> JobCount:
         """Count jobs, up to 1,000 of them."""
-        return self._read("/v1/jobs:count", models.read_job_count, account, **_of_filter(wanted))
+        return self._read("/v1/count", models.read_job_count, account, **_of_filter(wanted))
 
     def list_errors(
         self, wanted: Filter = ALL, *, account: str = "default", limit: int = 50

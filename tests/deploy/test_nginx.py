@@ -19,7 +19,7 @@ import aiohttp
 import httpx
 import pytest
 
-from gateway.api import results
+from gateway.http import results
 from runqueue import JobState, RunQueue
 from runqueue.errors import QueueUnavailable
 from tests.bare import logged, no_settings

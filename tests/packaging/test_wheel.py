@@ -97,7 +97,7 @@ def test_the_commands_of_the_processes_come_with_the_server(
     names = [line.partition(" = ")[0] for line in entries[1:] if line]
     assert names == [
         *("demo", "doctor", "gateway", "ledger", "notify", "up", "worker"),
-        *("[runqueue.testing]", "ScriptedSkyvern", "drain"),
+        *("[runqueue.queues]", "archived", "[runqueue.testing]", "ScriptedSkyvern", "drain"),
     ]
     assert "runqueue.commands" not in _metadata(wheel, "runqueue", "entry_points.txt")
 

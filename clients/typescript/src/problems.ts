@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 9eb656f0185e1a56a9f9f19a3eb93a9742f723e7be9cc5cc589241b2d26d7231
+// Made of docs/openapi.json by `make typescript`; its SHA-256: ad58b6eea531987ff2ddc8f39d25451abbd318ab956272cf3209b630efd88c1a
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */

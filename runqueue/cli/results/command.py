@@ -89,9 +89,10 @@ def results(options: ExportOptions) -> None:
             return
         if options.wait:
             watch(queue, FollowedJobs(queue, [batch]))
-        jobs = queue.iter_results(batch, errors=errors)
         # Read first: jobs that end from here on may be missing, and are reported so.
-        if (found := batch_of(queue, batch)) is None:  # the archive may have its jobs
+        found = batch_of(queue, batch)
+        jobs = queue.iter_results(batch, errors=errors)
+        if found is None:  # the archive may have its jobs
             _write(output, wanted, jobs)
             return
         _write(output, wanted, jobs, found.total)

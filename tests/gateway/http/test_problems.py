@@ -15,6 +15,7 @@ from gateway.http.problems import add_handlers
 from gateway.refused import Refused
 from runqueue import (
     AmbiguousAccounts,
+    ArchiveUnavailable,
     BatchCanceled,
     BatchExpired,
     BatchMismatch,
@@ -69,6 +70,7 @@ RAISED = [
     QuotaReached.of("acme", "shop", "jobs", 1_000),
     EvictingRedis("allkeys-lru"),
     OtherFormat("7", 8),
+    ArchiveUnavailable("the archive cannot be read now; the gateway's log says why"),
 ]
 #: Bases, what only a client raises, and what ends a process before it serves.
 NOT_RAISED = {
