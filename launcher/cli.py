@@ -74,7 +74,9 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
     if not _wait_for(url, stack.ending):
         return
     environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
-    if "RUNQUEUE_ARCHIVE_URL" not in {**dotenv_values(ENV_FILE), **os.environ}:
+    # Hosts that share a Redis would have an archive each.
+    is_alone = settings.redis_url is None
+    if is_alone and "RUNQUEUE_ARCHIVE_URL" not in {**dotenv_values(ENV_FILE), **os.environ}:
         environ["RUNQUEUE_ARCHIVE_URL"] = stacks.archive_in(DIRECTORY)
     stop_seconds = settings.drain_seconds + STOP_SECONDS
     if port := settings.gateway_port:

@@ -1,4 +1,3 @@
--- use: job_record
 -- How far an account's archive is. Without one there are none of its keys, and jobs lie and go as they always do.
 -- The hash `archive` has: id; lease ('<until> <process>'); host ('<last use> <host>', of SQLite); trouble
 -- ('<when> <process> <words>'); at, and behind it dropped: positions in the lists of ends, of archiving and of the walk
