@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from archive import calls, retention
 from archive.calls import Droppable, DueJob, Kept, Read, Use
 from archive.database import ArchiveAwayError, ArchiveError, engine_of, set_up
+from archive.reader import Reader
 from archive.rows import EndedJob
 from archive.writer import Writer
 from config.archive import seconds_of
@@ -46,6 +47,8 @@ GROUP_JOBS, GROUP_BYTES = 500, 4 * 1024 * 1024
 ASIDE_SECONDS = 3600
 #: Seconds between two looks for rows whose retention is over.
 RETIRE_EVERY = 3600.0
+#: Seconds between two counts of new groups of errors.
+ERRORS_EVERY = 60.0
 #: Seconds that closing the database may take.
 CLOSE_SECONDS = 5.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -128,7 +131,9 @@ class Archiver:
         #: What keeps it from archiving, in words; the log has it once.
         self._trouble = ""
         self._droppable = Droppable(more=False, position="", then="", jobs={})
-        self._retire_at = 0.0
+        self._retire_at = self._errors_at = 0.0
+        #: Groups of errors that are new and grow; 0 also while another process archives.
+        self.new_errors = 0
         self._has_lease = False
         self._loop: asyncio.Task[None] | None = None
 
@@ -167,10 +172,12 @@ class Archiver:
             read = await self._read()
             self._has_lease = read.state == "ok"
             if not self._has_lease:
+                self.new_errors = 0
                 return OTHERS_EVERY if read.state == "busy" else await self._wait(read.why)
             await self._write(read)
             more = await self._drop() if self._drop_after_us else False
             await self._retire(read.now_us)
+            await self._count_errors(read.now_us)
         except ArchiveError as error:
             return await self._wait(str(error), reports=True)
         if self._trouble:
@@ -281,6 +288,14 @@ class Archiver:
         after, process = self._drop_after_us, self._process
         call = calls.drop_archived(self._account, process, after, CALL_JOBS, last=last, held=held)
         return await self._send(call)
+
+    async def _count_errors(self, now_us: int) -> None:
+        """Count the groups of errors that are new and grow, once a minute."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._errors_at:
+            account, self._errors_at = self._account, now + ERRORS_EVERY
+            new = self._archive.run(lambda engine: Reader(engine).new_errors(account, now_us))
+            self.new_errors = len(await new)
 
     async def _retire(self, now_us: int) -> None:
         """Remove some of what the archive has had for as long as it is to have it."""

@@ -1,6 +1,6 @@
 """The archive's database: its engine, its schema, and what SQLite and PostgreSQL do differently."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import time_ns
@@ -11,22 +11,48 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, event, insert, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    cast,
+    column,
+    event,
+    func,
+    insert,
+    literal_column,
+    select,
+    table,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from archive.tables import archive
-from runqueue.errors import RunQueueError
+from archive.tables import archive, documents
+from archive.tables import words as words_table
+from runqueue.errors import ArchiveUnavailable
 
 #: The drivers, by the scheme of the URL.
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 #: Seconds that a connection waits for another's writes, and that opening one may take.
 _BUSY_SECONDS, _CONNECT_SECONDS = 30, 5
+#: What PostgreSQL is told of a transaction that reads: how long a statement may take, to plan each
+#: statement for its values, and to compile none.
+_READING: Final = text(
+    "SELECT set_config('statement_timeout', '20000', true),"
+    " set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)"
+)
+#: What PostgreSQL indexes of words, as `word_index` has it.
+_INDEXED: Final[ColumnElement[str]] = literal_column(
+    "array_to_tsvector(string_to_array(lpad(to_hex(n / 88473600000000), 4, '0') ||"
+    " replace(words, ' ', ' ' || lpad(to_hex(n / 88473600000000), 4, '0')), ' '))"
+)
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
-class ArchiveError(RunQueueError):
+class ArchiveError(ArchiveUnavailable):
     """The archive cannot be used; the message says why, without its URL."""
 
 
@@ -99,6 +125,48 @@ async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         await connection.execution_options(writes=True)
         async with connection.begin():
             yield connection
+
+
+@asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Begin a transaction that only reads, and sees the archive as it is now or a moment later.
+
+    Raises:
+        ArchiveAwayError: the database does not answer, or takes too long.
+    """
+    try:
+        async with engine.connect() as connection:
+            if engine.dialect.name == "postgresql":
+                await connection.execute(_READING)
+            yield connection
+    except (SQLAlchemyError, OSError) as error:
+        raise ArchiveAwayError(words_of(error)) from None
+
+
+def keys_of_words(dialect: str, words: Sequence[str], days: Iterable[int]) -> Select[tuple[int]]:
+    """Return a query of the keys of jobs that have words, or words that begin with them.
+
+    Args:
+        dialect: `sqlite` or `postgresql`.
+        words: as `archive.rows.words_of` makes them, at least one; all have to be there.
+        days: the days of the jobs' ends, since 1970; a few dozen at most.
+    """
+    prefixes = [[f"{day:04x}{word}" for word in words] for day in days]
+    if dialect == "sqlite":
+        found = " OR ".join(
+            "(" + " AND ".join(f'"{word}"*' for word in some) + ")" for some in prefixes
+        )
+        is_match = literal_column("word_index").op("MATCH")(found)
+        return select(column("rowid")).select_from(table("word_index")).where(is_match)
+    found = " | ".join("(" + " & ".join(f"'{word}':*" for word in some) + ")" for some in prefixes)
+    return select(words_table.c.n).where(_INDEXED.op("@@")(cast(found, TSQUERY)))
+
+
+def envelope_of_body(dialect: str) -> ColumnElement[bytes]:
+    """Return the first line of a stored body, without the request and the result behind it."""
+    body = documents.c.body
+    end = func.instr(body, b"\n") if dialect == "sqlite" else func.pg_catalog.position(body, b"\n")
+    return func.substr(body, 1, end)
 
 
 async def set_up(engine: AsyncEngine) -> str:

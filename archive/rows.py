@@ -24,7 +24,7 @@ _READ: Final = 20_000
 #: Fields of a request that name its workflow.
 _WORKFLOW: Final = ("workflow_id", "agent_id")
 #: The buckets of durations: 2^(k/2) seconds and more, up to 90 days.
-_LEAST, _MOST = -8, 46
+LEAST_BUCKET, _MOST_BUCKET = -8, 46
 _FAILED: Final = {JobState.FAILED, JobState.DEAD}
 #: What of a row is summed, beside jobs.
 AMOUNTS: Final = ("steps", "credits", "cached_credits")
@@ -103,7 +103,7 @@ def rows_of(ended: EndedJob) -> Rows:
     }
     document = {"record": packed_record(ended.record), **_packed(ended, ended_us)}
     texts = [request.get(name) for name in _SEARCHED]
-    words = words_of([*texts, job.custom_id, job.failure_reason])
+    words = words_of([job.custom_id, job.failure_reason, *texts])
     return Rows(ended_us, row, document, words, list(_labels(job, ended)), error)
 
 
@@ -176,14 +176,17 @@ def words_of(texts: list[str | None]) -> str:
     for text in texts:
         if isinstance(text, str):
             plain = unicodedata.normalize("NFKD", text[:_READ]).casefold()
-            plain = "".join(c for c in plain if not unicodedata.combining(c))
+            if not plain.isascii():
+                plain = "".join(c for c in plain if not unicodedata.combining(c))
             found.update(dict.fromkeys(word[:LONGEST_WORD] for word in _WORD.findall(plain)))
     return " ".join(list(found)[:MOST_WORDS])
 
 
 def bucket_of(seconds: float) -> int:
     """Return the bucket of a duration: k, for 2^(k/2) seconds and more."""
-    return max(_LEAST, min(_MOST, math.floor(2 * math.log2(seconds)))) if seconds > 0 else _LEAST
+    if seconds <= 0:
+        return LEAST_BUCKET
+    return max(LEAST_BUCKET, min(_MOST_BUCKET, math.floor(2 * math.log2(seconds))))
 
 
 def sums_of(row: Mapping[str, Any], ended_us: int) -> Iterator[tuple[SumKey, int]]:

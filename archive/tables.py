@@ -5,7 +5,7 @@ So the newest jobs are those of the greatest keys, and a range of time is a rang
 that ends again gets another key; its old rows go in the same transaction.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -18,11 +18,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 #: Keys of one microsecond.
 KEYS_A_MICROSECOND: Final = 1024
 HOUR_US: Final = 3_600_000_000
+KEYS_A_DAY: Final = 24 * HOUR_US * KEYS_A_MICROSECOND
 
 metadata = MetaData()
 
@@ -82,12 +84,15 @@ jobs = Table(
     Index("jobs_by_workflow", "account", "workflow", "n"),
     Index("jobs_by_batch", "batch", "n"),
 )
+_FAILED: Final[Any] = dict.fromkeys(("sqlite_where", "postgresql_where"), jobs.c.error.is_not(None))
+# Groups of errors are read from it alone, unless jobs are chosen by text or metadata.
 Index(
     "jobs_by_error",
-    *(jobs.c.account, jobs.c.n, jobs.c.error, jobs.c.job_group, jobs.c.credits),
-    sqlite_where=jobs.c.error.is_not(None),
-    postgresql_where=jobs.c.error.is_not(None),
+    *(jobs.c.account, jobs.c.n, jobs.c.error, jobs.c.state, jobs.c.job_group),
+    *(jobs.c.workflow, jobs.c.batch, jobs.c.credits),
+    **_FAILED,
 )
+Index("jobs_of_error", jobs.c.account, jobs.c.error, jobs.c.n, **_FAILED)
 
 #: The jobs as Redis had them: reading one gives the same `Job`, and the same timeline.
 documents = Table(
@@ -151,4 +156,12 @@ sums = Table(
     Column("measure", String(20), primary_key=True),
     Column("amount", BigInteger, nullable=False),
     sqlite_with_rowid=False,
+)
+#: What of the sums is no duration: all values of a dimension are compared by it.
+IS_COUNT: Final = text("measure NOT LIKE '%:%'")
+Index(
+    "sums_by_hour",
+    *(sums.c.account, sums.c.dimension, sums.c.hour, sums.c.value, sums.c.measure, sums.c.amount),
+    sqlite_where=IS_COUNT,
+    postgresql_where=IS_COUNT,
 )

@@ -21,8 +21,6 @@ from archive.tables import words as words_table
 _TRIES: Final = 5
 #: Values of one statement's list.
 _LISTED: Final = 500
-#: Rows of one statement of sums.
-_SUMS_AT_ONCE: Final = 150
 _OF_JOBS: Final = (documents, words_table, labels, jobs)
 
 
@@ -65,6 +63,23 @@ class Writer:
             else:
                 break
         return unread
+
+    async def discard(self, account: str, job_ids: list[str]) -> list[str]:
+        """Remove dead jobs of an account; returns the ids of those that were there.
+
+        Raises:
+            ArchiveAwayError: as `write`.
+        """
+        is_meant = (jobs.c.account == account, jobs.c.id.in_(job_ids), jobs.c.state == "dead")
+        try:
+            async with writing(self._engine) as connection:
+                found = (
+                    await connection.execute(select(jobs.c.n, jobs.c.id).where(*is_meant))
+                ).all()
+                await remove(connection, [row.n for row in found])
+        except (SQLAlchemyError, OSError) as error:
+            raise ArchiveAwayError(words_of(error)) from None
+        return [row.id for row in found]
 
     async def _replace(self, connection: AsyncConnection, made: dict[str, Rows]) -> None:
         changes: Counter[SumKey] = Counter()
@@ -116,12 +131,13 @@ class Writer:
             for key, amount in sorted(changes.items())
             if amount
         ]
-        for start in range(0, len(rows), _SUMS_AT_ONCE):
-            statement = self._insert(sums_table).values(rows[start : start + _SUMS_AT_ONCE])
+        if rows:
+            statement = self._insert(sums_table)
             added = sums_table.c.amount + statement.excluded.amount
-            await connection.execute(
-                statement.on_conflict_do_update(index_elements=names, set_={"amount": added})
+            statement = statement.on_conflict_do_update(
+                index_elements=names, set_={"amount": added}
             )
+            await connection.execute(statement, rows)
 
 
 async def remove(connection: AsyncConnection, keys: Sequence[int]) -> None:

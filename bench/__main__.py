@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import (
+    archive,
     cost,
     finished,
     intake,
@@ -200,6 +201,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "groups": scale.groups_rows,
     "keys": scale.keys_rows,
     "flight": scale.flight_rows,
+    "archive": archive.rows,
 }
 #: Parts that are measured unless others are asked for; those take minutes.
 _SHORT = ("cost", "intake", "latency", "limits", "webhooks")

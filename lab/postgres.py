@@ -45,8 +45,8 @@ class Postgres:
     def create(self, database: str) -> str:
         """Create a database, empty, in the place of one of that name, and return its URL."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)".encode())
-            connection.execute(f"CREATE DATABASE {database}".encode())
+            connection.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)'.encode())
+            connection.execute(f'CREATE DATABASE "{database}"'.encode())
         return self.url(database)
 
     def start(self) -> None:
@@ -114,7 +114,7 @@ def postgres(folder: Path | None = None, **options: str) -> Iterator[Postgres]:
 
 
 def _as_user() -> list[str]:
-    """Return what makes a command run as `postgres`: its programs refuse root."""
+    """Return what makes a command end with us, and run as `postgres`: its programs refuse root."""
     if os.geteuid() != 0:
-        return []
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+        return ["setpriv", "--pdeathsig=INT"]
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--pdeathsig=INT"]

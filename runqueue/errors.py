@@ -20,6 +20,7 @@ RunQueueError
 │   ├── MalformedURL      the address of Redis is none: trying again does not help
 │   ├── NoQueueHere       nothing says where Redis is
 │   └── GatewayUnavailable   the gateway cannot be reached, or answers what none would
+├── ArchiveUnavailable    the archive does not answer, or is none that can be read
 ├── NotAllowed            the gateway does not let the bearer of this token do that
 ├── QueueFull             Redis has no memory left for new jobs
 │   └── QuotaReached      as many jobs, or bytes, wait as may: of an account, or of a token
@@ -259,6 +260,10 @@ class GatewayUnavailable(QueueUnavailable):
 
     def __str__(self) -> str:
         return f"gateway at {self.address}: {self.reason}"
+
+
+class ArchiveUnavailable(RunQueueError):
+    """The archive does not answer, or is none that can be read; what Redis has can be."""
 
 
 class NotAllowed(_WithFields):

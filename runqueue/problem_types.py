@@ -63,6 +63,7 @@ class ProblemType(Enum):
 
     # The queue and the gateway.
     QUEUE_UNAVAILABLE = 503, "The queue cannot be reached."
+    ARCHIVE_UNAVAILABLE = 503, "The archive cannot be read.", errors.ArchiveUnavailable
     QUEUE_FULL = 503, "Redis is out of memory.", errors.QueueFull
     OTHER_FORMAT = 503, "Redis holds another version's format.", errors.OtherFormat
     EVICTING_REDIS = 503, "Redis evicts keys.", errors.EvictingRedis

@@ -4,11 +4,13 @@ import gc
 import os
 from collections.abc import Generator, Iterator
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
+from lab.postgres import MISSING, Postgres, postgres
 from lab.valkeys import start_valkey
 from runqueue import RunQueue
 
@@ -81,3 +83,21 @@ def queue(redis_url: str) -> Iterator[RunQueue]:
     """A queue on an empty server."""
     with RunQueue(redis_url) as empty:
         yield empty
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A PostgreSQL for this test process."""
+    if MISSING:
+        pytest.skip(MISSING)
+    with postgres(fsync="off") as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def archive_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without tables, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/archive.sqlite"
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return server.create("archive")

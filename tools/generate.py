@@ -22,7 +22,7 @@ MARKER: Final = "# Generated from "
 #: From which file each generated one is made.
 SOURCES: Final = {
     path.with_name(path.name.removeprefix("async_")): path
-    for package in ("api_client", "runqueue")
+    for package in ("api_client", "archive", "runqueue")
     for path in sorted((_ROOT / package).rglob("async_*.py"))
     if path.read_text().startswith(_SOURCE)
 }
@@ -34,6 +34,7 @@ _REPLACED: Final = (
         r"for coroutines of one event loop; one connection",
         "for plain Python. Thread-safe; one connection",
     ),
+    (r", for coroutines of one event loop\.", ", for plain Python."),
     (r"Notifies coroutines of one event loop of", "Notifies threads of"),
     (r", for coroutines: `await job` gives it once it has ended\.", "."),
     (r"\basync (def|with|for)\b", r"\1"),

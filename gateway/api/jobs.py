@@ -2,14 +2,19 @@
 
 import asyncio
 from contextlib import nullcontext, suppress
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import Path, Query, Request
 from starlette.responses import Response
 
 from gateway.api.job_schema import EXAMPLE_ID
-from gateway.api.routing import Limit, Reason, Routes, Since, Until, one_at_a_time
-from gateway.api.schemas import EXAMPLE_BATCH, JOB, each, job_values, shape
+from gateway.api.routing import (
+    Limit,
+    Routes,
+    Wanted,
+    one_at_a_time,
+)
+from gateway.api.schemas import JOB, each, job_values, shape, shape_of
 from gateway.http.counting import taken_by, working
 from gateway.http.request_body import json_answer
 from gateway.refused import Refused
@@ -20,7 +25,8 @@ from runqueue.errors import JobNotFound
 from runqueue.ids import is_id
 from runqueue.operator.decisions import Settled
 from runqueue.problem_types import ProblemType
-from runqueue.producer.listing import Filter
+from runqueue.records.archived import Chart, ErrorGroups
+from runqueue.records.as_json import json_value
 from runqueue.records.job import JobState
 from runqueue.store.history import Attempt, JobStep
 
@@ -52,28 +58,7 @@ WithResult = Annotated[
 )
 async def list_jobs(
     request: Request,
-    *,
-    state: Annotated[JobState | None, Query(description="Only in it.", examples=["dead"])] = None,
-    group: Annotated[str | None, Query(description="Only of it.", examples=["shop-a"])] = None,
-    batch: Annotated[
-        str | None, Query(description="Only of it, in its order.", examples=[EXAMPLE_BATCH])
-    ] = None,
-    reason: Reason = None,
-    custom_id: Annotated[
-        str | None,
-        Query(min_length=1, description="Only the job of this name.", examples=["order-17"]),
-    ] = None,
-    namespace: Annotated[str, Query(description="That of the custom_id.", examples=[""])] = "",
-    webhook: Annotated[
-        Literal["pending", "abandoned", "unknown"] | None,
-        Query(description="Only those whose webhook is in this state.", examples=["abandoned"]),
-    ] = None,
-    since: Since = None,
-    until: Until = None,
-    is_open: Annotated[bool, Query(description="Only those that have not ended.")] = False,
-    is_paused: Annotated[
-        bool, Query(description="Only those whose run waits for a person.")
-    ] = False,
+    jobs: Wanted,
     account: Account = None,
     cursor: Annotated[
         str,
@@ -83,21 +68,73 @@ async def list_jobs(
 ) -> Response:
     """Return a page of jobs of an account, without results; with a `custom_id` that job, or none.
 
-    The work of a page is bounded: one may be empty that is not the last. Without a state or a
-    batch jobs come in no order, and some may come twice.
+    The work of a page is bounded: one may be empty that is not the last. With an archive, ended
+    jobs come the newest end first, behind the open ones where no filter names ended ones; what
+    ended in the last seconds may be missing. Without one, jobs without a state or a batch come in
+    no order, and some may come twice.
     """
     whose = tenant_scope_of(request).whose(account)
-    wanted = Filter(
-        group, batch, reason, state, custom_id, namespace, webhook, since, until, is_open, is_paused
-    )
     async with one_at_a_time(request) as queue:
-        page = await queue.list_jobs(wanted, account=whose, cursor=cursor, limit=limit)
+        page = await queue.list_jobs(jobs.wanted, account=whose, cursor=cursor, limit=limit)
         shown = []
         for start in range(0, len(page.jobs), _SHOWN_AT_ONCE):
             some = page.jobs[start : start + _SHOWN_AT_ONCE]
             shown += [job_values(job, result=False) for job in some]
             await asyncio.sleep(0)  # other requests are answered meanwhile
         return json_answer({"jobs": shown, "cursor": page.cursor or None, "unread": page.unread})
+
+
+@router.call(
+    "GET /v1/jobs:count",
+    "read",
+    "Count jobs",
+    ("How many there are; not exact = at least so many.", shape(jobs=int, is_exact=bool)),
+)
+async def count_jobs(request: Request, jobs: Wanted, account: Account = None) -> Response:
+    """Count the jobs of a list, up to 1,000 of them."""
+    whose = tenant_scope_of(request).whose(account)
+    async with one_at_a_time(request) as queue:
+        found = await queue.count_jobs(jobs.wanted, account=whose)
+        return json_answer(found._asdict())
+
+
+@router.call(
+    "GET /v1/errors",
+    "read",
+    "Group the failures of an archive",
+    ("The largest first.", shape_of(ErrorGroups)),
+)
+async def list_errors(
+    request: Request,
+    jobs: Wanted,
+    account: Account = None,
+    limit: Limit = 50,
+) -> Response:
+    """Return failures with the same category and words, but for numbers, ids and URLs.
+
+    `GET /v1/jobs?error=<id>` has the jobs of one. Needs an archive.
+    """
+    whose = tenant_scope_of(request).whose(account)
+    async with one_at_a_time(request) as queue:
+        found = await queue.list_errors(jobs.wanted, account=whose, limit=limit)
+        return json_answer(json_value(found))
+
+
+@router.call(
+    "GET /v1/charts",
+    "read",
+    "Sum up what ended, by the hour or by the day",
+    ("A point for each step of time.", shape_of(Chart)),
+)
+async def read_chart(request: Request, jobs: Wanted, account: Account = None) -> Response:
+    """Return jobs, failure share, durations, steps and credits; of a week by default.
+
+    Of all jobs, or of one `group`, `workflow` or `batch`; other filters are refused. Needs an
+    archive.
+    """
+    whose = tenant_scope_of(request).whose(account)
+    async with one_at_a_time(request) as queue:
+        return json_answer(json_value(await queue.chart(jobs.wanted, account=whose)))
 
 
 @router.call(

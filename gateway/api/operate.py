@@ -15,7 +15,7 @@ from gateway.http.request_body import json_answer, read_model
 from gateway.tenants.scope import Account, tenant_scope_of
 from runqueue.connection.urls import shown_url
 from runqueue.errors import FieldError, InvalidRequest
-from runqueue.operator.decisions import ACTS, WORDS, Settled
+from runqueue.operator.decisions import ACTS, GOOD, WORDS, Settled
 from runqueue.operator.refused_lines import PAGE, InboxPage, inbox_page
 from runqueue.problem_types import ProblemType
 from runqueue.producer.async_queue import AsyncRunQueue
@@ -31,7 +31,7 @@ Decision = Literal["cancel", "replay", "discard", _OfRuns, "deliver", "confirm_d
 _IDS: Final = Field(
     min_length=1, max_length=ACTS, description="Of the jobs.", examples=[[EXAMPLE_ID]]
 )
-_DONE: Final = {Settled.DONE, Settled.CANCELED, Settled.WILL_BE_CANCELED}
+_DONE: Final = GOOD | {Settled.CANCELED, Settled.WILL_BE_CANCELED}
 _DONE_TO: Final = ("How many it was done to.", shape(done=int))
 
 

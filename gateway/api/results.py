@@ -7,15 +7,14 @@ import orjson
 from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
-from gateway.api import job_schema
+from gateway.api import job_schema, routing
 from gateway.api.batches import BatchId
-from gateway.api.routing import Routes, Since, Until
+from gateway.api.routing import Routes
 from gateway.http.results import CRLF, CSV, NDJSON, stream_results
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.ids import DEFAULT
 from runqueue.producer.listing import ALL, Filter
 from runqueue.records.csv_rows import csv_head
-from runqueue.records.job import JobState
 
 router = Routes("batches")
 
@@ -61,25 +60,19 @@ Wanted = Annotated[LinesRequest, Depends()]
 )
 async def results(
     wanted: Wanted,
+    jobs: routing.Wanted,
     *,
-    state: Annotated[
-        JobState | None, Query(description="Only in it: one in which jobs have ended.")
-    ] = None,
-    group: Annotated[str | None, Query(description="Only of it.", examples=["shop-a"])] = None,
     errors: Annotated[
         bool, Query(description="Only jobs that failed, were canceled or are dead.")
     ] = False,
-    since: Since = None,
-    until: Until = None,
     account: Account = None,
 ) -> Response:
     """Return a line for each job of an account that has ended, the newest end first.
 
-    Otherwise as for the results of a batch.
+    With an archive, the last seconds may be missing. Otherwise as for the results of a batch.
     """
     whose = tenant_scope_of(wanted.request).whose(account)
-    chosen = Filter(group, state=state, since=since, until=until)
-    return await _answer(wanted, None, chosen, errors=errors, account=whose)
+    return await _answer(wanted, None, jobs.wanted, errors=errors, account=whose)
 
 
 @router.call(

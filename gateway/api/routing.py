@@ -3,8 +3,9 @@
 import inspect
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.routing import APIRoute
@@ -12,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
 from config.gateway import Scope
-from gateway.api.schemas import Shape
+from gateway.api.schemas import EXAMPLE_BATCH, Shape
 from gateway.auth.tokens import requires
 from gateway.http.counting import working
 from gateway.http.problems import answers
@@ -20,6 +21,8 @@ from gateway.http.request_body import body_of
 from gateway.tenants.scope import queue_of
 from runqueue import AsyncRunQueue
 from runqueue.problem_types import ProblemType
+from runqueue.producer.listing import Filter, read_entries
+from runqueue.records.job import JobState
 from runqueue.request.time_range import TIME_WORDS, read_time
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -39,6 +42,7 @@ OF_TOKENS: Final = {
 _OF_THE_QUEUE: Final = OF_TOKENS | {
     ProblemType.UNKNOWN_ACCOUNT,
     ProblemType.QUEUE_UNAVAILABLE,
+    ProblemType.ARCHIVE_UNAVAILABLE,
     ProblemType.OTHER_FORMAT,
     ProblemType.DATA_DAMAGED,
 }
@@ -93,6 +97,62 @@ Reason = Annotated[
         examples=["crashed"],
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """Which jobs are meant."""
+
+    state: Annotated[JobState | None, Query(description="Only in it.", examples=["dead"])] = None
+    group: Annotated[str | None, Query(description="Only of it.", examples=["shop-a"])] = None
+    batch: Annotated[str | None, Query(description="Only of it.", examples=[EXAMPLE_BATCH])] = None
+    reason: Reason = None
+    since: Since = None
+    until: Until = None
+    text: Annotated[
+        str | None,
+        Query(
+            description="Only jobs in whose prompt, URL, custom_id or reason some word begins with"
+            " each of these words; needs an archive.",
+            examples=["invoice 4711"],
+        ),
+    ] = None
+    metadata: Annotated[
+        list[str] | None,
+        Query(
+            description="Only jobs with this entry, `name=value`; may be repeated.",
+            examples=[["order=17"]],
+        ),
+    ] = None
+    workflow: Annotated[
+        str | None, Query(description="Only runs of it; needs an archive.", examples=["wpid_1"])
+    ] = None
+    error: Annotated[
+        str | None,
+        Query(description="Only those of this group of errors; needs an archive.", examples=["17"]),
+    ] = None
+    custom_id: Annotated[
+        str | None,
+        Query(min_length=1, description="Only the job of this name.", examples=["order-17"]),
+    ] = None
+    namespace: Annotated[str, Query(description="That of the custom_id.", examples=[""])] = ""
+    webhook: Annotated[
+        Literal["pending", "abandoned", "unknown"] | None,
+        Query(description="Only those whose webhook is in this state.", examples=["abandoned"]),
+    ] = None
+    is_open: Annotated[bool, Query(description="Only those that have not ended.")] = False
+    is_paused: Annotated[bool, Query(description="Only those whose run waits for a person.")] = (
+        False
+    )
+
+    @property
+    def wanted(self) -> Filter:
+        """The filter."""
+        given = {name: getattr(self, name) for name in Filter._fields if hasattr(self, name)}
+        return Filter(**given | {"metadata": read_entries(self.metadata or ())})
+
+
+Wanted = Annotated[_Filter, Depends()]
 
 
 class BodyFields(BaseModel):

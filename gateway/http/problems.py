@@ -47,6 +47,7 @@ _IN_DETAIL: Final = 5
 #: Faults of a model that a problem lists.
 _SHOWN: Final = 20
 
+_NO_ARCHIVE: Final = "the archive cannot be read now; the gateway's log says why"
 AWAY: Final = "the queue cannot be reached; try again"
 
 
@@ -206,7 +207,9 @@ async def _of_the_queue(_: Request, error: Exception) -> Response:
     if kind is not ProblemType.QUOTA_REACHED:
         log_trouble("queue_unavailable", error)
     if kind is not ProblemType.QUEUE_UNAVAILABLE:
-        return problem(kind, str(error), retry_after=FULL_SECONDS, members=members)
+        # What the driver of a database says may name hosts and users.
+        detail = _NO_ARCHIVE if kind is ProblemType.ARCHIVE_UNAVAILABLE else str(error)
+        return problem(kind, detail, retry_after=FULL_SECONDS, members=members)
     # Not what is damaged: that is for the operator's log.
     damage = damage_of(error)
     if damage is None:

@@ -17,7 +17,7 @@ from gateway.page.render import HEADERS
 from gateway.page.viewer import Viewer
 from gateway.state.state import state_of
 from runqueue.errors import BatchNotFound, JobNotFound
-from runqueue.operator.decisions import Settled
+from runqueue.operator.decisions import GOOD, Settled
 from runqueue.producer.async_queue import retry_pages
 from runqueue.store import groups
 from runqueue.store.budgets import Budget
@@ -167,7 +167,7 @@ async def _adopt(action: ActionRequest) -> str:
 
 
 def _expect_done(what: Settled) -> None:
-    if what is not Settled.DONE:
+    if what not in GOOD:
         raise HTTPException(409, f"nothing was done: {what.value}")
 
 

@@ -65,7 +65,7 @@ class Choice:
 
     Args:
         what: one of `KINDS`.
-        state, wanted: the filter.
+        state, wanted: the filter; without a state it is of a group of errors.
         ids: of the jobs that are checked, instead of a filter; None = none were to be checked.
     """
 
@@ -88,6 +88,8 @@ class Choice:
         """The filter, its state included."""
         if self.what == "deliver":
             return self.wanted._replace(webhook=DeliveryState(self.state))
+        if not self.state:
+            return self.wanted
         if self.state == "open":
             return self.wanted._replace(is_open=True)
         return self.wanted._replace(state=JobState(self.state))

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import structlog
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -14,6 +16,7 @@ from gateway.auth.tokens import is_from_elsewhere
 from gateway.http.counting import working
 from gateway.page.bulk import KINDS, BulkWork, Choice, count
 from gateway.page.errors import words_of
+from gateway.page.filters import filter_of, pairs_of
 from gateway.page.forms import back, operator_form, whole
 from gateway.page.render import HEADERS, page
 from gateway.page.viewer import Viewer, must_operate, viewer_of
@@ -29,6 +32,8 @@ _WAIT: Final = 5.0
 _MANY: Final = 500
 #: Jobs that may be checked: more than a list shows.
 _CHECKED: Final = 500
+#: Fields of a filter that the form has; it keeps the others.
+_ENTERED: Final = ("group", "batch", "reason", "is_paused")
 
 
 async def select(request: Request) -> Response:
@@ -37,7 +42,7 @@ async def select(request: Request) -> Response:
     must_operate(viewer)
     query = request.query_params
     checked = query.getlist("id") if "checked" in query else None
-    choice = await _choice(viewer, query, checked)
+    choice = await _choice(viewer, query, _stateless(query), checked)
     # A link of another site only shows the form; counting begins there.
     is_requested = "count" in query and not is_from_elsewhere(request)
     found = None
@@ -50,6 +55,8 @@ async def select(request: Request) -> Response:
         "choice": choice,
         "kind": KINDS[choice.what],
         "count": found,
+        "filter": urlencode(pairs_of(choice.wanted)),
+        "more": [pair for pair in pairs_of(choice.wanted) if pair[0] not in _ENTERED],
         "next": back(query),
         "leave": back(query, account=choice.account),
     }
@@ -61,7 +68,8 @@ async def act_on_many(request: Request) -> Response:
     viewer, fields = await operator_form(request)
     gate = state_of(request)
     checked = fields["ids"].split() if "ids" in fields else None
-    choice = await _choice(viewer, fields, checked)
+    wanted = _stateless(QueryParams(fields.get("filter", "")))
+    choice = await _choice(viewer, fields, wanted, checked)
     most = whole(fields["most"], "most") if fields.get("most") else None
     if [*gate.works.values()].count(viewer.name) >= WORKS:
         raise HTTPException(429, f"expected at most {WORKS} bulk actions of {viewer.name} at once")
@@ -94,27 +102,30 @@ async def _work(gate: GatewayState, work: BulkWork, viewer: Viewer) -> str:
 
 
 async def _choice(
-    viewer: Viewer, fields: Mapping[str, Any], checked: Iterable[str] | None
+    viewer: Viewer, fields: Mapping[str, Any], wanted: Filter, checked: Iterable[str] | None
 ) -> Choice:
     """Return the choice of a form or a query.
 
     Args:
         viewer: the user.
         fields: of the form, or of the query.
+        wanted: its filter, but for the state; a group of errors needs none to be replayed.
         checked: ids of the jobs that are checked; None = they are chosen by a filter.
     """
     what = str(fields.get("what") or "cancel")
     if what not in KINDS:
         raise HTTPException(422, f"what: expected one of {', '.join(KINDS)}")
-    state = str(fields.get("state") or KINDS[what].states[0])
+    default = "" if what == "replay" and wanted.error is not None else KINDS[what].states[0]
+    state = str(fields.get("state") or default)
     if state not in KINDS[what].states:
-        state = KINDS[what].states[0]
-    group, batch, reason = (
-        str(fields.get(name) or "").strip() or None for name in ("group", "batch", "reason")
-    )
+        state = default
     account = await viewer.tenant_scope.account(str(fields.get("account") or ""))
     ids = None if checked is None else tuple(dict.fromkeys(filter(is_id, checked)))
     if ids and len(ids) > _CHECKED:
         raise HTTPException(422, f"expected at most {_CHECKED} checked jobs, got {len(ids)}")
-    is_paused = fields.get("is_paused") == "true"
-    return Choice(what, account, state, Filter(group, batch, reason, is_paused=is_paused), ids)
+    return Choice(what, account, state, wanted, ids)
+
+
+def _stateless(query: QueryParams) -> Filter:
+    """Return the filter of a query without its state, which may be one of a bulk action alone."""
+    return filter_of(QueryParams([pair for pair in query.multi_items() if pair[0] != "state"]))

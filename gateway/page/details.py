@@ -21,7 +21,7 @@ from runqueue.producer.listing import Filter
 from runqueue.records.job import Job
 from runqueue.records.retention import RETENTION_SECONDS
 from runqueue.store import worker_calls
-from runqueue.store.history import Attempt, JobHistory, JobStep, read_history
+from runqueue.store.history import Attempt, JobHistory, JobStep
 
 #: Characters of an output that a page shows.
 _LONGEST: Final = 20_000
@@ -76,7 +76,7 @@ async def job(request: Request) -> Response:
     account = await viewer.tenant_scope.owner(job_id)
     if account is None:
         raise JobNotFound(job_id)
-    history = await viewer.queue.send(read_history(account, job_id))
+    history = await viewer.queue._history(job_id)  # noqa: SLF001 - `timeline` has it as JSON
     (found,) = await viewer.queue.get_many([job_id])
     if found is None or history is None:
         raise JobNotFound(job_id)

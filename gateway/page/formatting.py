@@ -81,6 +81,17 @@ def span(seconds: float | None) -> str:
     return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
 
 
+def in_unit(value: float | None, unit: str) -> str:
+    """Return a figure of a chart: a share of 1, seconds, money, or a number of something."""
+    if value is None:
+        return UNKNOWN
+    if unit == "share":
+        return f"{100 * value:.1f} %"
+    if unit == "money":
+        return f"{value:,.2f}"
+    return span(value) if unit == "seconds" else number(value)
+
+
 def ago(moment: datetime | None) -> str:
     """Return how long ago a moment was, roughly."""
     if moment is None:

@@ -1,24 +1,31 @@
-"""The lists: jobs of a state, batches, groups, webhooks, refused lines, and the audit."""
+"""The lists: jobs of a filter, batches, groups, webhooks, refused lines, and the audit."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.http.results import stream_results
+from gateway.page.filters import filter_of, pairs_of
 from gateway.page.overview import OPEN, OVER, bar
-from gateway.page.render import page
-from gateway.page.viewer import Viewer, list_page
+from gateway.page.render import HEADERS, page
+from gateway.page.viewer import Viewer, list_page, viewer_of
 from gateway.state.sampler import first_jobs, longest_first
 from runqueue.operator.refused_lines import refused_line
-from runqueue.producer.listing import Filter
+from runqueue.producer.listing import ALL, Filter
 from runqueue.records.delivery import DeliveryState
 from runqueue.store import job_calls
 from runqueue.store.inbox_calls import newest_refused
 
 #: Rows of a page.
 ROWS: Final = 100
+#: Parameters of a list that are no part of its filter.
+_ONCE: Final = {"account", "cursor", "done", "format"}
+#: How long ago a list of jobs begins, by one click.
+_PRESETS: Final = ("1h", "12h", "24h", "7d")
 #: Groups of a page: each has a form.
 GROUPS: Final = 200
 #: Refused lines of a page, and bytes of them: one may hold megabytes.
@@ -55,24 +62,53 @@ def _of_account(template: str) -> Callable[[_Values], Callable[[Request], Awaita
 
 @_of_account("jobs.html")
 async def jobs(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
-    """List jobs by state, group and words of the reason; reads are bounded, so pages vary."""
-    state, group = query.get("state", ""), query.get("group", "").strip()
-    reason = query.get("reason", "").strip()
-    is_paused = query.get("is_paused") == "true"
-    which = Filter(
-        group or None, reason=reason or None, state=state or None, is_paused=is_paused
-    ).checked()
-    found = await first_jobs(viewer.queue, ROWS, which, account, query.get("cursor", ""))
+    """List the jobs of a filter, which the address has; reads are bounded, so pages vary."""
+    wanted, cursor = filter_of(query), query.get("cursor", "")
+    found = await first_jobs(viewer.queue, ROWS, wanted, account, cursor, archived=True)
+    kept = [pair for pair in query.multi_items() if pair[0] not in _ONCE and pair[1]]
+    pairs = [("account", account), *kept]
+    count = None
+    if not cursor and not found.cursor:
+        count = f"{len(found.jobs):,}"
+    elif viewer.has_archive and wanted != ALL:
+        counted = await viewer.queue.count_jobs(wanted, account=account)
+        count = f"{counted.jobs:,}{'' if counted.is_exact else '+'}"
+    untimed = [pair for pair in pairs if pair[0] not in {"since", "until"}]
     return {
-        "state": state,
-        "group": group,
-        "reason": reason,
-        "is_paused": is_paused,
+        "wanted": wanted,
+        "given": {name: query.get(name, "").strip() for name in ("since", "until")},
+        "filter": urlencode(pairs),
+        "fixed": urlencode([("account", account), *pairs_of(wanted)]),
+        "presets": [(one, urlencode([*untimed, ("since", one)])) for one in _PRESETS],
+        "any_time": urlencode(untimed),
+        "has_archive": viewer.has_archive,
+        "has_results": wanted.state is None or wanted.state in OVER,
+        "count": count,
         "states": (*OPEN, *OVER),
         "jobs": found.jobs,
         "unread": found.unread,
         "cursor": found.cursor,
     }
+
+
+async def results(request: Request) -> Response:
+    """Send the results of the jobs of a list that have ended, as a file."""
+    viewer = await viewer_of(request)
+    query = request.query_params
+    account = await viewer.tenant_scope.account(query.get("account", ""))
+    is_csv = query.get("format") == "csv"
+    name = f"jobs-{account}.{'csv' if is_csv else 'jsonl'}"
+    headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+    return await stream_results(
+        request,
+        viewer.queue,
+        None,
+        filter_of(query),
+        errors=False,
+        is_csv=is_csv,
+        account=account,
+        headers=headers,
+    )
 
 
 @_of_account("batches.html")

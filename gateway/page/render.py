@@ -1,4 +1,4 @@
-"""Templates and headers: everything is escaped, and a page loads only our own two files."""
+"""Templates and headers: everything is escaped, and a page loads only files of ours."""
 
 import hashlib
 from collections.abc import Mapping
@@ -40,13 +40,18 @@ HEADERS: Final = {
     "Cache-Control": "no-store",
 }
 #: Parameters that mean something within one account alone, or once.
-_OWN: Final = {"account", "cursor", "before", "done", "batch", "count"}
+_OWN: Final = {"account", "cursor", "before", "done", "batch", "count", "error"}
 #: Embeddings, overrides and isolates of Unicode's bidirectional text: with them an id, or a text
 #: of a server, looks different from what it is.
 _TURNING: Final = {n: f"\\u{n:04x}" for n in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+#: The sections of pages that are not named as these.
+_SECTIONS: Final = {"select": "jobs", "errors": "charts"}
 _KINDS: Final = {
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
+    "charts.js": "text/javascript; charset=utf-8",
+    "uplot.css": "text/css; charset=utf-8",
+    "uplot.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 
@@ -68,7 +73,8 @@ def templates() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    for word in ("number", "exact", "per_minute", "span", "ago", "utc", "utc_ms", "spark", "deed"):
+    words = ("number", "exact", "per_minute", "span", "in_unit", "ago", "utc", "utc_ms", "spark")
+    for word in (*words, "deed"):
         made.filters[word] = getattr(formatting, word)
     made.filters["kinds"] = kinds_of
     made.globals |= {"static": static_path, "KINDS": KINDS}
@@ -99,7 +105,7 @@ def page(
     shown = {"viewer": viewer, "account": "", "accounts": [], "here": here(request), **values}
     shown["price"] = state_of(request).settings.price_per_credit
     section = request.url.path.split("/")[1]
-    shown["section"] = "jobs" if section == "select" else section
+    shown["section"] = _SECTIONS.get(section, section)
     shown["tabs"] = [(account, at_account(request, account)) for account in shown["accounts"]]
     return HTMLResponse(render(name, shown), status, HEADERS)
 

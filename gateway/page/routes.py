@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.http.problems import log_trouble, what_is_damaged
-from gateway.page import actions, bulk_views, details, lists, login
+from gateway.page import actions, bulk_views, details, history, lists, login
 from gateway.page import overview as page_live
 from gateway.page.errors import TITLES, status_of
 from gateway.page.forms import back
@@ -31,6 +31,7 @@ def routes() -> list[BaseRoute]:
     shown: dict[str, Endpoint] = {
         "/": page_live.overview,
         "/jobs": lists.jobs,
+        "/jobs/results": lists.results,
         "/jobs/{job_id}": details.job,
         "/batches": lists.batches,
         "/batches/{batch_id}": details.batch,
@@ -42,6 +43,8 @@ def routes() -> list[BaseRoute]:
         "/refused": lists.refused,
         "/search": details.search,
         "/audit": lists.audit,
+        "/charts": history.charts,
+        "/errors": history.errors,
         "/select": bulk_views.select,
         "/login": login.login_form,
     }

@@ -8,11 +8,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from archive.async_queue import AsyncArchivedQueue
 from gateway.http.counting import taken_by, working
 from gateway.state.sessions import Session, cookies_of
 from gateway.state.state import state_of
 from gateway.tenants.scope import TenantScope
-from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.store.audit import AuditEntry
 
 #: The newest entries, among which that of the last action is searched.
@@ -30,13 +30,15 @@ class Viewer:
     Args:
         session: his.
         tenant_scope: the part of the queue that he may see.
+        has_archive: whether the queue has an archive.
     """
 
     session: Session
     tenant_scope: TenantScope
+    has_archive: bool
 
     @property
-    def queue(self) -> AsyncRunQueue:
+    def queue(self) -> AsyncArchivedQueue:
         """The queue, limited to his accounts."""
         return self.tenant_scope.queue
 
@@ -68,7 +70,8 @@ async def viewer_of(request: Request) -> Viewer:
         raise NoSession
     request.state.bearer = session.token.name  # for audits
     await taken_by(request).begin(gate.in_flight[session.token.name])
-    return Viewer(session, gate.tenant_scopes.of(session.token))
+    has_archive = gate.settings.archive_url is not None
+    return Viewer(session, gate.tenant_scopes.of(session.token), has_archive)
 
 
 def list_page(

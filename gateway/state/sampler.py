@@ -102,7 +102,13 @@ class History:
 
 
 async def first_jobs(
-    queue: AsyncRunQueue, enough: int, wanted: Filter, account: str, cursor: str = ""
+    queue: AsyncRunQueue,
+    enough: int,
+    wanted: Filter,
+    account: str,
+    cursor: str = "",
+    *,
+    archived: bool = False,
 ) -> JobPage:
     """Read pages of jobs until there are enough: a page may be short.
 
@@ -114,11 +120,16 @@ async def first_jobs(
         wanted: which jobs.
         account: a known one.
         cursor: that of the page before; '' = the first page.
+        archived: whether ended jobs come from the archive, if the queue has one; what needs a
+            person is in Redis.
     """
     jobs: list[Job] = []
     unread: list[str] = []
     for _ in range(_PAGES):
-        found = await list_jobs(queue.send, account, wanted, cursor, enough)
+        if archived:
+            found = await queue.list_jobs(wanted, account=account, cursor=cursor, limit=enough)
+        else:
+            found = await list_jobs(queue.send, account, wanted, cursor, enough)
         jobs, unread, cursor = jobs + found.jobs, [*unread, *found.unread], found.cursor
         if len(jobs) >= enough or not cursor:
             break

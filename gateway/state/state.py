@@ -11,6 +11,7 @@ from fastapi import Request
 from prometheus_client import CollectorRegistry, generate_latest
 from redis.exceptions import RedisError
 
+from archive.opened import AsyncOpenArchive
 from config.gateway import ApiToken
 from config.settings import Account, Settings
 from gateway.metrics import Metrics
@@ -73,7 +74,8 @@ class GatewayState:
             FigureRules(settings.credits_per_step, settings.run_details),
         )
         #: Routes use the queue of their bearer: `queue_of`.
-        self.tenant_scopes = TenantScopes(url, self.tokens)
+        archive = settings.archive_url and AsyncOpenArchive(settings.archive_url.get_secret_value())
+        self.tenant_scopes = TenantScopes(url, self.tokens, archive or None)
         self._scraped = RunQueue(url)
         self.queue_metrics = CollectorRegistry()
         self.queue_metrics.register(QueueCollector(self._scraped))

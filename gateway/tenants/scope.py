@@ -14,6 +14,8 @@ from typing import Annotated, Any, cast
 
 from fastapi import Query, Request
 
+from archive.async_queue import AsyncArchivedQueue
+from archive.opened import AsyncOpenArchive
 from config.gateway import ApiToken
 from runqueue.errors import UnknownAccount
 from runqueue.ids import DEFAULT, is_id
@@ -48,7 +50,7 @@ class _Some(Accounts):
         return self.known
 
 
-class SomeOfQueue(AsyncRunQueue):
+class SomeOfQueue(AsyncArchivedQueue):
     """The queue as it would be if it had these accounts alone.
 
     It has a listener of its own, too: one waiter polls for all waiters of a queue object.
@@ -56,10 +58,13 @@ class SomeOfQueue(AsyncRunQueue):
     Args:
         url: the queue's Redis.
         names: the accounts.
+        archive: its archive; None = there is none.
     """
 
-    def __init__(self, url: str, names: tuple[str, ...]) -> None:
-        super().__init__(url)
+    def __init__(
+        self, url: str, names: tuple[str, ...], archive: AsyncOpenArchive | None = None
+    ) -> None:
+        super().__init__(url, archive=archive)
         self._names = names
         self._accounts = _Some(names)
 
@@ -81,7 +86,7 @@ class TenantScope:
     """
 
     name: str
-    queue: AsyncRunQueue
+    queue: AsyncArchivedQueue
     accounts: tuple[str, ...] = ()
 
     @property
@@ -115,16 +120,19 @@ class TenantScopes:
     Args:
         url: the queue's Redis.
         tokens: those that are set up.
+        archive: the queue's; None = there is none.
     """
 
-    def __init__(self, url: str, tokens: Iterable[ApiToken]) -> None:
+    def __init__(
+        self, url: str, tokens: Iterable[ApiToken], archive: AsyncOpenArchive | None = None
+    ) -> None:
         #: All of the queue.
-        self.whole = AsyncRunQueue(url)
-        self._queues: dict[tuple[str, ...], AsyncRunQueue] = {(): self.whole}
+        self.whole = AsyncArchivedQueue(url, archive=archive)
+        self._queues: dict[tuple[str, ...], AsyncArchivedQueue] = {(): self.whole}
         self._by_token: dict[ApiToken, TenantScope] = {}
         for token in tokens:
             if token.accounts not in self._queues:
-                self._queues[token.accounts] = SomeOfQueue(url, token.accounts)
+                self._queues[token.accounts] = SomeOfQueue(url, token.accounts, archive)
             queue = self._queues[token.accounts]
             self._by_token[token] = TenantScope(token.name, queue, token.accounts)
 

@@ -130,6 +130,16 @@ BOARD = Board(
                     runbook="RunqueueFailureRatio",
                 ),
                 Panel(
+                    "New errors",
+                    [(total("runqueue_archive_new_errors"), "")],
+                    "Groups of errors first seen within 24 hours that have ten jobs within one.",
+                    kind="stat",
+                    width=3,
+                    warns=1,
+                    alarms=5,
+                    runbook="RunqueueNewErrors",
+                ),
+                Panel(
                     "Lines refused",
                     [(total("runqueue_inbox_lines", matching='state="refused"'), "")],
                     "Lines of the inbox and of Celery messages: `runqueue inbox list`.",

@@ -15,6 +15,7 @@ from runqueue.cli.commands import (
     batches,
     budgets,
     groups,
+    history,
     jobs,
     keys,
     operate,
@@ -25,7 +26,7 @@ from runqueue.cli.commands import (
 from runqueue.cli.commands.cancel import cancel
 from runqueue.cli.commands.inbox import inbox
 from runqueue.cli.commands.limits import limits
-from runqueue.cli.results.command import errors, results
+from runqueue.cli.results.command import results
 from runqueue.cli.shared.exit_codes import EPILOG
 from runqueue.cli.shared.plugins import add_commands
 from runqueue.cli.submit.command import submit
@@ -65,7 +66,8 @@ app.command()(cancel)
 app.command()(operate.approve)
 app.command()(operate.reject)
 app.command()(results)
-app.command()(errors)
+app.command()(history.errors)
+app.command()(history.chart)
 app.command()(status.stats)
 app.command()(top)
 app.command()(pause.pause)

@@ -33,8 +33,13 @@ class Settled(StrEnum):
     NO_WEBHOOK = "its run has not ended, or it has no webhook"
     NO_ENDED_RUN = "no run of it has ended"
     NOT_PAUSED = "its run is not paused"
+    PUT_BACK = "with the request that the archive has"
+    ENQUEUED_AGAIN = "enqueued anew from the archive"
+    NOT_ACCEPTED = "it was not accepted again"
 
 
+#: Outcomes that are what was decided.
+GOOD: Final = frozenset({Settled.DONE, Settled.PUT_BACK, Settled.ENQUEUED_AGAIN})
 #: What the codes of each script mean, beside `DONE` and `NO_SUCH_JOB`.
 CANCEL: Final = {1: Settled.CANCELED, 2: Settled.WILL_BE_CANCELED, 0: Settled.OVER}
 ADOPT: Final = {

@@ -35,11 +35,12 @@ from runqueue.producer.async_pages import list_jobs
 from runqueue.producer.async_results import AsyncBatchResults, AsyncEndedResults, AsyncResultReader
 from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets, traced
 from runqueue.producer.dedup import Repeats
-from runqueue.producer.listing import PAGE, Filter
+from runqueue.producer.listing import PAGE, Filter, JobCount
 from runqueue.producer.upload import Checker
 from runqueue.producer.upload_report import Uploaded
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, unreadable
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import (
     NO_RULES,
     Batch,
@@ -74,7 +75,7 @@ from runqueue.store.async_sending import check_format_async, run_async
 from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.groups import KEEP, Group, GroupCredits, Keep
-from runqueue.store.history import read_history
+from runqueue.store.history import JobHistory, read_history
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS, COMPARED_SECONDS
 from runqueue.store.live_processes import Process
@@ -95,6 +96,8 @@ _READERS = 25
 _RESULTS = 100
 #: Jobs checked in one script call of `retry_failed`, and then done again in one.
 _RETRIED = 200
+#: Pages that a count reads, at most.
+_COUNTED_PAGES = 10
 #: Keys of which one call compares who has them with the jobs.
 _HOLDERS = 100
 
@@ -269,7 +272,8 @@ class AsyncRunQueue:
         Raises:
             JobNotFound: no such job is on record.
         """
-        (job,) = await self.send(job_calls.get_jobs(await self._account(job_id), [job_id]))
+        await self._account(job_id)
+        (job,) = await self.get_many([job_id])
         if job is None:
             raise JobNotFound(job_id)
         return job
@@ -596,7 +600,7 @@ class AsyncRunQueue:
 
         Args:
             batch: its id; then no filter is taken.
-            wanted: only jobs of this group and state, and that ended in this time.
+            wanted: only these; those that ended in some time with `since` and `until`.
             errors: only those that failed, were canceled or are dead; of a batch unconfirmed ones,
                 too.
             after: only those behind this job, which was among them.
@@ -626,14 +630,22 @@ class AsyncRunQueue:
         reader: AsyncResultReader
         if batch is None:
             await self._know({account})
-            reader = AsyncEndedResults(self.send, account, wanted.checked(), errors=errors)
+            reader = await self._ended_results(account, wanted.checked(), errors=errors)
         elif wanted != listing.ALL:
             raise InvalidRequest([FieldError("batch", "expected without a filter")])
         else:
-            reader = AsyncBatchResults(self.send, await self.get_batch(batch), errors=errors)
+            found = await self.get_batch(batch)
+            reader = AsyncBatchResults(self.send, self.get_many, found, errors=errors)
         if after is not None:
             await reader.go_behind(after)
         return reader
+
+    async def _ended_results(
+        self, account: str, wanted: Filter, *, errors: bool
+    ) -> AsyncResultReader:
+        if field := wanted.archived_field:
+            raise listing.refused(field, listing.NO_ARCHIVE)
+        return AsyncEndedResults(self.send, self.get_many, account, wanted, errors=errors)
 
     async def list_jobs(
         self,
@@ -682,14 +694,65 @@ class AsyncRunQueue:
             UnknownAccount: no worker ever served this account.
             InvalidRequest: a filter that is none.
         """
-        wanted = wanted.checked()
         for name in await self._some(account):
             cursor = ""
             while True:
-                page = await list_jobs(self.send, name, wanted, cursor, PAGE)
+                page = await self.list_jobs(wanted, account=name, cursor=cursor, limit=PAGE)
                 yield page
                 if not (cursor := page.cursor):
                     break
+
+    async def count_jobs(
+        self, wanted: Filter = listing.ALL, *, account: str = "default"
+    ) -> JobCount:
+        """Count jobs, up to 1,000 of them: bounded work, after which it says "at least".
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: a filter that is none.
+        """
+        cursor, counted = "", set[str]()
+        for _ in range(_COUNTED_PAGES):
+            page = await self.list_jobs(wanted, account=account, cursor=cursor, limit=listing.MOST)
+            counted.update(job.id for job in page.jobs)
+            if not (cursor := page.cursor) or len(counted) >= listing.MOST:
+                break
+        return JobCount(min(len(counted), listing.MOST), not cursor)
+
+    async def list_errors(
+        self, wanted: Filter = listing.ALL, *, account: str = "default", limit: int = 50
+    ) -> ErrorGroups:
+        """Group the failures of an archive by their category and words, the largest group first.
+
+        Args:
+            wanted: of which jobs; `error` chooses one group.
+            account: whose.
+            limit: how many groups, 1,000 at most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: a filter that is none, or there is no archive.
+            ArchiveUnavailable: it cannot be read now.
+        """
+        listing.check_limit(limit)
+        raise await self._no_archive(wanted, account)
+
+    async def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
+        """Sum up what ended, by the hour or by the day: jobs, durations, steps and credits.
+
+        Args:
+            wanted: since when (a week ago, if it does not say), until when, and of which group,
+                batch or workflow; nothing else.
+            account: whose.
+
+        Raises: as `list_errors`.
+        """
+        raise await self._no_archive(wanted, account)
+
+    async def _no_archive(self, wanted: Filter, account: str) -> InvalidRequest:
+        await self._know({account})
+        wanted.checked()
+        return listing.refused("archive", listing.NO_ARCHIVE)
 
     async def timeline(self, job_id: str) -> dict[str, Any]:
         """Read a job's request, as far as it may be shown, and the steps of its life, as JSON has.
@@ -697,10 +760,13 @@ class AsyncRunQueue:
         Raises:
             JobNotFound: no such job is on record.
         """
-        history = await self.send(read_history(await self._account(job_id), job_id))
+        history = await self._history(job_id)
         if history is None:
             raise JobNotFound(job_id)
         return history.as_dict()
+
+    async def _history(self, job_id: str) -> JobHistory | None:
+        return await self.send(read_history(await self._account(job_id), job_id))
 
     async def cancel_jobs(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Cancel jobs, in pages; returns what came of each."""

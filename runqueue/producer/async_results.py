@@ -2,10 +2,11 @@
 """The results of jobs that have ended, of a batch or by filter, in steps of bounded size."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.producer.listing import READ_AT_ONCE, Filter
-from runqueue.records.batch import Batch
+from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import Job, JobState
 from runqueue.request.time_range import MICROSECOND
 from runqueue.store import job_calls
@@ -17,20 +18,26 @@ BAD = frozenset({JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNC
 #: at: results may have some megabytes each.
 _IDS, _LEAST, _MOST, _AIM = 1000, 4, 256, 4 * 1024 * 1024
 
+_Jobs = list[Job | None]
+#: Reads jobs by their ids, with their results; finds those of a filter behind a cursor.
+Reads = Callable[[Sequence[str]], Awaitable[_Jobs]]
+Finds = Callable[[Filter, str], Awaitable[JobPage]]
+
 
 class AsyncResultReader(ABC):
     """Reads the results of jobs: `ids` until there are no more, and the `jobs` of these.
 
     Args:
         send: sends a call.
+        read: reads jobs.
         account: whose jobs.
         errors: only what did not go well; else all that has ended.
     """
 
-    def __init__(self, send: AsyncSend, account: str, *, errors: bool) -> None:
+    def __init__(self, send: AsyncSend, read: Reads, account: str, *, errors: bool) -> None:
         #: How many jobs to read next.
         self.size = _LEAST
-        self._send, self._account, self._errors = send, account, errors
+        self._send, self._read, self._account, self._errors = send, read, account, errors
 
     @abstractmethod
     async def go_behind(self, job_id: str) -> None:
@@ -46,7 +53,7 @@ class AsyncResultReader(ABC):
 
     async def jobs(self, job_ids: list[str]) -> list[Job]:
         """Read jobs with their results; those that are not wanted any more are left out."""
-        found = await self._send(job_calls.get_jobs(self._account, job_ids))
+        found = await self._read(job_ids)
         return [job for job in found if job is not None and self._is_wanted(job)]
 
     @abstractmethod
@@ -63,13 +70,13 @@ class AsyncBatchResults(AsyncResultReader):
     """Reads the results of a batch, in the order of the upload.
 
     Args:
-        send: sends a call.
+        send, read: as for `AsyncResultReader`.
         batch: the batch, as it was when the reading began.
         errors: as for `AsyncResultReader`; unconfirmed jobs are among them.
     """
 
-    def __init__(self, send: AsyncSend, batch: Batch, *, errors: bool) -> None:
-        super().__init__(send, batch.account, errors=errors)
+    def __init__(self, send: AsyncSend, read: Reads, batch: Batch, *, errors: bool) -> None:
+        super().__init__(send, read, batch.account, errors=errors)
         self._batch = batch
         self._start = 0
 
@@ -109,17 +116,28 @@ class AsyncEndedResults(AsyncResultReader):
     """Reads the results of an account's jobs, of any batch or none, the newest end first.
 
     Args:
-        send: sends a call.
+        send, read: as for `AsyncResultReader`.
         account: whose jobs.
-        wanted: the state, the group, and the times between which they ended.
+        wanted: which of them.
         errors: as for `AsyncResultReader`.
+        find: finds them in an archive; None = Redis has them.
 
     Raises:
         InvalidRequest: the state is none in which jobs have ended.
     """
 
-    def __init__(self, send: AsyncSend, account: str, wanted: Filter, *, errors: bool) -> None:
-        super().__init__(send, account, errors=errors)
+    def __init__(
+        self,
+        send: AsyncSend,
+        read: Reads,
+        account: str,
+        wanted: Filter,
+        *,
+        errors: bool,
+        find: Finds | None = None,
+    ) -> None:
+        super().__init__(send, read, account, errors=errors)
+        self._find = find
         states = [state for state in JobState if state.is_over]
         if wanted.state is not None:
             if wanted.state not in states:
@@ -134,7 +152,7 @@ class AsyncEndedResults(AsyncResultReader):
 
     async def go_behind(self, job_id: str) -> None:
         """Begin behind a job, at the time when it ended."""
-        (job,) = await self._send(job_calls.get_jobs(self._account, [job_id], result=False))
+        (job,) = await self._read([job_id])
         if job is None or not job.ended_at or not self._is_wanted(job):
             raise _nothing_to_go_behind()
         self._after = job_id
@@ -148,17 +166,7 @@ class AsyncEndedResults(AsyncResultReader):
         """
         if self._is_through:
             return None
-        self._cursor, job_ids = await self._send(
-            job_calls.page_ended(
-                self._account,
-                self._states,
-                self._cursor,
-                _IDS,
-                _IDS,
-                since=self._wanted.since,
-                until=self._wanted.until,
-            )
-        )
+        self._cursor, job_ids = await self._page(self._wanted, self._cursor)
         self._is_through = not self._cursor
         if self._after in job_ids:
             job_ids = job_ids[job_ids.index(self._after) + 1 :]
@@ -167,17 +175,39 @@ class AsyncEndedResults(AsyncResultReader):
             if self._is_through:
                 raise _nothing_to_go_behind()
             return []
-        if self._wanted.group is None:
-            return job_ids
+        return job_ids
+
+    async def _page(self, wanted: Filter, cursor: str) -> tuple[str, list[str]]:
+        """Read the ids of some jobs; returns the next cursor, too."""
+        if self._find is not None:
+            page = await self._find(wanted, cursor)
+            return page.cursor, [job.id for job in page.jobs if self._is_wanted(job)]
+        then, job_ids = await self._send(
+            job_calls.page_ended(
+                self._account,
+                self._states,
+                cursor,
+                _IDS,
+                _IDS,
+                since=wanted.since,
+                until=wanted.until,
+            )
+        )
+        if wanted == Filter(state=wanted.state, since=wanted.since, until=wanted.until):
+            return then, job_ids
         found: list[Job | None] = []
         for start in range(0, len(job_ids), READ_AT_ONCE):
             some = job_ids[start : start + READ_AT_ONCE]
             read = await self._send(job_calls.get_jobs(self._account, some, result=False))
             found += read
-        return [job.id for job in found if job is not None and self._is_wanted(job)]
+        return then, [job.id for job in found if job is not None and self._is_wanted(job)]
 
     def _is_wanted(self, job: Job) -> bool:
-        return job.state in self._states and self._wanted.fits(job)
+        if self._find is None:
+            return job.state in self._states and self._wanted.fits(job)
+        # What the archive found it by may not be in its record.
+        times = Filter(since=self._wanted.since, until=self._wanted.until)
+        return job.state in self._states and times.fits(job)
 
 
 def _nothing_to_go_behind() -> InvalidRequest:

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.ids import is_name
@@ -13,6 +14,7 @@ from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import check_words, has_words
 from runqueue.records.waits import utc
 from runqueue.request.job_options import read_custom_id
+from runqueue.request.metadata import METADATA_WORDS, refused_metadata
 from runqueue.request.time_range import check_range
 
 #: Jobs of a page, at most; and of one for those who read all pages.
@@ -40,6 +42,11 @@ _WORD = re.compile(r"[^\W_]+")
 _ERROR = re.compile(r"-?[0-9]{1,19}")
 #: What a record in Redis does not tell: only an archive finds jobs by it.
 _ARCHIVED: Final = ("text", "workflow", "error")
+#: What is said where only an archive could answer.
+NO_ARCHIVE: Final = (
+    "expected a queue with an archive (RUNQUEUE_ARCHIVE_URL), which gateways and the command line"
+    " read"
+)
 
 S = TypeVar("S", bound=StrEnum)
 
@@ -58,7 +65,7 @@ class Filter(NamedTuple):
         is_paused: only jobs whose runs wait for a person.
         text: words, each of which a word of its prompt, URL, custom_id or reason begins with. Only
             an archive finds jobs by text, workflow or error.
-        metadata: entries that it has, all of them.
+        metadata: entries that it has, all of them; in an archive its batch's count, too.
         workflow: the workflow that it runs.
         error: the id of the group of errors that it failed with.
     """
@@ -131,6 +138,7 @@ class Filter(NamedTuple):
             and self.group in {None, job.group}
             and self.batch in {None, job.batch}
             and has_words(job.reason, self.reason)
+            and dict(self.metadata).items() <= job.metadata.items()
             and self.webhook in {None, job.webhook.state}
             and not (self.is_open and job.is_over)
             and not (self.is_paused and job.paused_since is None)
@@ -153,30 +161,77 @@ def _check_text(text: object) -> None:
         )
 
 
-def _read_entries(given: object) -> tuple[tuple[str, str], ...]:
+def _read_entries(given: Any) -> tuple[tuple[str, str], ...]:
     """Return entries of metadata as pairs."""
-    try:
-        entries = dict(given)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
-        entries = None
-    if entries is None or not all(
-        isinstance(text, str) for pair in entries.items() for text in pair
-    ):
-        raise refused("metadata", "expected texts by their names")
-    return tuple(entries.items())
+    with suppress(TypeError, ValueError):
+        given = dict(given)
+    if fault := refused_metadata(given):
+        raise refused("metadata", f"expected {METADATA_WORDS}, got {fault}")
+    return tuple(given.items())
+
+
+def read_entries(pairs: Iterable[str]) -> dict[str, str]:
+    """Read metadata from `name=value`, as options and query parameters give it.
+
+    Raises:
+        InvalidRequest: one has no `=`.
+    """
+    entries = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise refused("metadata", f"expected name=value, got {pair[:40]!r}")
+        entries[name] = text
+    return entries
 
 
 def _read_error(given: object) -> int | None:
     if given is None:
         return None
-    said = str(given)
-    if isinstance(given, bool) or not _ERROR.fullmatch(said) or abs(int(said)) >= 2**63:
-        raise refused("error", f"expected the id of a group of errors, got {said[:40]!r}")
-    return int(said)
+    if isinstance(given, str) and _ERROR.fullmatch(given):
+        given = int(given)
+    if not isinstance(given, int) or isinstance(given, bool) or abs(given) >= 2**63:
+        raise refused("error", "expected the id of a group of errors, a number")
+    return given
 
 
 #: Every job.
 ALL = Filter()
+#: The fields of a filter that choose a chart.
+_CHARTED: Final = ("group", "workflow", "batch")
+
+
+def charted(wanted: Filter) -> tuple[str, str]:
+    """Return what a chart is of: `group`, `workflow` or `batch`, and which; '' = all jobs.
+
+    Raises:
+        InvalidRequest: the filter names anything else but times.
+    """
+    wanted = wanted.checked()
+    chosen = [(name, found) for name in _CHARTED if (found := getattr(wanted, name)) is not None]
+    of_times = Filter(since=wanted.since, until=wanted.until)
+    others = wanted._replace(group=None, workflow=None, batch=None)
+    if len(chosen) > 1 or others != of_times:
+        raise refused("filter", "expected times, and one of group, workflow and batch at most")
+    return chosen[0] if chosen else ("", "")
+
+
+class JobCount(NamedTuple):
+    """How many jobs are meant.
+
+    Args:
+        jobs: how many were counted.
+        is_exact: False = there are at least so many.
+    """
+
+    jobs: int
+    is_exact: bool
+
+
+def check_limit(limit: int) -> None:
+    """Refuse a number of items of a page that is out of its range."""
+    if not 1 <= limit <= MOST:
+        raise refused("limit", f"expected 1 to {MOST}, got {limit}")
 
 
 def one_of(field: str, given: str | None, values: Iterable[S]) -> S | None:

@@ -8,7 +8,14 @@ import re
 from collections.abc import Callable
 
 from runqueue.ids import ID_LENGTH, is_id, job_id_for
-from runqueue.producer.listing import INDEXES, MOST, READ_AT_ONCE, Filter, refused
+from runqueue.producer.listing import (
+    INDEXES,
+    NO_ARCHIVE,
+    READ_AT_ONCE,
+    Filter,
+    check_limit,
+    refused,
+)
 from runqueue.records.batch import JobPage
 from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls, operator_calls
@@ -43,10 +50,12 @@ def list_jobs(send: Send, account: str, wanted: Filter, cursor: str, limit: int)
         limit: how many.
 
     Raises:
-        InvalidRequest: a cursor that is none of this list, or a limit out of its range.
+        InvalidRequest: a cursor that is none of this list, a limit out of its range, or a filter
+            that only an archive answers.
     """
-    if not 1 <= limit <= MOST:
-        raise refused("limit", f"expected 1 to {MOST}, got {limit}")
+    if field := wanted.archived_field:
+        raise refused(field, NO_ARCHIVE)
+    check_limit(limit)
     route = _route(wanted)
     at = _parse(route, cursor)
     if wanted.batch is not None and not (is_id(wanted.batch) and _owns(account, wanted.batch)):

@@ -33,7 +33,7 @@ from runqueue.producer.chunks import Handed, Packet, accepted, in_order, packets
 from runqueue.producer.dedup import Repeats
 from runqueue.producer.handles import QueuedJob
 from runqueue.producer.listener import EndListener
-from runqueue.producer.listing import PAGE, Filter
+from runqueue.producer.listing import PAGE, Filter, JobCount
 from runqueue.producer.ordered_sender import OrderedSender
 from runqueue.producer.pages import list_jobs
 from runqueue.producer.results import BatchResults, EndedResults, ResultReader
@@ -41,6 +41,7 @@ from runqueue.producer.upload import Checker
 from runqueue.producer.upload_report import Uploaded
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, unreadable
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import (
     NO_RULES,
     Batch,
@@ -74,7 +75,7 @@ from runqueue.store.accounts import Accounts, account_of, pages
 from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.groups import KEEP, Group, GroupCredits, Keep
-from runqueue.store.history import read_history
+from runqueue.store.history import JobHistory, read_history
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
 from runqueue.store.keys import ACCOUNTS, COMPARED_SECONDS
 from runqueue.store.live_processes import Process
@@ -91,6 +92,8 @@ _READERS = 25
 _RESULTS = 100
 #: Jobs checked in one script call of `retry_failed`, and then done again in one.
 _RETRIED = 200
+#: Pages that a count reads, at most.
+_COUNTED_PAGES = 10
 #: Keys of which one call compares who has them with the jobs.
 _HOLDERS = 100
 
@@ -258,7 +261,8 @@ class RunQueue:
         Raises:
             JobNotFound: no such job is on record.
         """
-        (job,) = self.send(job_calls.get_jobs(self._account(job_id), [job_id]))
+        self._account(job_id)
+        (job,) = self.get_many([job_id])
         if job is None:
             raise JobNotFound(job_id)
         return job
@@ -580,7 +584,7 @@ class RunQueue:
 
         Args:
             batch: its id; then no filter is taken.
-            wanted: only jobs of this group and state, and that ended in this time.
+            wanted: only these; those that ended in some time with `since` and `until`.
             errors: only those that failed, were canceled or are dead; of a batch unconfirmed ones,
                 too.
             after: only those behind this job, which was among them.
@@ -609,14 +613,20 @@ class RunQueue:
         reader: ResultReader
         if batch is None:
             self._know({account})
-            reader = EndedResults(self.send, account, wanted.checked(), errors=errors)
+            reader = self._ended_results(account, wanted.checked(), errors=errors)
         elif wanted != listing.ALL:
             raise InvalidRequest([FieldError("batch", "expected without a filter")])
         else:
-            reader = BatchResults(self.send, self.get_batch(batch), errors=errors)
+            found = self.get_batch(batch)
+            reader = BatchResults(self.send, self.get_many, found, errors=errors)
         if after is not None:
             reader.go_behind(after)
         return reader
+
+    def _ended_results(self, account: str, wanted: Filter, *, errors: bool) -> ResultReader:
+        if field := wanted.archived_field:
+            raise listing.refused(field, listing.NO_ARCHIVE)
+        return EndedResults(self.send, self.get_many, account, wanted, errors=errors)
 
     def list_jobs(
         self,
@@ -665,14 +675,63 @@ class RunQueue:
             UnknownAccount: no worker ever served this account.
             InvalidRequest: a filter that is none.
         """
-        wanted = wanted.checked()
         for name in self._some(account):
             cursor = ""
             while True:
-                page = list_jobs(self.send, name, wanted, cursor, PAGE)
+                page = self.list_jobs(wanted, account=name, cursor=cursor, limit=PAGE)
                 yield page
                 if not (cursor := page.cursor):
                     break
+
+    def count_jobs(self, wanted: Filter = listing.ALL, *, account: str = "default") -> JobCount:
+        """Count jobs, up to 1,000 of them: bounded work, after which it says "at least".
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: a filter that is none.
+        """
+        cursor, counted = "", set[str]()
+        for _ in range(_COUNTED_PAGES):
+            page = self.list_jobs(wanted, account=account, cursor=cursor, limit=listing.MOST)
+            counted.update(job.id for job in page.jobs)
+            if not (cursor := page.cursor) or len(counted) >= listing.MOST:
+                break
+        return JobCount(min(len(counted), listing.MOST), not cursor)
+
+    def list_errors(
+        self, wanted: Filter = listing.ALL, *, account: str = "default", limit: int = 50
+    ) -> ErrorGroups:
+        """Group the failures of an archive by their category and words, the largest group first.
+
+        Args:
+            wanted: of which jobs; `error` chooses one group.
+            account: whose.
+            limit: how many groups, 1,000 at most.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: a filter that is none, or there is no archive.
+            ArchiveUnavailable: it cannot be read now.
+        """
+        listing.check_limit(limit)
+        raise self._no_archive(wanted, account)
+
+    def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
+        """Sum up what ended, by the hour or by the day: jobs, durations, steps and credits.
+
+        Args:
+            wanted: since when (a week ago, if it does not say), until when, and of which group,
+                batch or workflow; nothing else.
+            account: whose.
+
+        Raises: as `list_errors`.
+        """
+        raise self._no_archive(wanted, account)
+
+    def _no_archive(self, wanted: Filter, account: str) -> InvalidRequest:
+        self._know({account})
+        wanted.checked()
+        return listing.refused("archive", listing.NO_ARCHIVE)
 
     def timeline(self, job_id: str) -> dict[str, Any]:
         """Read a job's request, as far as it may be shown, and the steps of its life, as JSON has.
@@ -680,10 +739,13 @@ class RunQueue:
         Raises:
             JobNotFound: no such job is on record.
         """
-        history = self.send(read_history(self._account(job_id), job_id))
+        history = self._history(job_id)
         if history is None:
             raise JobNotFound(job_id)
         return history.as_dict()
+
+    def _history(self, job_id: str) -> JobHistory | None:
+        return self.send(read_history(self._account(job_id), job_id))
 
     def cancel_jobs(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Cancel jobs, in pages; returns what came of each."""

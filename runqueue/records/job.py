@@ -224,6 +224,7 @@ class Job:
         metadata: its own names and texts; its batch's are its batch's.
         waits_for: every reason why it is not submitted now, what a person has to end first; () =
             nothing but its turn, or it is past that. See `waits.read_waits`.
+        archived: whether an archive alone has its request, its reason and its result.
         paused_since: since when its run waits for a person; None = it does not. paused_url: where
             the person decides; None = not known yet.
     """
@@ -265,6 +266,7 @@ class Job:
     failure_category: str | None = None
     paused_since: datetime | None = None
     paused_url: str | None = None
+    archived: bool = False
 
     @property
     def usage(self) -> Usage:
@@ -383,6 +385,7 @@ def read_job(
         failure_category=text(fields.get("category")) or None,
         paused_since=moment(fields.get("paused_since")),
         paused_url=text(fields.get("paused_url")),
+        archived="archived" in fields,
     )
 
 

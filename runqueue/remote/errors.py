@@ -11,6 +11,7 @@ import orjson
 
 from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.errors import (
+    ArchiveUnavailable,
     FieldError,
     GatewayUnavailable,
     InvalidRequest,
@@ -105,7 +106,7 @@ def _of_type(error: type[RunQueueError], said: Said) -> RunQueueError | None:
     """Return an error with the values that the problem has; None = it is as its status says."""
     if issubclass(error, InvalidRequest):
         return error(said.faults or [FieldError("body", said.detail)])
-    if issubclass(error, QuotaReached):
+    if issubclass(error, QuotaReached | ArchiveUnavailable):
         return error(said.detail)
     types = member_types(error)
     values = {name: said.members.get(name) for name in types}

@@ -33,11 +33,12 @@ from runqueue.operator.decisions import ACTS, Settled
 from runqueue.operator.refused_lines import InboxPage
 from runqueue.producer.chunks import Handed, check, placed
 from runqueue.producer.handles import QueuedJob
-from runqueue.producer.listing import ALL, PAGE, Filter
+from runqueue.producer.listing import ALL, PAGE, Filter, JobCount
 from runqueue.producer.upload import line_of
 from runqueue.producer.upload_report import LineConflict, Uploaded
 from runqueue.producer.waiters import unfinished
 from runqueue.records.account import AccountStats
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import (
     NO_RULES,
     Batch,
@@ -61,6 +62,7 @@ from runqueue.request.request_checks import RequestChecks, current_checks, read_
 from runqueue.request.requests import AnyRunRequest
 from runqueue.request.validation_errors import size_words
 from runqueue.store import budgets, groups, key_limits, limits
+from runqueue.store.accounts import account_of
 from runqueue.store.audit import AuditEntry
 from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.groups import KEEP, Group, GroupCredits, Keep
@@ -376,7 +378,7 @@ class RemoteQueue:
         elif wanted != ALL:
             raise InvalidRequest([FieldError("batch", "expected without a filter")])
         else:
-            account = self.get_batch(batch).account
+            account = account_of(batch, self.accounts()) or account
             path = f"{_path(batch)}/{'errors' if errors else 'results'}"
             rows = result_rows(self._link, path, {}, after=after)
         read = partial(read_job, account=account)
@@ -408,6 +410,21 @@ class RemoteQueue:
                 yield page
                 if not (cursor := page.cursor):
                     break
+
+    def count_jobs(self, wanted: Filter = ALL, *, account: str = "default") -> JobCount:
+        """Count jobs, up to 1,000 of them."""
+        return self._read("/v1/jobs:count", models.read_job_count, account, **_of_filter(wanted))
+
+    def list_errors(
+        self, wanted: Filter = ALL, *, account: str = "default", limit: int = 50
+    ) -> ErrorGroups:
+        """Group the failures of an archive by their category and words, the largest group first."""
+        params = _of_filter(wanted)
+        return self._read("/v1/errors", models.read_errors, account, **params, limit=limit)
+
+    def chart(self, wanted: Filter = ALL, *, account: str = "default") -> Chart:
+        """Sum up what ended, by the hour or by the day: jobs, durations, steps and credits."""
+        return self._read("/v1/charts", models.read_chart, account, **_of_filter(wanted))
 
     def timeline(self, job_id: str) -> dict[str, Any]:
         """Read a job's request, as far as it may be shown, and the steps of its life."""
@@ -688,6 +705,8 @@ def _of_filter(wanted: Filter) -> dict[str, Any]:
     times = {"since": found.since, "until": found.until}
     params = found._asdict() | {name: at and at.isoformat() for name, at in times.items()}
     params |= {name: "true" if params[name] else None for name in ("is_open", "is_paused")}
+    params["metadata"] = [f"{name}={text}" for name, text in dict(found.metadata).items()]
+    params["error"] = None if found.error is None else str(found.error)
     return {name: value or None for name, value in params.items()}
 
 

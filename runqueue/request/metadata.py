@@ -16,14 +16,15 @@ import orjson
 from runqueue.errors import FieldError, InvalidBatch
 from runqueue.request.validation_errors import CONTROL, clean, got
 
-#: Entries; characters of a name, and of a value.
-MAX_ENTRIES, MAX_NAME, MAX_VALUE = 20, 64, 256
+#: Entries; characters of a name, and of a value; bytes of all as JSON, which no quota counts.
+MAX_ENTRIES, MAX_NAME, MAX_VALUE, MAX_BYTES = 20, 64, 256, 4096
 #: The pattern of a name.
 NAME: Final = rf"[A-Za-z0-9_.-]{{1,{MAX_NAME}}}"
 _NAME = re.compile(NAME)
 METADATA_WORDS = (
     f"an object of at most {MAX_ENTRIES} entries, names of 1 to {MAX_NAME} of A-Z, a-z, 0-9, _, ."
-    f" and -, values text of at most {MAX_VALUE} characters without control characters"
+    f" and -, values text of at most {MAX_VALUE} characters without control characters,"
+    f" {MAX_BYTES:,} bytes in all"
 )
 
 
@@ -42,7 +43,10 @@ def refused_metadata(value: object) -> str:
         return got(value)
     if len(value) > MAX_ENTRIES:
         return f"{len(value):,} entries"
-    return next(filter(None, starmap(_refused_entry, value.items())), "")
+    if refused := next(filter(None, starmap(_refused_entry, value.items())), ""):
+        return refused
+    size = sum(len(name) + len(text.encode(errors="replace")) + 6 for name, text in value.items())
+    return f"{size:,} bytes" if size > MAX_BYTES else ""
 
 
 def _refused_entry(name: object, text: object) -> str:

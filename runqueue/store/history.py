@@ -148,10 +148,28 @@ def _history(reply: list[Any]) -> JobHistory | None:
     record, since, search, poll, delivery, sealed, body, removed = reply
     if not record:
         return None
-    fields = fields_of(record)
+    return history_of(fields_of(record), body, since, sealed, (search, poll, delivery, removed))
+
+
+def history_of(
+    fields: dict[str, bytes],
+    body: bytes,
+    since: bytes = b"",
+    sealed: bytes = b"",
+    coming: tuple[bytes, bytes, bytes, bytes] = (b"", b"", b"", b""),
+) -> JobHistory:
+    """Return what is known of a job's life.
+
+    Args:
+        fields: its record.
+        body: its stored body.
+        since: when it became unconfirmed; b"" = it is not.
+        sealed: when its batch was sealed; b"" = not known.
+        coming: the next search for its run, poll, try of its webhook, and when it is removed.
+    """
     noted = list(_noted(fields))
     steps = [*_own(fields, since, noted), *noted, *_sealed(sealed, fields), *_past(fields)]
-    ahead = list(_ahead(fields, search, poll, delivery, removed))
+    ahead = list(_ahead(fields, *coming))
     shown = {step.attempt for step in steps if step.attempt is not None}
     attempts = int(fields.get("attempt", 0))
     return JobHistory(

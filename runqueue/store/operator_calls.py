@@ -1,6 +1,6 @@
 """The operator's calls: what people do to jobs; those of producers are in `job_calls.py`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -33,6 +33,16 @@ def settle(
 approve = of_ids("approve", codes)
 #: Have ended jobs done again; the codes are in `replay.lua`.
 replay: OfItems[Seen, list[int]] = of_items("replay", codes)
+
+
+def put_back(
+    account: str, job_id: str, record: Mapping[str, bytes], body: bytes, result: bytes
+) -> ScriptCall[int]:
+    """Give a job what the archive has of it back; see `put_back.lua`."""
+    arguments: list[Argument] = [job_id, record["ended"], body, result, *flat(record.items())]
+    return ScriptCall(load("put_back"), account, arguments, int)
+
+
 #: Remove dead jobs: per id 1 removed, 0 not dead, -1 unknown.
 discard = of_ids("discard", codes)
 #: Have orphans canceled: per run 1 it will be, -1 no such orphan.

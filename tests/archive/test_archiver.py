@@ -311,3 +311,34 @@ def test_a_pass_of_retention_moves_what_is_read_meanwhile(
     assert clock.states([*first, *second]) == {None}
     assert archiver.jobs().keys() == {*first, *second, *third}
     assert orjson.dumps(state(clock).as_dict())
+
+
+def test_groups_of_errors_that_are_new_and_grow_are_counted(
+    clock: Clockwork, archiver: Process
+) -> None:
+    def count(failures: int) -> int:
+        over(clock, failures, "failed")
+        archiver.archiver._errors_at = 0.0
+        archiver.round()
+        return archiver.archiver.new_errors
+
+    assert count(9) == 0
+    assert count(1) == 1
+    clock.wait(3_700)
+    assert count(5) == 0, "those before are longer ago than an hour"
+    assert count(5) == 1
+    clock.wait(DAY / SECOND)
+    assert count(20) == 0, "it is not new any more"
+
+
+def test_a_process_that_does_not_archive_counts_no_groups_of_errors(
+    clock: Clockwork, archiver: Process, url: str
+) -> None:
+    over(clock, 10, "failed")
+    archiver.round()
+    other = Process(clock, url)
+    other.archiver.new_errors = 3
+    other.round(0)
+
+    assert (archiver.archiver.new_errors, other.archiver.new_errors) == (1, 0)
+    other.close()

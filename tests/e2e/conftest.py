@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -52,7 +53,7 @@ def serve(
     """Start gateways; they end with the tests."""
     started: list[supervisor.Child] = []
 
-    def start(tokens: bool = True) -> tuple[str, supervisor.Child]:
+    def start(tokens: bool = True, archive: str = "") -> tuple[str, supervisor.Child]:
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
         environ = {
             **kept,
@@ -60,6 +61,8 @@ def serve(
             "RUNQUEUE_GATEWAY_PORT": "0",
             "SKYVERN_API_KEY": KEY,
         }
+        if archive:
+            environ["RUNQUEUE_ARCHIVE_URL"] = archive
         if tokens:
             set_up = (f"{t.name}:{'+'.join(sorted(t.scopes))}:{t.digest}" for t in TOKENS)
             environ["RUNQUEUE_API_TOKENS"] = ",".join(set_up)
@@ -97,6 +100,13 @@ def eyes(chromium: Browser, gateway: str, redis_url: str) -> Iterator[Eyes]:
     yield found
     context.close()
     assert found.complaints == []
+
+
+@pytest.fixture
+def axe() -> Any:
+    """What finds barriers in a page (axe-core)."""
+    name = "axe_playwright_python.sync_playwright"
+    return pytest.importorskip(name, reason="axe-playwright-python is not installed").Axe()
 
 
 @pytest.fixture

@@ -24,13 +24,6 @@ NAMES = (
 )
 
 
-@pytest.fixture
-def axe() -> Any:
-    """What finds barriers in a page (axe-core)."""
-    name = "axe_playwright_python.sync_playwright"
-    return pytest.importorskip(name, reason="axe-playwright-python is not installed").Axe()
-
-
 def named(names: tuple[str, ...]) -> list[dict[str, Any]]:
     return [{"kind": "task", "custom_id": one, "body": {"prompt": TURNED}} for one in names]
 

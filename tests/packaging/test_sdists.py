@@ -26,7 +26,7 @@ def test_an_sdist_builds_the_same_wheel_as_the_tree(built: Built, name: str) -> 
     ("name", "wanted"),
     [
         ("runqueue", {"runqueue", "CHANGELOG.md"}),
-        ("runqueue_server", {*PACKAGES, "hatch_build.py"}),
+        ("runqueue_server", {*PACKAGES, "hatch_build.py", "NOTICE"}),
     ],
 )
 def test_an_sdist_holds_its_packages_and_what_builds_them(

@@ -2,10 +2,12 @@
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,18 @@ def test_both_wheels_have_the_licence_of_the_repository(
 
     assert _metadata(wheel, "runqueue", "licenses/LICENSE") == ours
     assert _metadata(server_wheel, "runqueue_server", "licenses/LICENSE") == ours
+
+
+def test_the_works_of_others_are_in_the_wheel_unchanged_and_with_their_licences(
+    server_wheel: zipfile.ZipFile,
+) -> None:
+    notice = _metadata(server_wheel, "runqueue_server", "licenses/NOTICE")
+    named = re.findall(r"(gateway/static/\S+) .* sha256 (\w{64})", notice)
+
+    assert {name for name, _ in named} == {"gateway/static/uplot.js", "gateway/static/uplot.css"}
+    for name, digest in named:
+        assert sha256(server_wheel.read(name)).hexdigest() == digest
+    assert "The MIT License" in notice
 
 
 def test_importing_runqueue_loads_nothing_that_a_producer_does_not_need(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """The first tables, and the index of their words.
 
-SQLite's FTS5 stores no words of its own (`content`); triggers hold it together with the table.
-PostgreSQL indexes each word as it is, without a language: the words are made in Python.
+Each word is indexed behind the day of its job's end (four hexadecimal digits: days since 1970), so
+that a search reads the words of the days that it comes to, the newest first, and not those of all
+time. Writing is at the end of the index. SQLite's FTS5 stores no words of its own: triggers hold it
+together with the table. PostgreSQL indexes words as they are, without a language.
 """
 
 from alembic import op
@@ -11,19 +13,23 @@ from archive.tables import metadata
 revision = "0001"
 down_revision = None
 
+_DAY = 88_473_600_000_000  # keys of a day
+_INDEXED = """printf('%04x', {row}.n / {day}) ||
+    replace({row}.words, ' ', ' ' || printf('%04x', {row}.n / {day}))"""
 _SQLITE = (
     """CREATE VIRTUAL TABLE word_index USING fts5(
-        words, content='words', content_rowid='n', detail='none', prefix='2 3 4',
-        tokenize='unicode61')""",
-    """CREATE TRIGGER words_added AFTER INSERT ON words BEGIN
-        INSERT INTO word_index(rowid, words) VALUES (new.n, new.words); END""",
-    """CREATE TRIGGER words_removed AFTER DELETE ON words BEGIN
+        words, content='', detail='none', columnsize=0, tokenize='ascii')""",
+    f"""CREATE TRIGGER words_added AFTER INSERT ON words BEGIN
+        INSERT INTO word_index(rowid, words)
+        VALUES (new.n, {_INDEXED.format(row="new", day=_DAY)}); END""",  # noqa: S608 - our own
+    f"""CREATE TRIGGER words_removed AFTER DELETE ON words BEGIN
         INSERT INTO word_index(word_index, rowid, words)
-        VALUES ('delete', old.n, old.words); END""",
+        VALUES ('delete', old.n, {_INDEXED.format(row="old", day=_DAY)}); END""",  # noqa: S608
 )
 _POSTGRESQL = (
-    """CREATE INDEX word_index ON words USING gin (
-        array_to_tsvector(string_to_array(words, ' ')))""",
+    f"""CREATE INDEX word_index ON words USING gin (array_to_tsvector(string_to_array(
+        lpad(to_hex(n / {_DAY}), 4, '0') ||
+        replace(words, ' ', ' ' || lpad(to_hex(n / {_DAY}), 4, '0')), ' ')))""",
 )
 
 

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: ccc8e3f4c59e81e8b0382e7e5667b7834edc57958d00fe711e8814f9a269a5e2
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 9eb656f0185e1a56a9f9f19a3eb93a9742f723e7be9cc5cc589241b2d26d7231
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

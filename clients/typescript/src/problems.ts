@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: ccc8e3f4c59e81e8b0382e7e5667b7834edc57958d00fe711e8814f9a269a5e2
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 9eb656f0185e1a56a9f9f19a3eb93a9742f723e7be9cc5cc589241b2d26d7231
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
@@ -73,6 +73,8 @@ export class TooMuchInFlight extends TooManyRequests {}
 export class QuotaReached extends TooManyRequests {}
 /** The queue cannot be reached. */
 export class QueueUnavailable extends Unavailable {}
+/** The archive cannot be read. */
+export class ArchiveUnavailable extends Unavailable {}
 /** Redis is out of memory. */
 export class QueueFull extends Unavailable {}
 /** Redis holds another version's format. */
@@ -134,6 +136,7 @@ export const CLASSES = new Map<string | number, typeof ProblemError>([
   ["urn:runqueue:problem:too-much-in-flight", TooMuchInFlight],
   ["urn:runqueue:problem:quota-reached", QuotaReached],
   ["urn:runqueue:problem:queue-unavailable", QueueUnavailable],
+  ["urn:runqueue:problem:archive-unavailable", ArchiveUnavailable],
   ["urn:runqueue:problem:queue-full", QueueFull],
   ["urn:runqueue:problem:other-format", OtherFormat],
   ["urn:runqueue:problem:evicting-redis", EvictingRedis],

@@ -1,11 +1,14 @@
-"""`runqueue jobs list`: jobs of any state, by the filters of the page."""
+"""`runqueue jobs list` and `count`: jobs of any state, by the filters of the page."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-from runqueue.cli.shared.job_selection import Account, Batch, Group, Namespace, Reason
-from runqueue.cli.shared.options import Since, Until, command_group
+from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.job_selection import FilterOptions, Namespace
+from runqueue.cli.shared.options import OneObject, command_group, with_options
+from runqueue.cli.shared.output import print_outcome
 from runqueue.cli.shared.queues import Url, find, home_of, opened
 from runqueue.cli.shared.tables import (
     RUN,
@@ -28,42 +31,57 @@ _PAUSED = ("paused_since", "paused_url")
 _COLUMNS = ("job_id", "custom_id", "state", "group", "created_at", "reason")
 
 State = Annotated[JobState | None, typer.Option(help="Only jobs in this state.")]
+Paused = Annotated[bool, typer.Option(help="Only jobs whose run waits for a person.")]
 CustomId = Annotated[
     str | None, typer.Option("--custom-id", help="Only the job of this custom_id.")
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class ListedJobs(FilterOptions):
+    """The options by which jobs of any state are found."""
+
+    state: State = None
+    custom_id: CustomId = None
+    namespace: Namespace = ""
+    paused: Paused = False
+    url: Url = None
+
+    @property
+    def chosen(self) -> Filter:
+        """The filters."""
+        wanted = self.wanted._replace(state=self.state, is_paused=self.paused)
+        return wanted._replace(custom_id=self.custom_id, namespace=self.namespace)
+
+
 @jobs.command("list")
-def list_jobs(
-    *,
-    state: State = None,
-    group: Group = None,
-    batch: Batch = None,
-    reason: Reason = None,
-    custom_id: CustomId = None,
-    namespace: Namespace = "",
-    since: Since = None,
-    until: Until = None,
-    paused: Annotated[bool, typer.Option(help="Only jobs whose run waits for a person.")] = False,
-    account: Account = None,
-    limit: Limit = 100,
-    url: Url = None,
-    as_json: AsJson = False,
-) -> None:
+@with_options
+def list_jobs(options: ListedJobs, *, limit: Limit = 100, as_json: AsJson = False) -> None:
     """Show jobs: those of a batch in its order, ended ones of a state the newest end first.
 
-    Without a state or a batch they come in no order. A filter by reason reads all jobs that match
-    the other filters.
+    With an archive, all ended ones come the newest first, behind the open ones where no option
+    names ended ones; the last seconds may be missing. Without one, those without a state or a batch
+    come in no order, and a filter by reason reads all jobs that match the other filters.
     """
-    wanted = Filter(group, batch, reason, state, custom_id, namespace, since=since, until=until)
-    wanted = wanted._replace(is_paused=paused)
-    with opened(url) as queue:
+    with opened(options.url) as queue:
         unread: list[str] = []
-        found = find(queue, wanted, account or home_of(queue), unread=unread)
+        account = options.account or home_of(queue)
+        found = find(queue, options.chosen, account, unread=unread)
         rows = [_row(job, as_json=as_json) for job in up_to(limit, each_once(found))]
-        columns = ("job_id", "custom_id", *_PAUSED) if paused else _COLUMNS
+        columns = ("job_id", "custom_id", *_PAUSED) if options.paused else _COLUMNS
         print_rows(rows, columns, as_json=as_json)
         print_unread(unread)
+
+
+@jobs.command("count")
+@with_options
+def count_jobs(options: ListedJobs, *, as_json: OneObject = False) -> None:
+    """Count the jobs of a list, up to 1,000 of them."""
+    with opened(options.url) as queue:
+        account = options.account or home_of(queue)
+        found = queue.count_jobs(options.chosen, account=account)
+        words = f"{'' if found.is_exact else 'at least '}{counted(found.jobs, 'job')}"
+        print_outcome(words, found._asdict(), as_json=as_json)
 
 
 def _row(job: Job, *, as_json: bool) -> dict[str, Any]:

@@ -14,12 +14,10 @@ from runqueue.cli.shared.job_names import named_jobs
 from runqueue.cli.shared.job_selection import (
     Account,
     All,
-    Batch,
-    Group,
+    FilterOptions,
     JobOptions,
     Namespace,
     OperatorAction,
-    Reason,
     Yes,
     confirm,
     print_settled,
@@ -28,7 +26,6 @@ from runqueue.cli.shared.options import command_group, with_options
 from runqueue.cli.shared.queues import Queue, Url, find, opened
 from runqueue.cli.shared.tables import AsJson, Limit, job_row, print_rows, up_to
 from runqueue.operator.decisions import Settled
-from runqueue.producer.listing import Filter
 from runqueue.records.job import Job, JobState, is_run_id
 
 dead = command_group("Dead jobs: ended without a run.")
@@ -53,13 +50,9 @@ OneJob = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, or 
 
 
 @dataclass(frozen=True, slots=True)
-class ListOptions:
+class ListOptions(FilterOptions):
     """The options of a list of jobs."""
 
-    group: Group = None
-    batch: Batch = None
-    reason: Reason = None
-    account: Account = None
     limit: Limit = 50
     url: Url = None
     as_json: AsJson = False
@@ -67,9 +60,8 @@ class ListOptions:
 
 def _show(state: JobState, options: ListOptions) -> None:
     """Show jobs of a state, oldest first."""
-    wanted = Filter(options.group, options.batch, options.reason)
     with opened(options.url) as queue:
-        jobs = find(queue, wanted._replace(state=state), options.account)
+        jobs = find(queue, options.wanted._replace(state=state), options.account)
         found = up_to(options.limit, jobs)
         rows = [job_row(job) for job in found]
         if state is JobState.UNCONFIRMED:

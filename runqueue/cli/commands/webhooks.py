@@ -11,19 +11,14 @@ from runqueue.cli.shared.exit_codes import Exit
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.job_names import named_jobs
 from runqueue.cli.shared.job_selection import (
-    Account,
-    All,
-    Batch,
-    Group,
-    Jobs,
+    FilterOptions,
+    JobOptions,
     Namespace,
     OperatorAction,
-    Yes,
-    by_filter,
     confirm,
     print_settled,
 )
-from runqueue.cli.shared.options import Since, Until, command_group, with_options
+from runqueue.cli.shared.options import command_group, with_options
 from runqueue.cli.shared.queues import Queue, Url, find, opened
 from runqueue.cli.shared.tables import (
     RUN,
@@ -35,7 +30,7 @@ from runqueue.cli.shared.tables import (
     up_to,
 )
 from runqueue.connection.urls import shown_url
-from runqueue.producer.listing import FOUND, Filter
+from runqueue.producer.listing import FOUND
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
 from runqueue.records.job import Job
 from runqueue.request.requests import WEB_URL_WORDS, is_web_url
@@ -50,9 +45,6 @@ _COLUMNS = (
     "webhook_status",
     "ended_at",
     "webhook_error",
-)
-_FILTERS = (
-    "--abandoned, --pending, --unknown, --group, --batch, --account, --since, --until or --all"
 )
 
 #: The parts of an invalid URL that may be secret.
@@ -83,23 +75,12 @@ WebhookUrl = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookFilter:
-    """The options that choose webhooks."""
+class WebhookStates:
+    """The options that choose webhooks by their states."""
 
     abandoned: Abandoned = False
     pending: Pending = False
     unknown: Unknown = False
-    group: Group = None
-    batch: Batch = None
-    account: Account = None
-    since: Since = None
-    until: Until = None
-    url: Url = None
-
-    @property
-    def wanted(self) -> Filter:
-        """The group, the batch and the times."""
-        return Filter(self.group, self.batch, since=self.since, until=self.until)
 
     @property
     def states(self) -> list[DeliveryState]:
@@ -111,23 +92,28 @@ class WebhookFilter:
         }
         return [state for state in given if given[state]]
 
-    def find(self, queue: Queue, states: Sequence[DeliveryState]) -> Iterator[Job]:
-        """Go through the jobs whose webhooks are in some states; a job may come twice."""
-        for state in states:
-            yield from find(queue, self.wanted._replace(webhook=state), self.account)
+
+def _find(queue: Queue, options: FilterOptions, states: Sequence[DeliveryState]) -> Iterator[Job]:
+    """Go through the jobs whose webhooks are in some states; a job may come twice."""
+    for state in states:
+        yield from find(queue, options.wanted._replace(webhook=state), options.account)
 
 
 @webhooks.command("list")
 @with_options
-def list_webhooks(options: WebhookFilter, *, limit: Limit = 50, as_json: AsJson = False) -> None:
+def list_webhooks(
+    options: FilterOptions,
+    of: WebhookStates,
+    *,
+    limit: Limit = 50,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
     """Show webhooks that were not delivered, or may not have been."""
-    with opened(options.url) as queue:
-        print_rows(_rows(queue, options, limit), _COLUMNS, as_json=as_json)
-
-
-def _rows(queue: Queue, options: WebhookFilter, limit: int) -> list[dict[str, Any]]:
-    found = each_once(options.find(queue, options.states or FOUND))
-    return [_row(job) for job in up_to(limit, found)]
+    with opened(url) as queue:
+        found = each_once(_find(queue, options, of.states or FOUND))
+        rows = [_row(job) for job in up_to(limit, found)]
+        print_rows(rows, _COLUMNS, as_json=as_json)
 
 
 def _row(job: Job) -> dict[str, Any]:
@@ -149,33 +135,31 @@ def webhook_values(found: WebhookDelivery) -> dict[str, Any]:
 
 @webhooks.command()
 @with_options
-def retry(
-    jobs: Jobs = None,
-    *,
-    namespace: Namespace = "",
-    options: WebhookFilter,
-    everything: All = False,
-    to: WebhookUrl = None,
-    yes: Yes = False,
-) -> None:
+def retry(options: JobOptions, of: WebhookStates, *, to: WebhookUrl = None) -> None:
     """Send webhooks again: those of named jobs, or by filter.
 
-    By filter these are the abandoned and the unknown ones, unless a state is given.
+    By filter these are the abandoned and the unknown ones, unless a state is given. Jobs whose
+    results the archive alone has are left out, and named.
     """
-    filtered = bool(options.states) or everything
-    filtered = filtered or options.account is not None
-    states = options.states or [DeliveryState.ABANDONED, DeliveryState.UNKNOWN]
+    states = of.states or [DeliveryState.ABANDONED, DeliveryState.UNKNOWN]
+    jobs = options.jobs
     with opened(options.url) as queue:
-        if by_filter(jobs, options.wanted, namespace, filtered=filtered, filters=_FILTERS):
-            found = list(dict.fromkeys(job.id for job in options.find(queue, states)))
+        if options.is_by_filter(filtered=bool(of.states)):
+            found = options.kept(queue, _find(queue, options, states))
         else:
-            found = named_jobs(queue, jobs or [], namespace)
+            found = named_jobs(queue, jobs or [], options.namespace)
         if not found:
             typer.echo("none")
             raise typer.Exit(Exit.OK)
         where = f" to {shown_url(to)}" if to else ""
-        confirm(f"send {counted(len(found), 'webhook')} again{where}", yes=yes or bool(jobs))
-        by = "" if jobs else ", ".join(filter(None, (*states, options.wanted.words)))
+        confirm(
+            f"send {counted(len(found), 'webhook')} again{where}", yes=options.yes or bool(jobs)
+        )
+        by = (
+            ""
+            if jobs
+            else ", ".join(filter(None, (*states, options.wanted.words, options.excluded)))
+        )
         action = OperatorAction("deliver", by, where.removeprefix(" "), jobs or ())
         print_settled(queue, queue.deliver_again(found, to or ""), action)
 

@@ -1,4 +1,4 @@
-"""`runqueue results` and `errors`: jobs that have ended as a file, one line each."""
+"""`runqueue results`: jobs that have ended as a file, one line each."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from runqueue.cli.results.formats import Format, ResultsKind, format_of, write_r
 from runqueue.cli.results.output_file import is_special, new_file
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.job_selection import Account, Group
-from runqueue.cli.shared.options import Since, Until, with_options
+from runqueue.cli.shared.job_names import batch_of
+from runqueue.cli.shared.job_selection import FilterOptions
+from runqueue.cli.shared.options import with_options
 from runqueue.cli.shared.output import state_words
 from runqueue.cli.shared.queues import Url, home_of, opened
 from runqueue.producer.listing import ALL, Filter
@@ -42,22 +43,31 @@ Output = Annotated[
         " one is replaced at the end.",
     ),
 ]
+Errors = Annotated[
+    bool,
+    typer.Option(
+        "--errors",
+        help="Only failed, canceled and dead jobs, and of a batch the unconfirmed ones.",
+    ),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the batch is over.")]
 
 
 @dataclass(frozen=True, slots=True)
-class ExportOptions:
-    """The options of both commands."""
+class ExportOptions(FilterOptions):
+    """The options that choose the jobs, by the name of a batch or by filters, and the file."""
 
     batch: OneBatch = None
-    group: Group = None
     state: State = None
-    since: Since = None
-    until: Until = None
-    account: Account = None
+    errors: Errors = False
     output: Output = None
     wait: Wait = False
     url: Url = None
+
+    @property
+    def chosen(self) -> Filter:
+        """The filters."""
+        return self.wanted._replace(batch=None, state=self.state)
 
 
 @with_options
@@ -65,55 +75,40 @@ def results(options: ExportOptions) -> None:
     """Write jobs that have ended, one line each.
 
     Those of a batch come in the order of the upload; if some of them have not ended, the exit code
-    is 1. With --group, --state, --since, --until or --account they are those of any batch or none,
-    the newest end first. Without -o the lines go to stdout, as JSON.
+    is 1. With filters they are those of any batch or none, the newest end first; with an archive,
+    the last seconds may be missing. Without -o the lines go to stdout, as JSON.
     """
-    _export(options, errors=False)
-
-
-@with_options
-def errors(options: ExportOptions) -> None:
-    """Write the failed, canceled and dead jobs, and of a batch the unconfirmed ones.
-
-    Otherwise as `runqueue results`.
-    """
-    _export(options, errors=True)
-
-
-def _export(options: ExportOptions, *, errors: bool) -> None:
     _check_choice(options)
-    output = options.output
+    output, errors = options.output, options.errors
     wanted = format_of(output) if output else Format(ResultsKind.JSONL)
     with opened(options.url) as queue:
         if (batch := options.batch) is None:
             account = options.account or home_of(queue)
-            jobs = queue.iter_results(None, _filter(options), account=account, errors=errors)
+            jobs = queue.iter_results(None, options.chosen, account=account, errors=errors)
             _write(output, wanted, jobs)
             return
         if options.wait:
             watch(queue, FollowedJobs(queue, [batch]))
-        # Read first: jobs that end from here on may be missing, and are reported so.
-        found = queue.get_batch(batch)
         jobs = queue.iter_results(batch, errors=errors)
+        # Read first: jobs that end from here on may be missing, and are reported so.
+        if (found := batch_of(queue, batch)) is None:  # the archive may have its jobs
+            _write(output, wanted, jobs)
+            return
         _write(output, wanted, jobs, found.total)
         _report_missing(found, queue.get_batch(batch))
 
 
 def _check_choice(options: ExportOptions) -> None:
     """End the command unless a batch or a filter is given, and not both."""
-    filtered = _filter(options) != ALL or options.account is not None
+    filtered = options.chosen != ALL or options.account is not None
     if filtered == (options.batch is not None):
-        filters = "--group, --state, --since, --until or --account"
+        filters = "filters (--group, --state, --since and others)"
         words = (
             f"not both a batch and {filters}" if filtered else f"name a batch, or give {filters}"
         )
         raise ended(words, Exit.USAGE)
     if filtered and options.wait:
         raise ended("--wait needs a batch", Exit.USAGE)
-
-
-def _filter(options: ExportOptions) -> Filter:
-    return Filter(options.group, state=options.state, since=options.since, until=options.until)
 
 
 def _write(

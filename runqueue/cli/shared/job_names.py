@@ -29,7 +29,7 @@ def named(
     found: dict[str, Job | Batch] = {}
     found.update(_jobs(queue, {name: name for name in names if ids.is_id(name)}, result=result))
     for name in names:
-        if name not in found and (batch := _batch(queue, name)):
+        if name not in found and (batch := batch_of(queue, name)):
             found[name] = batch
     others = [name for name in names if name not in found and _is_text(name)]
     for account in queue.accounts() if others else ():
@@ -63,7 +63,8 @@ def _jobs(queue: Queue, job_ids: dict[str, str], *, result: bool) -> dict[str, J
     return {name: job for name, job in zip(job_ids, jobs, strict=True) if job is not None}
 
 
-def _batch(queue: Queue, name: str) -> Batch | None:
+def batch_of(queue: Queue, name: str) -> Batch | None:
+    """Return a batch by its id; None = there is none."""
     try:
         return queue.get_batch(name)
     except BatchNotFound:

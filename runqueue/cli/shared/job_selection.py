@@ -8,11 +8,12 @@ from typing import Annotated, NamedTuple
 import typer
 
 from runqueue.cli.shared.audit_log import record_jobs_change
-from runqueue.cli.shared.exit_codes import Exit, ended, print_err
+from runqueue.cli.shared.exit_codes import Exit, ended, exit_on_error, print_err
 from runqueue.cli.shared.job_names import named_jobs
+from runqueue.cli.shared.options import Since, Until
 from runqueue.cli.shared.queues import Queue, Url, find
-from runqueue.operator.decisions import WORDS, Settled
-from runqueue.producer.listing import Filter
+from runqueue.operator.decisions import GOOD, WORDS, Settled
+from runqueue.producer.listing import Filter, read_entries
 from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import has_words
 
@@ -48,31 +49,79 @@ ExceptReason = Annotated[
         callback=_not_empty, help="With a filter: not jobs whose reason contains this text."
     ),
 ]
+Text = Annotated[
+    str | None,
+    typer.Option(
+        callback=_not_empty,
+        help="Only jobs that ended, in whose prompt, URL, custom_id or reason some word begins with"
+        " each of these words. Needs the archive.",
+    ),
+]
+Metadata = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Only jobs with this metadata; repeat for more."),
+]
+Workflow = Annotated[
+    str | None,
+    typer.Option(callback=_not_empty, help="Only runs of this workflow. Needs the archive."),
+]
+Error = Annotated[
+    str | None,
+    typer.Option(
+        "--error",
+        metavar="ID",
+        callback=_not_empty,
+        help="Only jobs of this group of errors (`runqueue errors`). Needs the archive.",
+    ),
+]
 All = Annotated[bool, typer.Option("--all", help="All jobs that match the filters.")]
 Namespace = Annotated[str, typer.Option(help="The namespace of the custom_ids.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @dataclass(frozen=True, slots=True)
-class JobOptions:
+class FilterOptions:
+    """The options by which jobs are found."""
+
+    group: Group = None
+    batch: Batch = None
+    reason: Reason = None
+    since: Since = None
+    until: Until = None
+    text: Text = None
+    metadata: Metadata = None
+    workflow: Workflow = None
+    error: Error = None
+    account: Account = None
+
+    @property
+    def wanted(self) -> Filter:
+        """The filters, checked, but for the account; a wrong one ends the command."""
+        with exit_on_error():
+            return Filter(
+                group=self.group,
+                batch=self.batch,
+                reason=self.reason,
+                since=self.since,
+                until=self.until,
+                text=self.text,
+                metadata=read_entries(self.metadata or ()),
+                workflow=self.workflow,
+                error=self.error,
+            ).checked()
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions(FilterOptions):
     """The options by which a command's jobs are chosen: by name, or by filter."""
 
     jobs: Jobs = None
     namespace: Namespace = ""
-    group: Group = None
-    batch: Batch = None
-    reason: Reason = None
-    account: Account = None
     everything: All = False
     left_out: Except = None
     except_reason: ExceptReason = None
     yes: Yes = False
     url: Url = None
-
-    @property
-    def wanted(self) -> Filter:
-        """The filters."""
-        return Filter(self.group, self.batch, self.reason)
 
     def by(self, state: JobState) -> str:
         """Return the filters in words, for jobs of a state; '' = the jobs are named."""
@@ -91,9 +140,9 @@ class JobOptions:
         parts += [f"except reason with “{self.except_reason}”"] if self.except_reason else []
         return ", ".join(parts)
 
-    def is_by_filter(self) -> bool:
+    def is_by_filter(self, *, filtered: bool = False) -> bool:
         """Return whether jobs are chosen by the filters; as `by_filter`."""
-        filtered = self.everything or self.account is not None
+        filtered = filtered or self.everything or self.account is not None
         # The names that are left out may be custom_ids, too.
         namespace = "" if self.left_out else self.namespace
         by = by_filter(self.jobs, self.wanted, namespace, filtered=filtered)
@@ -143,31 +192,23 @@ class OperatorAction(NamedTuple):
     named: Sequence[str] = ()
 
 
-_FILTERS = "--group, --batch, --reason, --account or --all"
+_FILTERS = "filters (--group, --since and others) or --all"
 #: Outcomes that are reported with the job's state.
 _OF_THE_STATE = {Settled.NOT_UNCONFIRMED, Settled.NOT_DEAD, Settled.NOT_ENDED_BADLY}
 
 
-def by_filter(
-    named: list[str] | None,
-    wanted: Filter,
-    namespace: str,
-    *,
-    filtered: bool,
-    filters: str = _FILTERS,
-) -> bool:
+def by_filter(named: list[str] | None, wanted: Filter, namespace: str, *, filtered: bool) -> bool:
     """Return whether jobs are chosen by a filter, not by name; neither or both ends the command.
 
     Args:
         named, namespace: the names, and the namespace of those that are custom_ids.
         wanted: the filters.
         filtered: whether there is another filter, or all jobs are chosen.
-        filters: the command's options that are filters, in words.
     """
     filtered = filtered or wanted != Filter()
     if bool(named) == filtered:
-        both = f"jobs are chosen by name or by {filters}, not by both"
-        raise ended(both if filtered else f"name jobs, or choose some by {filters}", Exit.USAGE)
+        both = f"jobs are chosen by name or by {_FILTERS}, not by both"
+        raise ended(both if filtered else f"name jobs, or choose some by {_FILTERS}", Exit.USAGE)
     if filtered and namespace:
         raise typer.BadParameter("expected with custom_ids only", param_hint="--namespace")
     return filtered
@@ -191,10 +232,13 @@ def confirm(what: str, *, yes: bool) -> None:
 def print_settled(queue: Queue, settled: dict[str, Settled], action: OperatorAction) -> None:
     """Record and print the outcomes; the exit code reports decisions that failed."""
     done = WORDS[action.what]
-    good = [job_id for job_id, outcome in settled.items() if outcome is Settled.DONE]
+    good = [job_id for job_id, outcome in settled.items() if outcome in GOOD]
+    for outcome in (Settled.PUT_BACK, Settled.ENQUEUED_AGAIN):
+        if count := list(settled.values()).count(outcome):
+            done += f", {count:,} of them {outcome}"
     came_to = f"{done}: {action.more}" if action.more else done
     record_jobs_change(queue, action.what, good, came_to, of=len(settled), by=action.by)
-    bad = [job_id for job_id, outcome in settled.items() if outcome is not Settled.DONE]
+    bad = [job_id for job_id, outcome in settled.items() if outcome not in GOOD]
     found = queue.get_many(bad, result=False) if action.named else ()
     names = {job.id: job.custom_id for job in found if job and job.custom_id in action.named}
     for job_id, (state, _) in zip(bad, queue.states(bad), strict=True):

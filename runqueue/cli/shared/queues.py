@@ -4,6 +4,7 @@ methods.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from runqueue.ids import DEFAULT
 from runqueue.producer.listing import ALL, Filter
 from runqueue.producer.queue import RunQueue
 from runqueue.records.job import Job
+from runqueue.server_version import server_part
 
 if TYPE_CHECKING:  # httpx loads slowly, and few commands need it.
     from runqueue.remote.queue import RemoteQueue
@@ -40,8 +42,19 @@ def opened(url: str | None) -> Iterator[Queue]:
     Args:
         url: the gateway's; None = use Redis.
     """
-    with exit_on_error(), _gateway(url) if url else RunQueue() as queue:
+    with exit_on_error(), _gateway(url) if url else _in_redis() as queue:
         yield queue
+
+
+def _in_redis() -> RunQueue:
+    """Return the queue in Redis, with its archive where RUNQUEUE_ARCHIVE_URL is set."""
+    if not (archive := os.environ.get("RUNQUEUE_ARCHIVE_URL")):
+        return RunQueue()
+    try:
+        found: RunQueue = server_part("runqueue.queues", "archived")(archive)
+    except RuntimeError as error:
+        raise ended(f"RUNQUEUE_ARCHIVE_URL: {error}", Exit.USAGE) from None
+    return found
 
 
 def _gateway(url: str) -> RemoteQueue:

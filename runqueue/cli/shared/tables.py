@@ -32,9 +32,12 @@ _TITLES = {
     "completed": "done",
     "ended_at": "ended",
     "max_concurrent": "max concurrent",
+    "first_seen": "first",
+    "last_seen": "last",
+    "words": "reason",
 }
 #: Columns shown as a time ago.
-_AGES = {"since", "paused_since", "created_at", "ended_at", "at"}
+_AGES = {"since", "paused_since", "created_at", "ended_at", "at", "first_seen", "last_seen"}
 #: What --json shows of a job in any list, and what some lists show of its run.
 _JOB = (
     *("custom_id", "account", "namespace", "kind", "group", "batch"),

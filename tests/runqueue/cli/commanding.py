@@ -160,8 +160,8 @@ class Desk:
 
 
 #: What a command for many jobs says if none is chosen, and if some are both ways.
-NOTHING_CHOSEN = "name jobs, or choose some by --group, --batch, --reason, --account or --all"
-BOTH_WAYS = "by name or by --group, --batch, --reason, --account or --all, not by both"
+NOTHING_CHOSEN = "name jobs, or choose some by filters (--group, --since and others) or --all"
+BOTH_WAYS = "by name or by filters (--group, --since and others) or --all, not by both"
 
 
 def counts(canceled: int = 0, will_be: int = 0, over: int = 0) -> dict[str, int]:

@@ -64,7 +64,7 @@ def test_results_are_a_line_for_each_job_that_has_ended_in_the_order_of_the_uplo
 
 
 def test_errors_are_what_did_not_go_well(either: Desk, batch: str) -> None:
-    rows = rows_of(either.run("errors", batch).stdout)
+    rows = rows_of(either.run("results", "--errors", batch).stdout)
     assert [row["state"] for row in rows] == ["failed", "dead", "unconfirmed"]
 
 
@@ -111,7 +111,7 @@ def test_results_are_the_same_from_redis_and_over_http(desk: Desk, either: Desk)
 
 def test_results_as_a_table(either: Desk, batch: str) -> None:
     out = either.folder / "out.csv"
-    either.run("errors", batch, "-o", str(out))
+    either.run("results", "--errors", batch, "-o", str(out))
     rows = table_of(out)
     assert [row["custom_id"] for row in rows] == ["order-1", "order-2", "order-3"]
     assert rows[1]["failure_reason"] == 'No such "engine",\nat all'
@@ -223,7 +223,7 @@ def test_results_of_any_shape_find_their_place_in_parquet(desk: Desk) -> None:
 def test_a_parquet_file_of_no_lines_can_be_read(desk: Desk) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     out = desk.folder / "out.parquet"
-    assert desk.run("errors", over(desk, 1), "-o", str(out)).exit_code == 0
+    assert desk.run("results", "--errors", over(desk, 1), "-o", str(out)).exit_code == 0
     assert parquet.read_table(out).num_rows == 0
 
 
@@ -238,7 +238,7 @@ def test_parquet_without_its_library_names_the_extra(
 
 def test_no_errors_are_an_empty_file(either: Desk) -> None:
     out = either.folder / "out.jsonl"
-    assert either.run("errors", over(either, 1), "-o", str(out)).exit_code == 0
+    assert either.run("results", "--errors", over(either, 1), "-o", str(out)).exit_code == 0
     assert out.read_text() == ""
 
 

@@ -36,7 +36,7 @@ def test_results_by_filter_come_the_newest_end_first_of_any_batch_or_none(
     assert written(either, "--group", "shop") == ["c", "b", "a"]
     assert written(either, "--group", "other") == []
     assert written(either, "--account", "default", "--state", "failed") == ["b"]
-    result = either.run("errors", "--group", "shop", "--since", "12h")
+    result = either.run("results", "--errors", "--group", "shop", "--since", "12h")
     assert [row["state"] for row in rows_of(result.stdout)] == ["dead", "failed"]
 
 
@@ -74,8 +74,11 @@ def test_many_results_come_each_once_in_small_steps(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "name a batch, or give --group, --state, --since, --until or --account"),
-        (["a", "--group", "g"], "not both a batch and --group, --state, --since, --until"),
+        ([], "name a batch, or give filters (--group, --state, --since and others)"),
+        (
+            ["a", "--group", "g"],
+            "not both a batch and filters (--group, --state, --since and others)",
+        ),
         (["--group", "g", "--wait"], "--wait needs a batch"),
     ],
 )

@@ -186,7 +186,7 @@ def test_an_excepted_job_that_is_unknown_ends_the_command(either: Desk) -> None:
 
     assert (unknown.exit_code, alone.exit_code, named.exit_code) == (3, 2, 2)
     assert "no job, batch or custom_id 'typo' on record" in unknown.stderr
-    assert "name jobs, or choose some by --group" in alone.stderr
+    assert "name jobs, or choose some by filters" in alone.stderr
     assert "--except and --except-reason go with a filter" in named.stderr
     assert either.states() == {"dead": 1}
 

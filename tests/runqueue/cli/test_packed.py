@@ -23,7 +23,7 @@ def batch(either: Desk) -> str:
 
 @pytest.mark.parametrize(
     "command",
-    [["results"], ["results", "--wait"], ["errors"], ["status"], ["status", "--json"]],
+    [["results"], ["results", "--wait"], ["results", "--errors"], ["status"], ["status", "--json"]],
     ids=" ".join,
 )
 def test_a_batch_reads_the_same(either: Desk, batch: str, command: list[str]) -> None:

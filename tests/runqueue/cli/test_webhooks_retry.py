@@ -20,9 +20,7 @@ from tests.runqueue.cli.delivering import (
     watched,
 )
 
-FILTERS = (
-    "--abandoned, --pending, --unknown, --group, --batch, --account, --since, --until or --all"
-)
+FILTERS = "filters (--group, --since and others) or --all"
 Bring = Callable[..., list[str]]
 NOT_TO_BE_TOLD = "its run has not ended, or it has no webhook"
 

@@ -74,6 +74,7 @@ def test_a_filter_of_what_an_archive_finds_is_read_and_put_in_words() -> None:
         ("metadata", ("order",)),
         ("metadata", {"order": 17}),
         ("metadata", 5),
+        ("metadata", {"a b": "17"}),
         ("error", "x"),
         ("error", ""),
         ("error", True),

@@ -1,0 +1,397 @@
+# From this file `make generate` writes queue.py.
+"""The queue with an archive: what Redis does not have, or not any more, is read there."""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from archive.opened import AsyncOpenArchive
+from archive.replayed import spec_again
+from runqueue.connection.client import speaking_of
+from runqueue.errors import ArchiveUnavailable, BatchNotFound, JobArchived
+from runqueue.ids import job_id_for
+from runqueue.operator.decisions import ACTS, Settled
+from runqueue.producer import listing
+from runqueue.producer.async_queue import AsyncRunQueue
+from runqueue.producer.async_results import AsyncEndedResults, AsyncResultReader
+from runqueue.producer.listing import (
+    MOST,
+    Filter,
+    JobCount,
+    charted,
+    check_limit,
+    refused,
+)
+from runqueue.records.archived import Chart, ErrorGroups, TopValue
+from runqueue.records.batch import JobPage
+from runqueue.records.job import EnqueueStatus, Job, JobState
+from runqueue.request.request_checks import RequestChecks
+from runqueue.store import operator_calls
+from runqueue.store.accounts import pages
+from runqueue.store.history import JobHistory
+from runqueue.store.keys import COMPARED_SECONDS, Keys
+
+if TYPE_CHECKING:  # SQLAlchemy loads slowly
+    from archive.rows import EndedJob
+
+#: How the cursors of pages begin that are read in the archive.
+_ARCHIVED: Final = "archive-"
+_A_WEEK: Final = timedelta(days=7)
+#: Jobs whose requests are read at once: they may be large.
+_REPLAYED = 20
+#: What the answer to a job that is enqueued again says of its replay.
+_AGAIN: Final = {
+    EnqueueStatus.NEW: Settled.ENQUEUED_AGAIN,
+    EnqueueStatus.REFUSED: Settled.NOT_ACCEPTED,
+}
+
+
+class AsyncArchivedQueue(AsyncRunQueue):
+    """`AsyncRunQueue` with an archive, for coroutines of one event loop.
+
+    Jobs are read in Redis; those that it does not have, and the bodies and results that have left
+    it, in the archive. Lists of ended jobs come from the archive: what ended in the last seconds
+    may not be there yet.
+
+    Args:
+        url, request_checks: as for `AsyncRunQueue`.
+        archive: which; None = there is none.
+
+    Raises (from every method that needs the archive): `ArchiveUnavailable` when it does not answer,
+    or is another than the account's workers write to.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        archive: AsyncOpenArchive | None = None,
+        request_checks: RequestChecks | str | None = None,
+    ) -> None:
+        super().__init__(url, request_checks=request_checks)
+        self._archive = archive
+        #: Until when the archive is known to be an account's, monotonic seconds.
+        self._compared: dict[str, float] = {}
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await super().close()
+        if self._archive is not None:
+            await self._archive.close()
+
+    async def _archive_of(self, account: str) -> AsyncOpenArchive | None:
+        """Return the archive; None = there is none, or nothing of the account is in it yet."""
+        if self._archive is None or time.monotonic() < self._compared.get(account, -math.inf):
+            return self._archive
+        key = f"{Keys(account).prefix}archive"
+        with speaking_of(self._url):
+            written = await cast(Any, self._client).hget(key, "id")
+        if written is None:
+            return None
+        found = await self._archive.id()
+        if found != written.decode():
+            raise ArchiveUnavailable(
+                f"the workers of account {account} write to archive {written.decode()}, and"
+                f" RUNQUEUE_ARCHIVE_URL leads to {found}"
+            )
+        self._compared[account] = time.monotonic() + COMPARED_SECONDS
+        return self._archive
+
+    async def _has_archive(self, account: str) -> bool:
+        """Whether there is one, if one that cannot be read: what is open is read without it."""
+        try:
+            return await self._archive_of(account) is not None
+        except ArchiveUnavailable:
+            return True
+
+    async def _needed(self, account: str) -> AsyncOpenArchive:
+        """Return the archive of an account, for what Redis cannot answer."""
+        await self._know({account})
+        if self._archive is None:
+            raise refused("archive", listing.NO_ARCHIVE)
+        if (archive := await self._archive_of(account)) is None:
+            raise ArchiveUnavailable(f"no worker has archived jobs of account {account} yet")
+        return archive
+
+    async def get_many(self, job_ids: Sequence[str], *, result: bool = True) -> list[Job | None]:
+        """Read jobs, with or without their results; None where there is no such job."""
+        if self._archive is None:
+            return await super().get_many(job_ids, result=result)
+        found = await self._in_redis(job_ids, result=result)
+        both = list(zip(job_ids, found, strict=True))
+        try:
+            jobs = await self._archived([name for name, job in both if not job or job.archived])
+        except ArchiveUnavailable:
+            if result or None in found:
+                raise
+            return found
+        if not result:
+            jobs = {name: replace(job, result=None) for name, job in jobs.items()}
+        return [jobs.get(name, job) for name, job in both]
+
+    async def _in_redis(self, job_ids: Sequence[str], *, result: bool) -> list[Job | None]:
+        """Read jobs in Redis, without the results that have left it."""
+        try:
+            return await super().get_many(job_ids, result=result)
+        except JobArchived:
+            found = await super().get_many(job_ids, result=False)
+        here = [job.id for job in found if job and not job.archived]
+        whole = dict(zip(here, await super().get_many(here), strict=True))
+        return [whole.get(name, job) for name, job in zip(job_ids, found, strict=True)]
+
+    async def _archived(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Read jobs in the archive, those that it has."""
+        jobs: dict[str, Job] = {}
+        for account, positions in pages(job_ids, await self._owners(job_ids), ACTS):
+            found = await self._archived_of(account, [job_ids[n] for n in positions])
+            jobs |= {job.id: job for job in found if job and job.account == account}
+        return jobs
+
+    async def _archived_of(self, account: str, job_ids: list[str]) -> list[Job | None]:
+        if (archive := await self._archive_of(account)) is None:
+            return []
+        return await archive.read(lambda reader: reader.get_many(job_ids))
+
+    async def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
+        """Read the states of jobs, and for how many seconds each is unconfirmed."""
+        both = list(zip(job_ids, await super().states(job_ids), strict=True))
+        jobs = await self._archived([name for name, (state, _) in both if state is None])
+        return [(jobs[name].state, 0.0) if name in jobs else one for name, one in both]
+
+    async def _history(self, job_id: str) -> JobHistory | None:
+        history = await super()._history(job_id)
+        if history is not None and history.request:
+            return history
+        try:
+            if (archive := await self._archive_of(await self._account(job_id))) is None:
+                return history
+            return await archive.read(lambda reader: reader.timeline(job_id)) or history
+        except ArchiveUnavailable:
+            if history is None:
+                raise
+            return history
+
+    async def list_jobs(
+        self,
+        wanted: Filter = listing.ALL,
+        *,
+        account: str = "default",
+        cursor: str = "",
+        limit: int = 100,
+    ) -> JobPage:
+        """Read a page of jobs, without their results; those that cannot be read are named apart.
+
+        As of `AsyncRunQueue`: jobs that have not ended, that are paused, or whose webhook is in a
+        state. All others come from the archive, the newest end first; without a filter by state,
+        time, text, metadata, workflow or error, the open jobs come before them. Of a batch that is
+        in Redis they come in its order, with any other filter but these.
+        """
+        await self._know({account})
+        wanted = wanted.checked()
+        check_limit(limit)
+        if wanted.custom_id is not None and not wanted.archived_field:
+            return await self._of_name(wanted, account, cursor, limit)
+        if await self._is_in_redis(wanted) or not await self._has_archive(account):
+            return await super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
+        if not (cursor.startswith(_ARCHIVED) or _names_ended(wanted)):
+            of_open = wanted._replace(is_open=True)
+            page = await super().list_jobs(of_open, account=account, cursor=cursor, limit=limit)
+            if page.jobs or page.cursor or page.unread:
+                return replace(page, cursor=page.cursor or _ARCHIVED)
+            cursor = ""
+        archive = await self._needed(account)
+        of_archive, at = wanted._replace(webhook=None), "" if cursor == _ARCHIVED else cursor
+        page = await archive.read(lambda reader: reader.find(account, of_archive, at, limit))
+        if wanted.webhook is not None:  # as Redis has it, where it may have been sent since
+            now = await super().get_many([job.id for job in page.jobs], result=False)
+            jobs = [job for job in now if job and job.webhook.state == wanted.webhook]
+            page = replace(page, jobs=jobs)
+        return page
+
+    async def _of_name(self, wanted: Filter, account: str, cursor: str, limit: int) -> JobPage:
+        page = await super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
+        if page.jobs or page.unread:
+            return page
+        job_id = job_id_for(account, wanted.namespace, wanted.custom_id or "")
+        found = (await self._archived([job_id])).values()
+        return JobPage([replace(job, result=None) for job in found if wanted.fits(job)], "")
+
+    async def _is_in_redis(self, wanted: Filter) -> bool:
+        """Whether Redis answers it; raises `InvalidRequest` if neither it nor the archive does."""
+        is_open = wanted.is_open or wanted.is_paused or not _may_be_over(wanted.state)
+        if is_open or wanted.webhook is not None:
+            field = wanted.archived_field
+            if field and (is_open or wanted.custom_id is not None):
+                raise refused(field, "finds jobs that have ended: expected no filter of open ones")
+            return not field
+        if wanted.batch is None or _names_ended(wanted._replace(state=None)):
+            return False
+        try:
+            await self.get_batch(wanted.batch)
+        except BatchNotFound:
+            return False
+        return True
+
+    async def count_jobs(
+        self, wanted: Filter = listing.ALL, *, account: str = "default"
+    ) -> JobCount:
+        """Count jobs, up to 1,000 of them; raises as `list_jobs`."""
+        await self._know({account})
+        wanted = wanted.checked()
+        is_by_redis = wanted.custom_id is not None or wanted.webhook is not None
+        is_by_redis = is_by_redis or not _names_ended(wanted)
+        if is_by_redis or await self._is_in_redis(wanted):
+            return await super().count_jobs(wanted, account=account)
+        archive = await self._needed(account)
+        found = await archive.read(lambda reader: reader.count(account, wanted, MOST))
+        return JobCount(found.jobs, found.is_all)
+
+    async def list_errors(
+        self, wanted: Filter = listing.ALL, *, account: str = "default", limit: int = 50
+    ) -> ErrorGroups:
+        """Group failures by category and words, the largest group first."""
+        archive, wanted = await self._needed(account), wanted.checked()
+        check_limit(limit)
+        return await archive.read(lambda reader: reader.errors(account, wanted, limit))
+
+    async def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
+        """Sum up what ended, by the hour or by the day."""
+        archive, wanted = await self._needed(account), wanted.checked()
+        what, value = charted(wanted)
+        until = wanted.until or datetime.now(UTC)
+        since = wanted.since or until - _A_WEEK
+        return await archive.read(lambda reader: reader.chart(account, since, until, what, value))
+
+    async def top(
+        self, wanted: Filter, dimension: str, *, account: str = "default", limit: int = 20
+    ) -> list[TopValue]:
+        """Return the groups, workflows or batches of which most jobs ended.
+
+        Args:
+            wanted: since when, and until when; nothing else.
+            dimension: which of the three.
+            account: whose.
+            limit: how many.
+        """
+        archive, wanted = await self._needed(account), wanted.checked()
+        until = wanted.until or datetime.now(UTC)
+        since = wanted.since or until - _A_WEEK
+        return await archive.read(
+            lambda reader: reader.top(account, since, until, dimension, limit)
+        )
+
+    async def open_results(
+        self,
+        batch: str | None,
+        wanted: Filter = listing.ALL,
+        *,
+        errors: bool = False,
+        after: str | None = None,
+        account: str = "default",
+    ) -> AsyncResultReader:
+        """Return what reads the jobs of `iter_results`, whose arguments and errors it has."""
+        try:
+            return await super().open_results(
+                batch, wanted, errors=errors, after=after, account=account
+            )
+        except BatchNotFound:
+            if batch is None:
+                raise
+            whose, of_batch = await self._owner(batch), Filter(batch=batch)
+            archive = await self._archive_of(whose)
+            if archive is None:
+                raise
+            found = await archive.read(lambda reader: reader.count(whose, of_batch, 1))
+            if not found.jobs:
+                raise
+            return await super().open_results(
+                None, of_batch, errors=errors, after=after, account=whose
+            )
+
+    async def _ended_results(
+        self, account: str, wanted: Filter, *, errors: bool
+    ) -> AsyncResultReader:
+        if (archive := await self._archive_of(account)) is None:
+            return await super()._ended_results(account, wanted, errors=errors)
+
+        async def find(filtered: Filter, cursor: str) -> JobPage:
+            return await archive.read(lambda reader: reader.find(account, filtered, cursor, MOST))
+
+        return AsyncEndedResults(
+            self.send, self.get_many, account, wanted, errors=errors, find=find
+        )
+
+    async def discard(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Remove dead jobs for good, from the archive, too; returns what came of each.
+
+        What is not in Redis any more, and in the archive is dead, is removed there.
+        """
+        settled = await super().discard(job_ids)
+        gone = {Settled.DONE, Settled.NO_SUCH_JOB}
+        left = [job_id for job_id, outcome in settled.items() if outcome in gone]
+        for account, positions in pages(left, await self._owners(left), ACTS):
+            if (archive := await self._archive_of(account)) is not None:
+                removed = await archive.discard(account, [left[n] for n in positions])
+                settled |= dict.fromkeys(removed, Settled.DONE)
+        return settled
+
+    async def replay(self, job_ids: Iterable[str]) -> dict[str, Settled]:
+        """Have dead, failed or canceled jobs done again; returns what came of each.
+
+        A job whose request has left Redis gets it back first. One that Redis has no more is
+        enqueued again, without its batch: under its custom_id, so with the same id; without one, as
+        a new job that is named by the old one's id in the namespace `replay`, so that a second
+        replay finds it.
+        """
+        settled = await super().replay(job_ids)
+        for what, act in (
+            (Settled.ARCHIVED, self._put_back),
+            (Settled.NO_SUCH_JOB, self._enqueue_again),
+        ):
+            left = [job_id for job_id, outcome in settled.items() if outcome is what]
+            owners = await self._owners(left) if left else ()
+            for account, positions in pages(left, owners, _REPLAYED):
+                settled |= await act(await self._raw(account, [left[n] for n in positions]))
+        return settled
+
+    async def _raw(self, account: str, job_ids: Sequence[str]) -> "list[EndedJob]":
+        if (archive := await self._archive_of(account)) is None:
+            return []
+        found = await archive.read(lambda reader: reader.raw(job_ids))
+        return [job for job in found if job.account == account]
+
+    async def _put_back(self, found: "Sequence[EndedJob]") -> dict[str, Settled]:
+        """Give jobs in Redis their requests back, and replay them."""
+        for job in found:
+            await self.send(operator_calls.put_back(*job[:5]))
+        done = await super().replay([job.id for job in found])
+        return {
+            job_id: Settled.PUT_BACK if outcome is Settled.DONE else outcome
+            for job_id, outcome in done.items()
+        }
+
+    async def _enqueue_again(self, found: "Sequence[EndedJob]") -> dict[str, Settled]:
+        settled, specs = {}, {}
+        for job in found:
+            spec = spec_again(job)
+            if isinstance(spec, Settled):
+                settled[job.id] = spec
+            else:
+                specs[job.id] = spec
+        answers = await self.enqueue_many(specs.values())
+        for job_id, answer in zip(specs, answers, strict=True):
+            settled[job_id] = _AGAIN.get(answer.status, Settled.NOT_ENDED_BADLY)
+        return settled
+
+
+def _may_be_over(state: JobState | str | None) -> bool:
+    return state is None or JobState(state).is_over
+
+
+def _names_ended(wanted: Filter) -> bool:
+    """Whether a filter is one by which jobs are found that have ended."""
+    by = (wanted.state, wanted.since, wanted.until, wanted.text, wanted.workflow, wanted.error)
+    return bool(wanted.metadata) or any(one is not None for one in by)

@@ -1,0 +1,169 @@
+"""Groups of errors: how many jobs failed with each, when, and what that cost."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from archive.search import KeyRange, Search, count, days_of
+from archive.tables import HOUR_US, KEYS_A_MICROSECOND, ended_us, errors, jobs, key_of
+from runqueue.records.archived import ErrorGroup, ErrorGroups
+
+#: Failures that are read, the newest, and seconds that reading goes on.
+MOST_FAILURES, _SECONDS = 200_000, 2.0
+#: Points of a trend; ended jobs that are counted for a share.
+_POINTS: Final = 60
+_MOST_ENDED: Final = 5_000_000
+_EXAMPLES: Final = 3
+#: Jobs of the last hour with which a new group is said to grow.
+GROWS: Final = 10
+#: A group is new for so long, unless a search says since when.
+_NEW: Final = timedelta(days=1)
+
+
+@dataclass(slots=True)
+class _Sum:
+    """What was read of a group."""
+
+    jobs: int = 0
+    credits: int = 0
+    keys: list[int] = field(default_factory=list)
+    points: Counter[int] = field(default_factory=Counter)
+
+
+class _Read(NamedTuple):
+    sums: dict[int, _Sum]
+    failures: int
+    low: int
+    is_all: bool
+
+
+async def read_groups(connection: AsyncConnection, search: Search, limit: int) -> ErrorGroups:
+    """Read the largest groups of the errors that jobs failed with.
+
+    Args:
+        connection: within a transaction that reads.
+        search: which jobs.
+        limit: how many groups.
+    """
+    keys = await search.range(connection)
+    hours = (ended_us(keys.high) - ended_us(keys.low)) / HOUR_US
+    step = HOUR_US if hours < _POINTS else 24 * HOUR_US
+    read = await _read(connection, search, keys, step)
+    largest = sorted(read.sums.items(), key=lambda item: (-item[1].jobs, item[0]))[:limit]
+    last = ended_us(keys.high - 1) // step
+    first = last + 1 - min(_POINTS, last + 1 - ended_us(read.low) // step)
+    ended = await _ended(connection, search, KeyRange(read.low, keys.high)) if largest else None
+    groups = []
+    known = await _known(connection, largest)
+    examples = await _examples(connection, largest)
+    since = search.wanted.since or _at(ended_us(keys.high - 1)) - _NEW
+    for error, found in largest:
+        category, words, first_us = known.get(error, ("", "", ended_us(min(found.keys))))
+        first_seen = _at(first_us)
+        groups.append(
+            ErrorGroup(
+                str(error),
+                category,
+                words,
+                found.jobs,
+                found.jobs / read.failures,
+                found.jobs / ended if ended else None,
+                found.credits,
+                first_seen,
+                _at(ended_us(max(found.keys))),
+                first_seen >= since,
+                tuple(found.points[point] for point in range(first, last + 1)),
+                tuple(examples[n] for n in found.keys[:_EXAMPLES] if n in examples),
+            )
+        )
+    begins = _at(first * step) if groups else None
+    return ErrorGroups(groups, read.failures, read.is_all, begins, step // 1_000_000)
+
+
+async def new_groups(
+    connection: AsyncConnection, account: str, now_us: int
+) -> list[tuple[int, int]]:
+    """Return the groups that are new and grow: their ids, and their jobs of the last hour.
+
+    Args:
+        connection: within a transaction that reads.
+        account: whose.
+        now_us: the time, in microseconds.
+    """
+    jobs_of = func.count().label("jobs_of")
+    chosen = (
+        select(jobs.c.error, jobs_of)
+        .join(errors, errors.c.id == jobs.c.error)
+        .where(
+            jobs.c.account == account,
+            jobs.c.n >= key_of(now_us - HOUR_US),
+            jobs.c.error.is_not(None),
+            errors.c.first_us >= now_us - 24 * HOUR_US,
+        )
+        .group_by(jobs.c.error)
+        .having(jobs_of >= GROWS)
+        .order_by(jobs_of.desc(), jobs.c.error)
+    )
+    return [(row.error, row.jobs_of) for row in await connection.execute(chosen)]
+
+
+async def _read(connection: AsyncConnection, search: Search, keys: KeyRange, step: int) -> _Read:
+    """Sum up failures by group and point of time, the newest first."""
+    sums: dict[int, _Sum] = {}
+    failures, begun = 0, monotonic()
+    for part in days_of(keys):
+        left = MOST_FAILURES - failures
+        some = (
+            select(jobs.c.error, jobs.c.n, jobs.c.credits)
+            .where(*search.conditions(part), jobs.c.error.is_not(None))
+            .order_by(jobs.c.n.desc())
+            .limit(left)
+            .subquery()
+        )
+        n = some.c.n
+        point = n // (step * KEYS_A_MICROSECOND)
+        summed = (func.count(), func.sum(some.c.credits), func.min(n), func.max(n))
+        grouped = select(some.c.error, point, *summed).group_by(some.c.error, point)
+        lowest = part.high
+        for error, at, number, used, oldest, newest in await connection.execute(grouped):
+            found = sums.setdefault(error, _Sum())
+            found.jobs += number
+            found.credits += int(used or 0)
+            found.points[at] += number
+            found.keys = sorted({*found.keys, oldest, newest}, reverse=True)
+            found.keys = [*found.keys[:_EXAMPLES], *found.keys[-1:]]
+            failures += number
+            lowest = min(lowest, oldest)
+        if failures >= MOST_FAILURES or monotonic() - begun > _SECONDS:
+            is_all = failures < MOST_FAILURES and part.low == keys.low
+            return _Read(sums, failures, lowest if failures >= MOST_FAILURES else part.low, is_all)
+    return _Read(sums, failures, keys.low, True)
+
+
+async def _ended(connection: AsyncConnection, search: Search, keys: KeyRange) -> int | None:
+    """Count the jobs of the range that ended in any state; None = they are too many."""
+    found = await count(connection, search.of_all_states(), keys, _MOST_ENDED)
+    return found.jobs if found.is_all else None
+
+
+async def _known(
+    connection: AsyncConnection, largest: list[tuple[int, _Sum]]
+) -> dict[int, tuple[str, str, int]]:
+    chosen = select(errors).where(errors.c.id.in_([error for error, _ in largest]))
+    rows: Any = await connection.execute(chosen)
+    return {row.id: (row.category, row.words, row.first_us) for row in rows}
+
+
+async def _examples(connection: AsyncConnection, largest: list[tuple[int, _Sum]]) -> dict[int, str]:
+    keys = [n for _, found in largest for n in found.keys[:_EXAMPLES]]
+    rows = await connection.execute(select(jobs.c.n, jobs.c.id).where(jobs.c.n.in_(keys)))
+    return {row.n: row.id for row in rows}
+
+
+def _at(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)

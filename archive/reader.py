@@ -1,0 +1,266 @@
+"""Finds, counts and sums up the jobs of the archive; a `Job` is as Redis gave it."""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from time import monotonic
+from typing import Any, Final, NamedTuple
+from zlib import error
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from archive import charts, error_groups
+from archive.database import envelope_of_body, reading
+from archive.rows import EndedJob, job_of, unpacked_record
+from archive.search import Count, KeyRange, Search, count, days_of
+from archive.tables import documents, jobs
+from runqueue.ids import is_id
+from runqueue.producer.listing import MOST, Filter, refused
+from runqueue.records.archived import Chart, ErrorGroups, TopValue
+from runqueue.records.batch import JobPage
+from runqueue.records.job import Job, read_job
+from runqueue.store.codec import read_envelope
+from runqueue.store.history import JobHistory, history_of
+
+#: Seconds after which a page is given as it is.
+_SECONDS: Final = 1.0
+_MOST_COUNTED: Final = 100_000
+#: Jobs that one statement reads.
+_READ_AT_ONCE: Final = 100
+_CURSOR: Final = re.compile(r"archive-([0-9]{1,18}|[1-8][0-9]{18})")
+#: What a record that cannot be read raises.
+_BROKEN: Final = (ValueError, KeyError, TypeError, AttributeError, error)
+
+
+class Reader:
+    """Reads the archive.
+
+    Whatever is asked for, the work of a call is bounded. All methods raise `ArchiveAwayError` if
+    the database does not answer, and `InvalidRequest` if an argument is none, which it names.
+
+    Args:
+        engine: the archive's.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._dialect = engine.dialect.name
+
+    async def get(self, job_id: str) -> Job | None:
+        """Return a job with its result; None = the archive does not have it, or it is broken."""
+        return (await self.get_many([job_id]))[0]
+
+    async def get_many(self, ids: Sequence[str]) -> list[Job | None]:
+        """Return jobs with their results, in the order of their ids; see `get`."""
+        found: dict[str, Job] = {}
+        wanted = [job_id for job_id in dict.fromkeys(ids) if is_id(job_id)]
+        async with reading(self._engine) as connection:
+            for start in range(0, len(wanted), _READ_AT_ONCE):
+                some = wanted[start : start + _READ_AT_ONCE]
+                for row in await _documents(connection, jobs.c.id.in_(some)):
+                    with suppress(*_BROKEN):
+                        record = unpacked_record(row.record)
+                        found[row.id] = job_of(
+                            row.account, row.id, record, row.body, row.result or b""
+                        )
+        return [found.get(job_id) for job_id in ids]
+
+    async def raw(self, ids: Sequence[str]) -> list[EndedJob]:
+        """Return jobs as Redis had them; those that the archive does not have are left out.
+
+        Args:
+            ids: a hundred at most.
+        """
+        found = []
+        async with reading(self._engine) as connection:
+            for row in await _documents(connection, jobs.c.id.in_(list(ids))):
+                with suppress(*_BROKEN):
+                    record = unpacked_record(row.record)
+                    found.append(EndedJob(row.account, row.id, record, row.body, row.result or b""))
+        return found
+
+    async def timeline(self, job_id: str) -> JobHistory | None:
+        """Return what is known of a job's life; None = the archive does not have the job."""
+        async with reading(self._engine) as connection:
+            if is_id(job_id):
+                for row in await _documents(connection, jobs.c.id == job_id):
+                    with suppress(*_BROKEN):
+                        return history_of(unpacked_record(row.record), row.body)
+        return None
+
+    async def find(
+        self, account: str, wanted: Filter, cursor: str = "", limit: int = 100
+    ) -> JobPage:
+        """Return a page of jobs, without results, the newest end first.
+
+        A page may have fewer jobs, or none, that is not the last: its cursor says so.
+
+        Args:
+            account: whose jobs.
+            wanted: which of them.
+            cursor: that of the page before; '' = the first page.
+            limit: how many, 1 to 1,000.
+        """
+        search = self._search(account, wanted)
+        if not 1 <= limit <= MOST:
+            raise refused("limit", f"expected 1 to {MOST}, got {limit}")
+        before = _read_cursor(cursor)
+        async with reading(self._engine) as connection:
+            keys = await search.range(connection, before)
+            found = await self._collect(connection, search, keys, limit + 1)
+        then = found.then
+        if len(found.jobs) > limit:
+            then = found.jobs[limit - 1][0]
+        shown = [job for _, job in found.jobs[:limit]]
+        return JobPage(shown, f"archive-{then}" if then else "", tuple(found.unread))
+
+    async def count(self, account: str, wanted: Filter, most: int = 1000) -> Count:
+        """Count jobs, up to so many.
+
+        Args:
+            account, wanted: as for `find`.
+            most: up to how many; 1 to 100,000.
+        """
+        search = self._search(account, wanted)
+        if not 1 <= most <= _MOST_COUNTED:
+            raise refused("most", f"expected 1 to {_MOST_COUNTED}, got {most}")
+        async with reading(self._engine) as connection:
+            keys = await search.range(connection)
+            if search.is_judged:
+                found = await self._collect(connection, search, keys, most)
+                return Count(len(found.jobs), not found.then)
+            return await count(connection, search, keys, most)
+
+    async def errors(self, account: str, wanted: Filter, limit: int = 50) -> ErrorGroups:
+        """Return the groups of the errors that jobs failed with, the largest first.
+
+        Args:
+            account: whose jobs.
+            wanted: which of them; by no reason and no webhook's state.
+            limit: how many groups, 1 to 1,000.
+        """
+        search = self._search(account, wanted)
+        if search.is_judged:
+            field = "reason" if wanted.reason else "webhook"
+            raise refused(field, "expected none: groups of errors are not told by it")
+        if not 1 <= limit <= MOST:
+            raise refused("limit", f"expected 1 to {MOST}, got {limit}")
+        async with reading(self._engine) as connection:
+            return await error_groups.read_groups(connection, search, limit)
+
+    async def chart(
+        self, account: str, since: datetime, until: datetime, dimension: str = "", value: str = ""
+    ) -> Chart:
+        """Return what ended in a range of time: by hours up to 4 days, by days up to 100, by weeks.
+
+        Days and weeks begin at midnight UTC, weeks on Mondays.
+
+        Args:
+            account: whose jobs.
+            since, until: five years at most; whole hours are read.
+            dimension: `group`, `workflow` or `batch`; '' = all jobs.
+            value: which of them.
+        """
+        asked = charts.asked(account, since, until, dimension, value)
+        async with reading(self._engine) as connection:
+            return await charts.read_chart(connection, asked)
+
+    async def new_errors(self, account: str, now_us: int) -> list[tuple[int, int]]:
+        """Return the groups of errors that are new and grow: ids, and jobs of the last hour.
+
+        Those are first seen within 24 hours, and have ten jobs or more within one.
+
+        Args:
+            account: whose.
+            now_us: the time, in microseconds.
+        """
+        async with reading(self._engine) as connection:
+            return await error_groups.new_groups(connection, account, now_us)
+
+    async def top(
+        self, account: str, since: datetime, until: datetime, dimension: str, limit: int = 20
+    ) -> list[TopValue]:
+        """Return the groups, workflows or batches of which most jobs ended.
+
+        Args:
+            account, since, until, dimension: as for `chart`.
+            limit: how many, 1 to 1,000.
+        """
+        asked = charts.asked(account, since, until, dimension, "", is_each=True)
+        if not 1 <= limit <= MOST:
+            raise refused("limit", f"expected 1 to {MOST}, got {limit}")
+        async with reading(self._engine) as connection:
+            return await charts.read_top(connection, asked, limit)
+
+    async def _collect(
+        self, connection: AsyncConnection, search: Search, keys: KeyRange, limit: int
+    ) -> "_Collected":
+        """Read jobs, the newest first, until there are so many, or the time is up."""
+        found = _Collected([], [], 0)
+        begun = monotonic()
+        for low, part_high in days_of(keys):
+            high = part_high
+            while high > low:
+                room = limit - len(found.jobs)
+                most = max(room, _READ_AT_ONCE) if search.is_judged else room
+                chosen = select(jobs.c.n, jobs.c.id).where(*search.conditions(KeyRange(low, high)))
+                chosen = chosen.order_by(jobs.c.n.desc()).limit(most)
+                rows = (await connection.execute(chosen)).all()
+                listed = await self._listed(connection, [row.n for row in rows])
+                for n, job_id in rows:
+                    job = listed.get(n)
+                    if job is None:
+                        found.unread.append(job_id)
+                    elif search.judged.fits(job):
+                        found.jobs.append((n, job))
+                        if len(found.jobs) == limit:
+                            return found._replace(then=n)
+                high = rows[-1].n if len(rows) == most else low
+                if monotonic() - begun > _SECONDS and high > keys.low:
+                    return found._replace(then=high)
+        return found
+
+    async def _listed(self, connection: AsyncConnection, keys: Sequence[int]) -> dict[int, Job]:
+        """Read jobs without their results."""
+        found: dict[int, Job] = {}
+        columns = (jobs.c.n, jobs.c.account, jobs.c.id, documents.c.record)
+        chosen = select(*columns, envelope_of_body(self._dialect).label("envelope")).join(
+            documents, documents.c.n == jobs.c.n
+        )
+        for start in range(0, len(keys), _READ_AT_ONCE):
+            some = keys[start : start + _READ_AT_ONCE]
+            for row in await connection.execute(chosen.where(jobs.c.n.in_(some))):
+                try:
+                    record, envelope = unpacked_record(row.record), read_envelope(row.envelope)
+                    found[row.n] = read_job(row.account, row.id, record, envelope)
+                except _BROKEN:
+                    continue
+        return found
+
+    def _search(self, account: str, wanted: Filter) -> Search:
+        return Search(self._dialect, account, wanted.checked())
+
+
+class _Collected(NamedTuple):
+    """Jobs with their keys, ids that cannot be read, and behind which key there are more."""
+
+    jobs: list[tuple[int, Job]]
+    unread: list[str]
+    then: int
+
+
+async def _documents(connection: AsyncConnection, is_wanted: ColumnElement[bool]) -> Sequence[Any]:
+    columns = (jobs.c.account, jobs.c.id, documents.c.record, documents.c.body, documents.c.result)
+    chosen = select(*columns).join(documents, documents.c.n == jobs.c.n).where(is_wanted)
+    return (await connection.execute(chosen)).all()
+
+
+def _read_cursor(cursor: str) -> int | None:
+    if not cursor:
+        return None
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        raise refused("cursor", "expected one that a page of this list gave")
+    return int(found[1])

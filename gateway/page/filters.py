@@ -1,0 +1,45 @@
+"""Which jobs a page is of: a filter as its address has it, which is also the saved search."""
+
+from typing import Any, Final
+
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
+
+from runqueue.producer.listing import Filter, read_entries
+from runqueue.request.time_range import read_time
+
+#: The fields of a filter that are texts.
+_TEXTS: Final = ("state", "group", "batch", "reason", "text", "workflow", "error")
+
+
+def filter_of(query: QueryParams) -> Filter:
+    """Return the filter of a query.
+
+    Raises:
+        HTTPException: a time that is none.
+        InvalidRequest: another field that is none.
+    """
+    texts: dict[str, Any] = {name: query.get(name, "").strip() or None for name in _TEXTS}
+    entries = [given.strip() for given in query.getlist("metadata") if given.strip()]
+    times: dict[str, Any] = {}
+    for name in ("since", "until"):
+        if given := query.get(name, "").strip():
+            try:
+                times[name] = read_time(given)
+            except ValueError as error:
+                raise HTTPException(422, f"{name}: {error}") from None
+    return Filter(
+        **texts,
+        metadata=read_entries(entries),
+        **times,
+        is_paused=query.get("is_paused") == "true",
+    ).checked()
+
+
+def pairs_of(wanted: Filter) -> list[tuple[str, str]]:
+    """Return the parameters of a query that has this filter; times stay where they are."""
+    pairs = [(name, str(text)) for name in _TEXTS if (text := getattr(wanted, name)) is not None]
+    pairs += [("metadata", f"{name}={text}") for name, text in dict(wanted.metadata).items()]
+    times = (("since", wanted.since), ("until", wanted.until))
+    pairs += [(name, at.isoformat()) for name, at in times if at is not None]
+    return [*pairs, ("is_paused", "true")] if wanted.is_paused else pairs

@@ -1,0 +1,159 @@
+"""The commands that read the archive, with Redis and with a gateway."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from archive.opened import archived_queue
+from runqueue import RunQueue
+from runqueue.cli.shared import queues
+from tests.archive import surfaces
+from tests.archive.surfaces import Archived
+from tests.runqueue.cli import gateways
+from tests.runqueue.cli.commanding import Desk, line
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The archive's."""
+    return f"sqlite:///{tmp_path_factory.mktemp('archive')}/archive.sqlite"
+
+
+@pytest.fixture(scope="module")
+def gateway_url(valkey: str, url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a gateway serves the queue and its archive."""
+    with surfaces.gateway(tmp_path_factory.mktemp("gateway"), valkey, url) as served:
+        yield served
+
+
+@pytest.fixture
+def archived(url: str, client: redis.Redis) -> Archived:
+    """An empty archive."""
+    return Archived(url, client)
+
+
+@pytest.fixture(params=["redis", "gateway"])
+def either(
+    request: pytest.FixtureRequest,
+    archived: Archived,
+    queue: RunQueue,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Desk:
+    """Where commands are given: to Redis and the archive, and to a gateway."""
+    redis_url = request.getfixturevalue("redis_url")
+    desk = Desk(redis_url, tmp_path, archived.client, queue, {"RUNQUEUE_ARCHIVE_URL": archived.url})
+    if request.param == "gateway":
+        return gateways.by_http(desk, request.getfixturevalue("gateway_url"))
+    # As by its entry point, which an environment has that installed this version.
+    monkeypatch.setattr(queues, "server_part", lambda *_: archived_queue)
+    return desk
+
+
+@pytest.fixture
+def failed(either: Desk, archived: Archived) -> list[str]:
+    """Failed jobs, which Redis has no more, but for the last, which is dead."""
+    options = {"group": "acme", "metadata": {"order": "17"}}
+    rows = [line(f"invoice-{n}", prompt=f"Pay invoice 471{n}", **options) for n in range(3)]
+    ids = [answer.job_id for answer in either.queue.enqueue_many(rows)]
+    either.end(either.claim(), "failed")
+    ids += either.dead([line("other")], "No such engine 7")
+    archived.write(*ids)
+    archived.forget(*ids[:3])
+    return ids
+
+
+def test_jobs_are_listed_and_counted_by_every_filter(either: Desk, failed: list[str]) -> None:
+    options = ["--since", "12h", "--state", "failed", "--group", "acme"]
+    options += ["--text", "invoice 4711", "--metadata", "order=17"]
+    assert [row["job_id"] for row in either.listed("jobs", *options)] == [failed[1]]
+    assert either.json("jobs", "count", "--text", "invoice") == {"jobs": 3, "is_exact": True}
+    assert either.run("jobs", "count", "--text", "nothing").stdout == "0 jobs\n"
+    wrong = either.run("jobs", "list", "--metadata", "order")
+    assert (wrong.exit_code, "metadata: expected name=value" in wrong.stderr) == (3, True)
+
+
+def test_errors_and_a_chart_are_tables(either: Desk, failed: list[str]) -> None:
+    table = either.run("errors", "--since", "1h").stdout
+    assert "No such engine <n>" in table
+    (row,) = _errors(either, "--group", "default")
+    assert (row["jobs"], row["share_of_failures"]) == (1, 1.0)
+    found = either.listed("jobs", "--error", row["id"])
+    assert [one["job_id"] for one in found] == [failed[3]]
+    chart = either.json("chart", "--group", "acme", "--since", "2h")
+    assert sum(sum(point["jobs"].values()) for point in chart["points"]) == 3
+    assert "100.0 %" in either.run("chart", "--since", "2h").stdout
+
+
+def _errors(desk: Desk, *options: str) -> list[dict[str, Any]]:
+    result = desk.run("errors", "--json", *options)
+    return [json.loads(row) for row in result.stdout.splitlines()]
+
+
+def test_results_by_filter_are_a_table(either: Desk, failed: list[str]) -> None:
+    out = either.folder / "out.csv"
+    result = either.run("results", "--text", "invoice", "-o", str(out))
+    assert result.exit_code == 0, result.output
+    with out.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["job_id"] for row in rows} == {*failed[:3]}
+
+
+def test_what_was_found_is_replayed_but_for_two(either: Desk, failed: list[str]) -> None:
+    command = ["dead", "replay", "--state", "failed", "--group", "acme", "--text", "invoice"]
+    command += ["--except", "invoice-0", "--except", failed[2]]
+    refused = either.run(*command, stdin=b"n\n")
+    assert (refused.exit_code, "submit 1 job again?" in refused.stderr) == (2, True)
+    result = either.run(*command, "--yes")
+    assert result.exit_code == 0, result.output
+    assert "1 of 1: ready again, 1 of them enqueued anew from the archive" in result.stdout
+    assert either.states()["ready"] == 1
+    again = either.run("dead", "replay", failed[1])
+    assert (again.exit_code, "not dead, failed or canceled" in again.stderr) == (3, True)
+
+
+def test_cancel_takes_open_jobs_and_webhooks_those_of_redis(
+    either: Desk, failed: list[str]
+) -> None:
+    either.queue.enqueue_many([line("open", group="acme", metadata={"order": "17"})])
+    by_text = either.run("cancel", "--text", "invoice", "--yes")
+    assert (by_text.exit_code, "text: finds jobs that have ended" in by_text.stderr) == (3, True)
+    result = either.run("cancel", "--metadata", "order=17", "--yes")
+    assert "1 canceled at once" in result.stdout
+    assert either.run("webhooks", "retry", "--text", "invoice", "--yes").stdout == "none\n"
+
+
+def test_an_archive_that_is_away_is_exit_code_4(
+    archived: Archived,
+    queue: RunQueue,
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(queues, "server_part", lambda *_: archived_queue)
+    environ = {"RUNQUEUE_ARCHIVE_URL": "postgresql://a:secret-word@127.0.0.1:1/x"}
+    desk = Desk(redis_url, tmp_path, archived.client, queue, environ)
+    (job,) = desk.dead([line("a")])
+    archived.write(job)
+    result = desk.run("errors")
+    assert result.exit_code == 4
+    assert "secret-word" not in result.output
+    assert desk.run("status", job).exit_code == 0
+    assert desk.listed("jobs", "--state", "ready") == []
+    assert desk.run("jobs", "list", "--state", "dead").exit_code == 4
+
+
+def test_without_an_archive_its_setting_is_named(
+    archived: Archived, queue: RunQueue, redis_url: str, tmp_path: Path
+) -> None:
+    desk = Desk(redis_url, tmp_path, archived.client, queue)
+    for command in (["jobs", "list", "--text", "a"], ["errors"], ["chart"]):
+        result = desk.run(*command)
+        assert (result.exit_code, "RUNQUEUE_ARCHIVE_URL" in result.stderr) == (3, True)
