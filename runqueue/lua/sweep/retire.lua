@@ -1,4 +1,4 @@
--- use: job_record orphans jobs retention archive counters
+-- use: counters job_record orphans jobs retention archive
 -- Removes records whose retention is over: the record, its body, its result, its run's entry; and orphan runs.
 -- ARGV  now_us, limit.   Reply: how many list entries, and days of the shorter walks, were read (the limit = call again)
 -- While more than the limit is due, `retire_left` of meta has the tick ask for the next pass at once: a queue whose
