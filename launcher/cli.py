@@ -74,17 +74,9 @@ def _start(stack: stacks.Stack, settings: Settings, workers: int) -> None:
     if not _wait_for(url, stack.ending):
         return
     environ = {**os.environ, "RUNQUEUE_REDIS_URL": url}
-<<<<<<< HEAD
     given = {**dotenv_values(ENV_FILE), **os.environ}
     # Another Redis may have workers on other hosts, which a file does not serve.
     if not settings.redis_url and "RUNQUEUE_ARCHIVE_URL" not in given:
-=======
-    # Another Redis may have workers on other hosts, which a file does not serve.
-    if not settings.redis_url and "RUNQUEUE_ARCHIVE_URL" not in {
-        **dotenv_values(ENV_FILE),
-        **os.environ,
-    }:
->>>>>>> archiver
         environ["RUNQUEUE_ARCHIVE_URL"] = stacks.archive_in(DIRECTORY)
     stop_seconds = settings.drain_seconds + STOP_SECONDS
     if port := settings.gateway_port:
