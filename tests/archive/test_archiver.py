@@ -292,6 +292,45 @@ def test_retention_waits_for_the_archive_but_not_for_ever(
     assert archiver.jobs().keys() == {*first, *second, *third, *last}
 
 
+@pytest.mark.parametrize("keep", [{}, {"keep_completed": 1, "keep_failed": 30}])
+def test_a_webhook_that_is_pending_keeps_no_other_job(
+    clock: Clockwork, archiver: Process, keep: dict[str, int]
+) -> None:
+    clock.limit(**keep)
+    (pending,) = awaited(clock)
+    receive(clock, told(pending))
+    others = over(clock, 3)
+    archiver.round()
+    assert clock.client.zcard(clock.key("archive_again")) == 1
+    clock.wait(keep.get("keep_completed", 7) * DAY / SECOND)
+    clock.sweep("retire")
+    assert clock.states(others) == {None}
+    assert clock.state(pending) == ("completed" if keep else None)
+    assert "archive:lost" not in clock.run(job_calls.stats(clock.account)).totals
+
+
+def test_an_archive_that_was_never_reached_and_one_that_is_turned_off_keep_nothing(
+    clock: Clockwork, archiver: Process, tmp_path: Path
+) -> None:
+    away = Process(clock, f"sqlite:///{tmp_path}/not there/archive.sqlite")
+    away.round()
+    assert state(clock).trouble
+    ended = over(clock, 2)
+    clock.wait(7 * DAY / SECOND)
+    clock.sweep("retire")
+    assert clock.states(ended) == {None}
+    archiver.round()
+    ended = over(clock, 2)
+    clock.wait(7 * DAY / SECOND)
+    clock.sweep("retire")
+    assert clock.states(ended) == {"completed"}
+    clock.client.delete(clock.key("archive"))
+    away.round()
+    clock.sweep("retire")
+    assert clock.states(ended) == {None}
+    away.close()
+
+
 def test_a_pass_of_retention_moves_what_is_read_meanwhile(
     clock: Clockwork, archiver: Process
 ) -> None:
