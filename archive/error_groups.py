@@ -95,19 +95,22 @@ async def new_groups(
         account: whose.
         now_us: the time, in microseconds.
     """
+    newest = (
+        select(jobs.c.error)
+        .where(jobs.c.account == account, jobs.c.error.is_not(None))
+        .where(jobs.c.n >= key_of(now_us - HOUR_US))
+        .order_by(jobs.c.n.desc())
+        .limit(MOST_FAILURES)
+        .subquery()
+    )
     jobs_of = func.count().label("jobs_of")
     chosen = (
-        select(jobs.c.error, jobs_of)
-        .join(errors, errors.c.id == jobs.c.error)
-        .where(
-            jobs.c.account == account,
-            jobs.c.n >= key_of(now_us - HOUR_US),
-            jobs.c.error.is_not(None),
-            errors.c.first_us >= now_us - 24 * HOUR_US,
-        )
-        .group_by(jobs.c.error)
+        select(newest.c.error, jobs_of)
+        .join(errors, errors.c.id == newest.c.error)
+        .where(errors.c.first_us >= now_us - 24 * HOUR_US)
+        .group_by(newest.c.error)
         .having(jobs_of >= GROWS)
-        .order_by(jobs_of.desc(), jobs.c.error)
+        .order_by(jobs_of.desc(), newest.c.error)
     )
     return [(row.error, row.jobs_of) for row in await connection.execute(chosen)]
 
