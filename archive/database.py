@@ -45,10 +45,7 @@ _READING: Final = text(
     " set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)"
 )
 #: What PostgreSQL indexes of words, as `word_index` has it.
-_INDEXED: Final[ColumnElement[str]] = literal_column(
-    "array_to_tsvector(string_to_array(lpad(to_hex(n / 88473600000000), 4, '0') ||"
-    " replace(words, ' ', ' ' || lpad(to_hex(n / 88473600000000), 4, '0')), ' '))"
-)
+_INDEXED: Final[ColumnElement[str]] = literal_column("words_by_day(n, words)")
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
