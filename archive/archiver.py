@@ -138,15 +138,12 @@ class Archiver:
         self._drop_after_us = seconds_of(settings.archive_only_after) * 1_000_000
         self._process = secrets.token_hex(8)
         self._retry, self._id = FIRST_RETRY, ""
-        #: What keeps it from archiving, in words; the log has it once.
-        self._trouble = ""
-        #: What went wrong last besides, likewise.
-        self._failed = ""
+        #: What keeps it from archiving, and what else failed, in words; the log has each once.
+        self._trouble = self._failed = ""
         self._droppable = Droppable(more=False, position="", then="", jobs={})
         self._retire_at = self._errors_at = 0.0
         #: Groups of errors that are new and grow; 0 also while another process archives.
         self.new_errors = 0
-        #: Whether it may have the lease.
         self._has_lease = False
         self._loop: asyncio.Task[None] | None = None
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy import Select, delete, exists, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -15,7 +15,7 @@ from archive.writer import remove
 CHUNK: Final = 500
 #: Microseconds by which a job's key may be later than its end: others that ended then come first.
 _LATER: Final = 1_000_000
-#: Whether a group of errors has a job.
+#: Whether a group of errors has a job: one look at an index.
 _IS_USED: Final = exists().where(jobs.c.account == errors.c.account, jobs.c.error == errors.c.id)
 
 
@@ -47,22 +47,18 @@ async def remove_older(engine: AsyncEngine, before_us: int) -> bool:
         ArchiveAwayError: the database does not answer, or refuses.
     """
     old = select(jobs.c.n).where(jobs.c.n < key_of(before_us)).order_by(jobs.c.n).limit(CHUNK)
+    unused = select(errors.c.id).where(errors.c.first_us < before_us, ~_IS_USED).limit(CHUNK)
     try:
         async with engine.connect() as connection:
             keys = (await connection.scalars(old)).all()
             is_last = len(keys) < CHUNK
-            groups = (await connection.scalars(_unused(before_us))).all() if is_last else []
+            groups = (await connection.scalars(unused)).all() if is_last else []
         async with writing(engine) as connection:
             await remove(connection, keys)
             if is_last:
                 await connection.execute(delete(sums).where(sums.c.hour < before_us // HOUR_US))
-                unused = errors.c.id.in_(groups), ~_IS_USED
-                await connection.execute(delete(errors).where(*unused))
+                gone = errors.c.id.in_(groups), ~_IS_USED
+                await connection.execute(delete(errors).where(*gone))
     except (SQLAlchemyError, OSError) as error:
         raise ArchiveAwayError(words_of(error)) from None
     return not is_last or len(groups) == CHUNK
-
-
-def _unused(before_us: int) -> Select[tuple[int]]:
-    """Return a query of groups of errors whose jobs are all gone: one look at an index for each."""
-    return select(errors.c.id).where(errors.c.first_us < before_us, ~_IS_USED).limit(CHUNK)
