@@ -52,10 +52,7 @@ _READING: Final = {
     "work_mem": "16MB",
 }
 #: What PostgreSQL indexes of words, as `word_index` has it.
-_INDEXED: Final[ColumnElement[str]] = literal_column(
-    "array_to_tsvector(string_to_array(lpad(to_hex(n / 88473600000000), 4, '0') ||"
-    " replace(words, ' ', ' ' || lpad(to_hex(n / 88473600000000), 4, '0')), ' '))"
-)
+_INDEXED: Final[ColumnElement[str]] = literal_column("words_by_day(n, words)")
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 

@@ -53,6 +53,10 @@ class Count(NamedTuple):
     is_all: bool
 
 
+#: Jobs up to which those that have a word are counted.
+_COUNTED: Final = 10_000
+
+
 class Search:
     """The jobs of an account that a filter means.
 
@@ -140,7 +144,7 @@ class Search:
         last = (keys.high - 1) // KEYS_A_DAY
         counts: dict[str, int] = {}
         for word in self._words:
-            some = keys_of_words(self._dialect, [word], [last, last - 1]).subquery()
+            some = keys_of_words(self._dialect, [word], [last, last - 1]).limit(_COUNTED).subquery()
             counts[word] = await connection.scalar(select(func.count()).select_from(some)) or 0
         self._words.sort(key=lambda word: (counts[word], -len(word)))
         return counts[self._words[0]]
