@@ -14,12 +14,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
     Select,
+    and_,
     cast,
     column,
     event,
     func,
     insert,
+    literal,
     literal_column,
     select,
     table,
@@ -38,9 +41,9 @@ from runqueue.errors import ArchiveUnavailable
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 #: Seconds that a connection waits for another's writes, and that opening one may take.
 _BUSY_SECONDS, _CONNECT_SECONDS = 30, 5
-#: What PostgreSQL is told of a transaction that reads. It believes half a percent of all jobs to
-#: have any word on any day, and would read and split the words of whole tables: it is to go by
-#: indexes, plan each statement for its values, and compile none.
+#: What PostgreSQL is told of a transaction that reads: how long a statement may take, to plan each
+#: for its values, to compile none, and to go by indexes: it takes rare words for common ones, and
+#: would read whole tables.
 _READING: Final = {
     "statement_timeout": "20000",
     "plan_cache_mode": "force_custom_plan",
@@ -153,19 +156,36 @@ def keys_of_words(dialect: str, words: Sequence[str], days: Iterable[int]) -> Se
 
     Args:
         dialect: `sqlite` or `postgresql`.
-        words: as `archive.rows.words_of` makes them, at least one; all have to be there.
+        words: as `archive.rows.words_of` makes them, at least one, the rarest first; the index is
+            asked for that one, and what it finds has to have the others, too.
         days: the days of the jobs' ends, since 1970; a few dozen at most.
     """
-    prefixes = [[f"{day:04x}{word}" for word in words] for day in days]
+    lead, *others = words
+    prefixes = [f"{day:04x}{lead}" for day in days]
     if dialect == "sqlite":
-        found = " OR ".join(
-            "(" + " AND ".join(f'"{word}"*' for word in some) + ")" for some in prefixes
+        is_match = literal_column("word_index").op("MATCH")(
+            " OR ".join(f'"{prefix}"*' for prefix in prefixes)
         )
-        is_match = literal_column("word_index").op("MATCH")(found)
-        return select(column("rowid")).select_from(table("word_index")).where(is_match)
-    found = " | ".join("(" + " & ".join(f"'{word}':*" for word in some) + ")" for some in prefixes)
-    # The offset has the words looked up by themselves, and not job by job.
-    return select(words_table.c.n).where(_INDEXED.op("@@")(cast(found, TSQUERY))).offset(0)
+        found: Select[tuple[int]] = (
+            select(column("rowid").label("n")).select_from(table("word_index")).where(is_match)
+        )
+        keys: FromClause = found.subquery()
+    else:
+        is_match = _INDEXED.op("@@")(
+            cast(" | ".join(f"'{prefix}':*" for prefix in prefixes), TSQUERY)
+        )
+        # By itself: the planner, which takes rare words for common ones, would walk the jobs.
+        keys = select(words_table.c.n).where(is_match).cte().prefix_with("MATERIALIZED")
+    if not others:
+        return select(keys.c.n)
+    # A value, not a join, of which it would make a walk along all words.
+    row = select(has_words(others)).where(words_table.c.n == keys.c.n).correlate(keys)
+    return select(keys.c.n).where(row.scalar_subquery())
+
+
+def has_words(words: Iterable[str]) -> ColumnElement[bool]:
+    """Return whether a row of `words` has words, or words that begin with them, all of them."""
+    return and_(*(literal(" ").concat(words_table.c.words).like(f"% {word}%") for word in words))
 
 
 def envelope_of_body(dialect: str) -> ColumnElement[bytes]:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, exists, func, literal, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from archive.database import keys_of_words
+from archive.database import has_words, keys_of_words
 from archive.rows import clean, words_of
 from archive.tables import KEYS_A_DAY, jobs, key_of, labels, words
 from runqueue.ids import job_id_for
@@ -106,13 +106,12 @@ class Search:
         for name, value in dict(self.wanted.metadata).items():
             having = _labeled(name, value).where(labels.c.n >= keys.low, labels.c.n < keys.high)
             found.append(jobs.c.n.in_(having))
-        looked_up = [] if self._is_common else self._words[:1]
-        if looked_up:
+        if self._words and self._is_common:
+            row = select(has_words(self._words)).where(words.c.n == jobs.c.n)
+            found.append(row.scalar_subquery())
+        elif self._words:
             days = range((keys.high - 1) // KEYS_A_DAY, keys.low // KEYS_A_DAY - 1, -1)
-            found.append(jobs.c.n.in_(keys_of_words(self._dialect, looked_up, days)))
-        if others := self._words[len(looked_up) :]:
-            has_all = (literal(" ").concat(words.c.words).like(f"% {word}%") for word in others)
-            found.append(exists().where(words.c.n == jobs.c.n, *has_all))
+            found.append(jobs.c.n.in_(keys_of_words(self._dialect, self._words, days)))
         return found
 
     def of_all_states(self) -> "Search":
