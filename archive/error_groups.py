@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from archive import charts
+from archive.rows import clean
 from archive.search import KeyRange, Search, count, days_of
 from archive.tables import HOUR_US, KEYS_A_MICROSECOND, ended_us, errors, jobs, key_of
 from runqueue.records.archived import ErrorGroup, ErrorGroups
@@ -19,6 +21,7 @@ MOST_FAILURES, _SECONDS = 200_000, 2.0
 _POINTS: Final = 60
 _MOST_ENDED: Final = 5_000_000
 _EXAMPLES: Final = 3
+_HOUR: Final = HOUR_US * KEYS_A_MICROSECOND
 #: Jobs of the last hour with which a new group is said to grow.
 GROWS: Final = 10
 #: A group is new for so long, unless a search says since when.
@@ -123,7 +126,7 @@ async def _read(connection: AsyncConnection, search: Search, keys: KeyRange, ste
         left = MOST_FAILURES - failures
         some = (
             select(jobs.c.error, jobs.c.n, jobs.c.credits)
-            .where(*search.conditions(part), jobs.c.error.is_not(None))
+            .where(*search.conditions(part, is_by_key=True), jobs.c.error.is_not(None))
             .order_by(jobs.c.n.desc())
             .limit(left)
             .subquery()
@@ -149,9 +152,26 @@ async def _read(connection: AsyncConnection, search: Search, keys: KeyRange, ste
 
 
 async def _ended(connection: AsyncConnection, search: Search, keys: KeyRange) -> int | None:
-    """Count the jobs of the range that ended in any state; None = they are too many."""
-    found = await count(connection, search.of_all_states(), keys, _MOST_ENDED)
-    return found.jobs if found.is_all else None
+    """Count the jobs of the range that ended in any state; None = they are too many.
+
+    Whole hours are read from the sums, where they tell: those of jobs that were removed count, too.
+    """
+    wanted = search.wanted
+    names = [name for name in charts.DIMENSIONS if getattr(wanted, name) is not None]
+    first, behind = -(-keys.low // _HOUR), keys.high // _HOUR
+    parts, ended = [keys], 0
+    is_summed = not (names[1:] or wanted.text or wanted.metadata or wanted.custom_id)
+    if is_summed and first < behind:
+        value = getattr(wanted, names[0]) if names else ""
+        asked = charts.Asked(search.account, "".join(names), clean(value, 200), first, behind, 1)
+        ended = await charts.ended_of(connection, asked)
+        parts = [KeyRange(keys.low, first * _HOUR), KeyRange(behind * _HOUR, keys.high)]
+    for part in parts:
+        found = await count(connection, search.of_all_states(), part, _MOST_ENDED)
+        if not found.is_all:
+            return None
+        ended += found.jobs
+    return ended
 
 
 async def _known(
