@@ -104,7 +104,7 @@ def rows_of(ended: EndedJob) -> Rows:
     document = {"record": packed_record(ended.record), **_packed(ended, ended_us)}
     texts = [request.get(name) for name in _SEARCHED]
     words = words_of([job.custom_id, job.failure_reason, *texts])
-    return Rows(ended_us, row, document, words, list(_labels(job, ended)), error)
+    return Rows(ended_us, row, document, words, _labels(ended), error)
 
 
 def job_of(
@@ -155,14 +155,10 @@ def unpacked_record(stored: bytes) -> dict[str, bytes]:
     return {name: value.encode("latin-1") for name, value in texts.items()}
 
 
-def _labels(job: Job, ended: EndedJob) -> Iterator[tuple[str, str]]:
-    own = orjson.loads(ended.record.get("metadata") or b"{}")
-    metadata = dict(ended.batch_metadata) | own
-    found = [(f"metadata.{name}", str(value)) for name, value in metadata.items()]
-    found += [("key", key) for key in job.keys]
-    runs = (ended.record.get("earlier") or b"").decode(errors="replace").split()
-    found += [("run", run_id) for run_id in {*runs, job.run_id or ""} if run_id]
-    yield from dict.fromkeys((clean(name, 80), clean(value, 256)) for name, value in found)
+def _labels(ended: EndedJob) -> list[tuple[str, str]]:
+    own = ended.record.get("metadata")
+    metadata = dict(ended.batch_metadata) | (orjson.loads(own) if own else {})
+    return [(f"metadata.{name}", clean(str(value), 256)) for name, value in metadata.items()]
 
 
 def clean(text: str, most: int) -> str:

@@ -116,8 +116,7 @@ words = Table(
     Column("words", Text, nullable=False),
 )
 
-#: What a job is found by that has several values: `metadata.<name>`, `key` (limit keys) and `run`
-#: (each of its runs).
+#: What a job is found by that has several values: its entries, as `metadata.<name>`.
 labels = Table(
     "labels",
     metadata,
