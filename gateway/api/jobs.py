@@ -123,7 +123,7 @@ async def list_errors(
 @router.call(
     "GET /v1/charts",
     "read",
-    "Sum up what ended, by the hour or by the day",
+    "Sum up what ended, by the hour, the day or the week",
     ("A point for each step of time.", shape_of(Chart)),
 )
 async def read_chart(request: Request, jobs: Wanted, account: Account = None) -> Response:
