@@ -14,12 +14,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
     Select,
+    and_,
     cast,
     column,
     event,
     func,
     insert,
+    literal,
     literal_column,
     select,
     table,
@@ -45,10 +48,7 @@ _READING: Final = text(
     " set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)"
 )
 #: What PostgreSQL indexes of words, as `word_index` has it.
-_INDEXED: Final[ColumnElement[str]] = literal_column(
-    "array_to_tsvector(string_to_array(lpad(to_hex(n / 88473600000000), 4, '0') ||"
-    " replace(words, ' ', ' ' || lpad(to_hex(n / 88473600000000), 4, '0')), ' '))"
-)
+_INDEXED: Final[ColumnElement[str]] = literal_column("words_by_day(n, words)")
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -148,18 +148,32 @@ def keys_of_words(dialect: str, words: Sequence[str], days: Iterable[int]) -> Se
 
     Args:
         dialect: `sqlite` or `postgresql`.
-        words: as `archive.rows.words_of` makes them, at least one; all have to be there.
+        words: as `archive.rows.words_of` makes them, at least one, the rarest first; the index is
+            asked for that one, and what it finds has to have the others, too.
         days: the days of the jobs' ends, since 1970; a few dozen at most.
     """
-    prefixes = [[f"{day:04x}{word}" for word in words] for day in days]
+    lead, *others = words
+    prefixes = [f"{day:04x}{lead}" for day in days]
     if dialect == "sqlite":
-        found = " OR ".join(
-            "(" + " AND ".join(f'"{word}"*' for word in some) + ")" for some in prefixes
+        is_match = literal_column("word_index").op("MATCH")(
+            " OR ".join(f'"{prefix}"*' for prefix in prefixes)
         )
-        is_match = literal_column("word_index").op("MATCH")(found)
-        return select(column("rowid")).select_from(table("word_index")).where(is_match)
-    found = " | ".join("(" + " & ".join(f"'{word}':*" for word in some) + ")" for some in prefixes)
-    return select(words_table.c.n).where(_INDEXED.op("@@")(cast(found, TSQUERY)))
+        found: Select[tuple[int]] = (
+            select(column("rowid").label("n")).select_from(table("word_index")).where(is_match)
+        )
+        keys: FromClause = found.subquery()
+    else:
+        is_match = _INDEXED.op("@@")(
+            cast(" | ".join(f"'{prefix}':*" for prefix in prefixes), TSQUERY)
+        )
+        # By itself: the planner, which takes rare words for common ones, would walk the jobs.
+        keys = select(words_table.c.n).where(is_match).cte().prefix_with("MATERIALIZED")
+    if not others:
+        return select(keys.c.n)
+    # A value, not a join, of which it would make a walk along all words.
+    has_all = and_(*(literal(" ").concat(words_table.c.words).like(f"% {w}%") for w in others))
+    row = select(has_all).where(words_table.c.n == keys.c.n).correlate(keys)
+    return select(keys.c.n).where(row.scalar_subquery())
 
 
 def envelope_of_body(dialect: str) -> ColumnElement[bytes]:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, exists, func, literal, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from archive.database import keys_of_words
 from archive.rows import clean, words_of
-from archive.tables import KEYS_A_DAY, jobs, key_of, labels, words
+from archive.tables import KEYS_A_DAY, jobs, key_of, labels
 from runqueue.ids import job_id_for
 from runqueue.producer.listing import Filter
 from runqueue.records.job import JobState
@@ -49,6 +49,10 @@ class Count(NamedTuple):
 
     jobs: int
     is_all: bool
+
+
+#: Jobs up to which those that have a word are counted.
+_COUNTED: Final = 10_000
 
 
 class Search:
@@ -91,12 +95,8 @@ class Search:
             having = _labeled(name, value).where(labels.c.n >= keys.low, labels.c.n < keys.high)
             found.append(jobs.c.n.in_(having))
         if self._words:
-            lead, *others = self._words
             days = range((keys.high - 1) // KEYS_A_DAY, keys.low // KEYS_A_DAY - 1, -1)
-            found.append(jobs.c.n.in_(keys_of_words(self._dialect, [lead], days)))
-            if others:
-                has_all = (literal(" ").concat(words.c.words).like(f"% {w}%") for w in others)
-                found.append(exists().where(words.c.n == jobs.c.n, *has_all))
+            found.append(jobs.c.n.in_(keys_of_words(self._dialect, self._words, days)))
         return found
 
     def of_all_states(self) -> "Search":
@@ -126,7 +126,7 @@ class Search:
         last = (keys.high - 1) // KEYS_A_DAY
         counts = {}
         for word in self._words:
-            some = keys_of_words(self._dialect, [word], [last, last - 1]).subquery()
+            some = keys_of_words(self._dialect, [word], [last, last - 1]).limit(_COUNTED).subquery()
             counts[word] = await connection.scalar(select(func.count()).select_from(some)) or 0
         self._words.sort(key=lambda word: (counts[word], -len(word)))
 

@@ -26,10 +26,13 @@ _SQLITE = (
         INSERT INTO word_index(word_index, rowid, words)
         VALUES ('delete', old.n, {_INDEXED.format(row="old", day=_DAY)}); END""",  # noqa: S608
 )
+# The cost has the index asked: to the planner, making the words of each row would be cheaper.
 _POSTGRESQL = (
-    f"""CREATE INDEX word_index ON words USING gin (array_to_tsvector(string_to_array(
-        lpad(to_hex(n / {_DAY}), 4, '0') ||
-        replace(words, ' ', ' ' || lpad(to_hex(n / {_DAY}), 4, '0')), ' ')))""",
+    f"""CREATE FUNCTION words_by_day(n bigint, words text) RETURNS tsvector
+        LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 10000 AS $$ BEGIN
+        RETURN array_to_tsvector(string_to_array(lpad(to_hex(n / {_DAY}), 4, '0') ||
+            replace(words, ' ', ' ' || lpad(to_hex(n / {_DAY}), 4, '0')), ' ')); END $$""",
+    "CREATE INDEX word_index ON words USING gin (words_by_day(n, words))",
 )
 
 
