@@ -138,16 +138,14 @@ class AsyncArchivedQueue(AsyncRunQueue):
         """Read jobs in the archive, those that it has."""
         jobs: dict[str, Job] = {}
         for account, positions in pages(job_ids, await self._owners(job_ids), ACTS):
-            found = await self._archived_of(account, [job_ids[n] for n in positions], result=result)
+            if (archive := await self._archive_of(account)) is None:
+                continue
+            some = [job_ids[n] for n in positions]
+            found = await archive.read(
+                lambda reader, some=some: reader.get_many(some, result=result)  # type: ignore[misc]
+            )
             jobs |= {job.id: job for job in found if job and job.account == account}
         return jobs
-
-    async def _archived_of(
-        self, account: str, job_ids: list[str], *, result: bool
-    ) -> list[Job | None]:
-        if (archive := await self._archive_of(account)) is None:
-            return []
-        return await archive.read(lambda reader: reader.get_many(job_ids, result=result))
 
     async def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
         """Read the states of jobs, and for how many seconds each is unconfirmed."""
