@@ -73,6 +73,9 @@ class Archive:
         self.host = host_id() if url.startswith("sqlite") else ""
         #: "" = it is not known yet.
         self.id = ""
+        #: Its file's number (0 = it has none); None = it may be another database by now.
+        self.known: int | None = None
+        self._file = Path(url.removeprefix("sqlite:///")) if self.host else None
         self._engine = engine_of(url)
         self._opening = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
@@ -92,17 +95,24 @@ class Archive:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(acted(), self._loop))
 
     async def open(self) -> None:
-        """Set it up, unless that was done.
+        """Set it up and read its id, unless that was done since the last error.
 
         Raises:
             ArchiveError: it cannot be used.
         """
         async with self._opening:
-            self.id = self.id or await self.run(set_up)
+            if self.known != self._file_number():
+                # A connection would go on with a file that was deleted.
+                await self.run(lambda engine: engine.dispose())
+                self.id = await self.run(set_up)
+                self.known = self._file_number()
 
-    async def write(self, jobs: Sequence[EndedJob]) -> list[str]:
+    def _file_number(self) -> int:
+        return self._file.stat().st_ino if self._file and self._file.exists() else 0
+
+    async def write(self, jobs: Sequence[EndedJob], archive_id: str) -> list[str]:
         """Write jobs; raises and returns as `Writer.write`."""
-        return await self.run(lambda engine: Writer(engine).write(jobs))
+        return await self.run(lambda engine: Writer(engine, archive_id).write(jobs))
 
     async def close(self) -> None:
         """Close the database."""
@@ -127,9 +137,9 @@ class Archiver:
         self._keep_us = seconds_of(settings.archive_keep) * 1_000_000
         self._drop_after_us = seconds_of(settings.archive_only_after) * 1_000_000
         self._process = secrets.token_hex(8)
-        self._retry = FIRST_RETRY
-        #: What keeps it from archiving, in words; the log has it once.
-        self._trouble = ""
+        self._retry, self._id = FIRST_RETRY, ""
+        #: What keeps it from archiving, and what else failed, in words; the log has each once.
+        self._trouble = self._failed = ""
         self._droppable = Droppable(more=False, position="", then="", jobs={})
         self._retire_at = self._errors_at = 0.0
         #: Groups of errors that are new and grow; 0 also while another process archives.
@@ -166,29 +176,42 @@ class Archiver:
 
     async def round(self) -> float:
         """Archive once; returns the seconds until the next time."""
-        self._has_lease = False
         try:
             await self._archive.open()
+            self._id = self._archive.id
+            self._has_lease = True  # also if it is canceled before the reply comes
             read = await self._read()
             self._has_lease = read.state == "ok"
             if not self._has_lease:
                 self.new_errors = 0
                 return OTHERS_EVERY if read.state == "busy" else await self._wait(read.why)
             await self._write(read)
-            more = await self._drop() if self._drop_after_us else False
-            await self._retire(read.now_us)
-            await self._count_errors(read.now_us)
         except ArchiveError as error:
+            self._archive.known = None
             return await self._wait(str(error), reports=True)
         if self._trouble:
             log.info("archive_back", account=self._account)
         self._retry, self._trouble = FIRST_RETRY, ""
-        return 0.0 if read.more or more else EVERY
+        is_kept_up = await self._keep_up(read)
+        return 0.0 if read.more or (is_kept_up and self._droppable.more) else EVERY
+
+    async def _keep_up(self, read: Read) -> bool:
+        """Do what is no archiving; says whether all of it was done: it delays no archiving."""
+        failed = ""
+        for step in (self._drop, self._retire, self._count_errors):
+            try:
+                await step(read)
+            except ArchiveError as error:
+                self._archive.known, failed = None, str(error)
+        if failed not in {"", self._failed}:
+            self._failed = failed
+            log.warning("archive_not_kept_up", account=self._account, why=failed)
+        return not failed
 
     @property
     def _use(self) -> Use:
         lease_us = int(LEASE_SECONDS * 1e6)
-        return Use(self._process, self._archive.id, self._archive.host, lease_us)
+        return Use(self._process, self._id, self._archive.host, lease_us)
 
     async def _wait(self, why: str, *, reports: bool = False) -> float:
         """Log what is wrong, and have Redis say it; returns the seconds until the next try."""
@@ -234,9 +257,7 @@ class Archiver:
             log.error("job_not_archived", account=self._account, job_id=job_id, why=why)
         written = len(read.jobs) - len(aside)
         if kept or read.position != read.then:
-            is_recorded = await self._record(read, written, kept)
-            if is_recorded and self._drop_after_us:
-                await self._drop_final(read)
+            await self._record(read, written, kept)
 
     async def _record(
         self, read: Read, written: int, kept: Sequence[Kept], *, leaves: bool = False
@@ -249,7 +270,7 @@ class Archiver:
         if not jobs:
             return {}
         try:
-            unread = await self._archive.write(jobs)
+            unread = await self._archive.write(jobs, self._id)
         except ArchiveAwayError:
             raise
         except Exception as error:  # noqa: BLE001 - what one of them is
@@ -261,11 +282,12 @@ class Archiver:
             return await self._store(jobs[:half]) | await self._store(jobs[half:])
         return dict.fromkeys(unread, "its record cannot be read")
 
-    async def _drop(self) -> bool:
-        """Drop what the archive alone has to have, one step; says whether there is more."""
-        held = await self._held(self._droppable.jobs)
-        self._droppable = await self._drop_archived(self._droppable, held)
-        return self._droppable.more
+    async def _drop(self, read: Read) -> None:
+        """Drop what the archive alone has to have, one step."""
+        if self._drop_after_us:
+            await self._drop_final(read)
+            held = await self._held(self._droppable.jobs)
+            self._droppable = await self._drop_archived(self._droppable, held)
 
     async def _drop_final(self, read: Read) -> None:
         """Drop jobs that dropping has passed, since more of them was to come."""
@@ -289,20 +311,20 @@ class Archiver:
         call = calls.drop_archived(self._account, process, after, CALL_JOBS, last=last, held=held)
         return await self._send(call)
 
-    async def _count_errors(self, now_us: int) -> None:
+    async def _count_errors(self, read: Read) -> None:
         """Count the groups of errors that are new and grow, once a minute."""
         now = asyncio.get_running_loop().time()
         if now >= self._errors_at:
             account, self._errors_at = self._account, now + ERRORS_EVERY
-            new = self._archive.run(lambda engine: Reader(engine).new_errors(account, now_us))
+            new = self._archive.run(lambda engine: Reader(engine).new_errors(account, read.now_us))
             self.new_errors = len(await new)
 
-    async def _retire(self, now_us: int) -> None:
+    async def _retire(self, read: Read) -> None:
         """Remove some of what the archive has had for as long as it is to have it."""
         now = asyncio.get_running_loop().time()
         if not self._keep_us or now < self._retire_at:
             return
-        before = now_us - self._keep_us
+        self._retire_at, before = now + LAST_RETRY, read.now_us - self._keep_us
         is_more = await self._archive.run(lambda engine: retention.remove_older(engine, before))
         self._retire_at = 0.0 if is_more else now + RETIRE_EVERY
 

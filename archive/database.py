@@ -42,11 +42,18 @@ _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psyco
 #: Seconds that a connection waits for another's writes, and that opening one may take.
 _BUSY_SECONDS, _CONNECT_SECONDS = 30, 5
 #: What PostgreSQL is told of a transaction that reads: how long a statement may take, to plan each
-#: statement for its values, and to compile none.
-_READING: Final = text(
-    "SELECT set_config('statement_timeout', '20000', true),"
-    " set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)"
-)
+#: for its values, to compile none, and to go by indexes: it takes rare words for common ones, and
+#: would read whole tables.
+_READING: Final = {
+    "statement_timeout": "20000",
+    "plan_cache_mode": "force_custom_plan",
+    "jit": "off",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "max_parallel_workers_per_gather": "0",
+    "work_mem": "16MB",
+}
 #: What PostgreSQL indexes of words, as `word_index` has it.
 _INDEXED: Final[ColumnElement[str]] = literal_column("words_by_day(n, words)")
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -137,7 +144,8 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     try:
         async with engine.connect() as connection:
             if engine.dialect.name == "postgresql":
-                await connection.execute(_READING)
+                told = (func.set_config(name, value, True) for name, value in _READING.items())
+                await connection.execute(select(*told))
             yield connection
     except (SQLAlchemyError, OSError) as error:
         raise ArchiveAwayError(words_of(error)) from None
@@ -171,9 +179,13 @@ def keys_of_words(dialect: str, words: Sequence[str], days: Iterable[int]) -> Se
     if not others:
         return select(keys.c.n)
     # A value, not a join, of which it would make a walk along all words.
-    has_all = and_(*(literal(" ").concat(words_table.c.words).like(f"% {w}%") for w in others))
-    row = select(has_all).where(words_table.c.n == keys.c.n).correlate(keys)
+    row = select(has_words(others)).where(words_table.c.n == keys.c.n).correlate(keys)
     return select(keys.c.n).where(row.scalar_subquery())
+
+
+def has_words(words: Iterable[str]) -> ColumnElement[bool]:
+    """Return whether a row of `words` has words, or words that begin with them, all of them."""
+    return and_(*(literal(" ").concat(words_table.c.words).like(f"% {word}%") for word in words))
 
 
 def envelope_of_body(dialect: str) -> ColumnElement[bytes]:

@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from archive import charts
+from archive.rows import clean
 from archive.search import KeyRange, Search, count, days_of
 from archive.tables import HOUR_US, KEYS_A_MICROSECOND, ended_us, errors, jobs, key_of
 from runqueue.records.archived import ErrorGroup, ErrorGroups
@@ -19,6 +21,7 @@ MOST_FAILURES, _SECONDS = 200_000, 2.0
 _POINTS: Final = 60
 _MOST_ENDED: Final = 5_000_000
 _EXAMPLES: Final = 3
+_HOUR: Final = HOUR_US * KEYS_A_MICROSECOND
 #: Jobs of the last hour with which a new group is said to grow.
 GROWS: Final = 10
 #: A group is new for so long, unless a search says since when.
@@ -95,19 +98,22 @@ async def new_groups(
         account: whose.
         now_us: the time, in microseconds.
     """
+    newest = (
+        select(jobs.c.error)
+        .where(jobs.c.account == account, jobs.c.error.is_not(None))
+        .where(jobs.c.n >= key_of(now_us - HOUR_US))
+        .order_by(jobs.c.n.desc())
+        .limit(MOST_FAILURES)
+        .subquery()
+    )
     jobs_of = func.count().label("jobs_of")
     chosen = (
-        select(jobs.c.error, jobs_of)
-        .join(errors, errors.c.id == jobs.c.error)
-        .where(
-            jobs.c.account == account,
-            jobs.c.n >= key_of(now_us - HOUR_US),
-            jobs.c.error.is_not(None),
-            errors.c.first_us >= now_us - 24 * HOUR_US,
-        )
-        .group_by(jobs.c.error)
+        select(newest.c.error, jobs_of)
+        .join(errors, errors.c.id == newest.c.error)
+        .where(errors.c.first_us >= now_us - 24 * HOUR_US)
+        .group_by(newest.c.error)
         .having(jobs_of >= GROWS)
-        .order_by(jobs_of.desc(), jobs.c.error)
+        .order_by(jobs_of.desc(), newest.c.error)
     )
     return [(row.error, row.jobs_of) for row in await connection.execute(chosen)]
 
@@ -120,7 +126,7 @@ async def _read(connection: AsyncConnection, search: Search, keys: KeyRange, ste
         left = MOST_FAILURES - failures
         some = (
             select(jobs.c.error, jobs.c.n, jobs.c.credits)
-            .where(*search.conditions(part), jobs.c.error.is_not(None))
+            .where(*search.conditions(part, is_by_key=True), jobs.c.error.is_not(None))
             .order_by(jobs.c.n.desc())
             .limit(left)
             .subquery()
@@ -146,9 +152,26 @@ async def _read(connection: AsyncConnection, search: Search, keys: KeyRange, ste
 
 
 async def _ended(connection: AsyncConnection, search: Search, keys: KeyRange) -> int | None:
-    """Count the jobs of the range that ended in any state; None = they are too many."""
-    found = await count(connection, search.of_all_states(), keys, _MOST_ENDED)
-    return found.jobs if found.is_all else None
+    """Count the jobs of the range that ended in any state; None = they are too many.
+
+    Whole hours are read from the sums, where they tell: those of jobs that were removed count, too.
+    """
+    wanted = search.wanted
+    names = [name for name in charts.DIMENSIONS if getattr(wanted, name) is not None]
+    first, behind = -(-keys.low // _HOUR), keys.high // _HOUR
+    parts, ended = [keys], 0
+    is_summed = not (names[1:] or wanted.text or wanted.metadata or wanted.custom_id)
+    if is_summed and first < behind:
+        value = getattr(wanted, names[0]) if names else ""
+        asked = charts.Asked(search.account, "".join(names), clean(value, 200), first, behind, 1)
+        ended = await charts.ended_of(connection, asked)
+        parts = [KeyRange(keys.low, first * _HOUR), KeyRange(behind * _HOUR, keys.high)]
+    for part in parts:
+        found = await count(connection, search.of_all_states(), part, _MOST_ENDED)
+        if not found.is_all:
+            return None
+        ended += found.jobs
+    return ended
 
 
 async def _known(

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from archive.database import ArchiveAwayError, words_of, writing
 from archive.tables import HOUR_US, ended_us, errors, jobs, key_of, sums
@@ -15,6 +15,8 @@ from archive.writer import remove
 CHUNK: Final = 500
 #: Microseconds by which a job's key may be later than its end: others that ended then come first.
 _LATER: Final = 1_000_000
+#: Whether a group of errors has a job: one look at an index.
+_IS_USED: Final = exists().where(jobs.c.account == errors.c.account, jobs.c.error == errors.c.id)
 
 
 async def held(engine: AsyncEngine, ended: Mapping[str, int]) -> list[str]:
@@ -45,21 +47,18 @@ async def remove_older(engine: AsyncEngine, before_us: int) -> bool:
         ArchiveAwayError: the database does not answer, or refuses.
     """
     old = select(jobs.c.n).where(jobs.c.n < key_of(before_us)).order_by(jobs.c.n).limit(CHUNK)
+    unused = select(errors.c.id).where(errors.c.first_us < before_us, ~_IS_USED).limit(CHUNK)
     try:
         async with engine.connect() as connection:
             keys = (await connection.scalars(old)).all()
+            is_last = len(keys) < CHUNK
+            groups = (await connection.scalars(unused)).all() if is_last else []
         async with writing(engine) as connection:
             await remove(connection, keys)
-            if len(keys) < CHUNK:
-                await _remove_sums(connection, before_us)
+            if is_last:
+                await connection.execute(delete(sums).where(sums.c.hour < before_us // HOUR_US))
+                gone = errors.c.id.in_(groups), ~_IS_USED
+                await connection.execute(delete(errors).where(*gone))
     except (SQLAlchemyError, OSError) as error:
         raise ArchiveAwayError(words_of(error)) from None
-    return len(keys) == CHUNK
-
-
-async def _remove_sums(connection: AsyncConnection, before_us: int) -> None:
-    await connection.execute(delete(sums).where(sums.c.hour < before_us // HOUR_US))
-    if await connection.scalar(select(func.count()).where(errors.c.first_us < before_us)):
-        used = select(jobs.c.error).where(jobs.c.error.is_not(None))
-        unused = errors.c.first_us < before_us, errors.c.id.not_in(used)
-        await connection.execute(delete(errors).where(*unused))
+    return not is_last or len(groups) == CHUNK

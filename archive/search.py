@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from archive.database import keys_of_words
+from archive.database import has_words, keys_of_words
 from archive.rows import clean, words_of
-from archive.tables import KEYS_A_DAY, jobs, key_of, labels
+from archive.tables import KEYS_A_DAY, jobs, key_of, labels, words
 from runqueue.ids import job_id_for
 from runqueue.producer.listing import Filter
 from runqueue.records.job import JobState
@@ -25,6 +25,8 @@ _MOST_DAYS: Final = 64
 _QUICK_SECONDS, _SLOW_SECONDS = 0.04, 0.16
 #: Seconds after which jobs are no longer counted.
 _COUNT_SECONDS: Final = 1.0
+#: Jobs of two days with a word from which on it finds jobs worse than the columns do.
+_COMMON: Final = 1000
 #: Words of a search: one of its own may become several without its accents.
 _MOST_WORDS: Final = 16
 #: Fields of a filter that stand in a column, and the columns.
@@ -68,6 +70,7 @@ class Search:
         self._dialect = dialect
         self.account, self.wanted = account, wanted
         self._words = words_of([wanted.text]).split()[:_MOST_WORDS]
+        self._is_common = False
         self._id = None
         if wanted.custom_id is not None:
             self._id = job_id_for(account, wanted.namespace, wanted.custom_id)
@@ -83,18 +86,30 @@ class Search:
         """Whether jobs have to be read to be judged."""
         return self.judged != Filter()
 
-    def conditions(self, keys: KeyRange) -> list[ColumnElement[bool]]:
-        """Return what rows of `jobs` in a range of keys have to fulfil."""
+    def conditions(self, keys: KeyRange, *, is_by_key: bool = False) -> list[ColumnElement[bool]]:
+        """Return what rows of `jobs` in a range of keys have to fulfil.
+
+        Args:
+            keys: the range.
+            is_by_key: whether texts are compared so that no index of theirs is used: the rows are
+                read by an index that has all that is asked for.
+        """
         found = [jobs.c.account == self.account, jobs.c.n >= keys.low, jobs.c.n < keys.high]
         for name, column in COLUMNS.items():
-            if (value := getattr(self.wanted, name)) is not None:
-                found.append(column == (clean(value, 200) if isinstance(value, str) else value))
+            value = getattr(self.wanted, name)
+            if isinstance(value, str):
+                found.append((column.concat("") if is_by_key else column) == clean(value, 200))
+            elif value is not None:
+                found.append(column == value)
         if self._id is not None:
             found.append(jobs.c.id == self._id)
         for name, value in dict(self.wanted.metadata).items():
             having = _labeled(name, value).where(labels.c.n >= keys.low, labels.c.n < keys.high)
             found.append(jobs.c.n.in_(having))
-        if self._words:
+        if self._words and self._is_common:
+            row = select(has_words(self._words)).where(words.c.n == jobs.c.n)
+            found.append(row.scalar_subquery())
+        elif self._words:
             days = range((keys.high - 1) // KEYS_A_DAY, keys.low // KEYS_A_DAY - 1, -1)
             found.append(jobs.c.n.in_(keys_of_words(self._dialect, self._words, days)))
         return found
@@ -117,18 +132,21 @@ class Search:
         if until is not None:
             high = min(high, key_of(in_microseconds(until)))
         keys = KeyRange(low, high if before is None else min(high, before))
-        if len(self._words) > 1 and keys.high > keys.low:
-            await self._put_rarest_first(connection, keys)
+        is_chosen = any(getattr(self.wanted, name) is not None for name in COLUMNS)
+        if self._words and keys.high > keys.low and (is_chosen or len(self._words) > 1):
+            rarest = await self._put_rarest_first(connection, keys)
+            self._is_common = is_chosen and rarest > _COMMON
         return keys
 
-    async def _put_rarest_first(self, connection: AsyncConnection, keys: KeyRange) -> None:
-        """Have the index asked for the word that fewest jobs of the last two days have."""
+    async def _put_rarest_first(self, connection: AsyncConnection, keys: KeyRange) -> int:
+        """Have the index asked for the word that fewest jobs of the last two days have: so many."""
         last = (keys.high - 1) // KEYS_A_DAY
-        counts = {}
+        counts: dict[str, int] = {}
         for word in self._words:
             some = keys_of_words(self._dialect, [word], [last, last - 1]).limit(_COUNTED).subquery()
             counts[word] = await connection.scalar(select(func.count()).select_from(some)) or 0
         self._words.sort(key=lambda word: (counts[word], -len(word)))
+        return counts[self._words[0]]
 
     def _ends(self) -> list[Select[Any]]:
         """Return the queries of the first and the last key, by what an index finds most with."""

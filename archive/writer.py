@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from archive.database import ArchiveAwayError, ArchiveError, words_of, writing
 from archive.rows import EndedJob, Rows, SumKey, rows_of, sums_of
 from archive.tables import KEYS_A_MICROSECOND, documents, ended_us, errors, jobs, key_of, labels
+from archive.tables import archive as archive_table
 from archive.tables import sums as sums_table
 from archive.tables import words as words_table
 
@@ -29,10 +30,11 @@ class Writer:
 
     Args:
         engine: the archive's.
+        archive_id: which archive it has to be; "" = any.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, engine: AsyncEngine, archive_id: str = "") -> None:
+        self._engine, self._id = engine, archive_id
         dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
         self._insert: Any = dialect.insert
 
@@ -51,6 +53,8 @@ class Writer:
         for attempt in range(_TRIES):
             try:
                 async with writing(self._engine) as connection:
+                    if self._id and await connection.scalar(select(archive_table.c.id)) != self._id:
+                        raise ArchiveAwayError("another archive has come in its place")
                     await self._replace(connection, made)
             except IntegrityError as error:
                 if attempt + 1 == _TRIES:

@@ -17,7 +17,7 @@ from pydantic_settings import SettingsError as UnreadableError
 
 from api_client.http.proxies import Proxies
 from config.addresses import is_redis, is_url, next_database
-from config.archive import ArchiveSettings
+from config.archive import ArchiveSettings, seconds_of
 from config.gateway import GatewaySettings
 from config.notices import AccountNotices, secrets_of
 from config.proxies import AccountProxy, passwords_of, proxy_environment
@@ -327,6 +327,12 @@ def load_settings() -> Settings:
         raise SettingsError(
             f"{PREFIX}POLL_MAX_SECONDS: expected at least {PREFIX}POLL_MIN_SECONDS"
             f" ({settings.poll_min_seconds:g})"
+        )
+    most = max(days for one in accounts.values() for days in one.retained_days().values()) * 86_400
+    if seconds_of(settings.archive_only_after) and 0 < seconds_of(settings.archive_keep) < most:
+        raise SettingsError(
+            f"{PREFIX}ARCHIVE_KEEP: expected at least what {PREFIX}KEEP retains jobs for"
+            f" ({most // 86_400}d), as {PREFIX}ARCHIVE_ONLY_AFTER leaves the archive the only copy"
         )
     return settings
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from archive.archiver import LEASE_SECONDS
+from archive.database import ArchiveAwayError
 from runqueue.records.account import ArchiveState
 from runqueue.records.claim_items import Finished
 from runqueue.store import delivery_calls, job_calls, operator_calls, worker_calls
+from runqueue.store.scripts import ScriptCall
 from tests.archive.archiving import Process, write_and_be_killed
 from tests.runqueue.lua.clockwork import DAY, SECOND, Clockwork
 from tests.runqueue.lua.packs import over, pack, replay
@@ -292,6 +297,45 @@ def test_retention_waits_for_the_archive_but_not_for_ever(
     assert archiver.jobs().keys() == {*first, *second, *third, *last}
 
 
+@pytest.mark.parametrize("keep", [{}, {"keep_completed": 1, "keep_failed": 30}])
+def test_a_webhook_that_is_pending_keeps_no_other_job(
+    clock: Clockwork, archiver: Process, keep: dict[str, int]
+) -> None:
+    clock.limit(**keep)
+    (pending,) = awaited(clock)
+    receive(clock, told(pending))
+    others = over(clock, 3)
+    archiver.round()
+    assert clock.client.zcard(clock.key("archive_again")) == 1
+    clock.wait(keep.get("keep_completed", 7) * DAY / SECOND)
+    clock.sweep("retire")
+    assert clock.states(others) == {None}
+    assert clock.state(pending) == ("completed" if keep else None)
+    assert "archive:lost" not in clock.run(job_calls.stats(clock.account)).totals
+
+
+def test_an_archive_that_was_never_reached_and_one_that_is_turned_off_keep_nothing(
+    clock: Clockwork, archiver: Process, tmp_path: Path
+) -> None:
+    away = Process(clock, f"sqlite:///{tmp_path}/not there/archive.sqlite")
+    away.round()
+    assert state(clock).trouble
+    ended = over(clock, 2)
+    clock.wait(7 * DAY / SECOND)
+    clock.sweep("retire")
+    assert clock.states(ended) == {None}
+    archiver.round()
+    ended = over(clock, 2)
+    clock.wait(7 * DAY / SECOND)
+    clock.sweep("retire")
+    assert clock.states(ended) == {"completed"}
+    clock.client.delete(clock.key("archive"))
+    away.round()
+    clock.sweep("retire")
+    assert clock.states(ended) == {None}
+    away.close()
+
+
 def test_a_pass_of_retention_moves_what_is_read_meanwhile(
     clock: Clockwork, archiver: Process
 ) -> None:
@@ -342,3 +386,90 @@ def test_a_process_that_does_not_archive_counts_no_groups_of_errors(
 
     assert (archiver.archiver.new_errors, other.archiver.new_errors) == (1, 0)
     other.close()
+
+
+def test_a_file_that_is_deleted_is_noticed_and_nothing_goes_into_another(
+    clock: Clockwork, archiver: Process
+) -> None:
+    ended = over(clock, 2)
+    archiver.round()
+    path = Path(archiver.url.removeprefix("sqlite:///"))
+    first = archiver.archive.id
+    files = [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
+    for file in files:
+        file.rename(f"{file}.away")
+    ended += over(clock)
+    archiver.round()
+    assert f"writes to archive {first}" in state(clock).trouble
+    assert archiver.jobs() == {}
+    for file in files:
+        file.unlink(missing_ok=True)
+        Path(f"{file}.away").rename(file)
+    assert archiver.round() == 1.0
+    archiver.check(ended)
+
+
+def test_another_archive_behind_the_same_url_gets_nothing(
+    clock: Clockwork, archiver: Process
+) -> None:
+    archiver.round()
+    with sqlite3.connect(archiver.url.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE archive SET id = 'other'")
+    over(clock, 2)
+    archiver.round()
+    assert "another archive has come in its place" in state(clock).trouble
+    archiver.round()
+    assert "this one is other" in state(clock).trouble
+    assert archiver.jobs() == {}
+
+
+def test_what_is_no_archiving_delays_none_when_it_fails(
+    clock: Clockwork, archiver: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(*_: object) -> list[object]:
+        raise ArchiveAwayError("too slow")
+
+    monkeypatch.setattr("archive.reader.Reader.new_errors", slow)
+    monkeypatch.setattr("archive.retention.remove_older", slow)
+    monkeypatch.setattr("archive.archiver.ERRORS_EVERY", 0.0)
+    ended = []
+    with capture_logs() as logged:
+        for _ in range(3):
+            ended += over(clock)
+            assert archiver.round() == 1.0
+            archiver.check(ended)
+    assert [line["why"] for line in logged] == ["too slow"]
+    assert state(clock).trouble == ""
+
+
+async def test_a_stop_while_it_reads_gives_the_lease_up(
+    clock: Clockwork, archiver: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_read = asyncio.Event()
+
+    async def send(call: ScriptCall[Any]) -> Any:
+        found = clock.run(call)
+        if call.script.name == "unarchived":
+            is_read.set()
+            await asyncio.sleep(3600)
+        return found
+
+    monkeypatch.setattr(archiver.archiver, "_send", send)
+    archiver.archiver.start()
+    await is_read.wait()
+    assert clock.client.hexists(clock.key("archive"), "lease")
+    await archiver.archiver.stop()
+    assert not clock.client.hexists(clock.key("archive"), "lease")
+
+
+def test_groups_of_errors_are_counted_among_so_many_failures_at_most(
+    clock: Clockwork, archiver: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archive.error_groups.MOST_FAILURES", 11)
+    over(clock, 10, "failed", group="a")
+    archiver.round()
+    assert archiver.archiver.new_errors == 1
+    monkeypatch.setattr("archive.error_groups.MOST_FAILURES", 9)
+    archiver.archiver._errors_at = 0.0
+    archiver.round()
+    assert archiver.archiver.new_errors == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 import redis
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from archive.archiver import LEASE_SECONDS
 from config.settings import Settings, SettingsError, load_settings
@@ -17,13 +19,14 @@ from lab import postgres
 from lab.postgres import Postgres
 from lab.waiting import until
 from runqueue import JobState, RunQueue
+from runqueue.connection.client import async_client
 from runqueue.records.claim_items import Finished
 from runqueue.store import worker_calls
 from tests.archive.archiving import Process, write_and_be_killed
 from tests.archive.test_archiver import HOSTILE, state
 from tests.runqueue.lua.clockwork import DAY, SECOND, Clockwork
 from tests.runqueue.lua.packs import over, replay
-from worker.runtime import Runtime
+from worker.runtime import Runtime, ServedAccounts
 
 needs_postgres = pytest.mark.skipif(bool(postgres.MISSING), reason=postgres.MISSING)
 
@@ -167,6 +170,39 @@ def test_what_the_archive_has_had_for_long_goes_from_every_table(
     groups = "SELECT DISTINCT value FROM sums WHERE dimension = 'group'"
     assert archiver.rows(groups) == [("young",)]
     archiver.close()
+
+
+def test_groups_of_errors_without_a_job_go_so_many_at_a_time(
+    clock: Clockwork, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archive.retention.CHUNK", 2)
+    archiver = Process(clock, url, archive_keep="24h")
+    over(clock, 1, "failed")
+    archiver.round()
+    clock.wait(DAY / SECOND + 3600)
+    over(clock, 1, "failed")
+    archiver.round()
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+        for n in range(3):
+            connection.execute("INSERT INTO errors VALUES (?, 'default', '', ?, 0)", (n, str(n)))
+    left = []
+    archiver.archiver._retire_at = 0.0
+    for _ in range(3):
+        archiver.round()
+        left.append(archiver.rows("SELECT count(*) FROM errors")[0][0])
+    assert left == [2, 1, 1], "one has a job still"
+    archiver.close()
+
+
+async def test_a_worker_that_cannot_begin_to_archive_says_so_without_the_url(
+    redis_url: str,
+) -> None:
+    served = ServedAccounts(Settings(SKYVERN_API_KEY=SecretStr("key")), async_client(redis_url))
+    with capture_logs() as logged:
+        await served._start_archivers("mysql://me:s3cr3t@db.test/runqueue")
+    (line,) = logged
+    assert (line["event"], line["why"]) == ("archive_not_started", "ValueError")
+    await served._redis.aclose()
 
 
 def test_a_worker_archives_and_says_no_password(

@@ -95,6 +95,23 @@ def test_a_file_gives_what_the_environment_does_not(
 NUMBER = r"expected a valid (number|integer), got "
 
 
+def test_an_archive_that_has_the_only_copy_has_it_for_as_long_as_redis_lists_the_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SKYVERN_API_KEY", "key")
+    monkeypatch.setenv("RUNQUEUE_ARCHIVE_KEEP", "8d")
+    monkeypatch.setenv("RUNQUEUE_KEEP", "failed:9d")
+    load_settings()
+    monkeypatch.setenv("RUNQUEUE_ARCHIVE_ONLY_AFTER", "1d")
+    with pytest.raises(
+        SettingsError, match=r"RUNQUEUE_ARCHIVE_KEEP: .*RUNQUEUE_KEEP .*\(9d\).*_ONLY_AFTER"
+    ):
+        load_settings()
+    for keep in ("0", "9d"):
+        monkeypatch.setenv("RUNQUEUE_ARCHIVE_KEEP", keep)
+        load_settings()
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [

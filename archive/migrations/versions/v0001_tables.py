@@ -3,7 +3,8 @@
 Each word is indexed behind the day of its job's end (four hexadecimal digits: days since 1970), so
 that a search reads the words of the days that it comes to, the newest first, and not those of all
 time. Writing is at the end of the index. SQLite's FTS5 stores no words of its own: triggers hold it
-together with the table. PostgreSQL indexes words as they are, without a language.
+together with the table. PostgreSQL indexes words as they are, without a language. It puts off 64 kB
+of them, since a search compares each of these with each of its words on each of its days.
 """
 
 from alembic import op
@@ -32,7 +33,8 @@ _POSTGRESQL = (
         LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 10000 AS $$ BEGIN
         RETURN array_to_tsvector(string_to_array(lpad(to_hex(n / {_DAY}), 4, '0') ||
             replace(words, ' ', ' ' || lpad(to_hex(n / {_DAY}), 4, '0')), ' ')); END $$""",
-    "CREATE INDEX word_index ON words USING gin (words_by_day(n, words))",
+    """CREATE INDEX word_index ON words USING gin (words_by_day(n, words))
+        WITH (gin_pending_list_limit = 64)""",
 )
 
 

@@ -65,10 +65,10 @@ local function walk_longest()
       redis.call('HSET', q.meta, 'retired_day', int(first))
     else
       local entry = read_entry(id)
-      if ends_walk(entry, first, retained.longest) or archive.keeps(q, archived, first, 0, id, retained.longest) then
+      if ends_walk(entry, first, retained.longest) or archive.keeps(q, archived, first, 0, retained.longest) then
         return
       end
-      local is_lacking = archive.lacks(q, archived, first, 0, id)
+      local is_lacking = archive.lacks(archived, first, 0)
       redis.call('LPOP', list_of(first))
       archive.popped(q, archived, first)
       looked = looked + 1
@@ -89,10 +89,10 @@ local function walk_shorter(walk)
     for _, id in ipairs(ids) do
       local entry = read_entry(id)
       if ends_walk(entry, walk.day, walk.duration)
-        or archive.keeps(q, archived, walk.day, walk.at, id, walk.duration) then
+        or archive.keeps(q, archived, walk.day, walk.at, walk.duration) then
         return
       end
-      local is_lacking = archive.lacks(q, archived, walk.day, walk.at, id)
+      local is_lacking = archive.lacks(archived, walk.day, walk.at)
       walk.at, looked = walk.at + 1, looked + 1
       remove_due(entry, walk.duration, is_lacking)
     end

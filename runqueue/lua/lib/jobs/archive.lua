@@ -40,26 +40,25 @@ end
 
 -- What an operator changes of an ended job has to reach the archive.
 function archive.read_again(q, id)
-  if redis.call('EXISTS', archive.key(q)) == 1 then redis.call('ZADD', q.prefix .. 'archive_again', int(q.now), id) end
+  if redis.call('HEXISTS', archive.key(q), 'id') == 1 then redis.call('ZADD', q.prefix .. 'archive_again', int(q.now), id) end
 end
 
--- The positions, for retention; nil without an archive.
+-- The positions, for retention; nil without an archive, and with one that was never reached.
 function archive.positions(q)
-  if redis.call('EXISTS', archive.key(q)) == 0 then return nil end
-  local f = redis.call('HMGET', archive.key(q), 'at', 'dropped')
-  return { at = archive.position(f[1]), dropped = archive.position(f[2]) }
+  local f = redis.call('HMGET', archive.key(q), 'id', 'at', 'dropped')
+  return f[1] and { at = archive.position(f[2]), dropped = archive.position(f[3]) } or nil
 end
 
--- True for an entry that archiving has not come to, or whose job is to be read again.
-function archive.lacks(q, positions, day, index, id)
+-- True for an entry that archiving has not come to.
+function archive.lacks(positions, day, index)
   if not positions then return false end
   local at = positions.at
-  return day > at.day or (day == at.day and index >= at.at) or redis.call('ZSCORE', q.prefix .. 'archive_again', id)
+  return day > at.day or (day == at.day and index >= at.at)
 end
 
 -- True while retention waits for such an entry.
-function archive.keeps(q, positions, day, index, id, duration)
-  return archive.lacks(q, positions, day, index, id) and (day + 1) * DAY > q.now - duration - MOST_WAIT
+function archive.keeps(q, positions, day, index, duration)
+  return archive.lacks(positions, day, index) and (day + 1) * DAY > q.now - duration - MOST_WAIT
 end
 
 -- The first entry of a day's list was popped.
