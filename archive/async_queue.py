@@ -12,13 +12,13 @@ from archive.opened import AsyncOpenArchive
 from archive.replayed import spec_again
 from runqueue.connection.client import speaking_of
 from runqueue.errors import ArchiveUnavailable, BatchNotFound, JobArchived
-from runqueue.ids import job_id_for
 from runqueue.operator.decisions import ACTS, Settled
 from runqueue.producer import listing
 from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.producer.async_results import AsyncEndedResults, AsyncResultReader
 from runqueue.producer.listing import (
     MOST,
+    READ_AT_ONCE,
     Filter,
     JobCount,
     charted,
@@ -29,7 +29,7 @@ from runqueue.records.archived import Chart, ErrorGroups, TopValue
 from runqueue.records.batch import JobPage
 from runqueue.records.job import EnqueueStatus, Job, JobState
 from runqueue.request.request_checks import RequestChecks
-from runqueue.store import operator_calls
+from runqueue.store import job_calls, operator_calls
 from runqueue.store.accounts import pages
 from runqueue.store.history import JobHistory
 from runqueue.store.keys import COMPARED_SECONDS, Keys
@@ -100,13 +100,6 @@ class AsyncArchivedQueue(AsyncRunQueue):
         self._compared[account] = time.monotonic() + COMPARED_SECONDS
         return self._archive
 
-    async def _has_archive(self, account: str) -> bool:
-        """Whether there is one, if one that cannot be read: what is open is read without it."""
-        try:
-            return await self._archive_of(account) is not None
-        except ArchiveUnavailable:
-            return True
-
     async def _needed(self, account: str) -> AsyncOpenArchive:
         """Return the archive of an account, for what Redis cannot answer."""
         await self._know({account})
@@ -123,13 +116,12 @@ class AsyncArchivedQueue(AsyncRunQueue):
         found = await self._in_redis(job_ids, result=result)
         both = list(zip(job_ids, found, strict=True))
         try:
-            jobs = await self._archived([name for name, job in both if not job or job.archived])
+            left = [name for name, job in both if not job or job.archived]
+            jobs = await self._archived(left, result=result)
         except ArchiveUnavailable:
             if result or None in found:
                 raise
             return found
-        if not result:
-            jobs = {name: replace(job, result=None) for name, job in jobs.items()}
         return [jobs.get(name, job) for name, job in both]
 
     async def _in_redis(self, job_ids: Sequence[str], *, result: bool) -> list[Job | None]:
@@ -142,23 +134,24 @@ class AsyncArchivedQueue(AsyncRunQueue):
         whole = dict(zip(here, await super().get_many(here), strict=True))
         return [whole.get(name, job) for name, job in zip(job_ids, found, strict=True)]
 
-    async def _archived(self, job_ids: Sequence[str]) -> dict[str, Job]:
+    async def _archived(self, job_ids: Sequence[str], *, result: bool) -> dict[str, Job]:
         """Read jobs in the archive, those that it has."""
         jobs: dict[str, Job] = {}
         for account, positions in pages(job_ids, await self._owners(job_ids), ACTS):
-            found = await self._archived_of(account, [job_ids[n] for n in positions])
+            if (archive := await self._archive_of(account)) is None:
+                continue
+            some = [job_ids[n] for n in positions]
+            found = await archive.read(
+                lambda reader, some=some: reader.get_many(some, result=result)  # type: ignore[misc]
+            )
             jobs |= {job.id: job for job in found if job and job.account == account}
         return jobs
-
-    async def _archived_of(self, account: str, job_ids: list[str]) -> list[Job | None]:
-        if (archive := await self._archive_of(account)) is None:
-            return []
-        return await archive.read(lambda reader: reader.get_many(job_ids))
 
     async def states(self, job_ids: Sequence[str]) -> list[tuple[JobState | None, float]]:
         """Read the states of jobs, and for how many seconds each is unconfirmed."""
         both = list(zip(job_ids, await super().states(job_ids), strict=True))
-        jobs = await self._archived([name for name, (state, _) in both if state is None])
+        left = [name for name, (state, _) in both if state is None]
+        jobs = await self._archived(left, result=False)
         return [(jobs[name].state, 0.0) if name in jobs else one for name, one in both]
 
     async def _history(self, job_id: str) -> JobHistory | None:
@@ -166,9 +159,10 @@ class AsyncArchivedQueue(AsyncRunQueue):
         if history is not None and history.request:
             return history
         try:
-            if (archive := await self._archive_of(await self._account(job_id))) is None:
+            account = await self._account(job_id)
+            if (archive := await self._archive_of(account)) is None:
                 return history
-            return await archive.read(lambda reader: reader.timeline(job_id)) or history
+            return await archive.read(lambda reader: reader.timeline(account, job_id)) or history
         except ArchiveUnavailable:
             if history is None:
                 raise
@@ -184,50 +178,46 @@ class AsyncArchivedQueue(AsyncRunQueue):
     ) -> JobPage:
         """Read a page of jobs, without their results; those that cannot be read are named apart.
 
-        As of `AsyncRunQueue`: jobs that have not ended, that are paused, or whose webhook is in a
-        state. All others come from the archive, the newest end first; without a filter by state,
-        time, text, metadata, workflow or error, the open jobs come before them. Of a batch that is
-        in Redis they come in its order, with any other filter but these.
+        Redis has jobs by an open state, `is_open`, `is_paused`, a webhook's state or a custom_id,
+        in the order of `AsyncRunQueue`, and so a batch that it has, of which group, state and
+        reason alone choose. All else finds ended jobs in the archive, the newest end first, but for
+        those that go on since; or in Redis while the archive does not answer.
         """
         await self._know({account})
         wanted = wanted.checked()
         check_limit(limit)
-        if wanted.custom_id is not None and not wanted.archived_field:
-            return await self._of_name(wanted, account, cursor, limit)
-        if await self._is_in_redis(wanted) or not await self._has_archive(account):
-            return await super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
-        if not (cursor.startswith(_ARCHIVED) or _names_ended(wanted)):
-            of_open = wanted._replace(is_open=True)
-            page = await super().list_jobs(of_open, account=account, cursor=cursor, limit=limit)
-            if page.jobs or page.cursor or page.unread:
-                return replace(page, cursor=page.cursor or _ARCHIVED)
-            cursor = ""
-        archive = await self._needed(account)
-        of_archive, at = wanted._replace(webhook=None), "" if cursor == _ARCHIVED else cursor
-        page = await archive.read(lambda reader: reader.find(account, of_archive, at, limit))
-        if wanted.webhook is not None:  # as Redis has it, where it may have been sent since
-            now = await super().get_many([job.id for job in page.jobs], result=False)
-            jobs = [job for job in now if job and job.webhook.state == wanted.webhook]
-            page = replace(page, jobs=jobs)
-        return page
+        try:
+            if await self._is_of_archive(wanted, account, cursor):
+                return await self._ended(account, wanted, cursor, limit)
+        except ArchiveUnavailable:
+            if wanted.archived_field or cursor:
+                raise
+        return await super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
 
-    async def _of_name(self, wanted: Filter, account: str, cursor: str, limit: int) -> JobPage:
-        page = await super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
-        if page.jobs or page.unread:
-            return page
-        job_id = job_id_for(account, wanted.namespace, wanted.custom_id or "")
-        found = (await self._archived([job_id])).values()
-        return JobPage([replace(job, result=None) for job in found if wanted.fits(job)], "")
-
-    async def _is_in_redis(self, wanted: Filter) -> bool:
-        """Whether Redis answers it; raises `InvalidRequest` if neither it nor the archive does."""
-        is_open = wanted.is_open or wanted.is_paused or not _may_be_over(wanted.state)
-        if is_open or wanted.webhook is not None:
-            field = wanted.archived_field
-            if field and (is_open or wanted.custom_id is not None):
+    async def _is_of_archive(self, wanted: Filter, account: str, cursor: str) -> bool:
+        """Whether jobs are found in the archive; raises `InvalidRequest` if nothing finds them."""
+        if self._archive is None:
+            return False
+        is_over = wanted.state is None or JobState(wanted.state).is_over
+        is_open = wanted.is_open or wanted.is_paused or not is_over
+        if field := wanted.archived_field:
+            if is_open:
                 raise refused(field, "finds jobs that have ended: expected no filter of open ones")
-            return not field
-        if wanted.batch is None or _names_ended(wanted._replace(state=None)):
+            return True
+        if is_open or wanted.webhook is not None:
+            return False
+        if cursor:
+            return cursor.startswith(_ARCHIVED)
+        return not await self._is_in_redis(wanted, account)
+
+    async def _is_in_redis(self, wanted: Filter, account: str) -> bool:
+        """Whether Redis has the job, or the batch, that a filter names."""
+        if wanted.custom_id is not None:
+            named = Filter(custom_id=wanted.custom_id, namespace=wanted.namespace)
+            page = await super().list_jobs(named, account=account)
+            return bool(page.jobs or page.unread)
+        few = Filter(wanted.group, wanted.batch, wanted.reason, wanted.state)
+        if wanted.batch is None or wanted != few:
             return False
         try:
             await self.get_batch(wanted.batch)
@@ -235,19 +225,36 @@ class AsyncArchivedQueue(AsyncRunQueue):
             return False
         return True
 
+    async def _ended(self, account: str, wanted: Filter, cursor: str, limit: int) -> JobPage:
+        """Find jobs in the archive, without those whose state in Redis is another now."""
+        archive, asked = await self._needed(account), wanted._replace(webhook=None)
+        page = await archive.read(lambda reader: reader.find(account, asked, cursor, limit))
+        states, jobs = Filter(state=wanted.state, webhook=wanted.webhook), []
+        for start in range(0, len(page.jobs), READ_AT_ONCE):
+            some = page.jobs[start : start + READ_AT_ONCE]
+            call = job_calls.readable_jobs(account, [job.id for job in some])
+            now, _ = await self.send(call)
+            for job, here in zip(some, now, strict=True):
+                job_now = here or job
+                if job_now.is_over and states.fits(job_now):
+                    jobs.append(job if job_now.archived else job_now)
+        return replace(page, jobs=jobs)
+
     async def count_jobs(
         self, wanted: Filter = listing.ALL, *, account: str = "default"
     ) -> JobCount:
         """Count jobs, up to 1,000 of them; raises as `list_jobs`."""
         await self._know({account})
         wanted = wanted.checked()
-        is_by_redis = wanted.custom_id is not None or wanted.webhook is not None
-        is_by_redis = is_by_redis or not _names_ended(wanted)
-        if is_by_redis or await self._is_in_redis(wanted):
-            return await super().count_jobs(wanted, account=account)
-        archive = await self._needed(account)
-        found = await archive.read(lambda reader: reader.count(account, wanted, MOST))
-        return JobCount(found.jobs, found.is_all)
+        try:
+            if wanted.webhook is None and await self._is_of_archive(wanted, account, ""):
+                archive = await self._needed(account)
+                found = await archive.read(lambda reader: reader.count(account, wanted, MOST))
+                return JobCount(found.jobs, found.is_all)
+        except ArchiveUnavailable:
+            if wanted.archived_field:
+                raise
+        return await super().count_jobs(wanted, account=account)
 
     async def list_errors(
         self, wanted: Filter = listing.ALL, *, account: str = "default", limit: int = 50
@@ -258,7 +265,7 @@ class AsyncArchivedQueue(AsyncRunQueue):
         return await archive.read(lambda reader: reader.errors(account, wanted, limit))
 
     async def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
-        """Sum up what ended, by the hour or by the day."""
+        """Sum up what ended, by the hour, the day or the week."""
         archive, wanted = await self._needed(account), wanted.checked()
         what, value = charted(wanted)
         until = wanted.until or datetime.now(UTC)
@@ -314,11 +321,18 @@ class AsyncArchivedQueue(AsyncRunQueue):
     async def _ended_results(
         self, account: str, wanted: Filter, *, errors: bool
     ) -> AsyncResultReader:
-        if (archive := await self._archive_of(account)) is None:
+        try:
+            if (archive := await self._archive_of(account)) is not None:
+                await archive.id()
+        except ArchiveUnavailable:
+            if wanted.archived_field:
+                raise
+            archive = None
+        if archive is None:
             return await super()._ended_results(account, wanted, errors=errors)
 
         async def find(filtered: Filter, cursor: str) -> JobPage:
-            return await archive.read(lambda reader: reader.find(account, filtered, cursor, MOST))
+            return await self._ended(account, filtered, cursor, MOST)
 
         return AsyncEndedResults(
             self.send, self.get_many, account, wanted, errors=errors, find=find
@@ -354,7 +368,11 @@ class AsyncArchivedQueue(AsyncRunQueue):
             left = [job_id for job_id, outcome in settled.items() if outcome is what]
             owners = await self._owners(left) if left else ()
             for account, positions in pages(left, owners, _REPLAYED):
-                settled |= await act(await self._raw(account, [left[n] for n in positions]))
+                try:
+                    settled |= await act(await self._raw(account, [left[n] for n in positions]))
+                except ArchiveUnavailable:
+                    if what is not Settled.ARCHIVED:
+                        raise
         return settled
 
     async def _raw(self, account: str, job_ids: Sequence[str]) -> "list[EndedJob]":
@@ -385,13 +403,3 @@ class AsyncArchivedQueue(AsyncRunQueue):
         for job_id, answer in zip(specs, answers, strict=True):
             settled[job_id] = _AGAIN.get(answer.status, Settled.NOT_ENDED_BADLY)
         return settled
-
-
-def _may_be_over(state: JobState | str | None) -> bool:
-    return state is None or JobState(state).is_over
-
-
-def _names_ended(wanted: Filter) -> bool:
-    """Whether a filter is one by which jobs are found that have ended."""
-    by = (wanted.state, wanted.since, wanted.until, wanted.text, wanted.workflow, wanted.error)
-    return bool(wanted.metadata) or any(one is not None for one in by)

@@ -17,7 +17,7 @@ from archive.rows import EndedJob, job_of, unpacked_record
 from archive.search import Count, KeyRange, Search, count, days_of
 from archive.tables import documents, jobs
 from runqueue.ids import is_id
-from runqueue.producer.listing import MOST, Filter, refused
+from runqueue.producer.listing import Filter, check_limit, refused
 from runqueue.records.archived import Chart, ErrorGroups, TopValue
 from runqueue.records.batch import JobPage
 from runqueue.records.job import Job, read_job
@@ -48,15 +48,17 @@ class Reader:
         self._engine = engine
         self._dialect = engine.dialect.name
 
-    async def get(self, job_id: str) -> Job | None:
-        """Return a job with its result; None = the archive does not have it, or it is broken."""
-        return (await self.get_many([job_id]))[0]
+    async def get_many(self, ids: Sequence[str], *, result: bool = True) -> list[Job | None]:
+        """Return jobs, with or without their results, in the order of their ids.
 
-    async def get_many(self, ids: Sequence[str]) -> list[Job | None]:
-        """Return jobs with their results, in the order of their ids; see `get`."""
+        One that the archive does not have, or that is broken, is None.
+        """
         found: dict[str, Job] = {}
         wanted = [job_id for job_id in dict.fromkeys(ids) if is_id(job_id)]
         async with reading(self._engine) as connection:
+            if not result:
+                found = await self._listed(connection, jobs.c.id, wanted)
+                return [found.get(job_id) for job_id in ids]
             for start in range(0, len(wanted), _READ_AT_ONCE):
                 some = wanted[start : start + _READ_AT_ONCE]
                 for row in await _documents(connection, jobs.c.id.in_(some)):
@@ -81,11 +83,12 @@ class Reader:
                     found.append(EndedJob(row.account, row.id, record, row.body, row.result or b""))
         return found
 
-    async def timeline(self, job_id: str) -> JobHistory | None:
-        """Return what is known of a job's life; None = the archive does not have the job."""
+    async def timeline(self, account: str, job_id: str) -> JobHistory | None:
+        """Return what is known of an account's job; None = the archive does not have it."""
         async with reading(self._engine) as connection:
             if is_id(job_id):
-                for row in await _documents(connection, jobs.c.id == job_id):
+                is_wanted = (jobs.c.id == job_id) & (jobs.c.account == account)
+                for row in await _documents(connection, is_wanted):
                     with suppress(*_BROKEN):
                         return history_of(unpacked_record(row.record), row.body)
         return None
@@ -104,8 +107,7 @@ class Reader:
             limit: how many, 1 to 1,000.
         """
         search = self._search(account, wanted)
-        if not 1 <= limit <= MOST:
-            raise refused("limit", f"expected 1 to {MOST}, got {limit}")
+        check_limit(limit)
         before = _read_cursor(cursor)
         async with reading(self._engine) as connection:
             keys = await search.range(connection, before)
@@ -145,8 +147,7 @@ class Reader:
         if search.is_judged:
             field = "reason" if wanted.reason else "webhook"
             raise refused(field, "expected none: groups of errors are not told by it")
-        if not 1 <= limit <= MOST:
-            raise refused("limit", f"expected 1 to {MOST}, got {limit}")
+        check_limit(limit)
         async with reading(self._engine) as connection:
             return await error_groups.read_groups(connection, search, limit)
 
@@ -189,8 +190,7 @@ class Reader:
             limit: how many, 1 to 1,000.
         """
         asked = charts.asked(account, since, until, dimension, "", is_each=True)
-        if not 1 <= limit <= MOST:
-            raise refused("limit", f"expected 1 to {MOST}, got {limit}")
+        check_limit(limit)
         async with reading(self._engine) as connection:
             return await charts.read_top(connection, asked, limit)
 
@@ -208,7 +208,7 @@ class Reader:
                 chosen = select(jobs.c.n, jobs.c.id).where(*search.conditions(KeyRange(low, high)))
                 chosen = chosen.order_by(jobs.c.n.desc()).limit(most)
                 rows = (await connection.execute(chosen)).all()
-                listed = await self._listed(connection, [row.n for row in rows])
+                listed = await self._listed(connection, jobs.c.n, [row.n for row in rows])
                 for n, job_id in rows:
                     job = listed.get(n)
                     if job is None:
@@ -222,19 +222,21 @@ class Reader:
                     return found._replace(then=high)
         return found
 
-    async def _listed(self, connection: AsyncConnection, keys: Sequence[int]) -> dict[int, Job]:
-        """Read jobs without their results."""
-        found: dict[int, Job] = {}
-        columns = (jobs.c.n, jobs.c.account, jobs.c.id, documents.c.record)
+    async def _listed(
+        self, connection: AsyncConnection, column: ColumnElement[Any], keys: Sequence[Any]
+    ) -> dict[Any, Job]:
+        """Read jobs without their results, by their values of a column."""
+        found: dict[Any, Job] = {}
+        columns = (column.label("at"), jobs.c.account, jobs.c.id, documents.c.record)
         chosen = select(*columns, envelope_of_body(self._dialect).label("envelope")).join(
             documents, documents.c.n == jobs.c.n
         )
         for start in range(0, len(keys), _READ_AT_ONCE):
             some = keys[start : start + _READ_AT_ONCE]
-            for row in await connection.execute(chosen.where(jobs.c.n.in_(some))):
+            for row in await connection.execute(chosen.where(column.in_(some))):
                 try:
                     record, envelope = unpacked_record(row.record), read_envelope(row.envelope)
-                    found[row.n] = read_job(row.account, row.id, record, envelope)
+                    found[row.at] = read_job(row.account, row.id, record, envelope)
                 except _BROKEN:
                     continue
         return found

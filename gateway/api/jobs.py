@@ -68,10 +68,10 @@ async def list_jobs(
 ) -> Response:
     """Return a page of jobs of an account, without results; with a `custom_id` that job, or none.
 
-    The work of a page is bounded: one may be empty that is not the last. With an archive, ended
-    jobs come the newest end first, behind the open ones where no filter names ended ones; what
-    ended in the last seconds may be missing. Without one, jobs without a state or a batch come in
-    no order, and some may come twice.
+    The work of a page is bounded: one may be empty that is not the last. With an archive, a list
+    that is by no open state, webhook's state, `custom_id` or batch is of ended jobs, the newest end
+    first; what ended in the last seconds may be missing. Without one, jobs without a state or a
+    batch come in no order, and some may come twice.
     """
     whose = tenant_scope_of(request).whose(account)
     async with one_at_a_time(request) as queue:
@@ -123,7 +123,7 @@ async def list_errors(
 @router.call(
     "GET /v1/charts",
     "read",
-    "Sum up what ended, by the hour or by the day",
+    "Sum up what ended, by the hour, the day or the week",
     ("A point for each step of time.", shape_of(Chart)),
 )
 async def read_chart(request: Request, jobs: Wanted, account: Account = None) -> Response:

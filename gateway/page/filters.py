@@ -32,6 +32,7 @@ def filter_of(query: QueryParams) -> Filter:
         **texts,
         metadata=read_entries(entries),
         **times,
+        is_open=query.get("is_open") == "true",
         is_paused=query.get("is_paused") == "true",
     ).checked()
 
@@ -42,4 +43,4 @@ def pairs_of(wanted: Filter) -> list[tuple[str, str]]:
     pairs += [("metadata", f"{name}={text}") for name, text in dict(wanted.metadata).items()]
     times = (("since", wanted.since), ("until", wanted.until))
     pairs += [(name, at.isoformat()) for name, at in times if at is not None]
-    return [*pairs, ("is_paused", "true")] if wanted.is_paused else pairs
+    return pairs + [(name, "true") for name in ("is_open", "is_paused") if getattr(wanted, name)]

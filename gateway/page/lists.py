@@ -82,7 +82,7 @@ async def jobs(viewer: Viewer, account: str, query: QueryParams) -> dict[str, An
         "presets": [(one, urlencode([*untimed, ("since", one)])) for one in _PRESETS],
         "any_time": urlencode(untimed),
         "has_archive": viewer.has_archive,
-        "has_results": wanted.state is None or wanted.state in OVER,
+        "has_results": not wanted.is_open and wanted.state in (None, *OVER),
         "count": count,
         "states": (*OPEN, *OVER),
         "jobs": found.jobs,

@@ -738,7 +738,7 @@ class AsyncRunQueue:
         raise await self._no_archive(wanted, account)
 
     async def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
-        """Sum up what ended, by the hour or by the day: jobs, durations, steps and credits.
+        """Sum up what ended, by the hour, the day or the week: jobs, durations, steps and credits.
 
         Args:
             wanted: since when (a week ago, if it does not say), until when, and of which group,

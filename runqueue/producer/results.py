@@ -2,7 +2,7 @@
 """The results of jobs that have ended, of a batch or by filter, in steps of bounded size."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.producer.listing import READ_AT_ONCE, Filter
@@ -19,8 +19,9 @@ BAD = frozenset({JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNC
 _IDS, _LEAST, _MOST, _AIM = 1000, 4, 256, 4 * 1024 * 1024
 
 _Jobs = list[Job | None]
-#: Reads jobs by their ids, with their results; finds those of a filter behind a cursor.
-Reads = Callable[[Sequence[str]], _Jobs]
+#: Reads jobs by their ids, without their results if `result=False`.
+Reads = Callable[..., _Jobs]
+#: Finds the jobs of a filter behind a cursor.
 Finds = Callable[[Filter, str], JobPage]
 
 
@@ -152,7 +153,7 @@ class EndedResults(ResultReader):
 
     def go_behind(self, job_id: str) -> None:
         """Begin behind a job, at the time when it ended."""
-        (job,) = self._read([job_id])
+        (job,) = self._read([job_id], result=False)
         if job is None or not job.ended_at or not self._is_wanted(job):
             raise _nothing_to_go_behind()
         self._after = job_id

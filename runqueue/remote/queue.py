@@ -423,7 +423,7 @@ class RemoteQueue:
         return self._read("/v1/errors", models.read_errors, account, **params, limit=limit)
 
     def chart(self, wanted: Filter = ALL, *, account: str = "default") -> Chart:
-        """Sum up what ended, by the hour or by the day: jobs, durations, steps and credits."""
+        """Sum up what ended, by the hour, the day or the week: jobs, times, steps and credits."""
         return self._read("/v1/charts", models.read_chart, account, **_of_filter(wanted))
 
     def timeline(self, job_id: str) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -147,7 +150,9 @@ def test_an_archive_that_is_away_is_exit_code_4(
     assert "secret-word" not in result.output
     assert desk.run("status", job).exit_code == 0
     assert desk.listed("jobs", "--state", "ready") == []
-    assert desk.run("jobs", "list", "--state", "dead").exit_code == 4
+    assert [row["job_id"] for row in desk.listed("dead")] == [job]
+    assert desk.run("dead", "replay", job).exit_code == 0
+    assert desk.run("jobs", "list", "--text", "a").exit_code == 4
 
 
 def test_without_an_archive_its_setting_is_named(
@@ -157,3 +162,27 @@ def test_without_an_archive_its_setting_is_named(
     for command in (["jobs", "list", "--text", "a"], ["errors"], ["chart"]):
         result = desk.run(*command)
         assert (result.exit_code, "RUNQUEUE_ARCHIVE_URL" in result.stderr) == (3, True)
+
+
+@pytest.mark.parametrize("where", [".env", ".runqueue", ".runqueue, set to nothing"])
+def test_the_archive_is_found_without_a_further_step(
+    where: str, archived: Archived, queue: RunQueue, redis_url: str, tmp_path: Path
+) -> None:
+    desk = Desk(redis_url, tmp_path, archived.client, queue)
+    (job,) = desk.dead([line("a")])
+    archived.write(job)
+    archived.forget(job)
+    environ = {name: value for name, value in os.environ.items() if "RUNQUEUE" not in name}
+    if where == ".env":
+        lines = f"RUNQUEUE_REDIS_URL={redis_url}\nRUNQUEUE_ARCHIVE_URL={archived.url}\n"
+        (tmp_path / ".env").write_text(lines)
+    else:
+        (tmp_path / ".runqueue").mkdir()
+        (tmp_path / ".runqueue" / "url").write_text(redis_url)
+        file = archived.url.removeprefix("sqlite:///")
+        (tmp_path / ".runqueue" / "archive.sqlite").symlink_to(file)
+    if "nothing" in where:
+        environ["RUNQUEUE_ARCHIVE_URL"] = ""
+    command = [sys.executable, "-m", "runqueue.cli", "jobs", "list", "--json"]
+    said = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, check=True)
+    assert (job.encode() in said.stdout) == ("nothing" not in where)

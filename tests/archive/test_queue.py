@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from runqueue.store.keys import ACCOUNTS
 from tests.archive import surfaces
 from tests.archive.surfaces import SHOP, Archived, Asked
 from tests.runqueue.cli.commanding import Desk, line
+from tests.runqueue.cli.delivering import abandoned, told
 
 METADATA = {"order": "17"}
 
@@ -115,16 +117,52 @@ def test_what_has_left_redis_is_read_in_the_archive(asked: Asked, jobs: dict[str
         asked.get("nma3otfnxlrcktlsz4d7qmri")
 
 
-def test_open_jobs_come_first_and_ended_ones_the_newest_first(
+def test_without_a_state_jobs_have_ended_and_come_the_newest_end_first(
     asked: Asked, jobs: dict[str, str]
 ) -> None:
     pages = asked.job_pages(account="default")
-    assert names([job for page in pages for job in page.jobs]) == ["open", "dead", "only", "gone"]
+    assert names([job for page in pages for job in page.jobs]) == ["dead", "only", "gone"]
     first = asked.list_jobs(limit=1)
     second = asked.list_jobs(cursor=first.cursor, limit=2)
-    third = asked.list_jobs(cursor=second.cursor, limit=2)
-    found = [names(page.jobs) for page in (first, second, third)]
-    assert (found, third.cursor) == ([["open"], ["dead", "only"], ["gone"]], "")
+    found = [names(page.jobs) for page in (first, second)]
+    assert (found, second.cursor) == ([["dead"], ["only", "gone"]], "")
+
+
+def test_open_jobs_are_found_in_redis_by_metadata_and_times_too(asked: Asked, desk: Desk) -> None:
+    (answer,) = desk.queue.enqueue_many([line("a", metadata=METADATA)])
+    at = asked.get(answer.job_id).created_at
+    for chosen in (Filter(is_open=True), Filter(state="ready")):
+        for values in ({"metadata": METADATA}, {"since": at}, {"until": at + timedelta(1)}):
+            wanted = chosen._replace(**values)
+            assert names(asked.list_jobs(wanted).jobs) == ["a"], wanted
+            assert tuple(asked.count_jobs(wanted)) == (1, True)
+        assert names(asked.list_jobs(chosen._replace(until=at)).jobs) == []
+
+
+def test_a_replayed_job_is_in_no_list_of_ended_ones(asked: Asked, jobs: dict[str, str]) -> None:
+    assert asked.replay([jobs["dead"]]) == {jobs["dead"]: Settled.DONE}
+    assert names(asked.list_jobs().jobs) == ["only", "gone"]
+    assert names(asked.list_jobs(Filter(state="dead")).jobs) == []
+    assert names(asked.list_jobs(Filter(custom_id="dead", state="dead")).jobs) == []
+    assert names(asked.iter_results(None, Filter())) == ["only", "gone"]
+
+
+def test_webhooks_are_as_redis_has_them(asked: Asked, desk: Desk, archived: Archived) -> None:
+    here, gone = abandoned(desk, told("here"), told("gone"))
+    archived.write(here, gone)
+    archived.forget(gone)
+    wanted = Filter(webhook="abandoned")
+    assert {*names(asked.iter_results(None, wanted))} == {"here", "gone"}
+    assert asked.confirm_delivery([here]) == {here: Settled.DONE}
+    assert names(asked.iter_results(None, wanted)) == ["gone"]
+    assert names(asked.list_jobs(wanted._replace(text="here")).jobs) == []
+
+
+def test_a_batch_of_redis_is_in_its_order(asked: Asked, desk: Desk, archived: Archived) -> None:
+    batch = desk.queue.open_batch("b")
+    desk.queue.enqueue_many([line(name) for name in "abc"], batch=batch)
+    desk.end(desk.claim()[:2])
+    assert names(asked.list_jobs(Filter(batch=batch)).jobs) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -319,13 +357,13 @@ def test_another_archive_is_refused_over_http_without_a_reason(
     client.sadd(ACCOUNTS, "shop")
     client.hset("runqueue:{shop}:archive", "id", "0" * 32)
     with httpx.Client(base_url=gateway_url, headers={"Authorization": f"Bearer {SHOP}"}) as http:
-        for path in ("errors", "charts", "jobs?state=failed", "count?text=a", "results"):
+        for path in ("errors", "charts", "jobs?text=a", "count?text=a", "results?text=a"):
             answer = http.get(f"/v1/{path}")
             assert answer.status_code == 503, path
             assert answer.json()["type"] == "urn:runqueue:problem:archive-unavailable"
             assert archived.id not in answer.text
-        assert http.get("/v1/jobs").status_code == 503
-        assert http.get("/v1/jobs?is_open=true").json()["jobs"] == []
+        for path in ("jobs", "jobs?state=failed", "jobs?is_open=true"):
+            assert http.get(f"/v1/{path}").json()["jobs"] == []
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
@@ -337,11 +375,10 @@ def test_another_archive_is_refused_and_what_redis_has_is_read(
     assert asked.get(jobs["open"]).custom_id == "open"
     assert asked.get(jobs["dead"]).reason == "No such engine 7"
     assert names(asked.list_jobs(Filter(is_open=True)).jobs) == ["open"]
-    assert names(asked.list_jobs().jobs) == ["open"]
     for ask, of in (
         (asked.get, jobs["gone"]),
         (asked.get, jobs["only"]),
-        (asked.list_jobs, Filter(state="failed")),
+        (asked.list_jobs, Filter(text="invoice")),
         (asked.list_errors, Filter()),
         (asked.chart, Filter()),
     ):
@@ -362,6 +399,19 @@ def test_an_archive_that_is_away_is_said_without_its_address(
     with pytest.raises(ArchiveUnavailable) as caught:
         queue.get(jobs["gone"])
     assert "secret-word" not in str(caught.value)
+    assert {*names(queue.list_jobs().jobs)} == {"only", "dead", "open"}
+    assert names(queue.list_jobs(Filter(state="dead")).jobs) == ["dead"]
+    assert tuple(queue.count_jobs(Filter(state="dead"))) == (1, True)
+    assert names(queue.iter_results(None, Filter(state="dead"))) == ["dead"]
+    assert queue.replay([jobs["dead"], jobs["only"]]) == {
+        jobs["dead"]: Settled.DONE,
+        jobs["only"]: Settled.ARCHIVED,
+    }
+    for ask in (queue.list_jobs, queue.count_jobs):
+        with pytest.raises(ArchiveUnavailable):
+            ask(Filter(text="invoice"))
+    with pytest.raises(ArchiveUnavailable):
+        queue.list_jobs(cursor="archive-1")
     queue.end()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -163,14 +164,17 @@ async def test_pages_are_exact_while_jobs_are_added(empty: tuple[Reader, Writer]
 async def test_a_job_is_read_as_it_was(reader: Reader) -> None:
     for n in (1, 17, 500):
         ended = made(n, JOBS)
-        read = await reader.get(ended.id)
+        (read,) = await reader.get_many([ended.id])
         assert read == job_of(ended.account, ended.id, ended.record, ended.body, ended.result)
-        told = await reader.timeline(ended.id)
+        told = await reader.timeline(ended.account, ended.id)
         assert told == history_of(dict(ended.record), ended.body)
     first, second = made(1, JOBS).id, made(2, JOBS).id
     read_many = await reader.get_many([second, "x\0", first, second, "\ud800"])
     assert [job and job.id for job in read_many] == [second, None, first, second, None]
-    assert await reader.timeline("nobody") is None
+    without = await reader.get_many([second, "x\0", first], result=False)
+    assert without == [job and replace(job, result=None) for job in read_many[:3]]
+    assert await reader.timeline("other", first) is None
+    assert await reader.timeline(ACCOUNT, "nobody") is None
 
 
 async def test_a_record_that_cannot_be_read_is_named(empty: tuple[Reader, Writer]) -> None:
@@ -182,7 +186,7 @@ async def test_a_record_that_cannot_be_read_is_named(empty: tuple[Reader, Writer
     page = await reader.find(ACCOUNT, Filter())
     assert (page.jobs, set(page.unread)) == ([], {good.id, bad.id})
     assert await reader.get_many([good.id]) == [None]
-    assert await reader.timeline(good.id) is None
+    assert await reader.timeline(good.account, good.id) is None
 
 
 HOSTILE = (

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: ad58b6eea531987ff2ddc8f39d25451abbd318ab956272cf3209b630efd88c1a
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 4e1e8098d873e4f49c5d59c6be2ccdd8b41c896c41c916c999f325be1a97d01c
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */

@@ -68,7 +68,7 @@ def chart(
     url: Url = None,
     as_json: OneObject = False,
 ) -> None:
-    """Show by the hour or by the day what ended, of a week by default; needs the archive.
+    """Show by the hour, the day or the week what ended, of a week by default; needs the archive.
 
     Jobs, the share that failed, seconds from creation to start and from start to end (half of the
     jobs, 95 % of them), steps and credits.

@@ -59,9 +59,9 @@ class ListedJobs(FilterOptions):
 def list_jobs(options: ListedJobs, *, limit: Limit = 100, as_json: AsJson = False) -> None:
     """Show jobs: those of a batch in its order, ended ones of a state the newest end first.
 
-    With an archive, all ended ones come the newest first, behind the open ones where no option
-    names ended ones; the last seconds may be missing. Without one, those without a state or a batch
-    come in no order, and a filter by reason reads all jobs that match the other filters.
+    With an archive, those without a state have ended, the newest end first, and the last seconds
+    may be missing; open ones are found by their state. Without one, those without a state or a
+    batch come in no order, and a filter by reason reads all jobs that match the other filters.
     """
     with opened(options.url) as queue:
         unread: list[str] = []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from runqueue.cli.shared.exit_codes import Exit, ended, exit_on_error, print_err
+from runqueue.connection.client import URL_FILE
 from runqueue.errors import InvalidRequest
 from runqueue.ids import DEFAULT
 from runqueue.producer.listing import ALL, Filter
@@ -47,12 +48,21 @@ def opened(url: str | None) -> Iterator[Queue]:
 
 
 def _in_redis() -> RunQueue:
-    """Return the queue in Redis, with its archive where RUNQUEUE_ARCHIVE_URL is set."""
-    if not (archive := os.environ.get("RUNQUEUE_ARCHIVE_URL")):
+    """Return the queue in Redis, with its archive: RUNQUEUE_ARCHIVE_URL, or the embedded server's.
+
+    What is not installed is no error where the setting does not ask for it.
+    """
+    given = os.environ.get("RUNQUEUE_ARCHIVE_URL")
+    file = URL_FILE.with_name("archive.sqlite")
+    is_embedded = given is None and not os.environ.get("RUNQUEUE_REDIS_URL") and file.exists()
+    archive = f"sqlite:///{file.resolve()}" if is_embedded else given
+    if not archive:
         return RunQueue()
     try:
         found: RunQueue = server_part("runqueue.queues", "archived")(archive)
     except RuntimeError as error:
+        if is_embedded:
+            return RunQueue()
         raise ended(f"RUNQUEUE_ARCHIVE_URL: {error}", Exit.USAGE) from None
     return found
 

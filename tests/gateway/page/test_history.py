@@ -146,6 +146,18 @@ async def test_a_list_says_how_many_jobs_there_are_and_keeps_its_filter(
     assert len(csv.text.splitlines()) == 217
 
 
+async def test_open_jobs_are_one_click_away(redis_url: str, archive: str, desk: Desk) -> None:
+    desk.running()
+    async with browsing(redis_url, OPS, archive_url=archive) as browser:
+        every = await browser.open("/jobs?group=default")
+        found = await browser.open(link(every, r"/jobs\?.*is_open"))
+
+    assert "Without a state, jobs have ended" in every.words
+    assert '<span class="state running">' not in every.text
+    assert found.text.count('<span class="state running">') == 1
+    assert 'name="is_open" value="true" checked' in found.text
+
+
 async def test_hostile_names_are_text(client: redis.Redis, redis_url: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/archive.sqlite"
     fields = {"group": HOSTILE[:32], "reason": HOSTILE, "category": HOSTILE[:80], "batch": HOSTILE}
@@ -201,9 +213,10 @@ async def test_an_archive_that_is_away_is_said_to_be(redis_url: str, archive: st
     async with browsing(redis_url, OPS, archive_url=archive) as browser:
         with sqlite3.connect(archive.removeprefix("sqlite:///")) as file:
             file.executescript("ALTER TABLE jobs RENAME TO a; ALTER TABLE sums RENAME TO b")
-        shown = [await browser.open(path) for path in ("/charts", "/errors", "/jobs?state=failed")]
+        shown = [await browser.open(path) for path in ("/charts", "/errors", "/jobs?text=a")]
+        of_redis = await browser.open("/jobs?state=failed")
 
-    assert [one.status for one in shown] == [503] * 3
+    assert ([one.status for one in shown], of_redis.status) == ([503] * 3, 200)
     assert not any("sqlite" in one.words for one in shown)
 
 
