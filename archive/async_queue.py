@@ -192,6 +192,8 @@ class AsyncArchivedQueue(AsyncRunQueue):
         except ArchiveUnavailable:
             if wanted.archived_field or cursor:
                 raise
+            page = await super().list_jobs(wanted, account=account, limit=limit)
+            return replace(page, lacks_archive=True)
         return await super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
 
     async def _is_of_archive(self, wanted: Filter, account: str, cursor: str) -> bool:
@@ -246,14 +248,10 @@ class AsyncArchivedQueue(AsyncRunQueue):
         """Count jobs, up to 1,000 of them; raises as `list_jobs`."""
         await self._know({account})
         wanted = wanted.checked()
-        try:
-            if wanted.webhook is None and await self._is_of_archive(wanted, account, ""):
-                archive = await self._needed(account)
-                found = await archive.read(lambda reader: reader.count(account, wanted, MOST))
-                return JobCount(found.jobs, found.is_all)
-        except ArchiveUnavailable:
-            if wanted.archived_field:
-                raise
+        if wanted.webhook is None and await self._is_of_archive(wanted, account, ""):
+            archive = await self._needed(account)
+            found = await archive.read(lambda reader: reader.count(account, wanted, MOST))
+            return JobCount(found.jobs, found.is_all)
         return await super().count_jobs(wanted, account=account)
 
     async def list_errors(
@@ -321,14 +319,7 @@ class AsyncArchivedQueue(AsyncRunQueue):
     async def _ended_results(
         self, account: str, wanted: Filter, *, errors: bool
     ) -> AsyncResultReader:
-        try:
-            if (archive := await self._archive_of(account)) is not None:
-                await archive.id()
-        except ArchiveUnavailable:
-            if wanted.archived_field:
-                raise
-            archive = None
-        if archive is None:
+        if await self._archive_of(account) is None:
             return await super()._ended_results(account, wanted, errors=errors)
 
         async def find(filtered: Filter, cursor: str) -> JobPage:

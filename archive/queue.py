@@ -192,6 +192,8 @@ class ArchivedQueue(RunQueue):
         except ArchiveUnavailable:
             if wanted.archived_field or cursor:
                 raise
+            page = super().list_jobs(wanted, account=account, limit=limit)
+            return replace(page, lacks_archive=True)
         return super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
 
     def _is_of_archive(self, wanted: Filter, account: str, cursor: str) -> bool:
@@ -244,14 +246,10 @@ class ArchivedQueue(RunQueue):
         """Count jobs, up to 1,000 of them; raises as `list_jobs`."""
         self._know({account})
         wanted = wanted.checked()
-        try:
-            if wanted.webhook is None and self._is_of_archive(wanted, account, ""):
-                archive = self._needed(account)
-                found = archive.read(lambda reader: reader.count(account, wanted, MOST))
-                return JobCount(found.jobs, found.is_all)
-        except ArchiveUnavailable:
-            if wanted.archived_field:
-                raise
+        if wanted.webhook is None and self._is_of_archive(wanted, account, ""):
+            archive = self._needed(account)
+            found = archive.read(lambda reader: reader.count(account, wanted, MOST))
+            return JobCount(found.jobs, found.is_all)
         return super().count_jobs(wanted, account=account)
 
     def list_errors(
@@ -311,14 +309,7 @@ class ArchivedQueue(RunQueue):
             return super().open_results(None, of_batch, errors=errors, after=after, account=whose)
 
     def _ended_results(self, account: str, wanted: Filter, *, errors: bool) -> ResultReader:
-        try:
-            if (archive := self._archive_of(account)) is not None:
-                archive.id()
-        except ArchiveUnavailable:
-            if wanted.archived_field:
-                raise
-            archive = None
-        if archive is None:
+        if self._archive_of(account) is None:
             return super()._ended_results(account, wanted, errors=errors)
 
         def find(filtered: Filter, cursor: str) -> JobPage:

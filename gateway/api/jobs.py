@@ -54,7 +54,10 @@ WithResult = Annotated[
     "GET /v1/jobs",
     "read",
     "List jobs",
-    ("A page of them.", shape(jobs=each(JOB), cursor=str | None, unread=list[str])),
+    (
+        "A page of them.",
+        shape(jobs=each(JOB), cursor=str | None, unread=list[str], lacks_archive=bool),
+    ),
 )
 async def list_jobs(
     request: Request,
@@ -81,7 +84,14 @@ async def list_jobs(
             some = page.jobs[start : start + _SHOWN_AT_ONCE]
             shown += [job_values(job, result=False) for job in some]
             await asyncio.sleep(0)  # other requests are answered meanwhile
-        return json_answer({"jobs": shown, "cursor": page.cursor or None, "unread": page.unread})
+        return json_answer(
+            {
+                "jobs": shown,
+                "cursor": page.cursor or None,
+                "unread": page.unread,
+                "lacks_archive": page.lacks_archive,
+            }
+        )
 
 
 @router.call(

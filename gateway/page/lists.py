@@ -70,7 +70,7 @@ async def jobs(viewer: Viewer, account: str, query: QueryParams) -> dict[str, An
     count = None
     if not cursor and not found.cursor:
         count = f"{len(found.jobs):,}"
-    elif viewer.has_archive and wanted != ALL:
+    elif viewer.has_archive and wanted != ALL and not found.lacks_archive:
         counted = await viewer.queue.count_jobs(wanted, account=account)
         count = f"{counted.jobs:,}{'' if counted.is_exact else '+'}"
     untimed = [pair for pair in pairs if pair[0] not in {"since", "until"}]
@@ -82,6 +82,7 @@ async def jobs(viewer: Viewer, account: str, query: QueryParams) -> dict[str, An
         "presets": [(one, urlencode([*untimed, ("since", one)])) for one in _PRESETS],
         "any_time": urlencode(untimed),
         "has_archive": viewer.has_archive,
+        "lacks_archive": found.lacks_archive,
         "has_results": not wanted.is_open and wanted.state in (None, *OVER),
         "count": count,
         "states": (*OPEN, *OVER),

@@ -19,7 +19,7 @@ from gateway.page.forms import back
 from gateway.page.render import HEADERS, here, page, static
 from gateway.page.viewer import NoSession
 from runqueue.connection.redis_errors import damage_of
-from runqueue.errors import QueueUnavailable, RunQueueError
+from runqueue.errors import ArchiveUnavailable, QueueUnavailable, RunQueueError
 
 log = structlog.get_logger()
 
@@ -93,6 +93,8 @@ def _of_the_queue(request: Request, error: Exception) -> Response:
     if not is_ours or isinstance(error, QueueUnavailable):
         log_trouble("queue_unreachable", error)
         return _problem(request, status, "try again in a moment")
+    if isinstance(error, ArchiveUnavailable):
+        return _problem(request, status, str(error), "The archive cannot be read")
     return _problem(request, status, str(error))
 
 

@@ -125,15 +125,17 @@ async def first_jobs(
     """
     jobs: list[Job] = []
     unread: list[str] = []
+    lacks_archive = False
     for _ in range(_PAGES):
         if archived:
             found = await queue.list_jobs(wanted, account=account, cursor=cursor, limit=enough)
         else:
             found = await list_jobs(queue.send, account, wanted, cursor, enough)
         jobs, unread, cursor = jobs + found.jobs, [*unread, *found.unread], found.cursor
+        lacks_archive |= found.lacks_archive
         if len(jobs) >= enough or not cursor:
             break
-    return JobPage(jobs, cursor, tuple(dict.fromkeys(unread)))
+    return JobPage(jobs, cursor, tuple(dict.fromkeys(unread)), lacks_archive)
 
 
 def longest_first(groups: Iterable[Group]) -> list[Group]:

@@ -354,11 +354,13 @@ class JobPage:
 
     Args:
         unread: ids of jobs of this page that cannot be read: they are left out.
+        lacks_archive: whether the archive could not be read: what Redis has no more is missing.
     """
 
     jobs: list[Job]
     cursor: str
     unread: tuple[str, ...] = ()
+    lacks_archive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

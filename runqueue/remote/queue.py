@@ -396,7 +396,9 @@ class RemoteQueue:
         """Read a page of jobs, without their results; those that cannot be read are named apart."""
 
         def read(page: Any) -> JobPage:
-            return JobPage([read_job(one) for one in page["jobs"]], *_rest(page))
+            return JobPage(
+                [read_job(one) for one in page["jobs"]], *_rest(page), bool(page["lacks_archive"])
+            )
 
         params = {**_of_filter(wanted), "cursor": cursor or None, "limit": limit}
         return self._read("/v1/jobs", read, account, **params)

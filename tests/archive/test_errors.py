@@ -11,7 +11,7 @@ from archive.errors import LONGEST, ErrorKind, generic
         ("Timeout 30000 ms exceeded at https://a.test/x?y=1", "Timeout <n> ms exceeded at <url>"),
         ("no element for tsk_4711a and wr_5", "no element for <id> and <id>"),
         ("order 8a9c7bde-1111-4222-8333-444455556666 is gone", "order <id> is gone"),
-        ("commit 8a9c7bde0 and 12345678", "commit <id> and <n>"),
+        ("commit 8a9c7bde0 and 12345678 of 9", "commit <id> and <id> of <n>"),
         ("at 2026-12-02T01:02:03.5Z by ann@shop.test", "at <time> by <email>"),
         ("connect to 10.0.0.7:443:  refused\nagain", "connect to <address>: refused again"),
         ("the page changed", "the page changed"),

@@ -400,9 +400,14 @@ def test_an_archive_that_is_away_is_said_without_its_address(
         queue.get(jobs["gone"])
     assert "secret-word" not in str(caught.value)
     assert {*names(queue.list_jobs().jobs)} == {"only", "dead", "open"}
-    assert names(queue.list_jobs(Filter(state="dead")).jobs) == ["dead"]
-    assert tuple(queue.count_jobs(Filter(state="dead"))) == (1, True)
-    assert names(queue.iter_results(None, Filter(state="dead"))) == ["dead"]
+    dead = queue.list_jobs(Filter(state="dead"))
+    assert (names(dead.jobs), dead.lacks_archive) == (["dead"], True)
+    assert not queue.list_jobs(Filter(is_open=True)).lacks_archive
+    # A count or a file would look whole.
+    with pytest.raises(ArchiveUnavailable):
+        queue.count_jobs(Filter(state="dead"))
+    with pytest.raises(ArchiveUnavailable):
+        [*queue.iter_results(None, Filter(state="dead"))]
     assert queue.replay([jobs["dead"], jobs["only"]]) == {
         jobs["dead"]: Settled.DONE,
         jobs["only"]: Settled.ARCHIVED,

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 4e1e8098d873e4f49c5d59c6be2ccdd8b41c896c41c916c999f325be1a97d01c
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 5f86f71f269b9d0d5da1f26dca17de9c8b9723c3bb19e33da46ed1b79cf3c97d
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

@@ -108,4 +108,8 @@ def find(
     for page in queue.job_pages(wanted, account=account):
         if unread is not None:
             unread += page.unread
+        if page.lacks_archive:
+            print_err(
+                "runqueue: the archive cannot be read now: only jobs that Redis has are found"
+            )
         yield from page.jobs
