@@ -250,8 +250,7 @@ class AsyncArchivedQueue(AsyncRunQueue):
         wanted = wanted.checked()
         if wanted.webhook is None and await self._is_of_archive(wanted, account, ""):
             archive = await self._needed(account)
-            found = await archive.read(lambda reader: reader.count(account, wanted, MOST))
-            return JobCount(found.jobs, found.is_all)
+            return await archive.read(lambda reader: reader.count(account, wanted, MOST))
         return await super().count_jobs(wanted, account=account)
 
     async def list_errors(

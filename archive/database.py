@@ -42,7 +42,7 @@ from runqueue.errors import ArchiveUnavailable
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 #: Seconds that a connection waits for another's writes, and that opening one may take.
 _BUSY_SECONDS, _CONNECT_SECONDS = 30, 5
-#: What PostgreSQL is told of a transaction that reads: how long a statement may take, to plan each
+#: PostgreSQL's settings for a transaction that reads: how long a statement may take, to plan each
 #: for its values, to compile none, and to go by indexes: it takes rare words for common ones, and
 #: would read whole tables.
 _READING: Final = {
@@ -114,7 +114,7 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # `_begin` begins: the driver would not before DDL
     cursor = connection.cursor()
     # WAL: readers and the writer do not wait for each other. FULL: what was committed outlives a
-    # power cut, as Redis is told that it may drop it.
+    # power cut, as Redis may drop it then.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "foreign_keys=OFF"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
@@ -146,8 +146,8 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     try:
         async with engine.connect() as connection:
             if engine.dialect.name == "postgresql":
-                told = (func.set_config(name, value, True) for name, value in _READING.items())
-                await connection.execute(select(*told))
+                settings = (func.set_config(name, value, True) for name, value in _READING.items())
+                await connection.execute(select(*settings))
             yield connection
     except (SQLAlchemyError, OSError) as error:
         raise ArchiveAwayError(words_of(error)) from None

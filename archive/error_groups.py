@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from archive import charts
 from archive.rows import clean
-from archive.search import KeyRange, Search, count, days_of
+from archive.search import JobSearch, KeyRange, count, days_of
 from archive.tables import HOUR_US, KEYS_A_MICROSECOND, ended_us, errors, jobs, key_of
 from runqueue.records.archived import ErrorGroup, ErrorGroups
 
@@ -45,7 +45,7 @@ class _Read(NamedTuple):
     is_all: bool
 
 
-async def read_groups(connection: AsyncConnection, search: Search, limit: int) -> ErrorGroups:
+async def read_groups(connection: AsyncConnection, search: JobSearch, limit: int) -> ErrorGroups:
     """Read the largest groups of the errors that jobs failed with.
 
     Args:
@@ -118,7 +118,7 @@ async def new_groups(
     return [(row.error, row.jobs_of) for row in await connection.execute(chosen)]
 
 
-async def _read(connection: AsyncConnection, search: Search, keys: KeyRange, step: int) -> _Read:
+async def _read(connection: AsyncConnection, search: JobSearch, keys: KeyRange, step: int) -> _Read:
     """Sum up failures by group and point of time, the newest first."""
     sums: dict[int, _Sum] = {}
     failures, begun = 0, monotonic()
@@ -151,10 +151,10 @@ async def _read(connection: AsyncConnection, search: Search, keys: KeyRange, ste
     return _Read(sums, failures, keys.low, True)
 
 
-async def _ended(connection: AsyncConnection, search: Search, keys: KeyRange) -> int | None:
+async def _ended(connection: AsyncConnection, search: JobSearch, keys: KeyRange) -> int | None:
     """Count the jobs of the range that ended in any state; None = they are too many.
 
-    Whole hours are read from the sums, where they tell: those of jobs that were removed count, too.
+    Whole hours are read from sums where these suffice: there removed jobs count, too.
     """
     wanted = search.wanted
     names = [name for name in charts.DIMENSIONS if getattr(wanted, name) is not None]
@@ -168,7 +168,7 @@ async def _ended(connection: AsyncConnection, search: Search, keys: KeyRange) ->
         parts = [KeyRange(keys.low, first * _HOUR), KeyRange(behind * _HOUR, keys.high)]
     for part in parts:
         found = await count(connection, search.of_all_states(), part, _MOST_ENDED)
-        if not found.is_all:
+        if not found.is_exact:
             return None
         ended += found.jobs
     return ended

@@ -248,8 +248,7 @@ class ArchivedQueue(RunQueue):
         wanted = wanted.checked()
         if wanted.webhook is None and self._is_of_archive(wanted, account, ""):
             archive = self._needed(account)
-            found = archive.read(lambda reader: reader.count(account, wanted, MOST))
-            return JobCount(found.jobs, found.is_all)
+            return archive.read(lambda reader: reader.count(account, wanted, MOST))
         return super().count_jobs(wanted, account=account)
 
     def list_errors(

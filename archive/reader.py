@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from archive import charts, error_groups
 from archive.database import envelope_of_body, reading
 from archive.rows import EndedJob, job_of, unpacked_record
-from archive.search import Count, KeyRange, Search, count, days_of
+from archive.search import JobSearch, KeyRange, count, days_of
 from archive.tables import documents, jobs
 from runqueue.ids import is_id
-from runqueue.producer.listing import Filter, check_limit, refused
+from runqueue.producer.listing import Filter, JobCount, check_limit, refused
 from runqueue.records.archived import Chart, ErrorGroups, TopValue
 from runqueue.records.batch import JobPage
 from runqueue.records.job import Job, read_job
@@ -118,7 +118,7 @@ class Reader:
         shown = [job for _, job in found.jobs[:limit]]
         return JobPage(shown, f"archive-{then}" if then else "", tuple(found.unread))
 
-    async def count(self, account: str, wanted: Filter, most: int = 1000) -> Count:
+    async def count(self, account: str, wanted: Filter, most: int = 1000) -> JobCount:
         """Count jobs, up to so many.
 
         Args:
@@ -132,7 +132,7 @@ class Reader:
             keys = await search.range(connection)
             if search.is_judged:
                 found = await self._collect(connection, search, keys, most)
-                return Count(len(found.jobs), not found.then)
+                return JobCount(len(found.jobs), not found.then)
             return await count(connection, search, keys, most)
 
     async def errors(self, account: str, wanted: Filter, limit: int = 50) -> ErrorGroups:
@@ -146,7 +146,7 @@ class Reader:
         search = self._search(account, wanted)
         if search.is_judged:
             field = "reason" if wanted.reason else "webhook"
-            raise refused(field, "expected none: groups of errors are not told by it")
+            raise refused(field, "expected none: groups of errors cannot be filtered by it")
         check_limit(limit)
         async with reading(self._engine) as connection:
             return await error_groups.read_groups(connection, search, limit)
@@ -195,7 +195,7 @@ class Reader:
             return await charts.read_top(connection, asked, limit)
 
     async def _collect(
-        self, connection: AsyncConnection, search: Search, keys: KeyRange, limit: int
+        self, connection: AsyncConnection, search: JobSearch, keys: KeyRange, limit: int
     ) -> "_Collected":
         """Read jobs, the newest first, until there are so many, or the time is up."""
         found = _Collected([], [], 0)
@@ -241,8 +241,8 @@ class Reader:
                     continue
         return found
 
-    def _search(self, account: str, wanted: Filter) -> Search:
-        return Search(self._dialect, account, wanted.checked())
+    def _search(self, account: str, wanted: Filter) -> JobSearch:
+        return JobSearch(self._dialect, account, wanted.checked())
 
 
 class _Collected(NamedTuple):

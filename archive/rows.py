@@ -134,7 +134,7 @@ def _request(body: bytes) -> dict[str, Any]:
 
 def _packed(ended: EndedJob, ended_us: int) -> dict[str, bytes | None]:
     """Return the columns of the body and the result, as small as Redis has them later."""
-    job = pack_calls.EndedJob(ended.id, ended_us, ended.body, ended.result)
+    job = pack_calls.PlainJob(ended.id, ended_us, ended.body, ended.result)
     rest = ended.body.partition(b"\n")[2]
     packed = None if compression.is_packed(rest) else pack_calls.packed(job)
     if packed is None:

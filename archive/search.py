@@ -15,7 +15,7 @@ from archive.database import has_words, keys_of_words
 from archive.rows import clean, words_of
 from archive.tables import KEYS_A_DAY, jobs, key_of, labels, words
 from runqueue.ids import job_id_for
-from runqueue.producer.listing import Filter
+from runqueue.producer.listing import Filter, JobCount
 from runqueue.records.job import JobState
 from runqueue.request.time_range import in_microseconds
 
@@ -46,18 +46,11 @@ class KeyRange(NamedTuple):
     high: int
 
 
-class Count(NamedTuple):
-    """How many jobs there are, at least; `is_all` = there are no more."""
-
-    jobs: int
-    is_all: bool
-
-
 #: Jobs up to which those that have a word are counted.
 _COUNTED: Final = 10_000
 
 
-class Search:
+class JobSearch:
     """The jobs of an account that a filter means.
 
     Args:
@@ -114,9 +107,9 @@ class Search:
             found.append(jobs.c.n.in_(keys_of_words(self._dialect, self._words, days)))
         return found
 
-    def of_all_states(self) -> "Search":
+    def of_all_states(self) -> "JobSearch":
         """Return the search of the same jobs, whatever their state and their error."""
-        return Search(self._dialect, self.account, self.wanted._replace(state=None, error=None))
+        return JobSearch(self._dialect, self.account, self.wanted._replace(state=None, error=None))
 
     async def range(self, connection: AsyncConnection, before: int | None = None) -> KeyRange:
         """Return the range of keys in which all of them are.
@@ -168,15 +161,17 @@ def _labeled(name: str, value: str, what: Any = labels.c.n) -> Select[Any]:
     return select(what).where(is_entry, labels.c.value == clean(value, 256))
 
 
-async def count(connection: AsyncConnection, search: Search, keys: KeyRange, most: int) -> Count:
+async def count(
+    connection: AsyncConnection, search: JobSearch, keys: KeyRange, most: int
+) -> JobCount:
     """Count jobs that need not be read, up to so many, or until it takes long."""
     found, begun = 0, monotonic()
     for part in days_of(keys):
         some = select(jobs.c.n).where(*search.conditions(part)).limit(most - found).subquery()
         found += int(await connection.scalar(select(func.count()).select_from(some)) or 0)
         if found >= most or monotonic() - begun > _COUNT_SECONDS:
-            return Count(found, part.low == keys.low and found < most)
-    return Count(found, True)
+            return JobCount(found, part.low == keys.low and found < most)
+    return JobCount(found, True)
 
 
 def days_of(keys: KeyRange) -> Iterator[KeyRange]:

@@ -34,7 +34,7 @@ from simulation.virtual.network import (
     StoreWithoutWorkflows,
 )
 from simulator.api import RunApi
-from simulator.delivery import Attempt, WebhookSender, signed_headers
+from simulator.delivery import DeliveryAttempt, WebhookSender, signed_headers
 from simulator.direct import DirectRequest, answer_of, find_call
 from simulator.faults import Switchboard
 from simulator.model.options import Options
@@ -67,12 +67,12 @@ class _Sender(WebhookSender):
         self._post = post
         self._retry_delays = retry_delays
 
-    async def send(self, url: str, body: bytes, api_key: str) -> Attempt:
+    async def send(self, url: str, body: bytes, api_key: str) -> DeliveryAttempt:
         """Try once."""
         headers = signed_headers(body, api_key)
         status = await self._post(url, body, headers)
         error = "Could not reach URL: All connection attempts failed" if status is None else None
-        return Attempt(headers, status, 10, "" if status else None, error)
+        return DeliveryAttempt(headers, status, 10, "" if status else None, error)
 
 
 class SimulatedSkyvern:

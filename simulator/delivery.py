@@ -15,7 +15,7 @@ _RETRIED = frozenset({403, 408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class DeliveryAttempt:
     """The result of one try.
 
     Args:
@@ -71,7 +71,7 @@ class WebhookSender:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
-    async def deliver(self, url: str, body: bytes, api_key: str) -> Attempt:
+    async def deliver(self, url: str, body: bytes, api_key: str) -> DeliveryAttempt:
         """Try until it arrives, is refused for good or the tries are used up."""
         attempt = await self.send(url, body, api_key)
         for delay in self._retry_delays:
@@ -81,7 +81,7 @@ class WebhookSender:
             attempt = await self.send(url, body, api_key)
         return attempt
 
-    async def send(self, url: str, body: bytes, api_key: str) -> Attempt:
+    async def send(self, url: str, body: bytes, api_key: str) -> DeliveryAttempt:
         """Try once."""
         headers = signed_headers(body, api_key)
         began = time.monotonic()
@@ -102,7 +102,7 @@ class WebhookSender:
             # ValueError: a URL that no request can be sent to.
             status, error = None, f"Could not reach URL: {type(problem).__name__}: {problem}"
         latency_ms = round((time.monotonic() - began) * 1000)
-        return Attempt(headers, status, latency_ms, text, error)
+        return DeliveryAttempt(headers, status, latency_ms, text, error)
 
     async def close(self) -> None:
         """Close every connection."""

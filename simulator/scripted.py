@@ -12,7 +12,7 @@ import orjson
 from aiohttp import web
 
 from simulator.api import RunApi
-from simulator.delivery import Attempt, WebhookSender, signed_headers
+from simulator.delivery import DeliveryAttempt, WebhookSender, signed_headers
 from simulator.direct import answer_of, find_call
 from simulator.faults import Switchboard
 from simulator.model.options import Options
@@ -228,10 +228,10 @@ class _Sender(WebhookSender):
         self._retry_delays = ()
         self.post: Post
 
-    async def send(self, url: str, body: bytes, api_key: str) -> Attempt:
+    async def send(self, url: str, body: bytes, api_key: str) -> DeliveryAttempt:
         """Try once."""
         headers = signed_headers(body, api_key)
-        return Attempt(headers, await self.post(url, body, headers), 0, "", None)
+        return DeliveryAttempt(headers, await self.post(url, body, headers), 0, "", None)
 
 
 def _refusal(status: int, words: str) -> RefusedError:

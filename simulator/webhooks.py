@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 import orjson
 
-from simulator.delivery import Attempt, WebhookSender
+from simulator.delivery import DeliveryAttempt, WebhookSender
 from simulator.faults import Switchboard
 from simulator.model.releases import Release
 from simulator.model.runs import Run
@@ -71,7 +71,7 @@ class Webhooks:
         self._timer_at = following
         self._timer = asyncio.get_running_loop().call_later(delay, self._ring)
 
-    async def report(self, run: Run) -> Attempt | None:
+    async def report(self, run: Run) -> DeliveryAttempt | None:
         """Deliver a run's webhook with all tries; None if a fault dropped it."""
         if run.submission.webhook_url is None:
             return None

@@ -74,7 +74,7 @@ class Cursor:
         return ",".join(f"{name}:{position.day}:{position.at}" for name, position in parts)
 
 
-class Reader:
+class EndLogReader:
     """Reads the ends of jobs for one listener.
 
     Args:

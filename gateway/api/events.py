@@ -8,7 +8,7 @@ import orjson
 from fastapi import Header, Query, Request
 from starlette.responses import Response
 
-from gateway.api.end_log import Cursor, NoCursor, Reader
+from gateway.api.end_log import Cursor, EndLogReader, NoCursor
 from gateway.api.job_schema import EXAMPLE_ID
 from gateway.api.routing import Routes
 from gateway.api.schemas import EXAMPLE_BATCH
@@ -77,7 +77,7 @@ async def events(
     queue = queue_of(request)
     if account is not None and account not in await queue.accounts():
         raise UnknownAccount(account)
-    reader = Reader(queue, state_of(request).redis, account, cursor)
+    reader = EndLogReader(queue, state_of(request).redis, account, cursor)
     await reader.start()
     # Proxies would hold events back until they have enough.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -85,7 +85,7 @@ async def events(
     return Streamed(heard, headers=headers, media_type="text/event-stream")
 
 
-async def _listen(request: Request, reader: Reader, wanted: Filter) -> AsyncIterator[bytes]:
+async def _listen(request: Request, reader: EndLogReader, wanted: Filter) -> AsyncIterator[bytes]:
     """Yield events until the process ends, and heartbeats while there are none."""
     yield f"retry: {_RETRY}\n\n".encode()
     gate, queue, work = state_of(request), queue_of(request), work_of(request)
@@ -107,7 +107,7 @@ async def _listen(request: Request, reader: Reader, wanted: Filter) -> AsyncIter
 
 
 async def _events(
-    queue: AsyncRunQueue, reader: Reader, ended: list[tuple[str, str]], wanted: Filter
+    queue: AsyncRunQueue, reader: EndLogReader, ended: list[tuple[str, str]], wanted: Filter
 ) -> bytes:
     """Return the events of jobs that ended; the last one has the reader's new position."""
     jobs = await queue.get_many([job_id for job_id, _ in ended], result=False)

@@ -11,7 +11,7 @@ from runqueue.store.scripts import Argument, ScriptCall, load
 KEY_BYTES = 100
 
 
-class EndedJob(NamedTuple):
+class PlainJob(NamedTuple):
     """A job that is over, as it is stored.
 
     Args:
@@ -37,7 +37,7 @@ class Unpacked(NamedTuple):
     more: bool
     stands: bytes
     stands_then: bytes
-    jobs: list[EndedJob]
+    jobs: list[PlainJob]
 
 
 class Packed(NamedTuple):
@@ -47,12 +47,12 @@ class Packed(NamedTuple):
         result: b"" = it has none, or its body holds it.
     """
 
-    read: EndedJob
+    read: PlainJob
     body: bytes
     result: bytes
 
 
-def packed(job: EndedJob) -> Packed | None:
+def packed(job: PlainJob) -> Packed | None:
     """Return what a job is stored as; None = it stays as it is, which is shorter or unreadable."""
     line, newline, rest = job.body.partition(b"\n")
     if not newline:
@@ -77,7 +77,7 @@ def unpacked(account: str, after_us: int, limit: int, allowed_bytes: int) -> Scr
     """Read jobs that are over and not packed; see `unpacked.lua`."""
 
     def parse(reply: list[Any]) -> Unpacked:
-        jobs = records(EndedJob, rows(reply, 3, 4))
+        jobs = records(PlainJob, rows(reply, 3, 4))
         return Unpacked(bool(reply[0]), reply[1], reply[2], jobs)
 
     return ScriptCall(load("unpacked"), account, [after_us, limit, allowed_bytes], parse)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
 from typing import Any, cast
 
 import redis
@@ -18,9 +16,8 @@ from archive.rows import job_of, unpacked_record
 from config.settings import Settings
 from runqueue.records.job import Job
 from runqueue.store.scripts import ScriptCall
+from tests.killing import run_and_kill
 from tests.runqueue.lua.clockwork import Clockwork
-
-ROOT = Path(__file__).parents[2]
 
 
 class Process:
@@ -108,19 +105,7 @@ class Dying(Process):
 
 async def write_and_be_killed(clock: Clockwork, redis_url: str, url: str) -> None:
     """Have a process write, and kill it by -9 before it records that."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__),
-        *(redis_url, str(clock.now), url),
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        assert await asyncio.wait_for(process.stdout.readline(), 30) == b"written\n"
-    finally:
-        process.kill()
-        await process.wait()
+    await run_and_kill(__name__, [redis_url, str(clock.now), url], "written")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from runqueue.records.as_json import json_object
 from runqueue.records.retention import SURELY_RETAINED_SECONDS
 from runqueue.records.waits import utc
 from runqueue.request.time_range import check_range
-from worker.ledger.comparison import MOST_LISTED, Comparison, SkyvernRuns, Sum, compare
+from worker.ledger.comparison import MOST_LISTED, LedgerReport, SkyvernRuns, Sum, compare
 from worker.process.account import proxies_of
 
 _SURELY = timedelta(seconds=SURELY_RETAINED_SECONDS)
@@ -71,7 +71,7 @@ def ledger(
 
 async def _compare(
     settings: Settings, name: str, account: Account, since: datetime, until: datetime | None
-) -> Comparison:
+) -> LedgerReport:
     async with (
         AsyncTransport(proxies=proxies_of(account, settings)) as transport,
         AsyncRunQueue(settings.redis_url) as queue,
@@ -81,7 +81,7 @@ async def _compare(
         return await compare(queue, skyvern, name, since, until)
 
 
-def lines(found: Comparison) -> Iterator[str]:
+def lines(found: LedgerReport) -> Iterator[str]:
     """Yield the comparison in words, line by line."""
     yield f"account {found.account}, runs since {utc(found.since)} until {utc(found.until)}"
     steps = f"; {counted(found.steps, 'step')} of their jobs" if found.steps else ""

@@ -55,7 +55,7 @@ class Sum:
 
 
 @dataclass
-class Comparison:
+class LedgerReport:
     """What came of the comparison.
 
     Attributes:
@@ -136,7 +136,7 @@ async def compare(
     account: str,
     since: datetime,
     until: datetime | None,
-) -> Comparison:
+) -> LedgerReport:
     """Compare our runs with Skyvern's.
 
     Args:
@@ -151,7 +151,7 @@ async def compare(
     listed, reach = await skyvern.list(RUNS_PATH, since)
     workflow_runs, second_reach = await skyvern.list(WORKFLOW_RUNS_PATH, since)
     runs = listed | workflow_runs
-    found = Comparison(account, max(reach, second_reach), until or datetime.now(UTC))
+    found = LedgerReport(account, max(reach, second_reach), until or datetime.now(UTC))
     owned = await _owned(queue, account, list(runs))
     accepted, unlisted = await _accepted(queue, found, set(runs))
     for one in unlisted:
@@ -182,7 +182,7 @@ async def _owned(queue: AsyncRunQueue, account: str, run_ids: list[str]) -> set[
 
 
 async def _accepted(
-    queue: AsyncRunQueue, compared: Comparison, listed: set[str]
+    queue: AsyncRunQueue, compared: LedgerReport, listed: set[str]
 ) -> tuple[dict[str, str], list[OurRun]]:
     """Return runs of the period that lists show, with their jobs, and those that no list shows."""
     accepted: dict[str, str] = {}

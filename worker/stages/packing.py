@@ -28,5 +28,5 @@ async def pack_ended(account: AccountRuntime, after_us: int = AFTER_SECONDS * 1_
     return total
 
 
-def _packed(jobs: list[pack_calls.EndedJob]) -> list[pack_calls.Packed]:
+def _packed(jobs: list[pack_calls.PlainJob]) -> list[pack_calls.Packed]:
     return [packed for job in jobs if (packed := pack_calls.packed(job)) is not None]

@@ -107,9 +107,9 @@ async def test_listeners_of_one_token_read_one_at_a_time_and_another_s_waits_for
     begun: list[str | None] = []
     reading = Counter[str]()
     go_on = asyncio.Semaphore(0)
-    read = end_log.Reader.read
+    read = end_log.EndLogReader.read
 
-    async def gated(reader: end_log.Reader) -> list[tuple[str, str]]:
+    async def gated(reader: end_log.EndLogReader) -> list[tuple[str, str]]:
         begun.append(reader._account)
         reading["now"] += 1
         reading["most"] = max(reading["most"], reading["now"])
@@ -118,7 +118,7 @@ async def test_listeners_of_one_token_read_one_at_a_time_and_another_s_waits_for
         reading["now"] -= 1
         return found
 
-    monkeypatch.setattr(end_log.Reader, "read", gated)
+    monkeypatch.setattr(end_log.EndLogReader, "read", gated)
     tokens = (token("acme", "sesame-a", "read", "operate"), token("beta", "sesame-b", "read"))
     async with gating(redis_url, api_tokens=tokens) as door, AsyncExitStack() as stack:
         for job in queue.enqueue_many(lines(50)):
@@ -135,7 +135,7 @@ async def test_listeners_of_one_token_read_one_at_a_time_and_another_s_waits_for
             go_on.release()
             await eventually(partial(is_longer, begun, n))
         assert reading["most"] == 2
-        monkeypatch.setattr(end_log.Reader, "read", read)
+        monkeypatch.setattr(end_log.EndLogReader, "read", read)
         for _ in range(100):
             go_on.release()
 

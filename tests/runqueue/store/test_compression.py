@@ -11,7 +11,7 @@ from bench import texts
 from runqueue.request.job_spec import parse_line
 from runqueue.store import codec, compression, pack_calls
 from runqueue.store.keys import FORMAT
-from runqueue.store.pack_calls import EndedJob
+from runqueue.store.pack_calls import PlainJob
 
 ENDED = 1_800_000_000_000_000
 REQUEST = b'{"prompt":"Read the price.","url":"https://shop.test"}'
@@ -75,7 +75,7 @@ def test_a_request_and_its_answer_take_much_less_together() -> None:
     _, stored = codec.encode(parse_line({"kind": "task", "body": body}))
     result = texts.answer(1, body, 1_000)
 
-    packed = pack_calls.packed(EndedJob("id", ENDED, stored, result))
+    packed = pack_calls.packed(PlainJob("id", ENDED, stored, result))
 
     assert packed is not None
     assert len(packed.body) < 0.4 * (len(stored) + len(result))
@@ -91,7 +91,7 @@ def read(packed: pack_calls.Packed) -> tuple[bytes, bytes]:
 
 @given(result=st.binary(min_size=1, max_size=100).map(lambda some: some * 1_000))
 def test_a_long_result_is_packed_by_itself(result: bytes) -> None:
-    job = EndedJob("id", ENDED, b'{"k":"t"}\n' + REQUEST, b"{" + result)
+    job = PlainJob("id", ENDED, b'{"k":"t"}\n' + REQUEST, b"{" + result)
 
     packed = pack_calls.packed(job)
 
@@ -101,7 +101,7 @@ def test_a_long_result_is_packed_by_itself(result: bytes) -> None:
 
 
 def test_what_would_not_get_shorter_stays_as_it_is() -> None:
-    assert pack_calls.packed(EndedJob("id", ENDED, b'{"k":"t"}\n{"prompt":"x"}', b"")) is None
+    assert pack_calls.packed(PlainJob("id", ENDED, b'{"k":"t"}\n{"prompt":"x"}', b"")) is None
 
 
 @pytest.mark.parametrize(
@@ -110,16 +110,16 @@ def test_what_would_not_get_shorter_stays_as_it_is() -> None:
     ids=str,
 )
 def test_what_cannot_be_read_stays_as_it_is(body: bytes) -> None:
-    assert pack_calls.packed(EndedJob("id", ENDED, body, RESULT)) is None
+    assert pack_calls.packed(PlainJob("id", ENDED, body, RESULT)) is None
 
 
 def test_one_that_ended_again_keeps_its_request_and_has_its_new_result() -> None:
     first = pack_calls.packed(
-        EndedJob("id", ENDED, b'{"k":"t"}\n' + REQUEST, b'{"status":"failed"}')
+        PlainJob("id", ENDED, b'{"k":"t"}\n' + REQUEST, b'{"status":"failed"}')
     )
     assert first is not None
 
-    second = pack_calls.packed(EndedJob("id", ENDED + 9, first.body, RESULT))
+    second = pack_calls.packed(PlainJob("id", ENDED + 9, first.body, RESULT))
 
     assert second is not None
     assert read(second) == (REQUEST, RESULT)

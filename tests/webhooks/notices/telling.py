@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -17,12 +15,12 @@ from pydantic import SecretStr
 
 from config.settings import Account
 from runqueue.store.scripts import ScriptCall
+from tests.killing import run_and_kill
 from tests.runqueue.lua.clockwork import Clockwork
 from webhooks.notices.notifier import NOTIFICATIONS, Notifier
 
 #: What a URL holds that nobody may see.
 SECRET = "s3cr3t-of-the-receiver"
-ROOT = Path(__file__).parents[3]
 
 
 @dataclass
@@ -143,19 +141,7 @@ class Dying(Teller):
 
 async def send_and_be_killed(clock: Clockwork, redis_url: str, urls: str) -> None:
     """Have a process send, and kill it by -9 before it records that."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__),
-        *(redis_url, str(clock.now), urls),
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        assert await asyncio.wait_for(process.stdout.readline(), 30) == b"sent\n"
-    finally:
-        process.kill()
-        await process.wait()
+    await run_and_kill(__name__, [redis_url, str(clock.now), urls], "sent")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from pydantic import SecretStr
 from config.notices import NotifyUrl, secrets_of
 from config.redaction import Redactor
 from config.settings import SettingsError, load_settings
+from tests.killing import ROOT
 from tests.runqueue.lua.clockwork import Clockwork
-from tests.webhooks.notices.telling import ROOT, SECRET, Receiver, Teller
+from tests.webhooks.notices.telling import SECRET, Receiver, Teller
 from tests.webhooks.notices.test_telling import spend
 from tests.worker.working import closed_port
 from webhooks.notices import sending

@@ -21,7 +21,7 @@ from tests.simulator.simulating import KEY as SIMULATOR_KEY
 from tests.worker.working import INSTANT, Bench, working
 from worker.ledger import command, comparison
 from worker.ledger.command import ledger, lines
-from worker.ledger.comparison import Comparison, ReadError, SkyvernRuns, compare
+from worker.ledger.comparison import LedgerReport, ReadError, SkyvernRuns, compare
 
 app = typer.Typer()
 app.command()(ledger)
@@ -53,7 +53,7 @@ async def asked(bench: Bench, redis_url: str, *arguments: str) -> Result:
 
 async def compared(
     redis_url: str, client: RawClient, since: datetime = YESTERDAY, until: datetime | None = None
-) -> Comparison:
+) -> LedgerReport:
     async with AsyncRunQueue(redis_url) as queue:
         return await compare(queue, SkyvernRuns(client, 0), "default", since, until)
 
