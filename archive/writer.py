@@ -1,4 +1,4 @@
-"""Stores ended jobs: each once, whoever dies, and however often it is written."""
+"""Stores ended jobs: each once, whichever process dies, and however often it is written."""
 
 import asyncio
 import zlib
@@ -87,7 +87,7 @@ class Writer:
 
     async def _replace(self, connection: AsyncConnection, made: dict[str, Rows]) -> None:
         changes: Counter[SumKey] = Counter()
-        await self._remove(connection, list(made), changes)
+        await self._remove(connection, made, changes)
         keys = await _keys(connection, made)
         by_key = {keys[job_id]: rows for job_id, rows in made.items()}
         newest_first = sorted(by_key.values(), key=lambda rows: -rows.ended_us)
@@ -115,13 +115,18 @@ class Writer:
         await self._add(connection, changes)
 
     async def _remove(
-        self, connection: AsyncConnection, ids: list[str], changes: Counter[SumKey]
+        self, connection: AsyncConnection, made: dict[str, Rows], changes: Counter[SumKey]
     ) -> None:
-        """Remove what was written of jobs before."""
-        for some in _parts(ids):
+        """Remove what was written of jobs before.
+
+        Sums keep a job that was created anew under its id: what it took was paid.
+        """
+        for some in _parts(list(made)):
             found = await connection.execute(select(jobs).where(jobs.c.id.in_(some)))
             old = found.mappings().all()
             for row in old:
+                if row["created_us"] != made[row["id"]].job["created_us"]:
+                    continue
                 for key, amount in sums_of(dict(row), ended_us(row["n"])):
                     changes[key] -= amount
             if old:
