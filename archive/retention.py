@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import delete, exists, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from archive.database import ArchiveAwayError, reading, words_of, writing
+from archive.database import reading, writing
 from archive.tables import HOUR_US, errors, jobs, key_of, sums
 from archive.writer import remove
 
@@ -45,17 +44,14 @@ async def remove_older(engine: AsyncEngine, before_us: int) -> bool:
     """
     old = select(jobs.c.n).where(jobs.c.n < key_of(before_us)).order_by(jobs.c.n).limit(CHUNK)
     unused = select(errors.c.id).where(errors.c.first_us < before_us, ~_IS_USED).limit(CHUNK)
-    try:
-        async with engine.connect() as connection:
-            keys = (await connection.scalars(old)).all()
-            is_last = len(keys) < CHUNK
-            groups = (await connection.scalars(unused)).all() if is_last else []
-        async with writing(engine) as connection:
-            await remove(connection, keys)
-            if is_last:
-                await connection.execute(delete(sums).where(sums.c.hour < before_us // HOUR_US))
-                gone = errors.c.id.in_(groups), ~_IS_USED
-                await connection.execute(delete(errors).where(*gone))
-    except (SQLAlchemyError, OSError) as error:
-        raise ArchiveAwayError(words_of(error)) from None
+    async with reading(engine) as connection:
+        keys = (await connection.scalars(old)).all()
+        is_last = len(keys) < CHUNK
+        groups = (await connection.scalars(unused)).all() if is_last else []
+    async with writing(engine) as connection:
+        await remove(connection, keys)
+        if is_last:
+            await connection.execute(delete(sums).where(sums.c.hour < before_us // HOUR_US))
+            gone = errors.c.id.in_(groups), ~_IS_USED
+            await connection.execute(delete(errors).where(*gone))
     return not is_last or len(groups) == CHUNK
