@@ -163,7 +163,9 @@ class Archiver:
                 await self._loop
         if self._has_lease:
             with suppress(RedisError, RunQueueError, OSError):
-                await self._record(Read(0, "ok"), 0, [], leaves=True)
+                nothing = Read(0, "ok")
+                call = calls.archived(self._account, self._process, nothing, 0, (), leaves=True)
+                await self._send(call)
 
     async def _run(self) -> None:
         while True:
@@ -252,22 +254,16 @@ class Archiver:
         kept = []
         for job in read.jobs:
             why = aside.get(job.ended.id, "")
-            if again := later if why else job.again or "":
+            again = later if why else job.again
+            if again or job.due:
                 kept.append(Kept(job.ended.id, job.due, again, why))
-            elif job.due:
-                kept.append(Kept(job.ended.id, job.due, "", ""))
         for job_id, why in aside.items():
             log.error("job_not_archived", account=self._account, job_id=job_id, why=why)
         await self._drop_late(read, aside)
         written = len(read.jobs) - len(aside)
         if kept or read.position != read.then:
-            await self._record(read, written, kept)
-
-    async def _record(
-        self, read: Read, written: int, kept: Sequence[Kept], *, leaves: bool = False
-    ) -> bool:
-        call = calls.archived(self._account, self._process, read, written, kept, leaves=leaves)
-        return await self._send(call)
+            account, process = self._account, self._process
+            await self._send(calls.archived(account, process, read, written, kept, leaves=False))
 
     async def _store(self, jobs: Sequence[EndedJob]) -> dict[str, str]:
         """Write jobs; returns those that cannot be stored, and why: these delay no other."""
