@@ -90,14 +90,13 @@ def rows_of(ended: EndedJob) -> Rows:
         "id": job.id,
         "account": job.account,
         "state": job.state.value,
-        "kind": job.kind,
         "job_group": job.group,
         "batch": job.batch,
         "workflow": next((clean(str(request[n]), 200) for n in _WORKFLOW if request.get(n)), None),
         "error": error and error.id,
         "created_us": int(ended.record["created"]),
         "started_us": int(ended.record["started"]) if "started" in ended.record else None,
-        **job.usage._asdict(),
+        **{name: getattr(job.usage, name) for name in AMOUNTS},
         "is_final": int(ended.is_final),
     }
     document = (stored_record(ended.record), *_packed(ended, ended_us))

@@ -107,10 +107,6 @@ class JobSearch:
             found.append(jobs.c.n.in_(keys_of_words(self._dialect, self._words, days)))
         return found
 
-    def of_all_states(self) -> "JobSearch":
-        """Return the search of the same jobs, whatever their state and their error."""
-        return JobSearch(self._dialect, self.account, self.wanted._replace(state=None, error=None))
-
     async def range(self, connection: AsyncConnection, before: int | None = None) -> KeyRange:
         """Return the range of keys in which all of them are.
 

@@ -63,7 +63,6 @@ jobs = Table(
     Column("id", String(40), nullable=False, unique=True),
     Column("account", String(64), nullable=False),
     Column("state", String(12), nullable=False),
-    Column("kind", String(24), nullable=False),
     Column("job_group", String(200), nullable=False),
     Column("batch", String(40)),
     Column("workflow", String(200)),
@@ -75,7 +74,6 @@ jobs = Table(
     Column("steps", BigInteger),
     Column("credits", BigInteger),
     Column("cached_credits", BigInteger),
-    Column("credits_estimated", BigInteger),
     #: 0 = more could still come when its record was read: its webhook, what it cost.
     Column("is_final", SmallInteger, nullable=False),
     Index("jobs_by_account", "account", "n"),

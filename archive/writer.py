@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from archive.database import ArchiveAwayError, ArchiveError, words_of, writing
@@ -64,8 +64,6 @@ class Writer:
             except DataError as error:
                 # Its words may hold what was to be written.
                 raise ArchiveError(type(error.orig).__name__) from None
-            except (SQLAlchemyError, OSError) as error:
-                raise ArchiveAwayError(words_of(error)) from None
             else:
                 break
         return unread
@@ -77,14 +75,9 @@ class Writer:
             ArchiveAwayError: as `write`.
         """
         is_meant = (jobs.c.account == account, jobs.c.id.in_(job_ids), jobs.c.state == "dead")
-        try:
-            async with writing(self._engine) as connection:
-                found = (
-                    await connection.execute(select(jobs.c.n, jobs.c.id).where(*is_meant))
-                ).all()
-                await remove(connection, [row.n for row in found])
-        except (SQLAlchemyError, OSError) as error:
-            raise ArchiveAwayError(words_of(error)) from None
+        async with writing(self._engine) as connection:
+            found = (await connection.execute(select(jobs.c.n, jobs.c.id).where(*is_meant))).all()
+            await remove(connection, [row.n for row in found])
         return [row.id for row in found]
 
     async def _replace(self, connection: AsyncConnection, made: dict[str, Rows]) -> None:

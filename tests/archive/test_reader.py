@@ -305,7 +305,6 @@ async def test_limits_are_checked(reader: Reader) -> None:
     ],
 )
 async def test_groups_of_errors_are_those_of_a_plain_list(reader: Reader, wanted: Filter) -> None:
-    ended = expected(all_jobs(), ACCOUNT, wanted._replace(state=None))
     failed = [job for job in expected(all_jobs(), ACCOUNT, wanted) if job.error is not None]
     read = await reader.errors(ACCOUNT, wanted)
     assert (read.failures, read.is_all) == (len(failed), True)
@@ -317,7 +316,6 @@ async def test_groups_of_errors_are_those_of_a_plain_list(reader: Reader, wanted
         first = min(job.ended for job in all_jobs() if job.error == int(group.id))
         assert group.credits == sum(job.credits for job in own)
         assert group.share_of_failures == len(own) / len(failed)
-        assert group.share_of_ended == len(own) / len(ended)
         assert (group.first_seen, group.last_seen) == (first, own[0].ended)
         assert set(group.examples) <= {job.id for job in own}
         assert group.examples[0] == own[0].id

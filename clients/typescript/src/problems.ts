@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 5f86f71f269b9d0d5da1f26dca17de9c8b9723c3bb19e33da46ed1b79cf3c97d
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 8d983f41301fe9ec33a970ad6e572eeaf98f4007f9fbe35c2cff546d3cfe4170
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
