@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from archive.opened import AsyncOpenArchive
@@ -29,6 +30,7 @@ from runqueue.records.archived import Chart, ErrorGroups, TopValue
 from runqueue.records.batch import JobPage
 from runqueue.records.job import EnqueueStatus, Job, JobState
 from runqueue.request.request_checks import RequestChecks
+from runqueue.request.time_range import in_microseconds
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.accounts import pages
 from runqueue.store.history import JobHistory
@@ -156,13 +158,11 @@ class AsyncArchivedQueue(AsyncRunQueue):
 
     async def _history(self, job_id: str) -> JobHistory | None:
         history = await super()._history(job_id)
-        if history is not None and history.request:
-            return history
         try:
             account = await self._account(job_id)
             if (archive := await self._archive_of(account)) is None:
                 return history
-            return await archive.read(lambda reader: reader.timeline(account, job_id)) or history
+            return await archive.read(lambda reader: reader.timeline(account, job_id, history))
         except ArchiveUnavailable:
             if history is None:
                 raise
@@ -228,7 +228,10 @@ class AsyncArchivedQueue(AsyncRunQueue):
         return True
 
     async def _ended(self, account: str, wanted: Filter, cursor: str, limit: int) -> JobPage:
-        """Find jobs in the archive, without those whose state in Redis is another now."""
+        """Find jobs in the archive, without those whose state in Redis is another now.
+
+        Redis may have a later life of one: the earlier stays as it is.
+        """
         archive, asked = await self._needed(account), wanted._replace(webhook=None)
         page = await archive.read(lambda reader: reader.find(account, asked, cursor, limit))
         states, jobs = Filter(state=wanted.state, webhook=wanted.webhook), []
@@ -237,7 +240,7 @@ class AsyncArchivedQueue(AsyncRunQueue):
             call = job_calls.readable_jobs(account, [job.id for job in some])
             now, _ = await self.send(call)
             for job, here in zip(some, now, strict=True):
-                job_now = here or job
+                job_now = here if here and here.created_at == job.created_at else job
                 if job_now.is_over and states.fits(job_now):
                     jobs.append(job if job_now.archived else job_now)
         return replace(page, jobs=jobs)
@@ -324,9 +327,22 @@ class AsyncArchivedQueue(AsyncRunQueue):
         async def find(filtered: Filter, cursor: str) -> JobPage:
             return await self._ended(account, filtered, cursor, MOST)
 
-        return AsyncEndedResults(
-            self.send, self.get_many, account, wanted, errors=errors, find=find
-        )
+        read = partial(self._read_lives, account)
+        return AsyncEndedResults(self.send, read, account, wanted, errors=errors, find=find)
+
+    async def _read_lives(
+        self, account: str, names: Sequence[str], *, result: bool = True
+    ) -> list[Job | None]:
+        """Read jobs by their ids; where a name says when it was created, that life of the job."""
+        lives = [(job_id, int(at or 0)) for job_id, _, at in (one.partition(" ") for one in names)]
+        newest = await self.get_many([job_id for job_id, _ in lives], result=result)
+        found = {(job.id, in_microseconds(job.created_at)): job for job in newest if job}
+        if left := [life for life in lives if life[1] and life not in found]:
+            archive = await self._needed(account)
+            others = await archive.read(lambda reader: reader.lives(left))
+            found |= {(job.id, in_microseconds(job.created_at)): job for job in others}
+        both = zip(lives, newest, strict=True)
+        return [found.get(life) if life[1] else job for life, job in both]
 
     async def discard(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Remove dead jobs for good, from the archive, too; returns what came of each.

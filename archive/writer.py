@@ -24,6 +24,9 @@ _TRIES: Final = 5
 _LISTED: Final = 500
 _OF_JOBS: Final = (documents, words_table, labels, jobs)
 
+#: One life of a job: its id, and when it was created (microseconds).
+Life = tuple[str, int]
+
 
 class Writer:
     """Writes ended jobs into the archive.
@@ -74,22 +77,23 @@ class Writer:
         Raises:
             ArchiveAwayError: as `write`.
         """
-        is_meant = (jobs.c.account == account, jobs.c.id.in_(job_ids), jobs.c.state == "dead")
+        chosen = select(jobs.c.n, jobs.c.id, jobs.c.state).order_by(jobs.c.created_us)
+        chosen = chosen.where(jobs.c.account == account, jobs.c.id.in_(job_ids))
         try:
             async with writing(self._engine) as connection:
-                found = (
-                    await connection.execute(select(jobs.c.n, jobs.c.id).where(*is_meant))
-                ).all()
-                await remove(connection, [row.n for row in found])
+                found = (await connection.execute(chosen)).all()
+                newest = {row.id: row.state for row in found}
+                dead = [row for row in found if row.state == newest[row.id] == "dead"]
+                await remove(connection, [row.n for row in dead])
         except (SQLAlchemyError, OSError) as error:
             raise ArchiveAwayError(words_of(error)) from None
-        return [row.id for row in found]
+        return list(dict.fromkeys(row.id for row in dead))
 
-    async def _replace(self, connection: AsyncConnection, made: dict[str, Rows]) -> None:
+    async def _replace(self, connection: AsyncConnection, made: dict[Life, Rows]) -> None:
         changes: Counter[SumKey] = Counter()
         await self._remove(connection, made, changes)
         keys = await _keys(connection, made)
-        by_key = {keys[job_id]: rows for job_id, rows in made.items()}
+        by_key = {keys[life]: rows for life, rows in made.items()}
         newest_first = sorted(by_key.values(), key=lambda rows: -rows.ended_us)
         errors_of = {rows.error: rows.ended_us for rows in newest_first if rows.error}
         for n, rows in by_key.items():
@@ -115,18 +119,14 @@ class Writer:
         await self._add(connection, changes)
 
     async def _remove(
-        self, connection: AsyncConnection, made: dict[str, Rows], changes: Counter[SumKey]
+        self, connection: AsyncConnection, made: dict[Life, Rows], changes: Counter[SumKey]
     ) -> None:
-        """Remove what was written of jobs before.
-
-        Sums keep a job that was created anew under its id: what it took was paid.
-        """
+        """Remove what was written of jobs before; their earlier lives stay."""
         for some in _parts(list(made)):
-            found = await connection.execute(select(jobs).where(jobs.c.id.in_(some)))
-            old = found.mappings().all()
+            is_of_them = jobs.c.id.in_([job_id for job_id, _ in some])
+            found = (await connection.execute(select(jobs).where(is_of_them))).mappings()
+            old = [row for row in found if (row["id"], row["created_us"]) in made]
             for row in old:
-                if row["created_us"] != made[row["id"]].job["created_us"]:
-                    continue
                 for key, amount in sums_of(dict(row), ended_us(row["n"])):
                     changes[key] -= amount
             if old:
@@ -163,19 +163,19 @@ async def _insert(
         await connection.execute(insert(table), values)
 
 
-async def _keys(connection: AsyncConnection, made: dict[str, Rows]) -> dict[str, int]:
+async def _keys(connection: AsyncConnection, made: dict[Life, Rows]) -> dict[Life, int]:
     """Return a key for each job that no other has: the next free one, if another has its own."""
     wanted = {
-        job_id: key_of(rows.ended_us, zlib.crc32(job_id.encode()) % KEYS_A_MICROSECOND)
-        for job_id, rows in made.items()
+        life: key_of(rows.ended_us, zlib.crc32(life[0].encode()) % KEYS_A_MICROSECOND)
+        for life, rows in made.items()
     }
     taken: set[int] = set()
     while True:
         keys, used = {}, set(taken)
-        for job_id, n in wanted.items():
+        for life, n in wanted.items():
             while n in used:
                 n += 1  # noqa: PLW2901 - the next one
-            keys[job_id] = n
+            keys[life] = n
             used.add(n)
         found: set[int] = set()
         for some in _parts(list(keys.values())):
@@ -185,12 +185,13 @@ async def _keys(connection: AsyncConnection, made: dict[str, Rows]) -> dict[str,
         taken |= found
 
 
-def _rows(ended: Iterable[EndedJob]) -> tuple[dict[str, Rows], list[str]]:
-    made: dict[str, Rows] = {}
+def _rows(ended: Iterable[EndedJob]) -> tuple[dict[Life, Rows], list[str]]:
+    made: dict[Life, Rows] = {}
     unread = []
     for job in ended:
         try:
-            made[job.id] = rows_of(job)
+            rows = rows_of(job)
+            made[job.id, rows.job["created_us"]] = rows
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             unread.append(job.id)
     return made, unread
