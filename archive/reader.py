@@ -110,7 +110,7 @@ class Reader:
             if is_id(job_id) and (known is None or not known.request):
                 for job in await _documents(connection, is_of_it & _IS_NEWEST):
                     with suppress(*_BROKEN):
-                        known = history_of(job.record, job.body)
+                        known = history_of(dict(job.record), job.body)
             if known is None:
                 return None
             is_earlier = is_of_it & (jobs.c.created_us != known.created_us)
