@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from archive.opened import AsyncOpenArchive
 from archive.replayed import spec_again
-from runqueue.connection.client import speaking_of
 from runqueue.errors import ArchiveUnavailable, BatchNotFound, JobArchived
 from runqueue.operator.decisions import ACTS, Settled
 from runqueue.producer import listing
@@ -34,7 +33,7 @@ from runqueue.request.time_range import in_microseconds
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.accounts import pages
 from runqueue.store.history import JobHistory
-from runqueue.store.keys import COMPARED_SECONDS, Keys
+from runqueue.store.keys import COMPARED_SECONDS
 
 if TYPE_CHECKING:  # SQLAlchemy loads slowly
     from archive.rows import EndedJob
@@ -88,15 +87,12 @@ class AsyncArchivedQueue(AsyncRunQueue):
         """Return the archive; None = there is none, or nothing of the account is in it yet."""
         if self._archive is None or time.monotonic() < self._compared.get(account, -math.inf):
             return self._archive
-        key = f"{Keys(account).prefix}archive"
-        with speaking_of(self._url):
-            written = await cast(Any, self._client).hget(key, "id")
-        if written is None:
+        if (written := await self._archive_id(account)) is None:
             return None
         found = await self._archive.id()
-        if found != written.decode():
+        if found != written:
             raise ArchiveUnavailable(
-                f"the workers of account {account} write to archive {written.decode()}, and"
+                f"the workers of account {account} write to archive {written}, and"
                 f" RUNQUEUE_ARCHIVE_URL leads to {found}"
             )
         self._compared[account] = time.monotonic() + COMPARED_SECONDS
@@ -194,19 +190,18 @@ class AsyncArchivedQueue(AsyncRunQueue):
                 raise
             page = await super().list_jobs(wanted, account=account, limit=limit)
             return replace(page, lacks_archive=True)
-        return await super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
+        page = await super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
+        return page if self._archive is None else replace(page, lacks_archive=False)
 
     async def _is_of_archive(self, wanted: Filter, account: str, cursor: str) -> bool:
         """Whether jobs are found in the archive; raises `InvalidRequest` if nothing finds them."""
         if self._archive is None:
             return False
-        is_over = wanted.state is None or JobState(wanted.state).is_over
-        is_open = wanted.is_open or wanted.is_paused or not is_over
         if field := wanted.archived_field:
-            if is_open:
+            if not wanted.is_of_ended:
                 raise refused(field, "finds jobs that have ended: expected no filter of open ones")
             return True
-        if is_open or wanted.webhook is not None:
+        if not wanted.is_of_ended or wanted.webhook is not None:
             return False
         if cursor:
             return cursor.startswith(_ARCHIVED)

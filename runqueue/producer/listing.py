@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.ids import is_name
+from runqueue.records.batch import JobPage
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import check_words, has_words
@@ -114,6 +115,22 @@ class Filter(NamedTuple):
     def archived_field(self) -> str:
         """The first of its fields by which only an archive finds jobs; '' = there is none."""
         return next((name for name in _ARCHIVED if getattr(self, name) is not None), "")
+
+    @property
+    def is_of_ended(self) -> bool:
+        """Whether jobs that have ended may be among them."""
+        is_over = self.state is None or JobState(self.state).is_over
+        return is_over and not (self.is_open or self.is_paused)
+
+    def is_whole(self, page: JobPage) -> bool:
+        """Return whether Redis has all of the jobs of a first page, also where there is an archive.
+
+        It retains jobs for a day at least.
+        """
+        is_named = self.batch is not None or self.custom_id is not None
+        is_young = self.since is not None and self.since > datetime.now(UTC) - timedelta(days=1)
+        is_found = self.webhook is not None or is_young or bool(is_named and page.jobs)
+        return is_found or not self.is_of_ended
 
     @property
     def words(self) -> str:

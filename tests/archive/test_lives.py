@@ -63,7 +63,7 @@ class Lives:
             result = orjson.dumps({"output": why, "failure_reason": why})
             done = Finished(item.job_id, item.attempt, run_id, state, state, why, result)
             assert clock.run(worker_calls.finish(clock.account, [done])) == [1]
-        return item.job_id
+        return str(item.job_id)
 
     def leave(self) -> None:
         """Have what ended archived, and removed from Redis."""
