@@ -23,13 +23,14 @@ from runqueue.producer.listing import (
     JobCount,
     charted,
     check_limit,
+    id_of,
+    name_of,
     refused,
 )
 from runqueue.records.archived import Chart, ErrorGroups, TopValue
 from runqueue.records.batch import JobPage
 from runqueue.records.job import EnqueueStatus, Job, JobState
 from runqueue.request.request_checks import RequestChecks
-from runqueue.request.time_range import in_microseconds
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.accounts import pages
 from runqueue.store.history import JobHistory
@@ -223,10 +224,7 @@ class AsyncArchivedQueue(AsyncRunQueue):
         return True
 
     async def _ended(self, account: str, wanted: Filter, cursor: str, limit: int) -> JobPage:
-        """Find jobs in the archive, without those whose state in Redis is another now.
-
-        Redis may have a later life of one: the earlier stays as it is.
-        """
+        """Find lives of jobs in the archive, without those that are in another state in Redis."""
         archive, asked = await self._needed(account), wanted._replace(webhook=None)
         page = await archive.read(lambda reader: reader.find(account, asked, cursor, limit))
         states, jobs = Filter(state=wanted.state, webhook=wanted.webhook), []
@@ -329,15 +327,13 @@ class AsyncArchivedQueue(AsyncRunQueue):
         self, account: str, names: Sequence[str], *, result: bool = True
     ) -> list[Job | None]:
         """Read jobs by their ids; where a name says when it was created, that life of the job."""
-        lives = [(job_id, int(at or 0)) for job_id, _, at in (one.partition(" ") for one in names)]
-        newest = await self.get_many([job_id for job_id, _ in lives], result=result)
-        found = {(job.id, in_microseconds(job.created_at)): job for job in newest if job}
-        if left := [life for life in lives if life[1] and life not in found]:
+        newest = await self.get_many([id_of(name) for name in names], result=result)
+        found = {name: job for job in newest if job for name in (job.id, name_of(job))}
+        if left := [id_of(name) for name in names if name not in found]:
             archive = await self._needed(account)
-            others = await archive.read(lambda reader: reader.lives(left))
-            found |= {(job.id, in_microseconds(job.created_at)): job for job in others}
-        both = zip(lives, newest, strict=True)
-        return [found.get(life) if life[1] else job for life, job in both]
+            lives = await archive.read(lambda reader: reader.lives(left))
+            found |= {name_of(job): job for job in lives}
+        return [found.get(name) for name in names]
 
     async def discard(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Remove dead jobs for good, from the archive, too; returns what came of each.

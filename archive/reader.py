@@ -1,6 +1,6 @@
 """Finds, counts and sums up the jobs of the archive; a `Job` is as Redis gave it.
 
-By its id, a job is its newest life; lists and sums have all lives.
+By its id, a job is its newest life; lists have all of them.
 """
 
 import re
@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 from zlib import error
 
-from sqlalchemy import ColumnElement, exists, select, tuple_
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from archive import charts, error_groups
@@ -26,15 +26,13 @@ from runqueue.records.archived import Chart, ErrorGroups, TopValue
 from runqueue.records.batch import JobPage
 from runqueue.records.job import Job, read_job
 from runqueue.store.codec import read_envelope
-from runqueue.store.history import EarlierLife, JobHistory, history_of
+from runqueue.store.history import JobHistory, JobStep, history_of
 
 #: Seconds after which a page is given as it is.
 _SECONDS: Final = 1.0
 _MOST_COUNTED: Final = 100_000
 #: Jobs that one statement reads.
 _READ_AT_ONCE: Final = 100
-#: Earlier lives of a job that are shown with it.
-_MOST_LIVES: Final = 20
 _newer = jobs.alias()
 #: Whether a row is of its job's newest life.
 _IS_NEWEST: Final = ~exists().where(
@@ -77,15 +75,10 @@ class Reader:
                 found |= {job.id: job for job in some}
         return [found.get(job_id) for job_id in ids]
 
-    async def lives(self, wanted: Sequence[tuple[str, int]]) -> list[Job]:
-        """Return lives of jobs, with their results, but those that are broken; in no order.
-
-        Args:
-            wanted: ids, and when they were created, in microseconds; a few hundred at most.
-        """
+    async def lives(self, ids: Sequence[str]) -> list[Job]:
+        """Return all lives of a few hundred jobs at most, but those that are broken."""
         async with reading(self._engine) as connection:
-            is_wanted = tuple_(jobs.c.id, jobs.c.created_us).in_(wanted)
-            return await _read_jobs(connection, is_wanted)
+            return await _read_jobs(connection, jobs.c.id.in_(ids))
 
     async def raw(self, ids: Sequence[str]) -> list[EndedJob]:
         """Return jobs as Redis had them; those that the archive does not have are left out.
@@ -115,10 +108,9 @@ class Reader:
                 return None
             is_earlier = is_of_it & (jobs.c.created_us != known.created_us)
             chosen = select(jobs.c.n).where(is_earlier).order_by(jobs.c.created_us.desc())
-            keys = (await connection.scalars(chosen.limit(_MOST_LIVES))).all()
+            keys = (await connection.scalars(chosen.limit(20))).all()
             lives = await self._listed(connection, keys)
-        earlier = (EarlierLife.of(lives[n]) for n in keys if n in lives)
-        return replace(known, earlier_lives=tuple(earlier))
+        return replace(known, earlier_lives=tuple(_end_of(lives[n]) for n in keys if n in lives))
 
     async def find(
         self, account: str, wanted: Filter, cursor: str = "", limit: int = 100
@@ -288,6 +280,11 @@ async def _documents(connection: AsyncConnection, is_wanted: ColumnElement[bool]
             record = unpacked_record(row.record)
             found.append(EndedJob(row.account, row.id, record, row.body, row.result or b""))
     return found
+
+
+def _end_of(job: Job) -> JobStep:
+    run = f", its run {job.run_id}" if job.run_id else ""
+    return JobStep(job.ended_at or job.created_at, job.state.value + run, job.failure_reason or "")
 
 
 async def _read_jobs(connection: AsyncConnection, is_wanted: ColumnElement[bool]) -> list[Job]:

@@ -24,9 +24,6 @@ _TRIES: Final = 5
 _LISTED: Final = 500
 _OF_JOBS: Final = (documents, words_table, labels, jobs)
 
-#: One life of a job: its id, and when it was created (microseconds).
-Life = tuple[str, int]
-
 
 class Writer:
     """Writes ended jobs into the archive.
@@ -77,23 +74,23 @@ class Writer:
         Raises:
             ArchiveAwayError: as `write`.
         """
-        chosen = select(jobs.c.n, jobs.c.id, jobs.c.state).order_by(jobs.c.created_us)
-        chosen = chosen.where(jobs.c.account == account, jobs.c.id.in_(job_ids))
+        is_meant = (jobs.c.account == account, jobs.c.id.in_(job_ids))
+        chosen = select(jobs.c.n, jobs.c.id, jobs.c.state).where(*is_meant)
         try:
             async with writing(self._engine) as connection:
-                found = (await connection.execute(chosen)).all()
+                found = (await connection.execute(chosen.order_by(jobs.c.created_us))).all()
                 newest = {row.id: row.state for row in found}
                 dead = [row for row in found if row.state == newest[row.id] == "dead"]
                 await remove(connection, [row.n for row in dead])
         except (SQLAlchemyError, OSError) as error:
             raise ArchiveAwayError(words_of(error)) from None
-        return list(dict.fromkeys(row.id for row in dead))
+        return list({row.id for row in dead})
 
-    async def _replace(self, connection: AsyncConnection, made: dict[Life, Rows]) -> None:
+    async def _replace(self, connection: AsyncConnection, made: dict[str, Rows]) -> None:
         changes: Counter[SumKey] = Counter()
         await self._remove(connection, made, changes)
         keys = await _keys(connection, made)
-        by_key = {keys[life]: rows for life, rows in made.items()}
+        by_key = {keys[job_id]: rows for job_id, rows in made.items()}
         newest_first = sorted(by_key.values(), key=lambda rows: -rows.ended_us)
         errors_of = {rows.error: rows.ended_us for rows in newest_first if rows.error}
         for n, rows in by_key.items():
@@ -119,13 +116,13 @@ class Writer:
         await self._add(connection, changes)
 
     async def _remove(
-        self, connection: AsyncConnection, made: dict[Life, Rows], changes: Counter[SumKey]
+        self, connection: AsyncConnection, made: dict[str, Rows], changes: Counter[SumKey]
     ) -> None:
         """Remove what was written of jobs before; their earlier lives stay."""
         for some in _parts(list(made)):
-            is_of_them = jobs.c.id.in_([job_id for job_id, _ in some])
-            found = (await connection.execute(select(jobs).where(is_of_them))).mappings()
-            old = [row for row in found if (row["id"], row["created_us"]) in made]
+            found = await connection.execute(select(jobs).where(jobs.c.id.in_(some)))
+            rows = found.mappings().all()
+            old = [row for row in rows if row["created_us"] == made[row["id"]].job["created_us"]]
             for row in old:
                 for key, amount in sums_of(dict(row), ended_us(row["n"])):
                     changes[key] -= amount
@@ -163,19 +160,19 @@ async def _insert(
         await connection.execute(insert(table), values)
 
 
-async def _keys(connection: AsyncConnection, made: dict[Life, Rows]) -> dict[Life, int]:
+async def _keys(connection: AsyncConnection, made: dict[str, Rows]) -> dict[str, int]:
     """Return a key for each job that no other has: the next free one, if another has its own."""
     wanted = {
-        life: key_of(rows.ended_us, zlib.crc32(life[0].encode()) % KEYS_A_MICROSECOND)
-        for life, rows in made.items()
+        job_id: key_of(rows.ended_us, zlib.crc32(job_id.encode()) % KEYS_A_MICROSECOND)
+        for job_id, rows in made.items()
     }
     taken: set[int] = set()
     while True:
         keys, used = {}, set(taken)
-        for life, n in wanted.items():
+        for job_id, n in wanted.items():
             while n in used:
                 n += 1  # noqa: PLW2901 - the next one
-            keys[life] = n
+            keys[job_id] = n
             used.add(n)
         found: set[int] = set()
         for some in _parts(list(keys.values())):
@@ -185,13 +182,12 @@ async def _keys(connection: AsyncConnection, made: dict[Life, Rows]) -> dict[Lif
         taken |= found
 
 
-def _rows(ended: Iterable[EndedJob]) -> tuple[dict[Life, Rows], list[str]]:
-    made: dict[Life, Rows] = {}
+def _rows(ended: Iterable[EndedJob]) -> tuple[dict[str, Rows], list[str]]:
+    made: dict[str, Rows] = {}
     unread = []
     for job in ended:
         try:
-            rows = rows_of(job)
-            made[job.id, rows.job["created_us"]] = rows
+            made[job.id] = rows_of(job)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             unread.append(job.id)
     return made, unread

@@ -28,7 +28,7 @@ from runqueue.problem_types import ProblemType
 from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.as_json import json_value
 from runqueue.records.job import JobState
-from runqueue.store.history import Attempt, EarlierLife, JobStep
+from runqueue.store.history import Attempt, JobStep
 
 router = Routes("jobs")
 
@@ -187,7 +187,7 @@ async def read_job(
             timeline=list[JobStep],
             attempts=list[Attempt],
             earlier_runs=list[str],
-            earlier_lives=list[EarlierLife],
+            earlier_lives=list[JobStep],
         ),
     ),
 )

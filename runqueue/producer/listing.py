@@ -3,20 +3,19 @@
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.ids import is_name
-from runqueue.records.batch import JobPage
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.records.reasons import check_words, has_words
 from runqueue.records.waits import utc
 from runqueue.request.job_options import read_custom_id
 from runqueue.request.metadata import METADATA_WORDS, refused_metadata
-from runqueue.request.time_range import check_range
+from runqueue.request.time_range import check_range, in_microseconds
 
 #: Jobs of a page, at most; and of one for those who read all pages.
 MOST, PAGE = 1000, 500
@@ -121,16 +120,6 @@ class Filter(NamedTuple):
         """Whether jobs that have ended may be among them."""
         is_over = self.state is None or JobState(self.state).is_over
         return is_over and not (self.is_open or self.is_paused)
-
-    def is_whole(self, page: JobPage) -> bool:
-        """Return whether Redis has all of the jobs of a first page, also where there is an archive.
-
-        It retains jobs for a day at least.
-        """
-        is_named = self.batch is not None or self.custom_id is not None
-        is_young = self.since is not None and self.since > datetime.now(UTC) - timedelta(days=1)
-        is_found = self.webhook is not None or is_young or bool(is_named and page.jobs)
-        return is_found or not self.is_of_ended
 
     @property
     def words(self) -> str:
@@ -243,6 +232,16 @@ class JobCount(NamedTuple):
 
     jobs: int
     is_exact: bool
+
+
+def name_of(job: Job) -> str:
+    """Return what tells a job from others that an archive has under its id."""
+    return f"{job.id} {in_microseconds(job.created_at)}"
+
+
+def id_of(name: str) -> str:
+    """Return the id in a job's name, or the id that is its name."""
+    return name.partition(" ")[0]
 
 
 def check_limit(limit: int) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, islice
 from typing import Any, Self, Unpack, cast
@@ -658,7 +659,10 @@ class RunQueue:
         self._know({account})
         wanted = wanted.checked()
         page = list_jobs(self.send, account, wanted, cursor, limit)
-        if cursor or wanted.is_whole(page):
+        is_found = bool(wanted.webhook or (page.jobs and (wanted.batch or wanted.custom_id)))
+        # Redis retains jobs for a day at least.
+        is_young = wanted.since is not None and (datetime.now(UTC) - wanted.since).days < 1
+        if cursor or is_found or is_young or not wanted.is_of_ended:
             return page
         return replace(page, lacks_archive=self._archive_id(account) is not None)
 

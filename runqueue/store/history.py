@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from runqueue.connection.urls import shown_url
 from runqueue.records.as_json import json_value
-from runqueue.records.job import Job, fields_of, moment, text
+from runqueue.records.job import fields_of, moment, text
 from runqueue.records.run_figures import Usage, read_usage
 from runqueue.store import codec
 from runqueue.store.scripts import ScriptCall, load
@@ -91,26 +91,6 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class EarlierLife:
-    """How a job ended that was enqueued again under its id, once Redis had it no more.
-
-    Args:
-        ended_at, state, reason: its end.
-        run_id: of its last run; None = it had none.
-    """
-
-    ended_at: datetime | None
-    state: str
-    reason: str | None
-    run_id: str | None
-
-    @classmethod
-    def of(cls, job: Job) -> EarlierLife:
-        """Return what of a job that has ended is shown."""
-        return cls(job.ended_at, job.state.value, job.failure_reason, job.run_id)
-
-
-@dataclass(frozen=True, slots=True)
 class JobHistory:
     """What is known of a job's life.
 
@@ -122,7 +102,7 @@ class JobHistory:
         forgotten: attempts that may have left no trace here.
         request: what is to be run, as it was submitted; empty = it is too large to be shown.
         created_us: when it was created, in microseconds.
-        earlier_lives: those that an archive has, the newest first.
+        earlier_lives: how it ended under the same id before, the newest first, as archives have it.
     """
 
     steps: list[JobStep]
@@ -132,7 +112,7 @@ class JobHistory:
     forgotten: int
     request: dict[str, Any] = field(repr=False)
     created_us: int = 0
-    earlier_lives: tuple[EarlierLife, ...] = ()
+    earlier_lives: tuple[JobStep, ...] = ()
 
     @property
     def request_shown(self) -> dict[str, str | int]:

@@ -149,10 +149,11 @@ def test_its_life_has_those_before_also_while_it_is_open(
     assert queue.timeline(job)["earlier_lives"] == []
     queue.replay([job])
     expected = {
-        "ended_at": datetime.fromtimestamp(first_end / 1e6, UTC).isoformat(),
-        "state": "failed",
-        "reason": "No such seat 7",
-        "run_id": run,
+        "at": datetime.fromtimestamp(first_end / 1e6, UTC).isoformat(),
+        "what": f"failed, its run {run}",
+        "cause": "No such seat 7",
+        "attempt": None,
+        "ahead": False,
     }
     assert queue.timeline(job)["earlier_lives"] == [expected], "it is open"
     lives.end("canceled")
@@ -160,11 +161,12 @@ def test_its_life_has_those_before_also_while_it_is_open(
     assert queue.timeline(job)["earlier_lives"] == [expected], "the archive alone has it"
     queue.replay([job])
     life = queue.timeline(job)
-    assert [one["state"] for one in life["earlier_lives"]] == ["canceled", "failed"]
+    ends = [one["what"].partition(",")[0] for one in life["earlier_lives"]]
+    assert ends == ["canceled", "failed"]
     _print_life(life)
     shown = capsys.readouterr().out
     assert "earlier under this id (UTC):" in shown
-    assert f"  failed (run {run}): No such seat 7\n" in shown
+    assert f"  failed, its run {run}: No such seat 7\n" in shown
 
 
 async def test_the_page_of_a_job_shows_its_earlier_lives(

@@ -168,8 +168,8 @@ async def test_a_job_that_was_created_anew_under_its_id_is_another_however_often
     first = next(job for n in range(99) if (job := made(n, 99)).record["state"] == b"failed")
     again = {"created": b"%d" % (int(first.record["created"]) + 9), "state": b"completed"}
     second = first._replace(record={**first.record, **again})
-    for some in ([first], [second], [second, first]):
-        await writer.write(some)
+    for job in (first, second, second, first):
+        await writer.write([job])
     assert await reader.count(ACCOUNT, Filter()) == (2, True)
     ended = datetime.fromtimestamp(int(first.record["ended"]) / 1e6, UTC)
     points = (await reader.chart(ACCOUNT, ended - DAY, ended + DAY)).points

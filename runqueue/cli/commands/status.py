@@ -64,28 +64,18 @@ def _print_life(life: dict[str, Any]) -> None:
     print_values(request, as_json=False)
     if hidden := life.get("request_hidden"):
         typer.echo(f"not shown of the request, as it may be secret: {printable(', '.join(hidden))}")
-    if lives := life.get("earlier_lives"):
-        typer.echo("earlier under this id (UTC):")
-        for one in lives:
-            run = f" (run {one['run_id']})" if one["run_id"] else ""
-            why = f": {one['reason']}" if one["reason"] else ""
-            typer.echo(f"  {printable(_at(one['ended_at']) + one['state'] + run + why)}")
-    if steps := life.get("timeline"):
-        typer.echo("timeline (UTC):")
-        for step in steps:
-            typer.echo(f"  {printable(_step_words(step))}")
-
-
-def _at(time: str) -> str:
-    return datetime.fromisoformat(time).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "  "
+    for name, title in (("earlier_lives", "earlier under this id"), ("timeline", "timeline")):
+        if steps := life.get(name):
+            typer.echo(f"{title} (UTC):")
+            for step in steps:
+                typer.echo(f"  {printable(_step_words(step))}")
 
 
 def _step_words(step: dict[str, Any]) -> str:
+    at = datetime.fromisoformat(step["at"]).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     attempt = f" (attempt {step['attempt']})" if step["attempt"] else ""
     ahead = "to come: " if step["ahead"] else ""
-    return f"{_at(step['at'])}{ahead}{step['what']}{attempt}" + (
-        f": {step['cause']}" if step["cause"] else ""
-    )
+    return f"{at}  {ahead}{step['what']}{attempt}" + (f": {step['cause']}" if step["cause"] else "")
 
 
 def _print_held(queue: Queue, batch: str) -> None:
