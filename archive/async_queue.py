@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from archive.opened import AsyncOpenArchive
 from archive.replayed import spec_again
 from runqueue.errors import ArchiveUnavailable, BatchNotFound, JobArchived
+from runqueue.ids import ID_LENGTH
 from runqueue.operator.decisions import ACTS, Settled
 from runqueue.producer import listing
 from runqueue.producer.async_queue import AsyncRunQueue
@@ -23,7 +24,6 @@ from runqueue.producer.listing import (
     JobCount,
     charted,
     check_limit,
-    id_of,
     name_of,
     refused,
 )
@@ -327,9 +327,9 @@ class AsyncArchivedQueue(AsyncRunQueue):
         self, account: str, names: Sequence[str], *, result: bool = True
     ) -> list[Job | None]:
         """Read jobs by their ids; where a name says when it was created, that life of the job."""
-        newest = await self.get_many([id_of(name) for name in names], result=result)
+        newest = await self.get_many([name[:ID_LENGTH] for name in names], result=result)
         found = {name: job for job in newest if job for name in (job.id, name_of(job))}
-        if left := [id_of(name) for name in names if name not in found]:
+        if left := [name[:ID_LENGTH] for name in names if name not in found]:
             archive = await self._needed(account)
             lives = await archive.read(lambda reader: reader.lives(left))
             found |= {name_of(job): job for job in lives}

@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 
 from runqueue.errors import FieldError, InvalidRequest
-from runqueue.producer.listing import READ_AT_ONCE, Filter, id_of, name_of
+from runqueue.ids import ID_LENGTH
+from runqueue.producer.listing import READ_AT_ONCE, Filter, name_of
 from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import Job, JobState
 from runqueue.request.time_range import MICROSECOND
@@ -169,7 +170,7 @@ class AsyncEndedResults(AsyncResultReader):
             return None
         self._cursor, job_ids = await self._page(self._wanted, self._cursor)
         self._is_through = not self._cursor
-        plain = [id_of(name) for name in job_ids]
+        plain = [name[:ID_LENGTH] for name in job_ids]
         if self._after in plain:
             job_ids = job_ids[plain.index(self._after) + 1 :]
             self._after = None

@@ -235,13 +235,8 @@ class JobCount(NamedTuple):
 
 
 def name_of(job: Job) -> str:
-    """Return what tells a job from others that an archive has under its id."""
+    """Return what tells a job from others under its id in an archive; it begins with the id."""
     return f"{job.id} {in_microseconds(job.created_at)}"
-
-
-def id_of(name: str) -> str:
-    """Return the id in a job's name, or the id that is its name."""
-    return name.partition(" ")[0]
 
 
 def check_limit(limit: int) -> None:

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 5f86f71f269b9d0d5da1f26dca17de9c8b9723c3bb19e33da46ed1b79cf3c97d
+// Made of docs/openapi.json by `make typescript`; its SHA-256: a0772d34e6b028f8b5af24f25c40cc8f8612accd511048b7133b754cfcc25f6f
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",
