@@ -26,7 +26,6 @@ from runqueue.store.scripts import ScriptCall
 from tests.archive.archiving import Process
 from tests.gateway.browsing import browsing
 from tests.runqueue.lua.clockwork import DAY, SECOND, Clockwork
-from tests.runqueue.lua.packs import over
 
 OPS = "operate-secret"
 
@@ -193,17 +192,6 @@ def test_a_discarded_job_goes_with_its_dead_lives(lives: Lives) -> None:
     assert lives.queue.list_errors(Filter(group="acme")).groups == []
 
 
-def test_a_job_that_is_replayed_in_redis_has_one_life(lives: Lives) -> None:
-    lives.clock.enqueue(names=["order-17"])
-    job = lives.end("failed")
-    lives.archiver.round()
-    assert lives.queue.replay([job]) == {job: Settled.DONE}
-    lives.end("completed")
-    lives.archiver.round()
-    assert states(lives, Filter()) == ["completed"]
-    assert lives.queue.timeline(job)["earlier_lives"] == []
-
-
 async def test_what_leaves_redis_is_the_life_that_the_archive_has(
     lives: Lives, archive_url: str
 ) -> None:
@@ -237,4 +225,3 @@ def test_a_life_that_cannot_be_read_does_not_give_its_place_to_an_earlier_one(
     assert lives.queue.replay([job]) == {job: Settled.NO_SUCH_JOB}, "it may have run since"
     page = lives.queue.list_jobs()
     assert ([one.state for one in page.jobs], page.unread) == (["failed"], (job,))
-    assert over(lives.clock)[0] != job
