@@ -29,6 +29,7 @@ from archive.writer import Writer
 from config.archive import seconds_of
 from config.settings import Settings
 from runqueue.errors import RunQueueError
+from runqueue.store.job_calls import job_states
 from runqueue.store.scripts import AsyncSend
 
 log = structlog.get_logger()
@@ -259,11 +260,20 @@ class Archiver:
                 kept.append(Kept(job.ended.id, job.due, again, why))
         for job_id, why in aside.items():
             log.error("job_not_archived", account=self._account, job_id=job_id, why=why)
+        await self._remove_discarded(read)
         await self._drop_late(read, aside)
         written = len(read.jobs) - len(aside)
         if kept or read.position != read.then:
             account, process = self._account, self._process
             await self._send(calls.archived(account, process, read, written, kept, leaves=False))
+
+    async def _remove_discarded(self, read: Read) -> None:
+        """Remove dead jobs that were discarded after they were read."""
+        dead = [job.ended.id for job in read.jobs if job.ended.record["state"] == b"dead"]
+        states = await self._send(job_states(self._account, dead)) if dead else []
+        gone = [job_id for job_id, (state, _) in zip(dead, states, strict=True) if state is None]
+        if gone:
+            await self._archive.run(lambda engine: Writer(engine).discard(self._account, gone))
 
     async def _store(self, jobs: Sequence[EndedJob]) -> dict[str, str]:
         """Write jobs; returns those that cannot be stored, and why: these delay no other."""

@@ -75,7 +75,7 @@ async def read_groups(connection: AsyncConnection, search: JobSearch, limit: int
                 _at(ended_us(max(found.keys))),
                 first_seen >= since,
                 tuple(found.points[point] for point in range(first, last + 1)),
-                tuple(examples[n] for n in found.keys[:_EXAMPLES] if n in examples),
+                tuple({examples[n]: n for n in found.keys[:_EXAMPLES] if n in examples}),
             )
         )
     begins = _at(first * step) if groups else None

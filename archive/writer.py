@@ -74,11 +74,14 @@ class Writer:
         Raises:
             ArchiveAwayError: as `write`.
         """
-        is_meant = (jobs.c.account == account, jobs.c.id.in_(job_ids), jobs.c.state == "dead")
+        is_meant = (jobs.c.account == account, jobs.c.id.in_(job_ids))
+        chosen = select(jobs.c.n, jobs.c.id, jobs.c.state).where(*is_meant)
         async with writing(self._engine) as connection:
-            found = (await connection.execute(select(jobs.c.n, jobs.c.id).where(*is_meant))).all()
-            await remove(connection, [row.n for row in found])
-        return [row.id for row in found]
+            found = (await connection.execute(chosen.order_by(jobs.c.created_us))).all()
+            newest = {row.id: row.state for row in found}
+            dead = [row for row in found if row.state == newest[row.id] == "dead"]
+            await remove(connection, [row.n for row in dead])
+        return list({row.id for row in dead})
 
     async def _replace(self, connection: AsyncConnection, made: dict[str, Rows]) -> None:
         changes: Counter[SumKey] = Counter()
@@ -108,16 +111,12 @@ class Writer:
     async def _remove(
         self, connection: AsyncConnection, made: dict[str, Rows], changes: Counter[SumKey]
     ) -> None:
-        """Remove what was written of jobs before.
-
-        Sums keep a job that was created anew under its id: what it took was paid.
-        """
+        """Remove what was written of jobs before; their earlier lives stay."""
         for some in _parts(list(made)):
             found = await connection.execute(select(jobs).where(jobs.c.id.in_(some)))
-            old = found.mappings().all()
+            rows = found.mappings().all()
+            old = [row for row in rows if row["created_us"] == made[row["id"]].job["created_us"]]
             for row in old:
-                if row["created_us"] != made[row["id"]].job["created_us"]:
-                    continue
                 for key, amount in sums_of(dict(row), ended_us(row["n"])):
                     changes[key] -= amount
             if old:

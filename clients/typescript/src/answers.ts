@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 8d983f41301fe9ec33a970ad6e572eeaf98f4007f9fbe35c2cff546d3cfe4170
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 6c16ad3798e1f07efba0d4530219c4b0dea18c42ac14d25144627f7c00095ed8
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",
