@@ -1,6 +1,6 @@
 -- How far an account's archive is. Without one there are none of its keys, and jobs lie and go as they always do.
 -- The hash `archive` has: id; lease ('<until> <process>'); host ('<last use> <host>', of SQLite); trouble
--- ('<when> <process> <words>'); at, and behind it dropped: positions in the lists of ends, of archiving and of the walk
+-- ('<when> <process> <words>'); new_errors ('<when> <id>:<jobs> …'); at, and behind it dropped: positions in the lists of ends, of archiving and of the walk
 -- that drops what the archive has: '<day> <entries> <pops>'. Entries that retire.lua pops count off the
 -- entries, and on the pops: what was read before that is not recorded.
 -- `archive_again` has jobs of which more may come, by when they are read again; `archive_aside` those that the database
