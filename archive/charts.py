@@ -1,6 +1,6 @@
 """Charts: what ended by hours, days or weeks, of all jobs or of a group, a workflow or a batch."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -8,10 +8,11 @@ from typing import Final, NamedTuple
 from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from archive.rows import LEAST_BUCKET, clean
-from archive.tables import HOUR_US, IS_COUNT, sums
+from archive.rows import AMOUNTS, LEAST_BUCKET, clean
+from archive.tables import HOUR_US, IS_COUNT, ended_us, jobs, sums
 from runqueue.producer.listing import refused
 from runqueue.records.archived import Chart, ChartPoint, Durations, TopValue
+from runqueue.records.batch import Batch
 from runqueue.records.job import JobState
 from runqueue.request.time_range import check_range, in_microseconds
 
@@ -84,9 +85,12 @@ async def read_chart(connection: AsyncConnection, of: Asked) -> Chart:
     found: dict[int, dict[str, int]] = defaultdict(dict)
     for at, measure, amount in await connection.execute(chosen):
         found[at][measure] = int(amount)
+    whole = Counter[str]()
+    for amounts in found.values():
+        whole.update(amounts)
     numbers = range((of.first - offset) // of.step, (of.behind - 1 - offset) // of.step + 1)
     points = [_point((n * of.step + offset) * HOUR_US, found.get(n, {})) for n in numbers]
-    return Chart(points, of.step * 3600)
+    return Chart(points, of.step * 3600, _point(of.first * HOUR_US, whole))
 
 
 async def ended_of(connection: AsyncConnection, of: Asked) -> int:
@@ -102,7 +106,7 @@ async def ended_of(connection: AsyncConnection, of: Asked) -> int:
 
 
 async def read_top(connection: AsyncConnection, of: Asked, limit: int) -> list[TopValue]:
-    """Read the values of a dimension of which most jobs ended.
+    """Read the values of a dimension that took most credits, then: of which most jobs ended.
 
     Args:
         connection: within a transaction that reads.
@@ -118,11 +122,40 @@ async def read_top(connection: AsyncConnection, of: Asked, limit: int) -> list[T
         .where(*_are_of(of), IS_COUNT)
         .group_by(sums.c.value)
         .having(ended > 0)
-        .order_by(ended.desc(), sums.c.value)
+        .order_by(used.desc(), ended.desc(), sums.c.value)
         .limit(limit)
     )
     rows = await connection.execute(chosen)
     return [TopValue(value, *map(int, numbers)) for value, *numbers in rows]
+
+
+async def read_batch(connection: AsyncConnection, account: str, batch: str) -> Batch | None:
+    """Read what the archive has of a batch; None = it has no job of it.
+
+    Args:
+        connection: within a transaction that reads.
+        account, batch: whose, and its id.
+    """
+    ends = select(jobs.c.n, jobs.c.created_us).where(jobs.c.batch == batch)
+    of_account = ends.where(jobs.c.account == account)
+    first = (await connection.execute(of_account.order_by(jobs.c.n).limit(1))).first()
+    last = (await connection.execute(of_account.order_by(jobs.c.n.desc()).limit(1))).first()
+    if first is None or last is None:
+        return None
+    chosen = select(sums.c.measure, func.sum(sums.c.amount)).group_by(sums.c.measure)
+    is_batch = (sums.c.account == account, sums.c.dimension == "batch", sums.c.value == batch)
+    rows = await connection.execute(chosen.where(*is_batch, IS_COUNT))
+    amounts = {measure: int(amount) for measure, amount in rows}
+    states = {state: amounts[state] for state in JobState if amounts.get(state)}
+    return Batch(
+        **{"id": batch, "account": account, "name": "", "sealed": True, "held": None},
+        total=sum(states.values()),
+        states=states,
+        created_at=_at(first.created_us),
+        finished_at=_at(ended_us(last.n)),
+        **{name: amounts.get(name) for name in AMOUNTS},
+        archived=True,
+    )
 
 
 def _are_of(of: Asked) -> tuple[ColumnElement[bool], ...]:
@@ -135,13 +168,17 @@ def _point(at_us: int, amounts: Mapping[str, int]) -> ChartPoint:
     ended = sum(states.values())
     failed = sum(states.get(state, 0) for state in _FAILED)
     return ChartPoint(
-        datetime.fromtimestamp(at_us / 1e6, UTC),
+        _at(at_us),
         states,
         failed / ended if ended else None,
         _durations(amounts, "waited:"),
         _durations(amounts, "ran:"),
         *(amounts.get(name, 0) for name in ("steps", "credits", "cached_credits")),
     )
+
+
+def _at(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)
 
 
 def _durations(amounts: Mapping[str, int], prefix: str) -> Durations | None:

@@ -85,7 +85,8 @@ async def read_groups(connection: AsyncConnection, search: JobSearch, limit: int
             )
         )
     begins = _at(first * step) if groups else None
-    return ErrorGroups(groups, read.failures, read.is_all, begins, step // 1_000_000)
+    used = sum(one.credits for one in read.sums.values())
+    return ErrorGroups(groups, read.failures, used, read.is_all, begins, step // 1_000_000)
 
 
 async def new_groups(

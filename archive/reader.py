@@ -19,7 +19,7 @@ from archive.tables import documents, jobs
 from runqueue.ids import is_id
 from runqueue.producer.listing import Filter, JobCount, check_limit, refused
 from runqueue.records.archived import Chart, ErrorGroups, TopValue
-from runqueue.records.batch import JobPage
+from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import Job, read_job
 from runqueue.store.codec import read_envelope
 from runqueue.store.history import JobHistory, history_of
@@ -183,7 +183,7 @@ class Reader:
     async def top(
         self, account: str, since: datetime, until: datetime, dimension: str, limit: int = 20
     ) -> list[TopValue]:
-        """Return the groups, workflows or batches of which most jobs ended.
+        """Return the groups, workflows or batches that took most credits, then: had most jobs.
 
         Args:
             account, since, until, dimension: as for `chart`.
@@ -193,6 +193,11 @@ class Reader:
         check_limit(limit)
         async with reading(self._engine) as connection:
             return await charts.read_top(connection, asked, limit)
+
+    async def batch(self, account: str, batch: str) -> Batch | None:
+        """Return what is known of an account's batch; None = the archive has no job of it."""
+        async with reading(self._engine) as connection:
+            return await charts.read_batch(connection, account, batch)
 
     async def _collect(
         self, connection: AsyncConnection, search: JobSearch, keys: KeyRange, limit: int

@@ -125,7 +125,7 @@ class _Filter:
         ),
     ] = None
     workflow: Annotated[
-        str | None, Query(description="Only runs of it; needs an archive.", examples=["wpid_1"])
+        str | None, Query(description="Only runs of it.", examples=["wpid_1"])
     ] = None
     error: Annotated[
         str | None,

@@ -18,7 +18,6 @@ from runqueue.errors import (
     BatchCanceled,
     BatchExpired,
     BatchNotFound,
-    FieldError,
     InvalidRequest,
     JobNotFound,
 )
@@ -40,7 +39,7 @@ from runqueue.producer.upload import Checker
 from runqueue.producer.upload_report import Uploaded
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, unreadable
-from runqueue.records.archived import Chart, ErrorGroups
+from runqueue.records.archived import Chart, ErrorGroups, TopValue
 from runqueue.records.batch import (
     NO_RULES,
     Batch,
@@ -599,7 +598,7 @@ class AsyncRunQueue:
         or none, the newest end first.
 
         Args:
-            batch: its id; then no filter is taken.
+            batch: its id: as a filter that names it, of its account.
             wanted: only these; those that ended in some time with `since` and `until`.
             errors: only those that failed, were canceled or are dead; of a batch unconfirmed ones,
                 too.
@@ -627,25 +626,24 @@ class AsyncRunQueue:
         account: str = "default",
     ) -> AsyncResultReader:
         """Return what reads the jobs of `iter_results`, whose arguments and errors it has."""
-        reader: AsyncResultReader
         if batch is None:
             await self._know({account})
-            reader = await self._ended_results(account, wanted.checked(), errors=errors)
-        elif wanted != listing.ALL:
-            raise InvalidRequest([FieldError("batch", "expected without a filter")])
         else:
-            found = await self.get_batch(batch)
-            reader = AsyncBatchResults(self.send, self.get_many, found, errors=errors)
+            account, wanted = await self._owner(batch), listing.of_batch(batch, wanted)
+        reader = await self._results(account, wanted.checked(), errors=errors)
         if after is not None:
             await reader.go_behind(after)
         return reader
 
-    async def _ended_results(
-        self, account: str, wanted: Filter, *, errors: bool
-    ) -> AsyncResultReader:
+    async def _results(self, account: str, wanted: Filter, *, errors: bool) -> AsyncResultReader:
         if field := wanted.archived_field:
             raise listing.refused(field, listing.NO_ARCHIVE)
-        return AsyncEndedResults(self.send, self.get_many, account, wanted, errors=errors)
+        if wanted.batch is None:
+            return AsyncEndedResults(self.send, self.get_many, account, wanted, errors=errors)
+        if await self._owner(wanted.batch) != account:
+            raise BatchNotFound(wanted.batch)
+        batch = await self._batch(account, wanted.batch)
+        return AsyncBatchResults(self.send, self.get_many, batch, wanted, errors=errors)
 
     async def list_jobs(
         self,
@@ -744,6 +742,26 @@ class AsyncRunQueue:
             wanted: since when (a week ago, if it does not say), until when, and of which group,
                 batch or workflow; nothing else.
             account: whose.
+
+        Raises: as `list_errors`.
+        """
+        raise await self._no_archive(wanted, account)
+
+    async def top(
+        self,
+        wanted: Filter = listing.ALL,
+        dimension: str = "group",
+        *,
+        account: str = "default",
+        limit: int = 20,
+    ) -> list[TopValue]:
+        """Sum up what ended by group, workflow or batch, the most credits first, then jobs.
+
+        Args:
+            wanted: since when (a week ago, if it does not say), and until when; nothing else.
+            dimension: `group`, `workflow` or `batch`.
+            account: whose.
+            limit: how many, 1,000 at most.
 
         Raises: as `list_errors`.
         """

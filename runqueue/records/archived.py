@@ -44,7 +44,7 @@ class ErrorGroups:
     """The largest groups of errors.
 
     Args:
-        failures: how many were read, of all groups.
+        failures, credits: how many were read, of all groups, and what their runs took.
         is_all: whether those are all; else they are the newest.
         trend_from: when the first point of each trend begins; None = there are no failures.
         trend_seconds: of each point: an hour or a day (of UTC).
@@ -52,6 +52,7 @@ class ErrorGroups:
 
     groups: list[ErrorGroup]
     failures: int
+    credits: int
     is_all: bool
     trend_from: datetime | None
     trend_seconds: int
@@ -89,10 +90,11 @@ class ChartPoint:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Points, the oldest first, and how many seconds each is of: an hour, a day or a week (UTC)."""
+    """Points, the oldest first; seconds of each: an hour, a day or a week (UTC); and their total."""
 
     points: list[ChartPoint]
     seconds: int
+    total: ChartPoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,9 @@ def _cancel_named(
 ) -> tuple[CancelCounts, dict[str, Any]]:
     """Cancel the named jobs and batches; returns the counts, and the JSON of a single one."""
     found = named(queue, names, namespace)
+    for one in found:
+        if isinstance(one, Batch) and one.archived:
+            raise BatchNotFound(one.id)
     batches = dict.fromkeys(one.id for one in found if not isinstance(one, Job))
     # A named job of a named batch counts once.
     jobs = [one.id for one in found if isinstance(one, Job) and one.batch not in batches]

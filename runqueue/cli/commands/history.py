@@ -21,36 +21,48 @@ from runqueue.producer.listing import Filter
 from runqueue.records.archived import ChartPoint, ErrorGroup
 from runqueue.records.as_json import json_object
 
-_GROUPS = ("id", "jobs", "share", "credits", "trend", "first_seen", "last_seen", "words")
+_GROUPS = ("id", "new", "jobs", "share", "credits", "trend", "first_seen", "last_seen", "words")
+_VALUES = ("jobs", "failed", "share", "credits", "cost")
 _CHART = ("jobs", "failed", "waited", "95 %", "ran", "95 %", "steps", "credits")
 _BARS = " ▁▂▃▄▅▆▇█"
+
+
+Limit = Annotated[int, typer.Option(min=1, max=1000, help="Show so many at most.")]
 
 
 @with_options
 def errors(
     options: FilterOptions,
     *,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Show so many at most.")] = 50,
+    state: State = None,
+    limit: Limit = 50,
     url: Url = None,
-    as_json: AsJson = False,
+    as_json: OneObject = False,
 ) -> None:
     """Group failures by category and words, the largest group first; needs the archive.
 
-    `--error ID` of other commands chooses the jobs of one.
+    `--error ID` of other commands chooses the jobs of one. A new group's first job ended within
+    the time that was asked for, or within a day.
     """
     with opened(url) as queue:
-        account = options.account or home_of(queue)
-        found = queue.list_errors(options.wanted, account=account, limit=limit)
-        rows = [_group(one, as_json=as_json) for one in found.groups]
-        print_rows(rows, _GROUPS, as_json=as_json)
-        if not found.is_all:
-            print_err(f"these are the newest {found.failures:,} failures of more")
+        wanted, account = options.wanted._replace(state=state), options.account or home_of(queue)
+        found = queue.list_errors(wanted, account=account, limit=limit)
+        if as_json:
+            typer.echo(orjson.dumps(json_object(found)))
+            return
+        print_rows(list(map(_group, found.groups)), _GROUPS, as_json=False)
+        newest = "" if found.is_all else "the newest "
+        typer.echo(f"total: {newest}{counted(found.failures, 'failure')},{_took(found.credits)}")
 
 
-def _group(one: ErrorGroup, *, as_json: bool) -> dict[str, Any]:
-    row = json_object(one)
-    if as_json:
-        return row
+def _took(credits_used: int) -> str:
+    """Return what runs took, in words."""
+    cost = cost_of(credits_used, price_per_credit())
+    return f" {counted(credits_used, 'credit')}" + (f", cost {cost}" if cost else "")
+
+
+def _group(one: ErrorGroup) -> dict[str, Any]:
+    row = json_object(one) | {"new": "new" if one.is_new else ""}
     most = max(one.trend, default=0) or 1
     row["trend"] = "".join(_BARS[-(-n * (len(_BARS) - 1) // most)] for n in one.trend)
     words = f"{one.category}: {one.words}" if one.category else one.words
@@ -59,29 +71,36 @@ def _group(one: ErrorGroup, *, as_json: bool) -> dict[str, Any]:
 
 def chart(
     *,
+    by: By = None,
     since: Since = None,
     until: Until = None,
     group: Group = None,
     workflow: Workflow = None,
     batch: Batch = None,
     account: Account = None,
+    limit: Limit = 20,
     url: Url = None,
     as_json: OneObject = False,
 ) -> None:
     """Show by the hour, the day or the week what ended, of a week by default; needs the archive.
 
     Jobs, the share that failed, seconds from creation to start and from start to end (half of the
-    jobs, 95 % of them), steps and credits.
+    jobs, 95 % of them), steps and credits. With --by, who took most credits.
     """
     wanted = Filter(group, batch, workflow=workflow, since=since, until=until)
     with opened(url) as queue:
-        found = queue.chart(wanted, account=account or home_of(queue))
+        whose = account or home_of(queue)
+        top = queue.top(wanted, by, account=whose, limit=limit) if by else []
+        found = queue.chart(wanted, account=whose)
         if as_json:
-            typer.echo(orjson.dumps(json_object(found)))
-            return
-        form = "%Y-%m-%d %H:%M" if found.seconds < 86_400 else "%Y-%m-%d"
-        rows = [[one.at.strftime(form), *_figures(one)] for one in found.points]
-        print_columns(["from (UTC)", *_CHART], rows)
+            typer.echo(orjson.dumps(json_value(top) if by else json_object(found)))
+        elif by:
+            whole = TopValue.of("total", found.total)
+            print_rows([_value(by, one) for one in (*top, whole)], (by, *_VALUES), as_json=False)
+        else:
+            form = "%Y-%m-%d %H:%M" if found.seconds < 86_400 else "%Y-%m-%d"
+            rows = [[one.at.strftime(form), *_figures(one)] for one in found.points]
+            print_columns(["from (UTC)", *_CHART], [*rows, ["total", *_figures(found.total)]])
 
 
 def _figures(one: ChartPoint) -> list[str]:
