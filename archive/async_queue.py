@@ -274,16 +274,15 @@ class AsyncArchivedQueue(AsyncRunQueue):
     async def top(
         self,
         wanted: Filter = listing.ALL,
-        dimension: str = "group",
+        by: str = "group",
         *,
         account: str = "default",
         limit: int = 20,
     ) -> list[TopValue]:
         """Sum up what ended by group, workflow or batch, the most credits first, then jobs."""
+        listing.check_top(wanted, by, limit)
         archive, times = await self._needed(account), _times(wanted)
-        if charted(wanted) != ("", ""):
-            raise refused("filter", "expected times alone")
-        return await archive.read(lambda reader: reader.top(account, *times, dimension, limit))
+        return await archive.read(lambda reader: reader.top(account, *times, by, limit))
 
     async def get_batch(self, batch: str) -> Batch:
         """Read a batch; of one that Redis has no more, what the archive has of its jobs."""
@@ -291,9 +290,10 @@ class AsyncArchivedQueue(AsyncRunQueue):
             return await super().get_batch(batch)
         except BatchNotFound:
             account = await self._owner(batch)
-            archive = await self._archive_of(account)
-            found = archive and await archive.read(lambda reader: reader.batch(account, batch))
-            if not found:
+            if (archive := await self._archive_of(account)) is None:
+                raise
+            found = await archive.read(lambda reader: reader.batch(account, batch))
+            if found is None:
                 raise
             return found
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from archive.rows import AMOUNTS, LEAST_BUCKET, clean
+from archive.rows import LEAST_BUCKET, clean
 from archive.tables import HOUR_US, IS_COUNT, ended_us, jobs, sums
 from runqueue.producer.listing import refused
 from runqueue.records.archived import Chart, ChartPoint, Durations, TopValue
@@ -148,12 +148,18 @@ async def read_batch(connection: AsyncConnection, account: str, batch: str) -> B
     amounts = {measure: int(amount) for measure, amount in rows}
     states = {state: amounts[state] for state in JobState if amounts.get(state)}
     return Batch(
-        **{"id": batch, "account": account, "name": "", "sealed": True, "held": None},
+        id=batch,
+        account=account,
+        name="",
+        sealed=True,
+        held=None,
         total=sum(states.values()),
         states=states,
         created_at=_at(first.created_us),
         finished_at=_at(ended_us(last.n)),
-        **{name: amounts.get(name) for name in AMOUNTS},
+        steps=amounts.get("steps"),
+        credits=amounts.get("credits"),
+        cached_credits=amounts.get("cached_credits"),
         archived=True,
     )
 

@@ -26,7 +26,7 @@ from runqueue.producer.listing import (
 from runqueue.producer.queue import RunQueue
 from runqueue.producer.results import EndedResults, ResultReader
 from runqueue.records.archived import Chart, ErrorGroups, TopValue
-from runqueue.records.batch import JobPage
+from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import EnqueueStatus, Job, JobState
 from runqueue.request.request_checks import RequestChecks
 from runqueue.store import job_calls, operator_calls
@@ -218,11 +218,15 @@ class ArchivedQueue(RunQueue):
             named = Filter(custom_id=wanted.custom_id, namespace=wanted.namespace)
             page = super().list_jobs(named, account=account)
             return bool(page.jobs or page.unread)
+        return self._has_batch(wanted)
+
+    def _has_batch(self, wanted: Filter) -> bool:
+        """Whether Redis has the batch of a filter by which it can judge its jobs."""
         few = Filter(wanted.group, wanted.batch, wanted.reason, wanted.state)
         if wanted.batch is None or wanted != few:
             return False
         try:
-            self.get_batch(wanted.batch)
+            super().get_batch(wanted.batch)
         except BatchNotFound:
             return False
         return True
@@ -261,55 +265,42 @@ class ArchivedQueue(RunQueue):
 
     def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
         """Sum up what ended, by the hour, the day or the week."""
-        archive, wanted = self._needed(account), wanted.checked()
-        what, value = charted(wanted)
-        until = wanted.until or datetime.now(UTC)
-        since = wanted.since or until - _A_WEEK
-        return archive.read(lambda reader: reader.chart(account, since, until, what, value))
+        archive, (what, value) = self._needed(account), charted(wanted)
+        times = _times(wanted)
+        return archive.read(lambda reader: reader.chart(account, *times, what, value))
 
     def top(
-        self, wanted: Filter, dimension: str, *, account: str = "default", limit: int = 20
-    ) -> list[TopValue]:
-        """Return the groups, workflows or batches of which most jobs ended.
-
-        Args:
-            wanted: since when, and until when; nothing else.
-            dimension: which of the three.
-            account: whose.
-            limit: how many.
-        """
-        archive, wanted = self._needed(account), wanted.checked()
-        until = wanted.until or datetime.now(UTC)
-        since = wanted.since or until - _A_WEEK
-        return archive.read(lambda reader: reader.top(account, since, until, dimension, limit))
-
-    def open_results(
         self,
-        batch: str | None,
         wanted: Filter = listing.ALL,
+        by: str = "group",
         *,
-        errors: bool = False,
-        after: str | None = None,
         account: str = "default",
-    ) -> ResultReader:
-        """Return what reads the jobs of `iter_results`, whose arguments and errors it has."""
-        try:
-            return super().open_results(batch, wanted, errors=errors, after=after, account=account)
-        except BatchNotFound:
-            if batch is None:
-                raise
-            whose, of_batch = self._owner(batch), Filter(batch=batch)
-            archive = self._archive_of(whose)
-            if archive is None:
-                raise
-            found = archive.read(lambda reader: reader.count(whose, of_batch, 1))
-            if not found.jobs:
-                raise
-            return super().open_results(None, of_batch, errors=errors, after=after, account=whose)
+        limit: int = 20,
+    ) -> list[TopValue]:
+        """Sum up what ended by group, workflow or batch, the most credits first, then jobs."""
+        listing.check_top(wanted, by, limit)
+        archive, times = self._needed(account), _times(wanted)
+        return archive.read(lambda reader: reader.top(account, *times, by, limit))
 
-    def _ended_results(self, account: str, wanted: Filter, *, errors: bool) -> ResultReader:
-        if self._archive_of(account) is None:
-            return super()._ended_results(account, wanted, errors=errors)
+    def get_batch(self, batch: str) -> Batch:
+        """Read a batch; of one that Redis has no more, what the archive has of its jobs."""
+        try:
+            return super().get_batch(batch)
+        except BatchNotFound:
+            account = self._owner(batch)
+            if (archive := self._archive_of(account)) is None:
+                raise
+            found = archive.read(lambda reader: reader.batch(account, batch))
+            if found is None:
+                raise
+            return found
+
+    def _results(self, account: str, wanted: Filter, *, errors: bool) -> ResultReader:
+        archive = self._archive_of(account)
+        if wanted.batch is not None and archive is not None:
+            self.get_batch(wanted.batch)  # there has to be one
+        if archive is None or self._has_batch(wanted):
+            return super()._results(account, wanted, errors=errors)
 
         def find(filtered: Filter, cursor: str) -> JobPage:
             return self._ended(account, filtered, cursor, MOST)
@@ -381,3 +372,10 @@ class ArchivedQueue(RunQueue):
         for job_id, answer in zip(specs, answers, strict=True):
             settled[job_id] = _AGAIN.get(answer.status, Settled.NOT_ENDED_BADLY)
         return settled
+
+
+def _times(wanted: Filter) -> tuple[datetime, datetime]:
+    """Return since when and until when sums are read: a week, if a filter does not say."""
+    wanted = wanted.checked()
+    until = wanted.until or datetime.now(UTC)
+    return wanted.since or until - _A_WEEK, until

@@ -750,7 +750,7 @@ class AsyncRunQueue:
     async def top(
         self,
         wanted: Filter = listing.ALL,
-        dimension: str = "group",
+        by: str = "group",
         *,
         account: str = "default",
         limit: int = 20,
@@ -759,12 +759,13 @@ class AsyncRunQueue:
 
         Args:
             wanted: since when (a week ago, if it does not say), and until when; nothing else.
-            dimension: `group`, `workflow` or `batch`.
+            by: `group`, `workflow` or `batch`.
             account: whose.
             limit: how many, 1,000 at most.
 
         Raises: as `list_errors`.
         """
+        listing.check_top(wanted, by, limit)
         raise await self._no_archive(wanted, account)
 
     async def _no_archive(self, wanted: Filter, account: str) -> InvalidRequest:

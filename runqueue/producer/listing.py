@@ -232,6 +232,15 @@ def charted(wanted: Filter) -> tuple[str, str]:
     return chosen[0] if chosen else ("", "")
 
 
+def check_top(wanted: Filter, by: str, limit: int) -> None:
+    """Refuse what no comparison of groups, workflows or batches is of."""
+    check_limit(limit)
+    if by not in _CHARTED:
+        raise refused("by", f"expected one of {', '.join(_CHARTED)}")
+    if charted(wanted) != ("", ""):
+        raise refused("filter", "expected times alone")
+
+
 class JobCount(NamedTuple):
     """How many jobs are meant.
 

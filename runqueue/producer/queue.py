@@ -19,7 +19,6 @@ from runqueue.errors import (
     BatchCanceled,
     BatchExpired,
     BatchNotFound,
-    FieldError,
     InvalidRequest,
     JobNotFound,
 )
@@ -41,7 +40,7 @@ from runqueue.producer.upload import Checker
 from runqueue.producer.upload_report import Uploaded
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, unreadable
-from runqueue.records.archived import Chart, ErrorGroups
+from runqueue.records.archived import Chart, ErrorGroups, TopValue
 from runqueue.records.batch import (
     NO_RULES,
     Batch,
@@ -583,7 +582,7 @@ class RunQueue:
         or none, the newest end first.
 
         Args:
-            batch: its id; then no filter is taken.
+            batch: its id: as a filter that names it, of its account.
             wanted: only these; those that ended in some time with `since` and `until`.
             errors: only those that failed, were canceled or are dead; of a batch unconfirmed ones,
                 too.
@@ -610,23 +609,24 @@ class RunQueue:
         account: str = "default",
     ) -> ResultReader:
         """Return what reads the jobs of `iter_results`, whose arguments and errors it has."""
-        reader: ResultReader
         if batch is None:
             self._know({account})
-            reader = self._ended_results(account, wanted.checked(), errors=errors)
-        elif wanted != listing.ALL:
-            raise InvalidRequest([FieldError("batch", "expected without a filter")])
         else:
-            found = self.get_batch(batch)
-            reader = BatchResults(self.send, self.get_many, found, errors=errors)
+            account, wanted = self._owner(batch), listing.of_batch(batch, wanted)
+        reader = self._results(account, wanted.checked(), errors=errors)
         if after is not None:
             reader.go_behind(after)
         return reader
 
-    def _ended_results(self, account: str, wanted: Filter, *, errors: bool) -> ResultReader:
+    def _results(self, account: str, wanted: Filter, *, errors: bool) -> ResultReader:
         if field := wanted.archived_field:
             raise listing.refused(field, listing.NO_ARCHIVE)
-        return EndedResults(self.send, self.get_many, account, wanted, errors=errors)
+        if wanted.batch is None:
+            return EndedResults(self.send, self.get_many, account, wanted, errors=errors)
+        if self._owner(wanted.batch) != account:
+            raise BatchNotFound(wanted.batch)
+        batch = self._batch(account, wanted.batch)
+        return BatchResults(self.send, self.get_many, batch, wanted, errors=errors)
 
     def list_jobs(
         self,
@@ -726,6 +726,27 @@ class RunQueue:
 
         Raises: as `list_errors`.
         """
+        raise self._no_archive(wanted, account)
+
+    def top(
+        self,
+        wanted: Filter = listing.ALL,
+        by: str = "group",
+        *,
+        account: str = "default",
+        limit: int = 20,
+    ) -> list[TopValue]:
+        """Sum up what ended by group, workflow or batch, the most credits first, then jobs.
+
+        Args:
+            wanted: since when (a week ago, if it does not say), and until when; nothing else.
+            by: `group`, `workflow` or `batch`.
+            account: whose.
+            limit: how many, 1,000 at most.
+
+        Raises: as `list_errors`.
+        """
+        listing.check_top(wanted, by, limit)
         raise self._no_archive(wanted, account)
 
     def _no_archive(self, wanted: Filter, account: str) -> InvalidRequest:

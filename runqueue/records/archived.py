@@ -90,7 +90,7 @@ class ChartPoint:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Points, the oldest first; seconds of each: an hour, a day or a week (UTC); and their total."""
+    """Points, the oldest first; seconds of each: an hour, a day or a week (UTC); the whole time."""
 
     points: list[ChartPoint]
     seconds: int

@@ -25,7 +25,6 @@ from runqueue.errors import (
     BatchNotFound,
     FieldError,
     InvalidJob,
-    InvalidRequest,
     JobNotFound,
     UnknownAccount,
 )
@@ -33,12 +32,12 @@ from runqueue.operator.decisions import ACTS, Settled
 from runqueue.operator.refused_lines import InboxPage
 from runqueue.producer.chunks import Handed, check, placed
 from runqueue.producer.handles import QueuedJob
-from runqueue.producer.listing import ALL, PAGE, Filter, JobCount
+from runqueue.producer.listing import ALL, PAGE, Filter, JobCount, of_batch
 from runqueue.producer.upload import line_of
 from runqueue.producer.upload_report import LineConflict, Uploaded
 from runqueue.producer.waiters import unfinished
 from runqueue.records.account import AccountStats
-from runqueue.records.archived import Chart, ErrorGroups
+from runqueue.records.archived import Chart, ErrorGroups, TopValue
 from runqueue.records.batch import (
     NO_RULES,
     Batch,
@@ -371,16 +370,14 @@ class RemoteQueue:
         A connection that breaks is made again, and goes on where it was. The jobs hold what a line
         of a results file has, and no more: no times to run, no whole result.
         """
-        if batch is None:
-            params = {**_of_filter(wanted), "account": account}
-            params["errors"] = "true" if errors else None
-            rows = result_rows(self._link, "/v1/results", params, after=after, by_end=True)
-        elif wanted != ALL:
-            raise InvalidRequest([FieldError("batch", "expected without a filter")])
-        else:
-            account = account_of(batch, self.accounts()) or account
-            path = f"{_path(batch)}/{'errors' if errors else 'results'}"
-            rows = result_rows(self._link, path, {}, after=after)
+        if batch is not None:
+            owner = account_of(batch, self.accounts()) if ids.is_id(batch) else None
+            if owner is None:
+                raise BatchNotFound(batch)
+            account, wanted = owner, of_batch(batch, wanted)
+        params = {**_of_filter(wanted), "account": account, "errors": "true" if errors else None}
+        is_by_end = wanted.batch is None
+        rows = result_rows(self._link, "/v1/results", params, after=after, by_end=is_by_end)
         read = partial(read_job, account=account)
         for row in rows:
             yield self._link.checked(read, row)
@@ -427,6 +424,18 @@ class RemoteQueue:
     def chart(self, wanted: Filter = ALL, *, account: str = "default") -> Chart:
         """Sum up what ended, by the hour, the day or the week: jobs, times, steps and credits."""
         return self._read("/v1/charts", models.read_chart, account, **_of_filter(wanted))
+
+    def top(
+        self,
+        wanted: Filter = ALL,
+        by: str = "group",
+        *,
+        account: str = "default",
+        limit: int = 20,
+    ) -> list[TopValue]:
+        """Sum up what ended by group, workflow or batch, the most credits first, then jobs."""
+        params = {**_of_filter(wanted), "by": by, "limit": limit}
+        return self._read("/v1/top", partial(_each, "values", models.read_top), account, **params)
 
     def timeline(self, job_id: str) -> dict[str, Any]:
         """Read a job's request, as far as it may be shown, and the steps of its life."""

@@ -52,9 +52,9 @@ class ListedJobs(FilterOptions):
     @property
     def chosen(self) -> Filter:
         """The filters."""
-        wanted = self.wanted._replace(state=self.state, is_open=self.is_open)
-        named = {"custom_id": self.custom_id, "namespace": self.namespace}
-        return wanted._replace(is_paused=self.paused, **named)
+        wanted = self.wanted._replace(state=self.state, is_paused=self.paused)
+        wanted = wanted._replace(is_open=self.is_open, custom_id=self.custom_id)
+        return wanted._replace(namespace=self.namespace)
 
 
 @jobs.command("list")
@@ -63,8 +63,8 @@ def list_jobs(options: ListedJobs, *, limit: Limit = 100, as_json: AsJson = Fals
     """Show jobs: those of a batch in its order, ended ones of a state the newest end first.
 
     With an archive, those without a state have ended, the newest end first, and the last seconds
-    may be missing; open ones are found by --open or their state. Without one, those without a state or a
-    batch come in no order, and a filter by reason reads all jobs that match the other filters.
+    may be missing; open ones are found by --open or their state. Without one, those without a state
+    or a batch come in no order, and a filter by reason reads all that match the other filters.
     """
     with opened(options.url) as queue:
         unread: list[str] = []
