@@ -298,11 +298,10 @@ class AsyncArchivedQueue(AsyncRunQueue):
             return found
 
     async def _results(self, account: str, wanted: Filter, *, errors: bool) -> AsyncResultReader:
-        archive = await self._archive_of(account)
-        if wanted.batch is not None and archive is not None:
-            await self.get_batch(wanted.batch)  # there has to be one
-        if archive is None or await self._has_batch(wanted):
+        if await self._has_batch(wanted) or await self._archive_of(account) is None:
             return await super()._results(account, wanted, errors=errors)
+        if wanted.batch is not None:
+            await self.get_batch(wanted.batch)  # raises if there is none
 
         async def find(filtered: Filter, cursor: str) -> JobPage:
             return await self._ended(account, filtered, cursor, MOST)

@@ -296,11 +296,10 @@ class ArchivedQueue(RunQueue):
             return found
 
     def _results(self, account: str, wanted: Filter, *, errors: bool) -> ResultReader:
-        archive = self._archive_of(account)
-        if wanted.batch is not None and archive is not None:
-            self.get_batch(wanted.batch)  # there has to be one
-        if archive is None or self._has_batch(wanted):
+        if self._has_batch(wanted) or self._archive_of(account) is None:
             return super()._results(account, wanted, errors=errors)
+        if wanted.batch is not None:
+            self.get_batch(wanted.batch)  # raises if there is none
 
         def find(filtered: Filter, cursor: str) -> JobPage:
             return self._ended(account, filtered, cursor, MOST)

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 5f86f71f269b9d0d5da1f26dca17de9c8b9723c3bb19e33da46ed1b79cf3c97d
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 1bd79d0e09c9ef036e1c93e2a248d98803609206cfe21a455187252f7542947d
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",
