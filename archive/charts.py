@@ -9,10 +9,9 @@ from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from archive.rows import LEAST_BUCKET, clean
-from archive.tables import HOUR_US, IS_COUNT, ended_us, jobs, sums
+from archive.tables import HOUR_US, IS_COUNT, sums
 from runqueue.producer.listing import refused
 from runqueue.records.archived import Chart, ChartPoint, Durations, TopValue
-from runqueue.records.batch import Batch
 from runqueue.records.job import JobState
 from runqueue.request.time_range import check_range, in_microseconds
 
@@ -129,41 +128,6 @@ async def read_top(connection: AsyncConnection, of: Asked, limit: int) -> list[T
     return [TopValue(value, *map(int, numbers)) for value, *numbers in rows]
 
 
-async def read_batch(connection: AsyncConnection, account: str, batch: str) -> Batch | None:
-    """Read what the archive has of a batch; None = it has no job of it.
-
-    Args:
-        connection: within a transaction that reads.
-        account, batch: whose, and its id.
-    """
-    ends = select(jobs.c.n, jobs.c.created_us).where(jobs.c.batch == batch)
-    of_account = ends.where(jobs.c.account == account)
-    first = (await connection.execute(of_account.order_by(jobs.c.n).limit(1))).first()
-    last = (await connection.execute(of_account.order_by(jobs.c.n.desc()).limit(1))).first()
-    if first is None or last is None:
-        return None
-    chosen = select(sums.c.measure, func.sum(sums.c.amount)).group_by(sums.c.measure)
-    is_batch = (sums.c.account == account, sums.c.dimension == "batch", sums.c.value == batch)
-    rows = await connection.execute(chosen.where(*is_batch, IS_COUNT))
-    amounts = {measure: int(amount) for measure, amount in rows}
-    states = {state: amounts[state] for state in JobState if amounts.get(state)}
-    return Batch(
-        id=batch,
-        account=account,
-        name="",
-        sealed=True,
-        held=None,
-        total=sum(states.values()),
-        states=states,
-        created_at=_at(first.created_us),
-        finished_at=_at(ended_us(last.n)),
-        steps=amounts.get("steps"),
-        credits=amounts.get("credits"),
-        cached_credits=amounts.get("cached_credits"),
-        archived=True,
-    )
-
-
 def _are_of(of: Asked) -> tuple[ColumnElement[bool], ...]:
     is_in_range = (sums.c.hour >= of.first, sums.c.hour < of.behind)
     return (sums.c.account == of.account, sums.c.dimension == of.dimension, *is_in_range)
@@ -174,7 +138,7 @@ def _point(at_us: int, amounts: Mapping[str, int]) -> ChartPoint:
     ended = sum(states.values())
     failed = sum(states.get(state, 0) for state in _FAILED)
     return ChartPoint(
-        _at(at_us),
+        at_of(at_us),
         states,
         failed / ended if ended else None,
         _durations(amounts, "waited:"),
@@ -183,7 +147,8 @@ def _point(at_us: int, amounts: Mapping[str, int]) -> ChartPoint:
     )
 
 
-def _at(microseconds: int) -> datetime:
+def at_of(microseconds: int) -> datetime:
+    """Return a time that is given in microseconds since 1970."""
     return datetime.fromtimestamp(microseconds / 1e6, UTC)
 
 

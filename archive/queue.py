@@ -25,7 +25,7 @@ from runqueue.producer.listing import (
 )
 from runqueue.producer.queue import RunQueue
 from runqueue.producer.results import EndedResults, ResultReader
-from runqueue.records.archived import Chart, ErrorGroups, TopValue
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import EnqueueStatus, Job, JobState
 from runqueue.request.request_checks import RequestChecks
@@ -263,24 +263,19 @@ class ArchivedQueue(RunQueue):
         check_limit(limit)
         return archive.read(lambda reader: reader.errors(account, wanted, limit))
 
-    def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
-        """Sum up what ended, by the hour, the day or the week."""
-        archive, (what, value) = self._needed(account), charted(wanted)
-        times = _times(wanted)
-        return archive.read(lambda reader: reader.chart(account, *times, what, value))
-
-    def top(
-        self,
-        wanted: Filter = listing.ALL,
-        by: str = "group",
-        *,
-        account: str = "default",
-        limit: int = 20,
-    ) -> list[TopValue]:
-        """Sum up what ended by group, workflow or batch, the most credits first, then jobs."""
-        listing.check_top(wanted, by, limit)
-        archive, times = self._needed(account), _times(wanted)
-        return archive.read(lambda reader: reader.top(account, *times, by, limit))
+    def chart(
+        self, wanted: Filter = listing.ALL, *, by: str | None = None, account: str = "default"
+    ) -> Chart:
+        """Sum up what ended, by the hour, the day or the week; raises as `list_errors`."""
+        archive, (what, value) = self._needed(account), charted(wanted, by)
+        wanted = wanted.checked()
+        until = wanted.until or datetime.now(UTC)
+        since = wanted.since or until - _A_WEEK
+        chart = archive.read(lambda reader: reader.chart(account, since, until, what, value))
+        if by is None:
+            return chart
+        top = archive.read(lambda reader: reader.top(account, since, until, by, MOST))
+        return replace(chart, top=top)
 
     def get_batch(self, batch: str) -> Batch:
         """Read a batch; of one that Redis has no more, what the archive has of its jobs."""
@@ -288,15 +283,15 @@ class ArchivedQueue(RunQueue):
             return super().get_batch(batch)
         except BatchNotFound:
             account = self._owner(batch)
-            if (archive := self._archive_of(account)) is None:
-                raise
-            found = archive.read(lambda reader: reader.batch(account, batch))
-            if found is None:
-                raise
-            return found
+            archive = self._archive_of(account)
+            if archive and (found := archive.read(lambda one: one.batch(account, batch))):
+                return found
+            raise
 
     def _results(self, account: str, wanted: Filter, *, errors: bool) -> ResultReader:
-        if self._has_batch(wanted) or self._archive_of(account) is None:
+        # Reasons leave Redis before their jobs do.
+        is_here = wanted.reason is None and self._has_batch(wanted)
+        if is_here or self._archive_of(account) is None:
             return super()._results(account, wanted, errors=errors)
         if wanted.batch is not None:
             self.get_batch(wanted.batch)  # raises if there is none
@@ -371,10 +366,3 @@ class ArchivedQueue(RunQueue):
         for job_id, answer in zip(specs, answers, strict=True):
             settled[job_id] = _AGAIN.get(answer.status, Settled.NOT_ENDED_BADLY)
         return settled
-
-
-def _times(wanted: Filter) -> tuple[datetime, datetime]:
-    """Return since when and until when sums are read: a week, if a filter does not say."""
-    wanted = wanted.checked()
-    until = wanted.until or datetime.now(UTC)
-    return wanted.since or until - _A_WEEK, until

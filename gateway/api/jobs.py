@@ -25,7 +25,7 @@ from runqueue.errors import JobNotFound
 from runqueue.ids import is_id
 from runqueue.operator.decisions import Settled
 from runqueue.problem_types import ProblemType
-from runqueue.records.archived import Chart, ErrorGroups, TopValue
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.as_json import json_value
 from runqueue.records.job import JobState
 from runqueue.store.history import Attempt, JobStep
@@ -40,7 +40,6 @@ _LONGEST_CURSOR = 16_000
 #: Jobs that are encoded at a time: a millisecond of the event loop.
 _SHOWN_AT_ONCE = 50
 
-Dimension = Literal["group", "workflow", "batch"]
 JobId = Annotated[str, Path(description="The job's id.", examples=[EXAMPLE_ID])]
 Wait = Annotated[
     float,
@@ -137,38 +136,24 @@ async def list_errors(
     "Sum up what ended, by the hour, the day or the week",
     ("A point for each step of time.", shape_of(Chart)),
 )
-async def read_chart(request: Request, jobs: Wanted, account: Account = None) -> Response:
-    """Return jobs, failure share, durations, steps and credits; of a week by default.
-
-    Of all jobs, or of one `group`, `workflow` or `batch`; other filters are refused. `total` is of
-    the whole time. Needs an archive.
-    """
-    whose = tenant_scope_of(request).whose(account)
-    async with one_at_a_time(request) as queue:
-        return json_answer(json_value(await queue.chart(jobs.wanted, account=whose)))
-
-
-@router.call(
-    "GET /v1/top",
-    "read",
-    "Sum up what ended by group, workflow or batch",
-    ("The most credits first, then the most jobs.", shape(by=str, values=list[TopValue])),
-)
-async def list_top(
+async def read_chart(
     request: Request,
     jobs: Wanted,
-    by: Annotated[Dimension, Query(description="By which.", examples=["group"])] = "group",
+    by: Annotated[
+        Literal["group", "workflow", "batch"] | None,
+        Query(description="What is compared.", examples=["group"]),
+    ] = None,
     account: Account = None,
-    limit: Limit = 20,
 ) -> Response:
-    """Return jobs, failures and credits of each, of a week by default.
+    """Return jobs, failure share, durations, steps and credits; of a week by default.
 
-    Filters other than times are refused. Needs an archive.
+    Of all jobs, or without `by` of one `group`, `workflow` or `batch`; other filters are refused.
+    Needs an archive.
     """
     whose = tenant_scope_of(request).whose(account)
     async with one_at_a_time(request) as queue:
-        found = await queue.top(jobs.wanted, by, account=whose, limit=limit)
-        return json_answer({"by": by, "values": json_value(found)})
+        found = await queue.chart(jobs.wanted, by=by, account=whose)
+        return json_answer(json_value(found))
 
 
 @router.call(

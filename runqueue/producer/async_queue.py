@@ -39,7 +39,7 @@ from runqueue.producer.upload import Checker
 from runqueue.producer.upload_report import Uploaded
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, unreadable
-from runqueue.records.archived import Chart, ErrorGroups, TopValue
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import (
     NO_RULES,
     Batch,
@@ -598,7 +598,7 @@ class AsyncRunQueue:
         or none, the newest end first.
 
         Args:
-            batch: its id: as a filter that names it, of its account.
+            batch: its id, in place of the filter's.
             wanted: only these; those that ended in some time with `since` and `until`.
             errors: only those that failed, were canceled or are dead; of a batch unconfirmed ones,
                 too.
@@ -629,7 +629,7 @@ class AsyncRunQueue:
         if batch is None:
             await self._know({account})
         else:
-            account, wanted = await self._owner(batch), listing.of_batch(batch, wanted)
+            account, wanted = await self._owner(batch), wanted._replace(batch=batch)
         reader = await self._results(account, wanted.checked(), errors=errors)
         if after is not None:
             await reader.go_behind(after)
@@ -735,37 +735,20 @@ class AsyncRunQueue:
         listing.check_limit(limit)
         raise await self._no_archive(wanted, account)
 
-    async def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
+    async def chart(
+        self, wanted: Filter = listing.ALL, *, by: str | None = None, account: str = "default"
+    ) -> Chart:
         """Sum up what ended, by the hour, the day or the week: jobs, durations, steps and credits.
 
         Args:
             wanted: since when (a week ago, if it does not say), until when, and of which group,
                 batch or workflow; nothing else.
+            by: `group`, `batch` or `workflow`: all of them are compared, up to 1,000.
             account: whose.
 
         Raises: as `list_errors`.
         """
-        raise await self._no_archive(wanted, account)
-
-    async def top(
-        self,
-        wanted: Filter = listing.ALL,
-        by: str = "group",
-        *,
-        account: str = "default",
-        limit: int = 20,
-    ) -> list[TopValue]:
-        """Sum up what ended by group, workflow or batch, the most credits first, then jobs.
-
-        Args:
-            wanted: since when (a week ago, if it does not say), and until when; nothing else.
-            by: `group`, `workflow` or `batch`.
-            account: whose.
-            limit: how many, 1,000 at most.
-
-        Raises: as `list_errors`.
-        """
-        listing.check_top(wanted, by, limit)
+        listing.charted(wanted, by)
         raise await self._no_archive(wanted, account)
 
     async def _no_archive(self, wanted: Filter, account: str) -> InvalidRequest:

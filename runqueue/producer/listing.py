@@ -200,45 +200,26 @@ def _read_error(given: object) -> int | None:
 
 #: Every job.
 ALL = Filter()
-
-
-def of_batch(batch: str, wanted: Filter) -> Filter:
-    """Return the filter of a batch's jobs.
-
-    Raises:
-        InvalidRequest: the filter names another.
-    """
-    if wanted.batch not in {None, batch}:
-        raise refused("batch", "expected one batch, got two")
-    return wanted._replace(batch=batch)
-
-
 #: The fields of a filter that choose a chart.
 _CHARTED: Final = ("group", "workflow", "batch")
 
 
-def charted(wanted: Filter) -> tuple[str, str]:
+def charted(wanted: Filter, by: str | None = None) -> tuple[str, str]:
     """Return what a chart is of: `group`, `workflow` or `batch`, and which; '' = all jobs.
 
     Raises:
-        InvalidRequest: the filter names anything else but times.
+        InvalidRequest: the filter names anything else but times, also `by` what is compared.
     """
+    if by not in {None, *_CHARTED}:
+        raise refused("by", f"expected one of {', '.join(_CHARTED)}")
     wanted = wanted.checked()
     chosen = [(name, found) for name in _CHARTED if (found := getattr(wanted, name)) is not None]
     of_times = Filter(since=wanted.since, until=wanted.until)
     others = wanted._replace(group=None, workflow=None, batch=None)
-    if len(chosen) > 1 or others != of_times:
-        raise refused("filter", "expected times, and one of group, workflow and batch at most")
+    if len(chosen) > (by is None) or others != of_times:
+        words = "expected times, and without `by` one of group, workflow and batch at most"
+        raise refused("filter", words)
     return chosen[0] if chosen else ("", "")
-
-
-def check_top(wanted: Filter, by: str, limit: int) -> None:
-    """Refuse what no comparison of groups, workflows or batches is of."""
-    check_limit(limit)
-    if by not in _CHARTED:
-        raise refused("by", f"expected one of {', '.join(_CHARTED)}")
-    if charted(wanted) != ("", ""):
-        raise refused("filter", "expected times alone")
 
 
 class JobCount(NamedTuple):

@@ -40,7 +40,7 @@ from runqueue.producer.upload import Checker
 from runqueue.producer.upload_report import Uploaded
 from runqueue.producer.waiters import JOBS_AT_ONCE, found, unfinished
 from runqueue.records.account import AccountStats, unreadable
-from runqueue.records.archived import Chart, ErrorGroups, TopValue
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import (
     NO_RULES,
     Batch,
@@ -582,7 +582,7 @@ class RunQueue:
         or none, the newest end first.
 
         Args:
-            batch: its id: as a filter that names it, of its account.
+            batch: its id, in place of the filter's.
             wanted: only these; those that ended in some time with `since` and `until`.
             errors: only those that failed, were canceled or are dead; of a batch unconfirmed ones,
                 too.
@@ -612,7 +612,7 @@ class RunQueue:
         if batch is None:
             self._know({account})
         else:
-            account, wanted = self._owner(batch), listing.of_batch(batch, wanted)
+            account, wanted = self._owner(batch), wanted._replace(batch=batch)
         reader = self._results(account, wanted.checked(), errors=errors)
         if after is not None:
             reader.go_behind(after)
@@ -716,37 +716,20 @@ class RunQueue:
         listing.check_limit(limit)
         raise self._no_archive(wanted, account)
 
-    def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
+    def chart(
+        self, wanted: Filter = listing.ALL, *, by: str | None = None, account: str = "default"
+    ) -> Chart:
         """Sum up what ended, by the hour, the day or the week: jobs, durations, steps and credits.
 
         Args:
             wanted: since when (a week ago, if it does not say), until when, and of which group,
                 batch or workflow; nothing else.
+            by: `group`, `batch` or `workflow`: all of them are compared, up to 1,000.
             account: whose.
 
         Raises: as `list_errors`.
         """
-        raise self._no_archive(wanted, account)
-
-    def top(
-        self,
-        wanted: Filter = listing.ALL,
-        by: str = "group",
-        *,
-        account: str = "default",
-        limit: int = 20,
-    ) -> list[TopValue]:
-        """Sum up what ended by group, workflow or batch, the most credits first, then jobs.
-
-        Args:
-            wanted: since when (a week ago, if it does not say), and until when; nothing else.
-            by: `group`, `workflow` or `batch`.
-            account: whose.
-            limit: how many, 1,000 at most.
-
-        Raises: as `list_errors`.
-        """
-        listing.check_top(wanted, by, limit)
+        listing.charted(wanted, by)
         raise self._no_archive(wanted, account)
 
     def _no_archive(self, wanted: Filter, account: str) -> InvalidRequest:

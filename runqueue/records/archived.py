@@ -1,6 +1,6 @@
 """What an archive tells of many jobs: groups of errors, and charts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -89,15 +89,6 @@ class ChartPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
-    """Points, the oldest first; seconds of each: an hour, a day or a week (UTC); the whole time."""
-
-    points: list[ChartPoint]
-    seconds: int
-    total: ChartPoint
-
-
-@dataclass(frozen=True, slots=True)
 class TopValue:
     """A group, a workflow or a batch: how many jobs ended, how many badly, what they took."""
 
@@ -105,3 +96,16 @@ class TopValue:
     jobs: int
     failures: int
     credits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Points, the oldest first, and how many seconds each is of: an hour, a day or a week (UTC).
+
+    `total` is of the whole time; in `top` are those that took most credits, then had most jobs.
+    """
+
+    points: list[ChartPoint]
+    seconds: int
+    total: ChartPoint
+    top: list[TopValue] = field(default_factory=list)

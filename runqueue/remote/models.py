@@ -18,7 +18,7 @@ from runqueue.operator.decisions import Settled
 from runqueue.operator.refused_lines import InboxPage, RefusedLine
 from runqueue.producer.listing import JobCount
 from runqueue.records.account import AccountStats
-from runqueue.records.archived import Chart, ErrorGroups, TopValue
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import Batch, Retried
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
 from runqueue.records.job import Candidate, Enqueued, Job, JobState, Orphan
@@ -80,7 +80,7 @@ read_key_use, read_holder = reader(KeyUse), reader(EndedHolder)
 read_limits, read_entry, read_worker = reader(AccountLimits), reader(AuditEntry), reader(Process)
 read_orphan, read_retried = reader(Orphan), reader(Retried)
 read_usage, read_job_count = reader(GroupCredits), reader(JobCount)
-read_errors, read_chart, read_top = reader(ErrorGroups), reader(Chart), reader(TopValue)
+read_errors, read_chart = reader(ErrorGroups), reader(Chart)
 
 
 def known_values(values: Any, record: type[NamedTuple]) -> dict[str, Any]:

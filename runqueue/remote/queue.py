@@ -32,12 +32,12 @@ from runqueue.operator.decisions import ACTS, Settled
 from runqueue.operator.refused_lines import InboxPage
 from runqueue.producer.chunks import Handed, check, placed
 from runqueue.producer.handles import QueuedJob
-from runqueue.producer.listing import ALL, PAGE, Filter, JobCount, of_batch
+from runqueue.producer.listing import ALL, PAGE, Filter, JobCount
 from runqueue.producer.upload import line_of
 from runqueue.producer.upload_report import LineConflict, Uploaded
 from runqueue.producer.waiters import unfinished
 from runqueue.records.account import AccountStats
-from runqueue.records.archived import Chart, ErrorGroups, TopValue
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import (
     NO_RULES,
     Batch,
@@ -374,7 +374,7 @@ class RemoteQueue:
             owner = account_of(batch, self.accounts()) if ids.is_id(batch) else None
             if owner is None:
                 raise BatchNotFound(batch)
-            account, wanted = owner, of_batch(batch, wanted)
+            account, wanted = owner, wanted._replace(batch=batch)
         params = {**_of_filter(wanted), "account": account, "errors": "true" if errors else None}
         is_by_end = wanted.batch is None
         rows = result_rows(self._link, "/v1/results", params, after=after, by_end=is_by_end)
@@ -421,21 +421,11 @@ class RemoteQueue:
         params = _of_filter(wanted)
         return self._read("/v1/errors", models.read_errors, account, **params, limit=limit)
 
-    def chart(self, wanted: Filter = ALL, *, account: str = "default") -> Chart:
+    def chart(
+        self, wanted: Filter = ALL, *, by: str | None = None, account: str = "default"
+    ) -> Chart:
         """Sum up what ended, by the hour, the day or the week: jobs, times, steps and credits."""
-        return self._read("/v1/charts", models.read_chart, account, **_of_filter(wanted))
-
-    def top(
-        self,
-        wanted: Filter = ALL,
-        by: str = "group",
-        *,
-        account: str = "default",
-        limit: int = 20,
-    ) -> list[TopValue]:
-        """Sum up what ended by group, workflow or batch, the most credits first, then jobs."""
-        params = {**_of_filter(wanted), "by": by, "limit": limit}
-        return self._read("/v1/top", partial(_each, "values", models.read_top), account, **params)
+        return self._read("/v1/charts", models.read_chart, account, **_of_filter(wanted), by=by)
 
     def timeline(self, job_id: str) -> dict[str, Any]:
         """Read a job's request, as far as it may be shown, and the steps of its life."""

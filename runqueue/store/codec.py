@@ -108,9 +108,8 @@ def _passed_on(spec: JobSpec) -> dict[str, str]:
 def read_envelope(line: bytes) -> tuple[Kind, str | None, str, str, str | None]:
     """Return (kind, custom_id, namespace, traceparent, workflow) of a stored body's first line."""
     envelope = orjson.loads(line)
-    kind = _KINDS[envelope["k"]]
-    names = envelope.get("c"), envelope.get("n", "")
-    return kind, *names, envelope.get("t", ""), envelope.get("w")
+    kind, get = _KINDS[envelope["k"]], envelope.get
+    return kind, get("c"), get("n", ""), get("t", ""), get("w")
 
 
 def traceparent(line: bytes) -> str:

@@ -263,16 +263,15 @@ def test_a_chart_sums_up_what_ended(asked: Asked, jobs: dict[str, str]) -> None:
 
 
 def test_groups_are_compared(asked: Asked, jobs: dict[str, str]) -> None:
-    found = asked.top(by="group")
+    found = asked.chart(by="group").top
     assert [(one.value, one.jobs, one.failures) for one in found] == [
         ("acme", 2, 1),
         ("default", 1, 1),
     ]
-    assert len(asked.top(limit=1)) == 1
-    assert asked.top(Filter(since=asked.get(jobs["dead"]).ended_at), "batch") == []
-    for wrong in ({"wanted": Filter(group="a")}, {"by": "state"}, {"limit": 0}):
+    assert asked.chart(by="batch").top == asked.chart().top == []
+    for wrong in ({"wanted": Filter(group="a"), "by": "group"}, {"by": "state"}):
         with pytest.raises(InvalidRequest):
-            asked.top(**wrong)
+            asked.chart(**wrong)
 
 
 def test_open_jobs_are_found_by_workflow_in_redis(asked: Asked, desk: Desk) -> None:
@@ -307,6 +306,10 @@ def test_results_of_a_batch_that_redis_has_no_more(
     archived.only(ids[0])
     assert {*names(asked.iter_results(batch))} == {"a", "b"}
     assert not asked.get_batch(batch).archived
+    assert names(asked.iter_results(batch, Filter(group="default", state="completed"))) == [
+        "a",
+        "b",
+    ]
     archived.forget(batch, *ids)
     found = asked.iter_results(batch)
     assert {(job.custom_id, job.output) for job in found} == {("a", "42"), ("b", "42")}

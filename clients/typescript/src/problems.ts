@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 1bd79d0e09c9ef036e1c93e2a248d98803609206cfe21a455187252f7542947d
+// Made of docs/openapi.json by `make typescript`; its SHA-256: c464ab8f40ed3b05a646be61607d0d3231c17bd1f56d26deb924044f0595c680
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */

@@ -18,13 +18,11 @@ from runqueue.cli.shared.output import print_columns
 from runqueue.cli.shared.queues import Url, home_of, opened
 from runqueue.cli.shared.tables import print_rows
 from runqueue.producer.listing import Filter
-from runqueue.records.archived import ChartPoint, ErrorGroup, TopValue
-from runqueue.records.as_json import json_object, json_value
-from runqueue.records.job import JobState
+from runqueue.records.archived import ChartPoint, ErrorGroup
+from runqueue.records.as_json import json_object
 from runqueue.records.run_figures import cost_of
 
 _GROUPS = ("id", "new", "jobs", "share", "credits", "trend", "first_seen", "last_seen", "words")
-_VALUES = ("jobs", "failed", "share", "credits", "cost")
 _CHART = ("jobs", "failed", "waited", "95 %", "ran", "95 %", "steps", "credits")
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -32,9 +30,8 @@ _BARS = " ▁▂▃▄▅▆▇█"
 State = Annotated[Literal["failed", "dead"] | None, typer.Option(help="Only these failures.")]
 By = Annotated[
     Literal["group", "workflow", "batch"] | None,
-    typer.Option(help="Show each of these instead, the most credits first."),
+    typer.Option(help="Compare all of these instead, the most credits first."),
 ]
-Limit = Annotated[int, typer.Option(min=1, max=1000, help="Show so many at most.")]
 
 
 @with_options
@@ -42,7 +39,7 @@ def errors(
     options: FilterOptions,
     *,
     state: State = None,
-    limit: Limit = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Show so many at most.")] = 50,
     url: Url = None,
     as_json: OneObject = False,
 ) -> None:
@@ -58,10 +55,10 @@ def errors(
             typer.echo(orjson.dumps(json_object(found)))
             return
         print_rows(list(map(_group, found.groups)), _GROUPS, as_json=False)
-        newest = "" if found.is_all else " (the newest of more)"
         cost = cost_of(found.credits, price_per_credit())
-        words = [counted(found.failures, "failure") + newest, counted(found.credits, "credit")]
-        typer.echo(f"total: {', '.join([*words, *([f'cost {cost}'] if cost else [])])}")
+        words = ["" if found.is_all else "the newest ", counted(found.failures, "failure")]
+        words += [", ", counted(found.credits, "credit"), f", cost {cost}" if cost else ""]
+        typer.echo(f"total: {''.join(words)}")
 
 
 def _group(one: ErrorGroup) -> dict[str, Any]:
@@ -81,7 +78,6 @@ def chart(
     workflow: Workflow = None,
     batch: Batch = None,
     account: Account = None,
-    limit: Limit = 20,
     url: Url = None,
     as_json: OneObject = False,
 ) -> None:
@@ -92,32 +88,24 @@ def chart(
     """
     wanted = Filter(group, batch, workflow=workflow, since=since, until=until)
     with opened(url) as queue:
-        whose = account or home_of(queue)
-        top = queue.top(wanted, by, account=whose, limit=limit) if by else []
-        found = queue.chart(wanted, account=whose)
+        found = queue.chart(wanted, by=by, account=account or home_of(queue))
+        total = found.total
         if as_json:
-            by_value = {"by": by, "values": json_value(top)}
-            typer.echo(orjson.dumps(by_value if by else json_object(found)))
+            typer.echo(orjson.dumps(json_object(found)))
         elif by:
-            jobs, failed = found.total.jobs, (JobState.FAILED, JobState.DEAD)
-            failures = sum(jobs.get(state, 0) for state in failed)
-            whole = TopValue("total", sum(jobs.values()), failures, found.total.credits)
-            print_rows([_value(by, one) for one in (*top, whole)], (by, *_VALUES), as_json=False)
+            rows = [[one.value, *_took(one.jobs, one.failures, one.credits)] for one in found.top]
+            failed = total.jobs.get("failed", 0) + total.jobs.get("dead", 0)
+            whole = _took(sum(total.jobs.values()), failed, total.credits)
+            print_columns([by, "jobs", "failed", "credits", "cost"], [*rows, ["total", *whole]])
         else:
             form = "%Y-%m-%d %H:%M" if found.seconds < 86_400 else "%Y-%m-%d"
             rows = [[one.at.strftime(form), *_figures(one)] for one in found.points]
-            print_columns(["from (UTC)", *_CHART], [*rows, ["total", *_figures(found.total)]])
+            print_columns(["from (UTC)", *_CHART], [*rows, ["total", *_figures(total)]])
 
 
-def _value(by: str, one: TopValue) -> dict[str, Any]:
-    return {
-        by: one.value,
-        "jobs": f"{one.jobs:,}",
-        "failed": f"{one.failures:,}",
-        "share": f"{100 * one.failures / one.jobs:.1f} %" if one.jobs else "",
-        "credits": f"{one.credits:,}",
-        "cost": cost_of(one.credits, price_per_credit()),
-    }
+def _took(jobs: int, failed: int, used: int) -> list[str]:
+    cost = cost_of(used, price_per_credit()) or ""
+    return [f"{jobs:,}", f"{100 * failed / (jobs or 1):.1f} %", f"{used:,}", cost]
 
 
 def _figures(one: ChartPoint) -> list[str]:

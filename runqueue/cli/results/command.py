@@ -20,7 +20,7 @@ from runqueue.cli.shared.job_selection import FilterOptions
 from runqueue.cli.shared.options import with_options
 from runqueue.cli.shared.output import state_words
 from runqueue.cli.shared.queues import Url, home_of, opened
-from runqueue.producer.listing import ALL, Filter, of_batch
+from runqueue.producer.listing import ALL, Filter
 from runqueue.records.batch import Batch
 from runqueue.records.job import Job, JobState
 
@@ -64,7 +64,9 @@ class ExportOptions(FilterOptions):
     def chosen(self) -> Filter:
         """The filters."""
         wanted = self.wanted._replace(state=self.state)
-        return of_batch(self.one, wanted) if self.one else wanted
+        if self.one and self.batch:
+            raise ended("name the batch once", Exit.USAGE)
+        return wanted._replace(batch=self.one or self.batch)
 
 
 @with_options

@@ -57,7 +57,7 @@ async def test_charts_add_up_what_ended(redis_url: str, archive: str) -> None:
     assert "Ended 80" in of_one.words
     assert 'href="?since=2d&amp;group=shop-2"' in shown.text
     assert "by the week of their ends" in weeks.words
-    assert "Most jobs by group by workflow by batch" in weeks.words
+    assert "Most credits by group by workflow by batch" in weeks.words
 
 
 async def test_failures_are_grouped_with_their_figures_and_examples(
