@@ -6,13 +6,7 @@ import orjson
 import typer
 
 from runqueue.cli.shared.formatting import counted, price_per_credit
-from runqueue.cli.shared.job_selection import (
-    Account,
-    Batch,
-    FilterOptions,
-    Group,
-    Workflow,
-)
+from runqueue.cli.shared.job_selection import Account, Batch, FilterOptions, Group, Workflow
 from runqueue.cli.shared.options import OneObject, Since, Until, with_options
 from runqueue.cli.shared.output import print_columns
 from runqueue.cli.shared.queues import Url, home_of, opened
@@ -25,7 +19,6 @@ from runqueue.records.run_figures import cost_of
 _GROUPS = ("id", "new", "jobs", "share", "credits", "trend", "first_seen", "last_seen", "words")
 _CHART = ("jobs", "failed", "waited", "95 %", "ran", "95 %", "steps", "credits")
 _BARS = " ▁▂▃▄▅▆▇█"
-
 
 State = Annotated[Literal["failed", "dead"] | None, typer.Option(help="Only these failures.")]
 By = Annotated[
