@@ -1,6 +1,6 @@
 """Charts: what ended by hours, days or weeks, of all jobs or of a group, a workflow or a batch."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -84,9 +84,12 @@ async def read_chart(connection: AsyncConnection, of: Asked) -> Chart:
     found: dict[int, dict[str, int]] = defaultdict(dict)
     for at, measure, amount in await connection.execute(chosen):
         found[at][measure] = int(amount)
+    whole = Counter[str]()
+    for amounts in found.values():
+        whole.update(amounts)
     numbers = range((of.first - offset) // of.step, (of.behind - 1 - offset) // of.step + 1)
     points = [_point((n * of.step + offset) * HOUR_US, found.get(n, {})) for n in numbers]
-    return Chart(points, of.step * 3600)
+    return Chart(points, of.step * 3600, _point(of.first * HOUR_US, whole))
 
 
 async def ended_of(connection: AsyncConnection, of: Asked) -> int:
@@ -102,7 +105,7 @@ async def ended_of(connection: AsyncConnection, of: Asked) -> int:
 
 
 async def read_top(connection: AsyncConnection, of: Asked, limit: int) -> list[TopValue]:
-    """Read the values of a dimension of which most jobs ended.
+    """Read the values of a dimension that took most credits, then: of which most jobs ended.
 
     Args:
         connection: within a transaction that reads.
@@ -118,7 +121,7 @@ async def read_top(connection: AsyncConnection, of: Asked, limit: int) -> list[T
         .where(*_are_of(of), IS_COUNT)
         .group_by(sums.c.value)
         .having(ended > 0)
-        .order_by(ended.desc(), sums.c.value)
+        .order_by(used.desc(), ended.desc(), sums.c.value)
         .limit(limit)
     )
     rows = await connection.execute(chosen)
@@ -135,13 +138,18 @@ def _point(at_us: int, amounts: Mapping[str, int]) -> ChartPoint:
     ended = sum(states.values())
     failed = sum(states.get(state, 0) for state in _FAILED)
     return ChartPoint(
-        datetime.fromtimestamp(at_us / 1e6, UTC),
+        at_of(at_us),
         states,
         failed / ended if ended else None,
         _durations(amounts, "waited:"),
         _durations(amounts, "ran:"),
         *(amounts.get(name, 0) for name in ("steps", "credits", "cached_credits")),
     )
+
+
+def at_of(microseconds: int) -> datetime:
+    """Return a time that is given in microseconds since 1970."""
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)
 
 
 def _durations(amounts: Mapping[str, int], prefix: str) -> Durations | None:

@@ -64,8 +64,9 @@ async def charts(request: Request, viewer: Viewer) -> Response:
     if values["has_archive"]:
         queue = viewer.queue
         price = state_of(request).settings.price_per_credit
-        chart = await queue.chart(wanted, account=account)
-        found = await queue.top(wanted._replace(**_NONE), by, account=account, limit=TOP)
+        of_all = wanted._replace(**_NONE)
+        whole = await queue.chart(of_all, by=by, account=account)
+        chart = whole if wanted == of_all else await queue.chart(wanted, account=account)
         query = request.query_params
         values |= {
             "figures": figures_of(chart, price),
@@ -74,7 +75,7 @@ async def charts(request: Request, viewer: Viewer) -> Response:
             "step_word": _STEPS[chart.seconds],
             "by": [(one, _with(query, by=one)) for one in DIMENSIONS],
             "top_of": by,
-            "top": [_top(query, by, each) for each in found],
+            "top": [_top(query, by, each) for each in whole.top[:TOP]],
         }
     return page(request, "charts.html", viewer, values)
 

@@ -1,6 +1,6 @@
 """What an archive tells of many jobs: groups of errors, and charts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ class ErrorGroups:
     """The largest groups of errors.
 
     Args:
-        failures: how many were read, of all groups.
+        failures, credits: how many were read, of all groups, and what their runs took.
         is_all: whether those are all; else they are the newest.
         trend_from: when the first point of each trend begins; None = there are no failures.
         trend_seconds: of each point: an hour or a day (of UTC).
@@ -52,6 +52,7 @@ class ErrorGroups:
 
     groups: list[ErrorGroup]
     failures: int
+    credits: int
     is_all: bool
     trend_from: datetime | None
     trend_seconds: int
@@ -88,14 +89,6 @@ class ChartPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
-    """Points, the oldest first, and how many seconds each is of: an hour, a day or a week (UTC)."""
-
-    points: list[ChartPoint]
-    seconds: int
-
-
-@dataclass(frozen=True, slots=True)
 class TopValue:
     """A group, a workflow or a batch: how many jobs ended, how many badly, what they took."""
 
@@ -103,3 +96,16 @@ class TopValue:
     jobs: int
     failures: int
     credits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Points, the oldest first, and how many seconds each is of: an hour, a day or a week (UTC).
+
+    `total` is of the whole time; in `top` are those that took most credits, then had most jobs.
+    """
+
+    points: list[ChartPoint]
+    seconds: int
+    total: ChartPoint
+    top: list[TopValue] = field(default_factory=list)

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 5f86f71f269b9d0d5da1f26dca17de9c8b9723c3bb19e33da46ed1b79cf3c97d
+// Made of docs/openapi.json by `make typescript`; its SHA-256: c464ab8f40ed3b05a646be61607d0d3231c17bd1f56d26deb924044f0595c680
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
