@@ -59,7 +59,7 @@ class ErrorGroups:
 
 
 class Durations(NamedTuple):
-    """Half and 95 % of durations are below these seconds."""
+    """Half and 95 % of durations are below these seconds: estimates, some per cent off."""
 
     p50: float
     p95: float
@@ -76,6 +76,7 @@ class ChartPoint:
         waiting: from creation to the last run's start; None = no run was started.
         running: from there to the end.
         steps, credits, cached_credits: what their runs took.
+        is_partial: whether it begins before the time that was asked for, or is not over in it.
     """
 
     at: datetime
@@ -86,6 +87,7 @@ class ChartPoint:
     steps: int
     credits: int
     cached_credits: int
+    is_partial: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class TopValue:
     value: str
     jobs: int
     failures: int
+    steps: int
     credits: int
 
 

@@ -253,6 +253,7 @@ def test_a_chart_sums_up_what_ended(asked: Asked, jobs: dict[str, str]) -> None:
         "dead": 1,
     }
     assert chart.total.jobs == {"completed": 1, "failed": 1, "dead": 1}
+    assert [one.is_partial for one in chart.points[-2:]] == [False, True], "today is not over"
     assert chart.total.failure_share == pytest.approx(2 / 3)
     of_group = asked.chart(Filter(group="acme")).points
     assert sum(sum(one.jobs.values()) for one in of_group) == 2

@@ -377,6 +377,7 @@ async def test_a_chart_is_of_what_ended(
     step = timedelta(seconds=seconds)
     for point in chart.points:
         own = [job for job in jobs if point.at <= job.ended < point.at + step]
+        assert point.is_partial == (point.at < since or point.at + step > until)
         assert point.jobs == Counter(job.state for job in own)
         assert point.credits == sum(job.credits for job in own)
         failed = sum(job.error is not None for job in own)

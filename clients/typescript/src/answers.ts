@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: c464ab8f40ed3b05a646be61607d0d3231c17bd1f56d26deb924044f0595c680
+// Made of docs/openapi.json by `make typescript`; its SHA-256: be26e2362ae7bd1ce35afb5addff516ef1c9d7c555358fae8e0a0cb3bed64a74
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

@@ -12,12 +12,13 @@ from runqueue.cli.shared.output import print_columns
 from runqueue.cli.shared.queues import Url, home_of, opened
 from runqueue.cli.shared.tables import print_rows
 from runqueue.producer.listing import Filter
-from runqueue.records.archived import ChartPoint, ErrorGroup
+from runqueue.records.archived import ChartPoint, ErrorGroup, TopValue
 from runqueue.records.as_json import json_object
 from runqueue.records.run_figures import cost_of
 
 _GROUPS = ("id", "new", "jobs", "share", "credits", "trend", "first_seen", "last_seen", "words")
-_CHART = ("jobs", "failed", "waited", "95 %", "ran", "95 %", "steps", "credits")
+_CHART = ("jobs", "failed", "≈ waited", "≈ 95 %", "≈ ran", "≈ 95 %", "steps", "credits")
+_TOP = ("jobs", "failed", "steps", "credits", "cost")
 _BARS = " ▁▂▃▄▅▆▇█"
 
 State = Annotated[Literal["failed", "dead"] | None, typer.Option(help="Only these failures.")]
@@ -77,7 +78,8 @@ def chart(
     """Show by the hour, the day or the week what ended, of a week by default; needs the archive.
 
     Jobs, the share that failed, seconds from creation to start and from start to end (half of the
-    jobs, 95 % of them), steps and credits; at last those of the whole time.
+    jobs, 95 % of them; ≈: estimates), steps and credits; at last those of the whole time. A partial
+    hour, day or week begins before that, or is not over in it.
     """
     wanted = Filter(group, batch, workflow=workflow, since=since, until=until)
     with opened(url) as queue:
@@ -86,19 +88,23 @@ def chart(
         if as_json:
             typer.echo(orjson.dumps(json_object(found)))
         elif by:
-            rows = [[one.value, *_took(one.jobs, one.failures, one.credits)] for one in found.top]
             failed = total.jobs.get("failed", 0) + total.jobs.get("dead", 0)
-            whole = _took(sum(total.jobs.values()), failed, total.credits)
-            print_columns([by, "jobs", "failed", "credits", "cost"], [*rows, ["total", *whole]])
+            jobs = sum(total.jobs.values())
+            whole = TopValue("total", jobs, failed, total.steps, total.credits)
+            print_columns([by, *_TOP], [_compared(one) for one in (*found.top, whole)])
         else:
             form = "%Y-%m-%d %H:%M" if found.seconds < 86_400 else "%Y-%m-%d"
-            rows = [[one.at.strftime(form), *_figures(one)] for one in found.points]
+            rows = [
+                [one.at.strftime(form) + " (partial)" * one.is_partial, *_figures(one)]
+                for one in found.points
+            ]
             print_columns(["from (UTC)", *_CHART], [*rows, ["total", *_figures(total)]])
 
 
-def _took(jobs: int, failed: int, used: int) -> list[str]:
-    cost = cost_of(used, price_per_credit()) or ""
-    return [f"{jobs:,}", f"{100 * failed / (jobs or 1):.1f} %", f"{used:,}", cost]
+def _compared(one: TopValue) -> list[str]:
+    cost, share = cost_of(one.credits, price_per_credit()) or "", one.failures / (one.jobs or 1)
+    numbers = (f"{one.steps:,}", f"{one.credits:,}", cost)
+    return [one.value, f"{one.jobs:,}", f"{100 * share:.1f} %", *numbers]
 
 
 def _figures(one: ChartPoint) -> list[str]:

@@ -59,6 +59,13 @@ async def test_charts_add_up_what_ended(redis_url: str, archive: str) -> None:
     assert 'href="?since=2d&amp;group=shop-2"' in shown.text
     assert "by the week of their ends" in weeks.words
     assert "Most credits by group by workflow by batch" in weeks.words
+    assert "All jobs 240 24 (10.0 %) 720 2,160" in shown.words
+    assert "≈ p50 ≈ p95" in shown.words
+    for one, which in ((shown, [-1]), (weeks, [0, -1])):
+        table = one.text.partition('<caption class="unseen">Steps</caption>')[2]
+        rows = re.findall(r"<tr data-at.*?</th>", table.partition("</table>")[0])
+        assert all("data-partial" in rows[n] and "partial</th>" in rows[n] for n in which)
+        assert "partial" not in "".join(rows[1:-1])
 
 
 async def test_failures_are_grouped_with_their_figures_and_examples(
