@@ -45,7 +45,7 @@
     // Behind what is partial there are lines.
     const hatch = ({ ctx, bbox, valToPos }) => {
       ctx.save();
-      ctx.strokeStyle = colour("--line");
+      [ctx.strokeStyle, ctx.globalAlpha] = [colour("--soft"), 0.4];
       ctx.lineWidth = devicePixelRatio;
       for (const row of rows.filter(({ dataset }) => "partial" in dataset)) {
         const left = valToPos(Number(row.dataset.at), "x", true);

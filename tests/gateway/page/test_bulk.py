@@ -163,7 +163,7 @@ async def test_jobs_that_are_left_out_are_not_counted_nor_acted_on(
         assert f'form="choose" name="except" value="{one}"' in whole.text
         shown = await counted(browser, f"what=replay&except=invoice-4711&except={one}+invioce")
         assert f"2 jobs dead, except invoice-4711, {one}, invioce" in shown.words
-        assert "Not among them, so nothing to leave out: invioce" in shown.words
+        assert "Not among those counted, so not left out: invioce" in shown.words
         await confirmed(browser, shown)
 
     noted(desk, "replay", "", f"dead, except invoice-4711, {one}, invioce: 2 done")
