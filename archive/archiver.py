@@ -49,8 +49,8 @@ GROUP_JOBS, GROUP_BYTES = 500, 4 * 1024 * 1024
 ASIDE_SECONDS = 3600
 #: Seconds between two looks for rows whose retention is over.
 RETIRE_EVERY = 3600.0
-#: Seconds between two counts of new groups of errors.
-ERRORS_EVERY = 60.0
+#: Seconds between two counts of new groups of errors, and how many of these are recorded.
+ERRORS_EVERY, MOST_NEW = 60.0, 100
 #: Seconds that closing the database may take.
 CLOSE_SECONDS = 5.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -146,8 +146,6 @@ class Archiver:
         self._dropped: tuple[int, int] | None = None
         self._drops_more = False
         self._retire_at = self._errors_at = 0.0
-        #: Groups of errors that are new and grow; 0 also while another process archives.
-        self.new_errors = 0
         self._has_lease = False
         self._loop: asyncio.Task[None] | None = None
 
@@ -189,7 +187,6 @@ class Archiver:
             read = await self._read()
             self._has_lease = read.state == "ok"
             if not self._has_lease:
-                self.new_errors = 0
                 return OTHERS_EVERY if read.state == "busy" else await self._wait(read.why)
             await self._write(read)
         except ArchiveError as error:
@@ -324,12 +321,12 @@ class Archiver:
             self._drops_more = len(found) == CALL_JOBS
 
     async def _count_errors(self, read: Read) -> None:
-        """Count the groups of errors that are new and grow, once a minute."""
+        """Record the groups of errors that are new and grow, once a minute."""
         now = asyncio.get_running_loop().time()
         if now >= self._errors_at:
             account, self._errors_at = self._account, now + ERRORS_EVERY
             new = self._archive.run(lambda engine: Reader(engine).new_errors(account, read.now_us))
-            self.new_errors = len(await new)
+            await self._send(calls.new_errors(account, self._process, (await new)[:MOST_NEW]))
 
     async def _retire(self, read: Read) -> None:
         """Remove some of what the archive has had for as long as it is to have it."""

@@ -27,8 +27,8 @@ from runqueue.producer.listing import (
     name_of,
     refused,
 )
-from runqueue.records.archived import Chart, ErrorGroups, TopValue
-from runqueue.records.batch import JobPage
+from runqueue.records.archived import Chart, ErrorGroups
+from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import EnqueueStatus, Job, JobState
 from runqueue.request.request_checks import RequestChecks
 from runqueue.store import job_calls, operator_calls
@@ -214,11 +214,15 @@ class AsyncArchivedQueue(AsyncRunQueue):
             named = Filter(custom_id=wanted.custom_id, namespace=wanted.namespace)
             page = await super().list_jobs(named, account=account)
             return bool(page.jobs or page.unread)
+        return await self._has_batch(wanted)
+
+    async def _has_batch(self, wanted: Filter) -> bool:
+        """Whether Redis has the batch of a filter by which it can judge its jobs."""
         few = Filter(wanted.group, wanted.batch, wanted.reason, wanted.state)
         if wanted.batch is None or wanted != few:
             return False
         try:
-            await self.get_batch(wanted.batch)
+            await super().get_batch(wanted.batch)
         except BatchNotFound:
             return False
         return True
@@ -257,65 +261,38 @@ class AsyncArchivedQueue(AsyncRunQueue):
         check_limit(limit)
         return await archive.read(lambda reader: reader.errors(account, wanted, limit))
 
-    async def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
-        """Sum up what ended, by the hour, the day or the week."""
-        archive, wanted = await self._needed(account), wanted.checked()
-        what, value = charted(wanted)
+    async def chart(
+        self, wanted: Filter = listing.ALL, *, by: str | None = None, account: str = "default"
+    ) -> Chart:
+        """Sum up what ended, by the hour, the day or the week; raises as `list_errors`."""
+        archive, (what, value) = await self._needed(account), charted(wanted, by)
+        wanted = wanted.checked()
         until = wanted.until or datetime.now(UTC)
         since = wanted.since or until - _A_WEEK
-        return await archive.read(lambda reader: reader.chart(account, since, until, what, value))
+        chart = await archive.read(lambda reader: reader.chart(account, since, until, what, value))
+        if by is None:
+            return chart
+        top = await archive.read(lambda reader: reader.top(account, since, until, by, MOST))
+        return replace(chart, top=top)
 
-    async def top(
-        self, wanted: Filter, dimension: str, *, account: str = "default", limit: int = 20
-    ) -> list[TopValue]:
-        """Return the groups, workflows or batches of which most jobs ended.
-
-        Args:
-            wanted: since when, and until when; nothing else.
-            dimension: which of the three.
-            account: whose.
-            limit: how many.
-        """
-        archive, wanted = await self._needed(account), wanted.checked()
-        until = wanted.until or datetime.now(UTC)
-        since = wanted.since or until - _A_WEEK
-        return await archive.read(
-            lambda reader: reader.top(account, since, until, dimension, limit)
-        )
-
-    async def open_results(
-        self,
-        batch: str | None,
-        wanted: Filter = listing.ALL,
-        *,
-        errors: bool = False,
-        after: str | None = None,
-        account: str = "default",
-    ) -> AsyncResultReader:
-        """Return what reads the jobs of `iter_results`, whose arguments and errors it has."""
+    async def get_batch(self, batch: str) -> Batch:
+        """Read a batch; of one that Redis has no more, what the archive has of its jobs."""
         try:
-            return await super().open_results(
-                batch, wanted, errors=errors, after=after, account=account
-            )
+            return await super().get_batch(batch)
         except BatchNotFound:
-            if batch is None:
-                raise
-            whose, of_batch = await self._owner(batch), Filter(batch=batch)
-            archive = await self._archive_of(whose)
-            if archive is None:
-                raise
-            found = await archive.read(lambda reader: reader.count(whose, of_batch, 1))
-            if not found.jobs:
-                raise
-            return await super().open_results(
-                None, of_batch, errors=errors, after=after, account=whose
-            )
+            account = await self._owner(batch)
+            archive = await self._archive_of(account)
+            if archive and (found := await archive.read(lambda one: one.batch(account, batch))):
+                return found
+            raise
 
-    async def _ended_results(
-        self, account: str, wanted: Filter, *, errors: bool
-    ) -> AsyncResultReader:
-        if await self._archive_of(account) is None:
-            return await super()._ended_results(account, wanted, errors=errors)
+    async def _results(self, account: str, wanted: Filter, *, errors: bool) -> AsyncResultReader:
+        # Reasons leave Redis before their jobs do.
+        is_here = wanted.reason is None and await self._has_batch(wanted)
+        if is_here or await self._archive_of(account) is None:
+            return await super()._results(account, wanted, errors=errors)
+        if wanted.batch is not None:
+            await self.get_batch(wanted.batch)  # raises if there is none
 
         async def find(filtered: Filter, cursor: str) -> JobPage:
             return await self._ended(account, filtered, cursor, MOST)

@@ -105,6 +105,12 @@ def trouble(account: str, use: Use, words: str) -> ScriptCall[list[Any]]:
     return ScriptCall(load("unarchived"), account, [*_of(use), words, "", 0, 0], list)
 
 
+def new_errors(account: str, process: str, groups: Iterable[tuple[int, int]]) -> ScriptCall[bool]:
+    """Record groups of errors that are new and grow: their ids, and their jobs of the last hour."""
+    words = " ".join(f"{error}:{jobs}" for error, jobs in groups)
+    return ScriptCall(load("new_errors"), account, [process, words], bool)
+
+
 def archived(
     account: str, process: str, read: Read, written: int, kept: Iterable[Kept], *, leaves: bool
 ) -> ScriptCall[bool]:

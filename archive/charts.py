@@ -1,8 +1,9 @@
 """Charts: what ended by hours, days or weeks, of all jobs or of a group, a workflow or a batch."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from time import time
 from typing import Final, NamedTuple
 
 from sqlalchemy import ColumnElement, case, func, select
@@ -84,29 +85,37 @@ async def read_chart(connection: AsyncConnection, of: Asked) -> Chart:
     found: dict[int, dict[str, int]] = defaultdict(dict)
     for at, measure, amount in await connection.execute(chosen):
         found[at][measure] = int(amount)
+    whole = Counter[str]()
+    for amounts in found.values():
+        whole.update(amounts)
     numbers = range((of.first - offset) // of.step, (of.behind - 1 - offset) // of.step + 1)
-    points = [_point((n * of.step + offset) * HOUR_US, found.get(n, {})) for n in numbers]
-    return Chart(points, of.step * 3600)
+    whole_until = min(of.behind, int(time()) // 3600)
+    points = []
+    for n in numbers:
+        hour = n * of.step + offset
+        is_partial = hour < of.first or hour + of.step > whole_until
+        points.append(_point(hour * HOUR_US, found.get(n, {}), is_partial=is_partial))
+    return Chart(points, of.step * 3600, _point(of.first * HOUR_US, whole))
 
 
 async def read_top(connection: AsyncConnection, of: Asked, limit: int) -> list[TopValue]:
-    """Read the values of a dimension of which most jobs ended.
+    """Read the values of a dimension that took most credits, then: of which most jobs ended.
 
     Args:
         connection: within a transaction that reads.
         of: what they are values of.
         limit: how many.
     """
-    ended, failures, used = (
+    ended, failures, steps, used = (
         func.sum(case((sums.c.measure.in_(names), sums.c.amount), else_=0))
-        for names in (_ENDED, _FAILED, ("credits",))
+        for names in (_ENDED, _FAILED, ("steps",), ("credits",))
     )
     chosen = (
-        select(sums.c.value, ended, failures, used)
+        select(sums.c.value, ended, failures, steps, used)
         .where(*_are_of(of), IS_COUNT)
         .group_by(sums.c.value)
         .having(ended > 0)
-        .order_by(ended.desc(), sums.c.value)
+        .order_by(used.desc(), ended.desc(), sums.c.value)
         .limit(limit)
     )
     rows = await connection.execute(chosen)
@@ -118,18 +127,26 @@ def _are_of(of: Asked) -> tuple[ColumnElement[bool], ...]:
     return (sums.c.account == of.account, sums.c.dimension == of.dimension, *is_in_range)
 
 
-def _point(at_us: int, amounts: Mapping[str, int]) -> ChartPoint:
+def _point(at_us: int, amounts: Mapping[str, int], *, is_partial: bool = False) -> ChartPoint:
     states = {state: amounts[state] for state in _ENDED if amounts.get(state)}
     ended = sum(states.values())
     failed = sum(states.get(state, 0) for state in _FAILED)
     return ChartPoint(
-        datetime.fromtimestamp(at_us / 1e6, UTC),
+        at_of(at_us),
         states,
         failed / ended if ended else None,
         _durations(amounts, "waited:"),
         _durations(amounts, "ran:"),
-        *(amounts.get(name, 0) for name in ("steps", "credits", "cached_credits")),
+        steps=amounts.get("steps", 0),
+        credits=amounts.get("credits", 0),
+        cached_credits=amounts.get("cached_credits", 0),
+        is_partial=is_partial,
     )
+
+
+def at_of(microseconds: int) -> datetime:
+    """Return a time that is given in microseconds since 1970."""
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)
 
 
 def _durations(amounts: Mapping[str, int], prefix: str) -> Durations | None:

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from archive import charts
 from archive.search import JobSearch, KeyRange, days_of
 from archive.tables import HOUR_US, KEYS_A_MICROSECOND, ended_us, errors, jobs, key_of
 from runqueue.records.archived import ErrorGroup, ErrorGroups
@@ -59,10 +60,10 @@ async def read_groups(connection: AsyncConnection, search: JobSearch, limit: int
     groups = []
     known = await _known(connection, largest)
     examples = await _examples(connection, largest)
-    since = search.wanted.since or _at(ended_us(keys.high - 1)) - _NEW
+    since = search.wanted.since or charts.at_of(ended_us(keys.high - 1)) - _NEW
     for error, found in largest:
         category, words, first_us = known.get(error, ("", "", ended_us(min(found.keys))))
-        first_seen = _at(first_us)
+        first_seen = charts.at_of(first_us)
         groups.append(
             ErrorGroup(
                 str(error),
@@ -72,14 +73,15 @@ async def read_groups(connection: AsyncConnection, search: JobSearch, limit: int
                 found.jobs / read.failures,
                 found.credits,
                 first_seen,
-                _at(ended_us(max(found.keys))),
+                charts.at_of(ended_us(max(found.keys))),
                 first_seen >= since,
                 tuple(found.points[point] for point in range(first, last + 1)),
                 tuple({examples[n]: n for n in found.keys[:_EXAMPLES] if n in examples}),
             )
         )
-    begins = _at(first * step) if groups else None
-    return ErrorGroups(groups, read.failures, read.is_all, begins, step // 1_000_000)
+    begins = charts.at_of(first * step) if groups else None
+    used = sum(one.credits for one in read.sums.values())
+    return ErrorGroups(groups, read.failures, used, read.is_all, begins, step // 1_000_000)
 
 
 async def new_groups(
@@ -157,7 +159,3 @@ async def _examples(connection: AsyncConnection, largest: list[tuple[int, _Sum]]
     keys = [n for _, found in largest for n in found.keys[:_EXAMPLES]]
     rows = await connection.execute(select(jobs.c.n, jobs.c.id).where(jobs.c.n.in_(keys)))
     return {row.n: row.id for row in rows}
-
-
-def _at(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC)

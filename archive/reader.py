@@ -19,12 +19,13 @@ from archive import charts, error_groups
 from archive.database import envelope_of_body, reading
 from archive.rows import EndedJob, job_of, unpacked_record
 from archive.search import JobSearch, KeyRange, count, days_of
-from archive.tables import documents, jobs
+from archive.tables import documents, ended_us, jobs
 from runqueue.ids import is_id
 from runqueue.producer.listing import Filter, JobCount, check_limit, refused
 from runqueue.records.archived import Chart, ErrorGroups, TopValue
-from runqueue.records.batch import JobPage
-from runqueue.records.job import Job, read_job
+from runqueue.records.batch import Batch, JobPage
+from runqueue.records.job import Job, JobState, read_job
+from runqueue.request.time_range import MICROSECOND
 from runqueue.store.codec import read_envelope
 from runqueue.store.history import JobHistory, JobStep, history_of
 
@@ -202,7 +203,7 @@ class Reader:
     async def top(
         self, account: str, since: datetime, until: datetime, dimension: str, limit: int = 20
     ) -> list[TopValue]:
-        """Return the groups, workflows or batches of which most jobs ended.
+        """Return the groups, workflows or batches that took most credits, then: had most jobs.
 
         Args:
             account, since, until, dimension: as for `chart`.
@@ -212,6 +213,28 @@ class Reader:
         check_limit(limit)
         async with reading(self._engine) as connection:
             return await charts.read_top(connection, asked, limit)
+
+    async def batch(self, account: str, batch: str) -> Batch | None:
+        """Return what is known of an account's batch; None = the archive has no job of it."""
+        async with reading(self._engine) as connection:
+            keys = await self._search(account, Filter(batch=batch)).range(connection)
+            own = select(jobs.c.created_us).where(jobs.c.n == keys.low, jobs.c.account == account)
+            if (created := await connection.scalar(own)) is None:
+                return None
+            first, last = (charts.at_of(ended_us(n)) for n in (keys.low, keys.high - 1))
+            asked = charts.asked(account, first, last + MICROSECOND, "batch", batch)
+            whole = (await charts.read_chart(connection, asked)).total
+        return Batch(
+            *(batch, account, "", True, None),
+            total=sum(whole.jobs.values()),
+            states={state: whole.jobs[state] for state in JobState if state in whole.jobs},
+            created_at=charts.at_of(created),
+            finished_at=last,
+            steps=whole.steps,
+            credits=whole.credits,
+            cached_credits=whole.cached_credits,
+            archived=True,
+        )
 
     async def _collect(
         self, connection: AsyncConnection, search: JobSearch, keys: KeyRange, limit: int

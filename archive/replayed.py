@@ -33,7 +33,7 @@ def spec_again(job: "EndedJob") -> JobSpec | Settled:
         return Settled.REQUEST_GONE
     if "files" in record:
         return Settled.FILES_USED
-    kind, custom_id, namespace, _ = codec.read_envelope(job.body.partition(b"\n")[0])
+    kind, custom_id, namespace, *_ = codec.read_envelope(job.body.partition(b"\n")[0])
     _, body = codec.read_request(job.body)
     implied = keys_of((), kind, body).split()
     line: dict[str, Any] = {

@@ -20,8 +20,6 @@ _WORD: Final = re.compile(r"[^\W_]+")
 _SEARCHED: Final = ("prompt", "title", "url", "navigation_goal")
 #: Characters of each that are read for words.
 _READ: Final = 20_000
-#: Fields of a request that name its workflow.
-_WORKFLOW: Final = ("workflow_id", "agent_id")
 #: The buckets of durations: 2^(k/2) seconds and more, up to 90 days.
 LEAST_BUCKET, _MOST_BUCKET = -8, 46
 _FAILED: Final = {JobState.FAILED, JobState.DEAD}
@@ -92,7 +90,7 @@ def rows_of(ended: EndedJob) -> Rows:
         "state": job.state.value,
         "job_group": job.group,
         "batch": job.batch,
-        "workflow": next((clean(str(request[n]), 200) for n in _WORKFLOW if request.get(n)), None),
+        "workflow": job.workflow and clean(job.workflow, 200),
         "error": error and error.id,
         "created_us": int(ended.record["created"]),
         "started_us": int(ended.record["started"]) if "started" in ended.record else None,

@@ -74,7 +74,7 @@ def made(number: int, count: int) -> EndedJob:
     envelope |= {name: request.pop(name) for name in ("title", "webhook_url")}
     if chance.random() < 0.4:
         chosen = int(WORKFLOWS * chance.random() ** 2)
-        envelope["k"] = "w"
+        envelope |= {"k": "w", "w": f"wpid_{chosen}"}
         request = {"workflow_id": f"wpid_{chosen}", "parameters": request}
     if chance.random() < 0.0005:
         request["prompt"] = f"{request.get('prompt', '')} zeppelin"

@@ -17,7 +17,7 @@ from pydantic_settings import NoDecode
 #: The events: conditions, which last, and the two ends of batches, which happen once.
 EVENTS: Final = (
     *("account_held", "budget_80", "budget_spent", "unconfirmed", "needs_person"),
-    *("batch_over", "batch_aborted", "failures", "no_worker"),
+    *("batch_over", "batch_aborted", "failures", "no_worker", "archive_waits", "new_errors"),
 )
 #: URLs of one account.
 MOST_URLS = 10

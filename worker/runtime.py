@@ -29,7 +29,7 @@ from runqueue.store.keys import ACCOUNTS
 from webhooks.notices.notifier import Notifier
 from worker.celery_intake import Intake
 from worker.process.account import AccountRuntime, proxies_of
-from worker.process.metrics import CONSUMERS, LOOP_LAG, NEW_ERRORS
+from worker.process.metrics import CONSUMERS, LOOP_LAG
 from worker.process.script_client import DirectCalls
 from worker.stages.callbacks import CallbackConsumer
 from worker.stages.cancel import CancelConsumer
@@ -296,8 +296,6 @@ class ServedAccounts:
             for account in self.accounts.values():
                 for stage, consumer in account.consumers.items():
                     CONSUMERS.labels(account.name, stage).set(consumer.busy)
-                if account.archiver is not None:
-                    NEW_ERRORS.labels(account.name).set(account.archiver.new_errors)
 
 
 class Runtime:

@@ -206,7 +206,10 @@ async def list_batches(
     ("The batch as it is now.", BATCH),
 )
 async def read_batch(batch_id: BatchId, request: Request) -> Response:
-    """Read a batch, and how many of its jobs are in each state."""
+    """Read a batch, and how many of its jobs are in each state.
+
+    Of one that Redis has no more (`archived`), an archive has the counts of its jobs.
+    """
     return json_answer(batch_values(await queue_of(request).get_batch(batch_id)))
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import nullcontext, suppress
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request
 from starlette.responses import Response
@@ -136,15 +136,24 @@ async def list_errors(
     "Sum up what ended, by the hour, the day or the week",
     ("A point for each step of time.", shape_of(Chart)),
 )
-async def read_chart(request: Request, jobs: Wanted, account: Account = None) -> Response:
+async def read_chart(
+    request: Request,
+    jobs: Wanted,
+    by: Annotated[
+        Literal["group", "workflow", "batch"] | None,
+        Query(description="What is compared.", examples=["group"]),
+    ] = None,
+    account: Account = None,
+) -> Response:
     """Return jobs, failure share, durations, steps and credits; of a week by default.
 
-    Of all jobs, or of one `group`, `workflow` or `batch`; other filters are refused. Needs an
-    archive.
+    Of all jobs, or without `by` of one `group`, `workflow` or `batch`; other filters are refused.
+    Needs an archive.
     """
     whose = tenant_scope_of(request).whose(account)
     async with one_at_a_time(request) as queue:
-        return json_answer(json_value(await queue.chart(jobs.wanted, account=whose)))
+        found = await queue.chart(jobs.wanted, by=by, account=whose)
+        return json_answer(json_value(found))
 
 
 @router.call(

@@ -13,6 +13,7 @@ from gateway.api.routing import Routes
 from gateway.http.results import CRLF, CSV, NDJSON, stream_results
 from gateway.tenants.scope import Account, queue_of, tenant_scope_of
 from runqueue.ids import DEFAULT
+from runqueue.problem_types import ProblemType
 from runqueue.producer.listing import ALL, Filter
 from runqueue.records.csv_rows import csv_head
 
@@ -56,6 +57,7 @@ Wanted = Annotated[LinesRequest, Depends()]
     "read",
     "Read the results of jobs, of any batch or none",
     _LINES,
+    problems={ProblemType.BATCH_NOT_FOUND},
     response_class=Response,
 )
 async def results(
@@ -69,6 +71,7 @@ async def results(
 ) -> Response:
     """Return a line for each job of an account that has ended, the newest end first.
 
+    Those of a `batch` come in the order of its upload, if Redis has all that the filters ask for.
     With an archive, the last seconds may be missing. Otherwise as for the results of a batch.
     """
     whose = tenant_scope_of(wanted.request).whose(account)

@@ -124,9 +124,9 @@ class _Filter:
             examples=[["order=17"]],
         ),
     ] = None
-    workflow: Annotated[
-        str | None, Query(description="Only runs of it; needs an archive.", examples=["wpid_1"])
-    ] = None
+    workflow: Annotated[str | None, Query(description="Only runs of it.", examples=["wpid_1"])] = (
+        None
+    )
     error: Annotated[
         str | None,
         Query(description="Only those of this group of errors; needs an archive.", examples=["17"]),

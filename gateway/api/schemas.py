@@ -59,7 +59,7 @@ def record(kind: Any, *left_out: str, **more: Any) -> Shape:
 _OF_JOBS: Final = (
     *("account", "namespace", "reason", "cancel_requested", "on_unconfirmed", "search_message"),
     *("candidates", "run_at", "deadline", "max_run_seconds", "waits_for", "webhook"),
-    *("paused_since", "paused_url"),
+    *("paused_since", "paused_url", "workflow"),
 )
 _JOB_FIELDS: Final = {name: get_type_hints(Job)[name] for name in (*_OF_JOBS, "result")}
 #: A job, the answer to one that was submitted, and a batch.

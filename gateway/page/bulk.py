@@ -7,21 +7,21 @@ background, page by page, and is recorded when it begins and when it is over.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from runqueue.operator.decisions import Settled
 from runqueue.producer.async_queue import AsyncRunQueue
-from runqueue.producer.listing import Filter
+from runqueue.producer.listing import Filter, JobCount
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 
 #: Jobs after which a count stops, and seconds after which it begins no further page.
 MOST, SECONDS = 10_000, 3.0
 #: Jobs that are shown beside the count.
-SHOWN: Final = 20
-#: Checked jobs that the audit names.
+SHOWN: Final = 100
+#: Jobs that the audit names.
 _NAMED: Final = 5
 
 
@@ -67,6 +67,7 @@ class Choice:
         what: one of `KINDS`.
         state, wanted: the filter; without a state it is of a group of errors.
         ids: of the jobs that are checked, instead of a filter; None = none were to be checked.
+        left_out: ids or custom_ids of jobs of the filter that are not meant.
     """
 
     what: str
@@ -74,14 +75,15 @@ class Choice:
     state: str
     wanted: Filter
     ids: tuple[str, ...] | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
         """The choice in words."""
         if self.ids is not None:
-            more = f" and {len(self.ids) - _NAMED} more" if len(self.ids) > _NAMED else ""
-            return f"checked jobs {', '.join(self.ids[:_NAMED])}{more}"
-        return ", ".join(filter(None, (self.state, self.wanted.words)))
+            return f"checked jobs {_named(self.ids)}"
+        left_out = f"except {_named(self.left_out)}" if self.left_out else ""
+        return ", ".join(filter(None, (self.state, self.wanted.words, left_out)))
 
     @property
     def jobs(self) -> Filter:
@@ -94,6 +96,15 @@ class Choice:
             return self.wanted._replace(is_open=True)
         return self.wanted._replace(state=JobState(self.state))
 
+    def leaves_out(self, job: Job) -> bool:
+        """Say whether a job of the filter is not meant."""
+        return job.id in self.left_out or job.custom_id in self.left_out
+
+
+def _named(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return f"{', '.join(ids[:_NAMED])}{more}"
+
 
 def kinds_of(jobs: Iterable[Job]) -> list[str]:
     """Return the kinds of bulk actions that the states of some of the jobs allow."""
@@ -104,38 +115,36 @@ def kinds_of(jobs: Iterable[Job]) -> list[str]:
     return [what for what, kind in KINDS.items() if found.intersection(kind.states)]
 
 
-class Count(NamedTuple):
-    """The number of chosen jobs.
+class Counted(NamedTuple):
+    """The chosen jobs.
 
     Args:
-        jobs: their number; there are more if it is not exact.
-        exact: whether all were counted.
-        first: a few of them.
+        number: how many.
+        first: the first of them.
+        unmet: what is to be left out, and is none of the filter's that were counted.
     """
 
-    jobs: int
-    exact: bool
+    number: JobCount
     first: list[Job]
+    unmet: list[str]
 
 
-async def count(queue: AsyncRunQueue, choice: Choice) -> Count:
+async def count(queue: AsyncRunQueue, choice: Choice) -> Counted:
     """Count the chosen jobs, as far as that is quick."""
     until = time.monotonic() + SECONDS
-    seen: set[str] = set()
-    first: list[Job] = []
+    seen, met, first = set[str](), set[str | None](), list[Job]()
+    is_exact = True
     async for page in _pages(queue, choice):
-        for job in page:
-            if job.id in seen:
-                continue
-            if len(seen) >= MOST:
-                return Count(len(seen), False, first)
-            seen.add(job.id)
-            if len(first) < SHOWN:
-                first.append(job)
+        met.update(name for job in page for name in (job.id, job.custom_id))
+        fresh = {job.id: job for job in page if job.id not in seen and not choice.leaves_out(job)}
+        first += [*fresh.values()][: SHOWN - len(first)]
+        seen.update(fresh)
         # Also after a page without chosen jobs: there may be thousands of such pages.
-        if time.monotonic() > until:
-            return Count(len(seen), False, first)
-    return Count(len(seen), True, first)
+        if len(seen) > MOST or time.monotonic() > until:
+            is_exact = False
+            break
+    unmet = [name for name in choice.left_out if name not in met]
+    return Counted(JobCount(min(len(seen), MOST), is_exact), first, unmet)
 
 
 async def _pages(queue: AsyncRunQueue, choice: Choice) -> AsyncIterator[list[Job]]:
@@ -175,7 +184,8 @@ class BulkWork:
         choice, met = self.choice, set[str]()
         decide: Any = getattr(queue, _METHODS.get(choice.what, choice.what))
         async for page in _pages(queue, choice):
-            ids = list(dict.fromkeys(job.id for job in page if job.id not in met))
+            meant = (job.id for job in page if not choice.leaves_out(job))
+            ids = [job_id for job_id in dict.fromkeys(meant) if job_id not in met]
             if self.most is not None:
                 ids = ids[: self.most - len(met)]
                 met.update(ids)

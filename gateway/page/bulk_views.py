@@ -42,7 +42,8 @@ async def select(request: Request) -> Response:
     must_operate(viewer)
     query = request.query_params
     checked = query.getlist("id") if "checked" in query else None
-    choice = await _choice(viewer, query, _stateless(query), checked)
+    left_out = " ".join(query.getlist("except")).split()
+    choice = await _choice(viewer, query, _stateless(query), checked, left_out)
     # A link of another site only shows the form; counting begins there.
     is_requested = "count" in query and not is_from_elsewhere(request)
     found = None
@@ -54,7 +55,7 @@ async def select(request: Request) -> Response:
         "accounts": await viewer.queue.accounts(),
         "choice": choice,
         "kind": KINDS[choice.what],
-        "count": found,
+        "found": found,
         "filter": urlencode(pairs_of(choice.wanted)),
         "more": [pair for pair in pairs_of(choice.wanted) if pair[0] not in _ENTERED],
         "next": back(query),
@@ -69,7 +70,8 @@ async def act_on_many(request: Request) -> Response:
     gate = state_of(request)
     checked = fields["ids"].split() if "ids" in fields else None
     wanted = _stateless(QueryParams(fields.get("filter", "")))
-    choice = await _choice(viewer, fields, wanted, checked)
+    left_out = fields.get("except", "").split()
+    choice = await _choice(viewer, fields, wanted, checked, left_out)
     most = whole(fields["most"], "most") if fields.get("most") else None
     if [*gate.works.values()].count(viewer.name) >= WORKS:
         raise HTTPException(429, f"expected at most {WORKS} bulk actions of {viewer.name} at once")
@@ -102,7 +104,11 @@ async def _work(gate: GatewayState, work: BulkWork, viewer: Viewer) -> str:
 
 
 async def _choice(
-    viewer: Viewer, fields: Mapping[str, Any], wanted: Filter, checked: Iterable[str] | None
+    viewer: Viewer,
+    fields: Mapping[str, Any],
+    wanted: Filter,
+    checked: Iterable[str] | None,
+    left_out: Iterable[str],
 ) -> Choice:
     """Return the choice of a form or a query.
 
@@ -111,6 +117,7 @@ async def _choice(
         fields: of the form, or of the query.
         wanted: its filter, but for the state; a group of errors needs none to be replayed.
         checked: ids of the jobs that are checked; None = they are chosen by a filter.
+        left_out: ids or custom_ids of jobs that the filter does not mean.
     """
     what = str(fields.get("what") or "cancel")
     if what not in KINDS:
@@ -123,7 +130,10 @@ async def _choice(
     ids = None if checked is None else tuple(dict.fromkeys(filter(is_id, checked)))
     if ids and len(ids) > _CHECKED:
         raise HTTPException(422, f"expected at most {_CHECKED} checked jobs, got {len(ids)}")
-    return Choice(what, account, state, wanted, ids)
+    names = tuple(dict.fromkeys(left_out))
+    if len(names) > _CHECKED:
+        raise HTTPException(422, f"except: expected at most {_CHECKED} jobs, got {len(names)}")
+    return Choice(what, account, state, wanted, ids, names)
 
 
 def _stateless(query: QueryParams) -> Filter:

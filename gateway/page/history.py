@@ -43,14 +43,14 @@ class Figure(NamedTuple):
         note: what the heading needs beside it.
         unit: of the cells: jobs, share, seconds, steps, credits or money.
         names: of the columns.
-        rows: each with its beginning, and a cell a column; None = nothing is known.
+        rows: each with its point, and a cell a column; None = nothing is known.
     """
 
     title: str
     note: str
     unit: str
     names: tuple[str, ...]
-    rows: list[tuple[datetime, tuple[float | None, ...]]]
+    rows: list[tuple[ChartPoint, tuple[float | None, ...]]]
 
 
 @list_page
@@ -64,17 +64,20 @@ async def charts(request: Request, viewer: Viewer) -> Response:
     if values["has_archive"]:
         queue = viewer.queue
         price = state_of(request).settings.price_per_credit
-        chart = await queue.chart(wanted, account=account)
-        found = await queue.top(wanted._replace(**_NONE), by, account=account, limit=TOP)
+        of_all = wanted._replace(**_NONE)
+        whole = await queue.chart(of_all, by=by, account=account)
+        chart = whole if wanted == of_all else await queue.chart(wanted, account=account)
         query = request.query_params
         values |= {
             "figures": figures_of(chart, price),
-            "totals": _totals(chart.points, price),
+            "totals": _totals(chart.total, price),
+            "has_partial": any(point.is_partial for point in chart.points),
             "step": chart.seconds,
             "step_word": _STEPS[chart.seconds],
             "by": [(one, _with(query, by=one)) for one in DIMENSIONS],
             "top_of": by,
-            "top": [_top(query, by, each) for each in found],
+            "top": [_top(query, by, each) for each in whole.top[:TOP]],
+            "all": whole.total,
         }
     return page(request, "charts.html", viewer, values)
 
@@ -121,15 +124,15 @@ def figures_of(chart: Chart, price: Decimal | None) -> list[Figure]:
     """Return the charts of what ended."""
 
     def made(title: str, unit: str, names: Sequence[str], cells: Cells, note: str = "") -> Figure:
-        rows = [(point.at, tuple(cells(point))) for point in chart.points]
+        rows = [(point, tuple(cells(point))) for point in chart.points]
         return Figure(title, note, unit, tuple(names), rows)
 
-    both = ("p50", "p95")
+    both = ("≈ p50", "≈ p95")
     found = [
         made("Jobs that ended", "jobs", OVER, lambda at: [at.jobs.get(state, 0) for state in OVER]),
         made("Failure share", "share", ["failed or dead"], lambda at: [at.failure_share]),
-        made("Waiting time", "seconds", both, lambda at: at.waiting or _UNKNOWN, "to the start"),
-        made("Running time", "seconds", both, lambda at: at.running or _UNKNOWN, "start to end"),
+        made("Waiting time", "seconds", both, lambda at: at.waiting or _UNKNOWN, "≈ to the start"),
+        made("Running time", "seconds", both, lambda at: at.running or _UNKNOWN, "≈ start to end"),
         made("Steps", "steps", ["steps"], lambda at: [at.steps]),
         made("Credits", "credits", ["credits"], lambda at: [at.credits]),
     ]
@@ -139,26 +142,22 @@ def figures_of(chart: Chart, price: Decimal | None) -> list[Figure]:
     return found
 
 
-def _totals(points: Sequence[ChartPoint], price: Decimal | None) -> list[tuple[str, str, str]]:
+def _totals(total: ChartPoint, price: Decimal | None) -> list[tuple[str, str, str]]:
     """Return the figures of the whole time: names, values, and notes."""
-    jobs = Counter[str]()
-    for point in points:
-        jobs.update(point.jobs)
-    ended, failed = jobs.total(), jobs["failed"] + jobs["dead"]
-    credits_used = sum(point.credits for point in points)
-    cost = cost_of(credits_used, price)
+    jobs, share = Counter(total.jobs), total.failure_share or 0.0
+    cost = cost_of(total.credits, price)
     return [
-        ("Ended", in_unit(ended, "jobs"), ""),
+        ("Ended", in_unit(jobs.total(), "jobs"), ""),
         ("Completed", in_unit(jobs["completed"], "jobs"), ""),
-        ("Failed or dead", in_unit(failed, "jobs"), in_unit(failed / (ended or 1), "share")),
+        ("Failed or dead", in_unit(jobs["failed"] + jobs["dead"], "jobs"), in_unit(share, "share")),
         ("Canceled", in_unit(jobs["canceled"], "jobs"), ""),
-        ("Steps", in_unit(sum(point.steps for point in points), "steps"), ""),
-        ("Credits", in_unit(credits_used, "credits"), f"cost {cost}" if cost else ""),
+        ("Steps", in_unit(total.steps, "steps"), ""),
+        ("Credits", in_unit(total.credits, "credits"), f"cost {cost}" if cost else ""),
     ]
 
 
 def _top(query: QueryParams, by: str, one: TopValue) -> dict[str, Any]:
-    """Return one of the values with the most jobs as the page shows it, with its charts."""
+    """Return one of the values that took most as the page shows it, with its charts."""
     address = _with(query, **{**dict.fromkeys(DIMENSIONS, ""), by: one.value})
     return {"of": one, "share": one.failures / one.jobs, "address": address}
 

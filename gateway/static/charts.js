@@ -42,6 +42,28 @@
       points: { show: !isBars && rows.length < 40, size: 5 },
       ...(isBars && { fill: () => colour("--chart-1"), paths: uPlot.paths.bars({ size: [0.8, 40], align: 1 }) }),
     }));
+    // Behind what is partial there are lines.
+    const hatch = ({ ctx, bbox, valToPos }) => {
+      ctx.save();
+      [ctx.strokeStyle, ctx.globalAlpha] = [colour("--soft"), 0.4];
+      ctx.lineWidth = devicePixelRatio;
+      for (const row of rows.filter(({ dataset }) => "partial" in dataset)) {
+        const left = valToPos(Number(row.dataset.at), "x", true);
+        const width = valToPos(Number(row.dataset.at) + step, "x", true) - left;
+        ctx.save();
+        ctx.beginPath();
+        ctx.rect(left, bbox.top, width, bbox.height);
+        ctx.clip();
+        ctx.beginPath();
+        for (let x = left - bbox.height; x < left + width; x += 6 * devicePixelRatio) {
+          ctx.moveTo(x, bbox.top + bbox.height);
+          ctx.lineTo(x + bbox.height, bbox.top);
+        }
+        ctx.stroke();
+        ctx.restore();
+      }
+      ctx.restore();
+    };
     const top = Math.max(0, ...columns.flat());
     return new uPlot(
       {
@@ -55,6 +77,7 @@
           { ...axis, space: 64, values: DATES },
           { ...axis, size: 64, values: (u, all) => all.map(tick[card.dataset.unit] || ((v) => compact.format(v))), ...(card.dataset.unit === "seconds" && { incrs: SPANS }) },
         ],
+        hooks: { drawAxes: [hatch] },
         series: [{ label: "UTC", value: shown(0) }, ...series],
       },
       [at, ...columns],

@@ -165,6 +165,11 @@ GAUGES: tuple[Family, ...] = (
         one(_of_archive(lambda archive: archive.aside)),
     ),
     Family(
+        "archive_new_errors",
+        "Groups of errors first seen within 24 hours that have ten jobs within one.",
+        one(_of_archive(lambda archive: len(archive.new_errors))),
+    ),
+    Family(
         "limit",
         "Limits in force; 0 = none.",
         pairs(lambda seen: seen.stats.limits),

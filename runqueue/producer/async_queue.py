@@ -19,7 +19,6 @@ from runqueue.errors import (
     BatchCanceled,
     BatchExpired,
     BatchNotFound,
-    FieldError,
     InvalidRequest,
     JobNotFound,
 )
@@ -600,7 +599,7 @@ class AsyncRunQueue:
         or none, the newest end first.
 
         Args:
-            batch: its id; then no filter is taken.
+            batch: its id, in place of the filter's.
             wanted: only these; those that ended in some time with `since` and `until`.
             errors: only those that failed, were canceled or are dead; of a batch unconfirmed ones,
                 too.
@@ -628,25 +627,24 @@ class AsyncRunQueue:
         account: str = "default",
     ) -> AsyncResultReader:
         """Return what reads the jobs of `iter_results`, whose arguments and errors it has."""
-        reader: AsyncResultReader
         if batch is None:
             await self._know({account})
-            reader = await self._ended_results(account, wanted.checked(), errors=errors)
-        elif wanted != listing.ALL:
-            raise InvalidRequest([FieldError("batch", "expected without a filter")])
         else:
-            found = await self.get_batch(batch)
-            reader = AsyncBatchResults(self.send, self.get_many, found, errors=errors)
+            account, wanted = await self._owner(batch), wanted._replace(batch=batch)
+        reader = await self._results(account, wanted.checked(), errors=errors)
         if after is not None:
             await reader.go_behind(after)
         return reader
 
-    async def _ended_results(
-        self, account: str, wanted: Filter, *, errors: bool
-    ) -> AsyncResultReader:
+    async def _results(self, account: str, wanted: Filter, *, errors: bool) -> AsyncResultReader:
         if field := wanted.archived_field:
             raise listing.refused(field, listing.NO_ARCHIVE)
-        return AsyncEndedResults(self.send, self.get_many, account, wanted, errors=errors)
+        if wanted.batch is None:
+            return AsyncEndedResults(self.send, self.get_many, account, wanted, errors=errors)
+        if await self._owner(wanted.batch) != account:
+            raise BatchNotFound(wanted.batch)
+        batch = await self._batch(account, wanted.batch)
+        return AsyncBatchResults(self.send, self.get_many, batch, wanted, errors=errors)
 
     async def list_jobs(
         self,
@@ -751,16 +749,20 @@ class AsyncRunQueue:
         listing.check_limit(limit)
         raise await self._no_archive(wanted, account)
 
-    async def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
+    async def chart(
+        self, wanted: Filter = listing.ALL, *, by: str | None = None, account: str = "default"
+    ) -> Chart:
         """Sum up what ended, by the hour, the day or the week: jobs, durations, steps and credits.
 
         Args:
             wanted: since when (a week ago, if it does not say), until when, and of which group,
                 batch or workflow; nothing else.
+            by: `group`, `batch` or `workflow`: all of them are compared, up to 1,000.
             account: whose.
 
         Raises: as `list_errors`.
         """
+        listing.charted(wanted, by)
         raise await self._no_archive(wanted, account)
 
     async def _no_archive(self, wanted: Filter, account: str) -> InvalidRequest:

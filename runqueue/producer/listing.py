@@ -41,7 +41,7 @@ MOST_WORDS, MOST_TEXT = 8, 500
 _WORD = re.compile(r"[^\W_]+")
 _ERROR = re.compile(r"-?[0-9]{1,19}")
 #: What a record in Redis does not tell: only an archive finds jobs by it.
-_ARCHIVED: Final = ("text", "workflow", "error")
+_ARCHIVED: Final = ("text", "error")
 #: What is said where only an archive could answer.
 NO_ARCHIVE: Final = (
     "expected a queue with an archive (RUNQUEUE_ARCHIVE_URL), which gateways and the command line"
@@ -64,7 +64,7 @@ class Filter(NamedTuple):
         is_open: only jobs that have not ended.
         is_paused: only jobs whose runs wait for a person.
         text: words, each of which a word of its prompt, URL, custom_id or reason begins with. Only
-            an archive finds jobs by text, workflow or error.
+            an archive finds jobs by text or error.
         metadata: entries that it has, all of them; in an archive its batch's count, too.
         workflow: the workflow that it runs.
         error: the id of the group of errors that it failed with.
@@ -143,6 +143,9 @@ class Filter(NamedTuple):
             and self.state in {None, job.state}
             and self.group in {None, job.group}
             and self.batch in {None, job.batch}
+            and self.custom_id in {None, job.custom_id}
+            and (self.custom_id is None or self.namespace == job.namespace)
+            and self.workflow in {None, job.workflow}
             and has_words(job.reason, self.reason)
             and dict(self.metadata).items() <= job.metadata.items()
             and self.webhook in {None, job.webhook.state}
@@ -207,18 +210,21 @@ ALL = Filter()
 _CHARTED: Final = ("group", "workflow", "batch")
 
 
-def charted(wanted: Filter) -> tuple[str, str]:
+def charted(wanted: Filter, by: str | None = None) -> tuple[str, str]:
     """Return what a chart is of: `group`, `workflow` or `batch`, and which; '' = all jobs.
 
     Raises:
-        InvalidRequest: the filter names anything else but times.
+        InvalidRequest: the filter names anything else but times, also `by` what is compared.
     """
+    if by not in {None, *_CHARTED}:
+        raise refused("by", f"expected one of {', '.join(_CHARTED)}")
     wanted = wanted.checked()
     chosen = [(name, found) for name in _CHARTED if (found := getattr(wanted, name)) is not None]
     of_times = Filter(since=wanted.since, until=wanted.until)
     others = wanted._replace(group=None, workflow=None, batch=None)
-    if len(chosen) > 1 or others != of_times:
-        raise refused("filter", "expected times, and one of group, workflow and batch at most")
+    if len(chosen) > (by is None) or others != of_times:
+        words = "expected times, and without `by` one of group, workflow and batch at most"
+        raise refused("filter", words)
     return chosen[0] if chosen else ("", "")
 
 

@@ -20,7 +20,6 @@ from runqueue.errors import (
     BatchCanceled,
     BatchExpired,
     BatchNotFound,
-    FieldError,
     InvalidRequest,
     JobNotFound,
 )
@@ -584,7 +583,7 @@ class RunQueue:
         or none, the newest end first.
 
         Args:
-            batch: its id; then no filter is taken.
+            batch: its id, in place of the filter's.
             wanted: only these; those that ended in some time with `since` and `until`.
             errors: only those that failed, were canceled or are dead; of a batch unconfirmed ones,
                 too.
@@ -611,23 +610,24 @@ class RunQueue:
         account: str = "default",
     ) -> ResultReader:
         """Return what reads the jobs of `iter_results`, whose arguments and errors it has."""
-        reader: ResultReader
         if batch is None:
             self._know({account})
-            reader = self._ended_results(account, wanted.checked(), errors=errors)
-        elif wanted != listing.ALL:
-            raise InvalidRequest([FieldError("batch", "expected without a filter")])
         else:
-            found = self.get_batch(batch)
-            reader = BatchResults(self.send, self.get_many, found, errors=errors)
+            account, wanted = self._owner(batch), wanted._replace(batch=batch)
+        reader = self._results(account, wanted.checked(), errors=errors)
         if after is not None:
             reader.go_behind(after)
         return reader
 
-    def _ended_results(self, account: str, wanted: Filter, *, errors: bool) -> ResultReader:
+    def _results(self, account: str, wanted: Filter, *, errors: bool) -> ResultReader:
         if field := wanted.archived_field:
             raise listing.refused(field, listing.NO_ARCHIVE)
-        return EndedResults(self.send, self.get_many, account, wanted, errors=errors)
+        if wanted.batch is None:
+            return EndedResults(self.send, self.get_many, account, wanted, errors=errors)
+        if self._owner(wanted.batch) != account:
+            raise BatchNotFound(wanted.batch)
+        batch = self._batch(account, wanted.batch)
+        return BatchResults(self.send, self.get_many, batch, wanted, errors=errors)
 
     def list_jobs(
         self,
@@ -730,16 +730,20 @@ class RunQueue:
         listing.check_limit(limit)
         raise self._no_archive(wanted, account)
 
-    def chart(self, wanted: Filter = listing.ALL, *, account: str = "default") -> Chart:
+    def chart(
+        self, wanted: Filter = listing.ALL, *, by: str | None = None, account: str = "default"
+    ) -> Chart:
         """Sum up what ended, by the hour, the day or the week: jobs, durations, steps and credits.
 
         Args:
             wanted: since when (a week ago, if it does not say), until when, and of which group,
                 batch or workflow; nothing else.
+            by: `group`, `batch` or `workflow`: all of them are compared, up to 1,000.
             account: whose.
 
         Raises: as `list_errors`.
         """
+        listing.charted(wanted, by)
         raise self._no_archive(wanted, account)
 
     def _no_archive(self, wanted: Filter, account: str) -> InvalidRequest:

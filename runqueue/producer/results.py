@@ -33,13 +33,25 @@ class ResultReader(ABC):
         send: sends a call.
         read: reads jobs.
         account: whose jobs.
+        wanted: which of them.
         errors: only what did not go well; else all that has ended.
+
+    Raises:
+        InvalidRequest: the state is none in which jobs have ended.
     """
 
-    def __init__(self, send: Send, read: Reads, account: str, *, errors: bool) -> None:
+    def __init__(
+        self, send: Send, read: Reads, account: str, wanted: Filter, *, errors: bool
+    ) -> None:
         #: How many jobs to read next.
         self.size = _LEAST
-        self._send, self._read, self._account, self._errors = send, read, account, errors
+        self._send, self._read, self._account, self._wanted = send, read, account, wanted
+        states = [state for state in JobState if state.is_over]
+        if wanted.state not in {None, *states}:
+            words = f"expected {', '.join(states[:-1])} or {states[-1]}, got {wanted.state}"
+            raise InvalidRequest([FieldError("state", words)])
+        states = [state for state in states if wanted.state in {None, state}]
+        self._states = [state for state in states if state in BAD] if errors else states
 
     @abstractmethod
     def go_behind(self, job_id: str) -> None:
@@ -58,9 +70,18 @@ class ResultReader(ABC):
         found = self._read(job_ids)
         return [job for job in found if job is not None and self._is_wanted(job)]
 
-    @abstractmethod
     def _is_wanted(self, job: Job) -> bool:
         """Say whether a job that was read is still one of these."""
+        return job.state in self._states and self._wanted.fits(job)
+
+    def _fitting(self, job_ids: list[str]) -> list[str]:
+        """Return the ids of the jobs that are wanted."""
+        found: list[Job | None] = []
+        for start in range(0, len(job_ids), READ_AT_ONCE):
+            some = job_ids[start : start + READ_AT_ONCE]
+            read = self._send(job_calls.get_jobs(self._account, some, result=False))
+            found += read
+        return [job.id for job in found if job is not None and self._is_wanted(job)]
 
     def adapt(self, weight: int) -> None:
         """Choose the size of the next step by the bytes of the last one's lines."""
@@ -74,11 +95,21 @@ class BatchResults(ResultReader):
     Args:
         send, read: as for `ResultReader`.
         batch: the batch, as it was when the reading began.
+        wanted: which of its jobs.
         errors: as for `ResultReader`; unconfirmed jobs are among them.
     """
 
-    def __init__(self, send: Send, read: Reads, batch: Batch, *, errors: bool) -> None:
-        super().__init__(send, read, batch.account, errors=errors)
+    def __init__(
+        self, send: Send, read: Reads, batch: Batch, wanted: Filter, *, errors: bool
+    ) -> None:
+        # One that another upload has taken over belongs to that batch.
+        wanted = wanted._replace(batch=batch.id)
+        super().__init__(send, read, batch.account, wanted, errors=errors)
+        if errors and wanted.state is None:
+            self._states.append(JobState.UNCONFIRMED)
+        #: Of a batch that is over nearly all are wanted.
+        self._are_all = batch.is_over and not errors and wanted == Filter(batch=batch.id)
+        self._is_by_state = wanted == Filter(batch=batch.id, state=wanted.state)
         self._batch = batch
         self._start = 0
 
@@ -93,19 +124,12 @@ class BatchResults(ResultReader):
     def ids(self) -> list[str] | None:
         """Return the ids of the next jobs that are wanted; None = that was all."""
         job_ids = self._list()
-        # Of a batch that is over nearly all are wanted.
-        if not job_ids or (self._batch.is_over and not self._errors):
+        if not job_ids or self._are_all:
             return job_ids or None
-        states = self._send(job_calls.job_states(self._batch.account, job_ids))
-        return [
-            job_id
-            for job_id, (state, _) in zip(job_ids, states, strict=True)
-            if state is not None and (state in BAD if self._errors else state.is_over)
-        ]
-
-    def _is_wanted(self, job: Job) -> bool:
-        # One that another upload has taken over belongs to that batch.
-        return job.batch == self._batch.id and (job.is_over or self._errors)
+        states = self._send(job_calls.job_states(self._account, job_ids))
+        both = zip(job_ids, states, strict=True)
+        found = [job_id for job_id, (state, _) in both if state in self._states]
+        return found if self._is_by_state else self._fitting(found)
 
     def _list(self) -> list[str]:
         batch = self._batch
@@ -123,9 +147,6 @@ class EndedResults(ResultReader):
         wanted: which of them.
         errors: as for `ResultReader`.
         find: finds them in an archive; None = Redis has them.
-
-    Raises:
-        InvalidRequest: the state is none in which jobs have ended.
     """
 
     def __init__(
@@ -138,16 +159,8 @@ class EndedResults(ResultReader):
         errors: bool,
         find: Finds | None = None,
     ) -> None:
-        super().__init__(send, read, account, errors=errors)
+        super().__init__(send, read, account, wanted, errors=errors)
         self._find = find
-        states = [state for state in JobState if state.is_over]
-        if wanted.state is not None:
-            if wanted.state not in states:
-                words = f"expected {', '.join(states[:-1])} or {states[-1]}, got {wanted.state}"
-                raise InvalidRequest([FieldError("state", words)])
-            states = [JobState(wanted.state)]
-        self._states = [state for state in states if state in BAD] if errors else states
-        self._wanted = wanted
         self._cursor, self._is_through = "", not self._states
         #: The job to begin behind; None = it was passed.
         self._after: str | None = None
@@ -198,16 +211,11 @@ class EndedResults(ResultReader):
         )
         if wanted == Filter(state=wanted.state, since=wanted.since, until=wanted.until):
             return then, job_ids
-        found: list[Job | None] = []
-        for start in range(0, len(job_ids), READ_AT_ONCE):
-            some = job_ids[start : start + READ_AT_ONCE]
-            read = self._send(job_calls.get_jobs(self._account, some, result=False))
-            found += read
-        return then, [job.id for job in found if job is not None and self._is_wanted(job)]
+        return then, self._fitting(job_ids)
 
     def _is_wanted(self, job: Job) -> bool:
         if self._find is None:
-            return job.state in self._states and self._wanted.fits(job)
+            return super()._is_wanted(job)
         # What the archive found it by may not be in its record.
         times = Filter(since=self._wanted.since, until=self._wanted.until)
         return job.state in self._states and times.fits(job)

@@ -1,6 +1,6 @@
 """What an archive tells of many jobs: groups of errors, and charts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -42,7 +42,7 @@ class ErrorGroups:
     """The largest groups of errors.
 
     Args:
-        failures: how many were read, of all groups.
+        failures, credits: how many were read, of all groups, and what their runs took.
         is_all: whether those are all; else they are the newest.
         trend_from: when the first point of each trend begins; None = there are no failures.
         trend_seconds: of each point: an hour or a day (of UTC).
@@ -50,13 +50,14 @@ class ErrorGroups:
 
     groups: list[ErrorGroup]
     failures: int
+    credits: int
     is_all: bool
     trend_from: datetime | None
     trend_seconds: int
 
 
 class Durations(NamedTuple):
-    """Half and 95 % of durations are below these seconds."""
+    """Half and 95 % of durations are below these seconds: estimates, some per cent off."""
 
     p50: float
     p95: float
@@ -73,6 +74,7 @@ class ChartPoint:
         waiting: from creation to the last run's start; None = no run was started.
         running: from there to the end.
         steps, credits, cached_credits: what their runs took.
+        is_partial: whether it begins before the time that was asked for, or is not over in it.
     """
 
     at: datetime
@@ -83,14 +85,7 @@ class ChartPoint:
     steps: int
     credits: int
     cached_credits: int
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """Points, the oldest first, and how many seconds each is of: an hour, a day or a week (UTC)."""
-
-    points: list[ChartPoint]
-    seconds: int
+    is_partial: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +95,18 @@ class TopValue:
     value: str
     jobs: int
     failures: int
+    steps: int
     credits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Points, the oldest first, and how many seconds each is of: an hour, a day or a week (UTC).
+
+    `total` is of the whole time; in `top` are those that took most credits, then had most jobs.
+    """
+
+    points: list[ChartPoint]
+    seconds: int
+    total: ChartPoint
+    top: list[TopValue] = field(default_factory=list)

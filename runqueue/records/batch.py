@@ -253,6 +253,8 @@ class Batch:
         paused_group: a paused group in which jobs of it wait; one of several.
         callback: how its callback_url was called; None = it has none.
         rules: what it does by itself.
+        archived: whether the archive alone knows it: by its jobs that have ended, so without its
+            name, rules and metadata, and created with the one that ended first.
     """
 
     id: str
@@ -281,6 +283,7 @@ class Batch:
     credits_estimated: int | None = None
     credits_runs: int = 0
     metadata: dict[str, str] = field(default_factory=dict, repr=False)
+    archived: bool = False
 
     @property
     def usage(self) -> Usage:
@@ -330,7 +333,7 @@ class Batch:
             **json_object(self, "name", "account", "status", "sealed", "held", "held_reason"),
             "jobs": self.total,
             **json_object(self, "request_counts", "states", "is_over", *then, *outlook),
-            **json_object(self, "callback", "rules", "credits_runs", "metadata"),
+            **json_object(self, "callback", "rules", "credits_runs", "metadata", "archived"),
             **self.usage._asdict(),
         }
 

@@ -224,6 +224,7 @@ class Job:
         metadata: its own names and texts; its batch's are its batch's.
         waits_for: every reason why it is not submitted now, what a person has to end first; () =
             nothing but its turn, or it is past that. See `waits.read_waits`.
+        workflow: which one it runs; None = none, or its request was dropped.
         archived: whether an archive alone has its request, its reason and its result.
         paused_since: since when its run waits for a person; None = it does not. paused_url: where
             the person decides; None = not known yet.
@@ -266,6 +267,7 @@ class Job:
     failure_category: str | None = None
     paused_since: datetime | None = None
     paused_url: str | None = None
+    workflow: str | None = None
     archived: bool = False
 
     @property
@@ -327,7 +329,7 @@ def read_job(
     account: str,
     job_id: str,
     fields: Mapping[str, bytes],
-    envelope: tuple[str, str | None, str, str],
+    envelope: tuple[str, str | None, str, str, str | None],
     *,
     is_batch_canceled: bool = False,
     result: dict[str, Any] | None = None,
@@ -339,12 +341,12 @@ def read_job(
         account: whose it is.
         job_id: its id.
         fields: the record.
-        envelope: its kind, custom_id, namespace and traceparent.
+        envelope: its kind, custom_id, namespace, traceparent and workflow.
         is_batch_canceled: whether its batch was; the sweep may not have come to it yet.
         result: its result.
         waits_for: why it is not submitted now.
     """
-    kind, custom_id, namespace, traceparent = envelope
+    kind, custom_id, namespace, traceparent, workflow = envelope
     state = JobState(fields["state"].decode())
     if is_batch_canceled and state in {JobState.READY, JobState.SCHEDULED}:
         state = JobState.CANCELED
@@ -385,6 +387,7 @@ def read_job(
         failure_category=text(fields.get("category")) or None,
         paused_since=moment(fields.get("paused_since")),
         paused_url=text(fields.get("paused_url")),
+        workflow=workflow,
         archived="archived" in fields,
     )
 

@@ -25,7 +25,6 @@ from runqueue.errors import (
     BatchNotFound,
     FieldError,
     InvalidJob,
-    InvalidRequest,
     JobNotFound,
     UnknownAccount,
 )
@@ -371,16 +370,14 @@ class RemoteQueue:
         A connection that breaks is made again, and goes on where it was. The jobs hold what a line
         of a results file has, and no more: no times to run, no whole result.
         """
-        if batch is None:
-            params = {**_of_filter(wanted), "account": account}
-            params["errors"] = "true" if errors else None
-            rows = result_rows(self._link, "/v1/results", params, after=after, by_end=True)
-        elif wanted != ALL:
-            raise InvalidRequest([FieldError("batch", "expected without a filter")])
-        else:
-            account = account_of(batch, self.accounts()) or account
-            path = f"{_path(batch)}/{'errors' if errors else 'results'}"
-            rows = result_rows(self._link, path, {}, after=after)
+        if batch is not None:
+            owner = account_of(batch, self.accounts()) if ids.is_id(batch) else None
+            if owner is None:
+                raise BatchNotFound(batch)
+            account, wanted = owner, wanted._replace(batch=batch)
+        params = {**_of_filter(wanted), "account": account, "errors": "true" if errors else None}
+        is_by_end = wanted.batch is None
+        rows = result_rows(self._link, "/v1/results", params, after=after, by_end=is_by_end)
         read = partial(read_job, account=account)
         for row in rows:
             yield self._link.checked(read, row)
@@ -424,9 +421,11 @@ class RemoteQueue:
         params = _of_filter(wanted)
         return self._read("/v1/errors", models.read_errors, account, **params, limit=limit)
 
-    def chart(self, wanted: Filter = ALL, *, account: str = "default") -> Chart:
+    def chart(
+        self, wanted: Filter = ALL, *, by: str | None = None, account: str = "default"
+    ) -> Chart:
         """Sum up what ended, by the hour, the day or the week: jobs, times, steps and credits."""
-        return self._read("/v1/charts", models.read_chart, account, **_of_filter(wanted))
+        return self._read("/v1/charts", models.read_chart, account, **_of_filter(wanted), by=by)
 
     def timeline(self, job_id: str) -> dict[str, Any]:
         """Read a job's request, as far as it may be shown, and the steps of its life."""

@@ -82,6 +82,8 @@ def encode(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
         envelope["m"] = passed
     if found := spec.traceparent or traceparent:
         envelope["t"] = found
+    if spec.kind == "workflow":  # lists read no bodies
+        envelope["w"] = body.get("workflow_id") or body["agent_id"]
     return digest.digest(), b"%b\n%b" % (orjson.dumps(envelope), orjson.dumps(rest))
 
 
@@ -103,11 +105,11 @@ def _passed_on(spec: JobSpec) -> dict[str, str]:
     return dict(islice(lacking, max(0, MAX_METADATA - len({ids.TAG_KEY, *(own or ())}))))
 
 
-def read_envelope(line: bytes) -> tuple[Kind, str | None, str, str]:
-    """Return (kind, custom_id, namespace, traceparent) of a stored body's first line."""
+def read_envelope(line: bytes) -> tuple[Kind, str | None, str, str, str | None]:
+    """Return (kind, custom_id, namespace, traceparent, workflow) of a stored body's first line."""
     envelope = orjson.loads(line)
-    kind = _KINDS[envelope["k"]]
-    return kind, envelope.get("c"), envelope.get("n", ""), envelope.get("t", "")
+    kind, get = _KINDS[envelope["k"]], envelope.get
+    return kind, get("c"), get("n", ""), get("t", ""), get("w")
 
 
 def traceparent(line: bytes) -> str:

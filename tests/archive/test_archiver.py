@@ -11,6 +11,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from archive import calls
 from archive.archiver import LEASE_SECONDS
 from archive.database import ArchiveAwayError
 from runqueue.records.account import ArchiveState
@@ -382,10 +383,12 @@ def test_groups_of_errors_that_are_new_and_grow_are_counted(
         over(clock, failures, "failed")
         archiver.archiver._errors_at = 0.0
         archiver.round()
-        return archiver.archiver.new_errors
+        return len(state(clock).new_errors)
 
     assert count(9) == 0
     assert count(1) == 1
+    assert [*state(clock).new_errors.values()] == [10]
+    assert state(clock).errors_words() == "1 new group of errors grows: 10 jobs in the last hour"
     clock.wait(3_700)
     assert count(5) == 0, "those before are longer ago than an hour"
     assert count(5) == 1
@@ -393,17 +396,16 @@ def test_groups_of_errors_that_are_new_and_grow_are_counted(
     assert count(20) == 0, "it is not new any more"
 
 
-def test_a_process_that_does_not_archive_counts_no_groups_of_errors(
-    clock: Clockwork, archiver: Process, url: str
+def test_new_groups_of_errors_are_of_the_process_that_archives_and_believed_for_minutes(
+    clock: Clockwork, archiver: Process
 ) -> None:
     over(clock, 10, "failed")
     archiver.round()
-    other = Process(clock, url)
-    other.archiver.new_errors = 3
-    other.round(0)
-
-    assert (archiver.archiver.new_errors, other.archiver.new_errors) == (1, 0)
-    other.close()
+    clock.run(calls.new_errors("default", "another", []))
+    clock.wait(240)
+    assert len(state(clock).new_errors) == 1
+    clock.wait(120)
+    assert state(clock).new_errors == {}
 
 
 def test_a_file_that_is_deleted_is_noticed_and_nothing_goes_into_another(
@@ -486,8 +488,8 @@ def test_groups_of_errors_are_counted_among_so_many_failures_at_most(
     monkeypatch.setattr("archive.error_groups.MOST_FAILURES", 11)
     over(clock, 10, "failed", group="a")
     archiver.round()
-    assert archiver.archiver.new_errors == 1
+    assert len(state(clock).new_errors) == 1
     monkeypatch.setattr("archive.error_groups.MOST_FAILURES", 9)
     archiver.archiver._errors_at = 0.0
     archiver.round()
-    assert archiver.archiver.new_errors == 0
+    assert state(clock).new_errors == {}

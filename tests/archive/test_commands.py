@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -20,7 +18,7 @@ from runqueue.cli.shared import queues
 from tests.archive import surfaces
 from tests.archive.surfaces import Archived
 from tests.runqueue.cli import gateways
-from tests.runqueue.cli.commanding import Desk, line
+from tests.runqueue.cli.commanding import Desk, batch_of, line
 
 
 @pytest.fixture(scope="module")
@@ -86,18 +84,70 @@ def test_jobs_are_listed_and_counted_by_every_filter(either: Desk, failed: list[
 def test_errors_and_a_chart_are_tables(either: Desk, failed: list[str]) -> None:
     table = either.run("errors", "--since", "1h").stdout
     assert "No such engine <n>" in table
-    (row,) = _errors(either, "--group", "default")
+    assert "total: 4 failures, 0 credits" in table
+    assert table.count(" new ") == 2 + 1  # and the column's title
+    (row,) = either.json("errors", "--state", "dead")["groups"]
     assert (row["jobs"], row["share_of_failures"]) == (1, 1.0)
     found = either.listed("jobs", "--error", row["id"])
     assert [one["job_id"] for one in found] == [failed[3]]
     chart = either.json("chart", "--group", "acme", "--since", "2h")
     assert sum(sum(point["jobs"].values()) for point in chart["points"]) == 3
-    assert "100.0 %" in either.run("chart", "--since", "2h").stdout
+    table = either.run("chart", "--since", "2h").stdout
+    assert table.splitlines()[-1].split()[:4] == ["total", "4", "100.0", "%"]
 
 
-def _errors(desk: Desk, *options: str) -> list[dict[str, Any]]:
-    result = desk.run("errors", "--json", *options)
-    return [json.loads(row) for row in result.stdout.splitlines()]
+def test_a_chart_by_group_says_what_each_took(either: Desk, failed: list[str]) -> None:
+    table = either.run("chart", "--by", "group", "--since", "2h").stdout
+    rows = [row.split()[:5] for row in table.splitlines()]
+    assert [row for row in rows if row and row[0] in {"acme", "default", "total"}] == [
+        ["acme", "3", "100.0", "%", "0"],
+        ["default", "1", "100.0", "%", "0"],
+        ["total", "4", "100.0", "%", "0"],
+    ]
+    assert [one["jobs"] for one in either.json("chart", "--by", "group")["top"]] == [3, 1]
+    refused = either.run("chart", "--by", "workflow", "--group", "acme")
+    assert (refused.exit_code, "without `by` one of" in refused.stderr) == (3, True)
+
+
+def test_a_batch_that_redis_has_no_more_is_that_of_the_archive(
+    either: Desk, archived: Archived
+) -> None:
+    batch = batch_of(either, line("a", group="g"), line("b"), line("c"))
+    jobs = either.claim()
+    either.end(jobs[:1])
+    either.end(jobs[1:], "failed")
+    ids = [job.job_id for job in jobs]
+    archived.write(*ids)
+    archived.forget(batch, *ids)
+    for command in (["status", batch], ["batch", "show", batch]):
+        found = either.json(*command)
+        assert (found["archived"], found["states"]) == (True, {"completed": 1, "failed": 2})
+        assert "archived" in either.run(*command).stdout
+    rows = either.run("results", batch, "--state", "failed", "--group", "default")
+    assert (rows.exit_code, len(rows.stdout.splitlines())) == (0, 2), rows.output
+    assert len(either.run("results", "--batch", batch).stdout.splitlines()) == 3
+    canceled = either.run("cancel", batch)
+    assert (canceled.exit_code, canceled.stdout) == (3, "")
+
+
+def test_open_jobs_are_listed_by_every_filter_of_redis(either: Desk, failed: list[str]) -> None:
+    workflow = {"kind": "workflow", "body": {"workflow_id": "wpid_1"}}
+    either.queue.enqueue_many(
+        [line("open", metadata={"order": "17"}), {**line("run"), **workflow}, line("more")]
+    )
+    for options, expected in (
+        ([], {"open", "run", "more"}),
+        (["--metadata", "order=17"], {"open"}),
+        (["--custom-id", "run"], {"run"}),
+        (["--workflow", "wpid_1"], {"run"}),
+        (["--group", "acme"], set()),
+    ):
+        found = either.listed("jobs", "--open", *options)
+        assert {row["custom_id"] for row in found} == expected, options
+    for field in ("text", "error"):
+        refused = either.run("jobs", "list", "--open", f"--{field}", "17")
+        words = f"{field}: finds jobs that have ended"
+        assert (refused.exit_code, words in refused.stderr) == (3, True)
 
 
 def test_results_by_filter_are_a_table(either: Desk, failed: list[str]) -> None:

@@ -277,12 +277,38 @@ def test_a_chart_sums_up_what_ended(asked: Asked, jobs: dict[str, str]) -> None:
         "failed": 1,
         "dead": 1,
     }
+    assert chart.total.jobs == {"completed": 1, "failed": 1, "dead": 1}
+    assert [one.is_partial for one in chart.points[-2:]] == [False, True], "today is not over"
+    assert chart.total.failure_share == pytest.approx(2 / 3)
     of_group = asked.chart(Filter(group="acme")).points
     assert sum(sum(one.jobs.values()) for one in of_group) == 2
     assert any(one.running is not None and one.running.p95 >= 0 for one in of_group)
     for wrong in (Filter(group="a", workflow="b"), Filter(state="failed")):
         with pytest.raises(InvalidRequest):
             asked.chart(wrong)
+
+
+def test_groups_are_compared(asked: Asked, jobs: dict[str, str]) -> None:
+    found = asked.chart(by="group").top
+    assert [(one.value, one.jobs, one.failures) for one in found] == [
+        ("acme", 2, 1),
+        ("default", 1, 1),
+    ]
+    assert asked.chart(by="batch").top == asked.chart().top == []
+    for wrong in ({"wanted": Filter(group="a"), "by": "group"}, {"by": "state"}):
+        with pytest.raises(InvalidRequest):
+            asked.chart(**wrong)
+
+
+def test_open_jobs_are_found_by_workflow_in_redis(asked: Asked, desk: Desk) -> None:
+    run = {"kind": "workflow", "body": {"workflow_id": "wpid_1"}}
+    desk.queue.enqueue_many([line("other"), {**line("a"), **run}])
+    for wanted in (
+        Filter(workflow="wpid_1", is_open=True),
+        Filter(workflow="wpid_1", state="ready"),
+    ):
+        (job,) = asked.list_jobs(wanted).jobs
+        assert (job.custom_id, job.workflow) == ("a", "wpid_1")
 
 
 def test_results_are_found_by_filter_in_the_archive(asked: Asked, jobs: dict[str, str]) -> None:
@@ -305,10 +331,22 @@ def test_results_of_a_batch_that_redis_has_no_more(
     archived.write(*ids)
     archived.only(ids[0])
     assert {*names(asked.iter_results(batch))} == {"a", "b"}
+    assert not asked.get_batch(batch).archived
+    found = asked.iter_results(batch, Filter(group="default", state="completed"))
+    assert names(found) == ["a", "b"]
     archived.forget(batch, *ids)
     found = asked.iter_results(batch)
     assert {(job.custom_id, job.output) for job in found} == {("a", "42"), ("b", "42")}
+    assert names(asked.iter_results(batch, Filter(custom_id="a"))) == ["a"]
+    assert asked.iter_results(batch, Filter(state="failed")) == []
+    assert names(asked.iter_results(batch, after=found[0].id)) == [found[1].custom_id]
     assert len(asked.list_jobs(Filter(batch=batch)).jobs) == 2
+    of_archive = asked.get_batch(batch)
+    assert (of_archive.archived, of_archive.total, of_archive.is_over) == (True, 2, True)
+    assert of_archive.states == {"completed": 2}
+    for act in (asked.pause_batch, asked.cancel_batch, asked.retry_failed):
+        with pytest.raises(BatchNotFound):
+            act(batch)
     with pytest.raises(BatchNotFound):
         asked.iter_results("nma3otfnxlrcktlsz4d7qmri")
 

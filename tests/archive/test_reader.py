@@ -308,6 +308,7 @@ async def test_groups_of_errors_are_those_of_a_plain_list(reader: Reader, wanted
     failed = [job for job in expected(all_jobs(), ACCOUNT, wanted) if job.error is not None]
     read = await reader.errors(ACCOUNT, wanted)
     assert (read.failures, read.is_all) == (len(failed), True)
+    assert read.credits == sum(job.credits for job in failed)
     sizes = Counter(job.error for job in failed)
     assert {int(group.id): group.jobs for group in read.groups} == sizes
     assert [group.jobs for group in read.groups] == sorted(sizes.values(), reverse=True)
@@ -374,6 +375,7 @@ async def test_a_chart_is_of_what_ended(
     step = timedelta(seconds=seconds)
     for point in chart.points:
         own = [job for job in jobs if point.at <= job.ended < point.at + step]
+        assert point.is_partial == (point.at < since or point.at + step > until)
         assert point.jobs == Counter(job.state for job in own)
         assert point.credits == sum(job.credits for job in own)
         failed = sum(job.error is not None for job in own)
@@ -384,16 +386,39 @@ async def test_a_chart_is_of_what_ended(
             assert ran[0] / 1.5 <= point.running.p50 <= point.running.p95 <= ran[-1] * 1.5
             exact = ran[(len(ran) - 1) // 2]
             assert len(ran) < 5 or exact / 1.5 <= point.running.p50 <= exact * 1.5
+    whole, failed = chart.total, sum(job.error is not None for job in jobs)
+    assert (whole.at, whole.jobs) == (since, Counter(job.state for job in jobs))
+    assert whole.failure_share == (failed / len(jobs) if jobs else None)
+    assert whole.credits == sum(job.credits for job in jobs)
+
+
+async def test_a_batch_is_what_its_jobs_were(reader: Reader) -> None:
+    jobs = expected(all_jobs(), ACCOUNT, Filter())
+    for batch in {job.batch for job in jobs if job.batch}:
+        own = [job for job in jobs if job.batch == batch]
+        found = await reader.batch(ACCOUNT, batch)
+        assert found is not None
+        assert found.states == Counter(job.state for job in own)
+        assert (found.total, found.archived, found.status) == (len(own), True, "completed")
+        assert (found.credits or 0) == sum(job.credits for job in own)
+        first = datetime.fromtimestamp(own[-1].created_us / 1e6, UTC)
+        assert (found.created_at, found.finished_at) == (first, own[0].ended)
+        assert await reader.batch("other", batch) is None
+    assert await reader.batch(ACCOUNT, "nma3otfnxlrcktlsz4d7qmri") is None
 
 
 async def test_top_compares_the_values_of_a_dimension(reader: Reader) -> None:
     since, until = BEGUN + DAY, BEGUN + 40 * DAY
     jobs = expected(all_jobs(), ACCOUNT, Filter(since=since, until=until))
     for dimension in ("group", "workflow", "batch"):
-        sizes = Counter(getattr(job, dimension) for job in jobs)
-        del sizes[None]
+        values = {getattr(job, dimension) for job in jobs} - {None}
+        owned = {
+            value: [job for job in jobs if getattr(job, dimension) == value] for value in values
+        }
+        size = {v: (sum(job.credits for job in own), len(own)) for v, own in owned.items()}
         top = await reader.top(ACCOUNT, since, until, dimension, 5)
-        assert [one.jobs for one in top] == [n for _, n in sizes.most_common(5)]
+        largest = sorted(size.values(), reverse=True)[:5]
+        assert [(one.credits, one.jobs) for one in top] == largest
         for one in top:
             own = [job for job in jobs if getattr(job, dimension) == one.value]
             assert one.jobs == len(own)

@@ -12,11 +12,14 @@ import redis
 from playwright.sync_api import Browser, expect
 
 from launcher import supervisor
+from runqueue import ids
+from runqueue.store.keys import Keys
 from tests.archive.filling import NOW, ended, fill, some_jobs
 from tests.e2e.looking import Eyes
 from tests.e2e.test_page_lists import NAMES, TURNED
 from tests.e2e.test_page_live import FAINT
 
+BATCH = ids.job_id_for("default", "", "a batch")
 VIEWS = (
     "/charts",
     "/charts?since=7d&group=shop-1",
@@ -26,6 +29,9 @@ VIEWS = (
     "/jobs?text=timeout&metadata=env%3Dprod&since=2d",
     "/jobs?error=1",
     "/select?what=replay&error=1&since=2d&count=1",
+    "/select?what=replay&group=shop-0&state=failed&except=order-0+x&count=1",
+    f"/batches/{BATCH}",
+    "/",
 )
 
 
@@ -56,7 +62,12 @@ def filled(client: redis.Redis, archive: str) -> None:
         )
         for n, name in enumerate(NAMES)
     ]
-    fill(client, archive, [*some_jobs(), *hostile])
+    of_batch = [ended(2000 + n, NOW, batch=BATCH) for n in range(3)]
+    fill(client, archive, [*some_jobs(), *hostile, *of_batch])
+    later = int((NOW + timedelta(days=1)).timestamp() * 1e6)
+    amiss: dict[Any, Any] = {"trouble": f"{later} p {'w' * 90} is away"}
+    amiss["new_errors"] = f"{later} 7:12 8:10"
+    client.hset(f"{Keys('default').prefix}archive", mapping=amiss)
 
 
 @pytest.fixture
@@ -80,6 +91,8 @@ def test_each_view_of_the_history_is_clean(seen: Eyes, axe: Any, look: tuple[int
         seen.go(path)
         if path.startswith("/charts"):
             expect(page.locator(".plot canvas")).to_have_count(6)
+        if path == "/":
+            expect(page.locator(".notice")).to_have_count(2)
         over = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         found += [f"{path}: {over} too wide"] if over > 0 else []
         found += [f"{path}: faint: {text}" for text in page.evaluate(FAINT)]
@@ -149,3 +162,20 @@ def test_a_group_of_errors_leads_to_its_jobs_and_to_their_replay(seen: Eyes) -> 
 
     expect(page.get_by_role("status")).to_contain_text("4 jobs")
     expect(page.get_by_role("button", name="Replay: these 4")).to_be_visible()
+
+
+def test_checked_jobs_are_left_out_of_a_replay_once_they_are_counted(seen: Eyes) -> None:
+    page = seen.page
+    seen.go("/select?what=replay&group=shop-1&state=failed&since=2d&count=1")
+    again = page.get_by_role("button", name="Leave out the checked ones: count again")
+    expect(page.get_by_role("status")).to_contain_text("8 jobs")
+    expect(again).to_be_hidden()
+    page.get_by_label("Leave out order-10", exact=True).check()
+    expect(page.get_by_role("button", name="Replay: these 8")).to_be_hidden()
+    again.click()
+
+    expect(page.get_by_role("status")).to_contain_text("7 jobs")
+    expect(page.get_by_label("Leave out order-10", exact=True)).to_have_count(0)
+    page.get_by_label("Leave out order-40", exact=True).check()
+    again.click()
+    expect(page.get_by_role("button", name="Replay: these 6")).to_be_visible()

@@ -60,6 +60,8 @@ EVENTS: Final[Mapping[str, Event]] = {
     "batch_aborted": Event("batch aborted", "", "batch list --account {}", "failure"),
     "failures": Event("many jobs fail", "fewer jobs fail", "jobs list --state failed --account {}"),
     "no_worker": Event("no worker", "worker is back", "doctor", "failure"),
+    "archive_waits": Event("archive is behind", "archive has caught up", "doctor", "failure"),
+    "new_errors": Event("new errors", "new errors are rare", "errors --since 24h --account {}"),
 }
 NOTIFICATIONS: Final = Counter(
     "runqueue_notifications",
@@ -248,6 +250,11 @@ class Notifier:
         kinds = {"account_paused", "account_held"}
         if holds := [one.words for one in stats.waits_for if one.kind in kinds]:
             seen["account_held:"] = self._redact.text("; ".join(holds))[:LONGEST], 0
+        if (archive := stats.archive) and archive.is_late:
+            since = now - int(archive.oldest_seconds * 1e6)
+            seen["archive_waits:"] = self._redact.text(archive.words())[:LONGEST], since
+        for error, n in stats.archive.new_errors.items() if stats.archive else ():
+            seen[f"new_errors:{error}"] = f"error {error}: {n:,} jobs in the last hour", 0
         if not stats.processes:
             seen["no_worker:"] = f"no worker process serves account {self._account}", 0
         return seen

@@ -77,7 +77,7 @@ def check_account(
 def archive(name: str, state: ArchiveState) -> Finding:
     """Judge how far the archive is."""
     check = f"archive {name}"
-    if state.trouble or state.is_late or state.aside:
+    if state.is_amiss:
         return warning(check, state.words(), "see docs/runbooks.md, RunqueueArchiveWaits")
     return ok(check, state.words())
 

@@ -107,12 +107,6 @@ CONSUMERS = Gauge(
     ["account", "stage"],
     registry=REGISTRY,
 )
-NEW_ERRORS = Gauge(
-    "runqueue_archive_new_errors",
-    "Groups of errors first seen within 24 hours that have ten jobs within one, by who archives.",
-    ["account"],
-    registry=REGISTRY,
-)
 _RELAYED = Counter(
     "runqueue_webhook_relayed",
     "Tries to relay a webhook: delivered, again, abandoned, refused.",

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 6c16ad3798e1f07efba0d4530219c4b0dea18c42ac14d25144627f7c00095ed8
+// Made of docs/openapi.json by `make typescript`; its SHA-256: b7ce8b63fb107f63f3b570965cc428d720c13505811585f3d38229356fcf0aee
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

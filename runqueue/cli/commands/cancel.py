@@ -12,7 +12,9 @@ from runqueue.cli.shared.job_selection import JobOptions, confirm
 from runqueue.cli.shared.options import OneObject, with_options
 from runqueue.cli.shared.output import print_outcome
 from runqueue.cli.shared.queues import Queue, find, opened
+from runqueue.errors import BatchNotFound
 from runqueue.operator.decisions import Settled
+from runqueue.records.batch import Batch
 from runqueue.records.job import Job
 from runqueue.store.operator_calls import CancelCounts
 
@@ -55,6 +57,8 @@ def _cancel_named(
 ) -> tuple[CancelCounts, dict[str, Any]]:
     """Cancel the named jobs and batches; returns the counts, and the JSON of a single one."""
     found = named(queue, names, namespace)
+    if gone := next((one.id for one in found if isinstance(one, Batch) and one.archived), ""):
+        raise BatchNotFound(gone)
     batches = dict.fromkeys(one.id for one in found if not isinstance(one, Job))
     # A named job of a named batch counts once.
     jobs = [one.id for one in found if isinstance(one, Job) and one.batch not in batches]

@@ -31,6 +31,7 @@ _PAUSED = ("paused_since", "paused_url")
 _COLUMNS = ("job_id", "custom_id", "state", "group", "created_at", "reason")
 
 State = Annotated[JobState | None, typer.Option(help="Only jobs in this state.")]
+Open = Annotated[bool, typer.Option("--open", help="Only jobs that have not ended.")]
 Paused = Annotated[bool, typer.Option(help="Only jobs whose run waits for a person.")]
 CustomId = Annotated[
     str | None, typer.Option("--custom-id", help="Only the job of this custom_id.")
@@ -44,6 +45,7 @@ class ListedJobs(FilterOptions):
     state: State = None
     custom_id: CustomId = None
     namespace: Namespace = ""
+    is_open: Open = False
     paused: Paused = False
     url: Url = None
 
@@ -51,7 +53,8 @@ class ListedJobs(FilterOptions):
     def chosen(self) -> Filter:
         """The filters."""
         wanted = self.wanted._replace(state=self.state, is_paused=self.paused)
-        return wanted._replace(custom_id=self.custom_id, namespace=self.namespace)
+        wanted = wanted._replace(is_open=self.is_open, custom_id=self.custom_id)
+        return wanted._replace(namespace=self.namespace)
 
 
 @jobs.command("list")
@@ -60,8 +63,8 @@ def list_jobs(options: ListedJobs, *, limit: Limit = 100, as_json: AsJson = Fals
     """Show jobs: those of a batch in its order, ended ones of a state the newest end first.
 
     With an archive, those without a state have ended, the newest end first, and the last seconds
-    may be missing; open ones are found by their state. Without one, those without a state or a
-    batch come in no order, and a filter by reason reads all jobs that match the other filters.
+    may be missing; open ones are found by --open or their state. Without one, those without a state
+    or a batch come in no order, and a filter by reason reads all that match the other filters.
     """
     with opened(options.url) as queue:
         unread: list[str] = []

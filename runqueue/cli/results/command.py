@@ -16,7 +16,6 @@ from runqueue.cli.results.formats import Format, ResultsKind, format_of, write_r
 from runqueue.cli.results.output_file import is_special, new_file
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.job_names import batch_of
 from runqueue.cli.shared.job_selection import FilterOptions
 from runqueue.cli.shared.options import with_options
 from runqueue.cli.shared.output import state_words
@@ -28,10 +27,7 @@ from runqueue.records.job import Job, JobState
 #: Seconds between two progress lines.
 _QUIET_SECONDS = 5.0
 
-OneBatch = Annotated[
-    str | None,
-    typer.Argument(metavar="BATCH", help="The id of a batch; or choose jobs by the filters."),
-]
+OneBatch = Annotated[str | None, typer.Argument(metavar="BATCH", help="As --batch.")]
 State = Annotated[JobState | None, typer.Option(help="Only jobs that ended in this state.")]
 Output = Annotated[
     Path | None,
@@ -55,9 +51,9 @@ Wait = Annotated[bool, typer.Option("--wait", help="Wait until the batch is over
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions(FilterOptions):
-    """The options that choose the jobs, by the name of a batch or by filters, and the file."""
+    """The options that choose the jobs, and the file."""
 
-    batch: OneBatch = None
+    one: OneBatch = None
     state: State = None
     errors: Errors = False
     output: Output = None
@@ -67,49 +63,39 @@ class ExportOptions(FilterOptions):
     @property
     def chosen(self) -> Filter:
         """The filters."""
-        return self.wanted._replace(batch=None, state=self.state)
+        wanted = self.wanted._replace(state=self.state)
+        if self.one and self.batch:
+            raise ended("name the batch once", Exit.USAGE)
+        return wanted._replace(batch=self.one or self.batch)
 
 
 @with_options
 def results(options: ExportOptions) -> None:
-    """Write jobs that have ended, one line each.
+    """Write jobs that have ended and match the filters, one line each.
 
-    Those of a batch come in the order of the upload; if some of them have not ended, the exit code
-    is 1. With filters they are those of any batch or none, the newest end first; with an archive,
-    the last seconds may be missing. Without -o the lines go to stdout, as JSON.
+    Those of a batch come in the order of the upload; if some of it have not ended, the exit code is
+    1. Others, and what Redis cannot tell, come the newest end first; with an archive, the last
+    seconds may be missing. Without -o the lines go to stdout, as JSON.
     """
-    _check_choice(options)
     output, errors = options.output, options.errors
     wanted = format_of(output) if output else Format(ResultsKind.JSONL)
     with opened(options.url) as queue:
-        if (batch := options.batch) is None:
-            account = options.account or home_of(queue)
-            jobs = queue.iter_results(None, options.chosen, account=account, errors=errors)
-            _write(output, wanted, jobs)
-            return
-        if options.wait:
-            watch(queue, FollowedJobs(queue, [batch]))
-        # Read first: jobs that end from here on may be missing, and are reported so.
-        found = batch_of(queue, batch)
-        jobs = queue.iter_results(batch, errors=errors)
-        if found is None:  # the archive may have its jobs
-            _write(output, wanted, jobs)
-            return
-        _write(output, wanted, jobs, found.total)
-        _report_missing(found, queue.get_batch(batch))
-
-
-def _check_choice(options: ExportOptions) -> None:
-    """End the command unless a batch or a filter is given, and not both."""
-    filtered = options.chosen != ALL or options.account is not None
-    if filtered == (options.batch is not None):
-        filters = "filters (--group, --state, --since and others)"
-        words = (
-            f"not both a batch and {filters}" if filtered else f"name a batch, or give {filters}"
-        )
-        raise ended(words, Exit.USAGE)
-    if filtered and options.wait:
-        raise ended("--wait needs a batch", Exit.USAGE)
+        chosen, account, found = options.chosen, options.account, None
+        if chosen == ALL and account is None:
+            words = "name a batch, or give filters (--group, --state, --since and others)"
+            raise ended(words, Exit.USAGE)
+        if chosen.batch is None and options.wait:
+            raise ended("--wait needs a batch", Exit.USAGE)
+        if chosen.batch:
+            if options.wait:
+                watch(queue, FollowedJobs(queue, [chosen.batch]))
+            # Read first: jobs that end from here on may be missing, and are reported so.
+            found = queue.get_batch(chosen.batch)
+        whose = account or (found.account if found else home_of(queue))
+        jobs = queue.iter_results(None, chosen, account=whose, errors=errors)
+        _write(output, wanted, jobs, found.total if found else None)
+        if found:
+            _report_missing(found, queue.get_batch(found.id))
 
 
 def _write(

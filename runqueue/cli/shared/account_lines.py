@@ -88,6 +88,8 @@ def _others(stats: AccountStats) -> Iterable[str]:
         yield f"quarantined {stats.quarantined:,}"
     if stats.archive:
         yield stats.archive.words()
+        if words := stats.archive.errors_words():
+            yield f"{words} (`runqueue errors --since 24h`)"
     if words := usage_of(stats.totals).words(price_per_credit()):
         yield f"used {words} (credits of {stats.totals.get('credits:runs', 0):,} runs)"
     if words := count_words(stats.deliveries):

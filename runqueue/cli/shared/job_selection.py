@@ -63,7 +63,7 @@ Metadata = Annotated[
 ]
 Workflow = Annotated[
     str | None,
-    typer.Option(callback=_not_empty, help="Only runs of this workflow. Needs the archive."),
+    typer.Option(callback=_not_empty, help="Only runs of this workflow."),
 ]
 Error = Annotated[
     str | None,

@@ -125,7 +125,7 @@ EXPECTED = {
     "GET /v1/batches": f"{GUARDED} 200",
     "GET /v1/batches/{batch_id}": f"{GUARDED} 200 404",
     "GET /v1/batches/{batch_id}/results": f"{GUARDED} 200 404",
-    "GET /v1/results": f"{GUARDED} 200",
+    "GET /v1/results": f"{GUARDED} 200 404",
     "GET /v1/count": f"{GUARDED} 200",
     "GET /v1/errors": f"{GUARDED} 200",
     "GET /v1/charts": f"{GUARDED} 200",

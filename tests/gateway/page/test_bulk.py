@@ -10,6 +10,7 @@ import pytest
 from gateway.page import bulk, bulk_views, lists
 from gateway.page.bulk import KINDS
 from runqueue import JobState
+from runqueue.producer.listing import Filter
 from runqueue.records.claim_items import Finished, Lost
 from runqueue.store import worker_calls
 from runqueue.store.keys import Keys
@@ -147,6 +148,35 @@ async def test_webhooks_are_sent_again(desk: Desk, redis_url: str) -> None:
         await confirmed(browser, await counted(browser, "what=deliver&state=abandoned"))
 
     noted(desk, "deliver", "", "abandoned: 1 done")
+
+
+async def test_jobs_that_are_left_out_are_not_counted_nor_acted_on(
+    desk: Desk, redis_url: str
+) -> None:
+    kept = desk.ended("dead", lines(1, custom_id="invoice-4711"))
+    dead(desk, 3)
+    by_id = desk.queue.list_jobs().jobs
+    one = next(job.id for job in by_id if job.id not in kept)
+
+    async with browsing(redis_url, OPS) as browser:
+        whole = await counted(browser, "what=replay")
+        assert f'form="choose" name="except" value="{one}"' in whole.text
+        shown = await counted(browser, f"what=replay&except=invoice-4711&except={one}+invioce")
+        assert f"2 jobs dead, except invoice-4711, {one}, invioce" in shown.words
+        assert "Not among those counted, so not left out: invioce" in shown.words
+        await confirmed(browser, shown)
+
+    noted(desk, "replay", "", f"dead, except invoice-4711, {one}, invioce: 2 done")
+    assert states(desk) == {"dead": 2, "ready": 2}
+    assert {job.id for job in desk.queue.list_jobs(Filter(state="dead")).jobs} == {one, *kept}
+
+
+async def test_more_jobs_than_may_be_checked_cannot_be_left_out(redis_url: str) -> None:
+    async with browsing(redis_url, OPS) as browser:
+        shown = await browser.open(f"/select?what=replay&except={'+'.join(map(str, range(501)))}")
+
+    assert shown.status == 422
+    assert "except: expected at most 500 jobs, got 501" in shown.words
 
 
 async def test_a_count_that_is_cut_short_says_so_and_acts_on_all(

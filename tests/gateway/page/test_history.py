@@ -13,6 +13,7 @@ import redis
 
 from gateway.page import lists
 from runqueue import JobState
+from runqueue.ids import new_id
 from runqueue.store.keys import ACCOUNTS
 from tests.archive.filling import NOW, ended, fill, some_jobs
 from tests.gateway.browsing import Shown, browsing
@@ -57,7 +58,14 @@ async def test_charts_add_up_what_ended(redis_url: str, archive: str) -> None:
     assert "Ended 80" in of_one.words
     assert 'href="?since=2d&amp;group=shop-2"' in shown.text
     assert "by the week of their ends" in weeks.words
-    assert "Most jobs by group by workflow by batch" in weeks.words
+    assert "Most credits by group by workflow by batch" in weeks.words
+    assert "All jobs 240 24 (10.0 %) 720 2,160" in shown.words
+    assert "≈ p50 ≈ p95" in shown.words
+    for one, which in ((shown, [-1]), (weeks, [0, -1])):
+        table = one.text.partition('<caption class="unseen">Steps</caption>')[2]
+        rows = re.findall(r"<tr data-at.*?</th>", table.partition("</table>")[0])
+        assert all("data-partial" in rows[n] and "partial</th>" in rows[n] for n in which)
+        assert "partial" not in "".join(rows[1:-1])
 
 
 async def test_failures_are_grouped_with_their_figures_and_examples(
@@ -96,6 +104,22 @@ async def test_a_group_of_errors_is_shown_counted_and_replayed(
     assert entry.what == "replay"
     assert entry.detail.endswith(": 4 enqueued anew from the archive")
     assert desk.queue.stats()["default"].states[JobState.READY] == 4
+
+
+async def test_a_batch_that_redis_has_no_more_is_found_and_shown(
+    redis_url: str, client: redis.Redis, archive: str
+) -> None:
+    batch, other = new_id("default"), new_id("default")
+    fill(client, archive, [ended(700 + n, NOW, "failed", batch=batch) for n in range(3)])
+    async with browsing(redis_url, OPS, archive_url=archive) as browser:
+        shown = await browser.open(f"/search?q={batch}")
+        unknown = await browser.open(f"/search?q={other}")
+
+    assert (shown.status, unknown.status) == (200, 404)
+    assert "in the archive" in shown.words
+    assert "3 of 3 ended" in shown.words
+    assert shown.text.count('<span class="state failed">') >= 3
+    assert "Retry" not in shown.words
 
 
 def link(shown: Shown, begins: str) -> str:

@@ -48,6 +48,25 @@ async def test_figures_are_shown_by_state_and_priority(desk: Desk, redis_url: st
     assert "shop-a 1,234 0 \u2013" in words
 
 
+async def test_an_archive_that_is_behind_and_new_errors_are_on_the_overview(
+    desk: Desk, redis_url: str
+) -> None:
+    key = f"{Keys('default').prefix}archive"
+    at = 4 * 10**17  # of some time ahead: both are believed
+    fields: dict[Any, Any] = {"trouble": f"{at} p the database is away", "new_errors": f"{at} 7:12"}
+    desk.client.hset(key, mapping={"id": "a"})
+
+    async with browsing(redis_url, OPS) as browser:
+        well = await browser.open("/")
+        desk.client.hset(key, mapping=fields)
+        shown = await browser.open("/?done=1-1")
+
+    assert 'class="notice"' not in well.text
+    assert "Archive: 0 jobs wait for the archive; the database is away What it has" in shown.words
+    assert "1 new group of errors grows: 12 jobs in the last hour Groups of errors" in shown.words
+    assert 'href="/errors?account=default&amp;since=24h"' in shown.text
+
+
 @pytest.mark.parametrize(
     ("meta", "said"),
     [

@@ -75,19 +75,35 @@ def test_many_results_come_each_once_in_small_steps(
     ("arguments", "words"),
     [
         ([], "name a batch, or give filters (--group, --state, --since and others)"),
-        (
-            ["a", "--group", "g"],
-            "not both a batch and filters (--group, --state, --since and others)",
-        ),
+        (["a", "--batch", "b"], "name the batch once"),
         (["--group", "g", "--wait"], "--wait needs a batch"),
     ],
 )
-def test_a_batch_or_a_filter_is_needed_and_not_both(
-    either: Desk, arguments: list[str], words: str
-) -> None:
+def test_a_batch_or_a_filter_is_needed(either: Desk, arguments: list[str], words: str) -> None:
     result = either.run("results", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert words in result.stderr
+
+
+def test_a_batch_is_a_filter_among_the_others(desk: Desk, either: Desk) -> None:
+    batch = batch_of(desk, line("a", group="g"), line("b"), line("c", group="g"), line("d"))
+    jobs = {desk.queue.get(job.job_id).custom_id: job for job in desk.claim()}
+    desk.end([jobs["c"]], "failed")
+    desk.end([jobs["a"], jobs["b"]])
+    for named in ([batch], ["--batch", batch]):
+        for options, expected in (
+            ([], ["a", "b", "c"]),
+            (["--group", "g"], ["a", "c"]),
+            (["--state", "failed"], ["c"]),
+            (["--errors"], ["c"]),
+            (["--group", "default", "--since", "1h"], ["b"]),
+        ):
+            result = either.run("results", *named, *options)
+            assert [row["custom_id"] for row in rows_of(result.stdout)] == expected, options
+            assert (result.exit_code, "1 of 4 jobs had not ended" in result.stderr) == (1, True)
+    assert either.run("results", batch, "--account", "other").exit_code == 3
+    unknown = either.run("results", "--batch", "nma3otfnxlrcktlsz4d7qmri", "--group", "g")
+    assert (unknown.exit_code, unknown.stdout) == (3, "")
 
 
 def test_a_state_in_which_no_job_has_ended_is_refused(desk: Desk, either: Desk) -> None:

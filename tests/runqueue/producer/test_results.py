@@ -9,6 +9,7 @@ from runqueue.producer.listing import Filter
 from runqueue.producer.results import ResultReader
 from runqueue.store import operator_calls
 from runqueue.store.scripts import ScriptCall
+from tests.runqueue.cli.commanding import Desk, line
 from tests.runqueue.lua.clockwork import Clockwork, QueueOfClock
 
 
@@ -40,6 +41,19 @@ def test_results_of_a_group_are_read_a_hundred_jobs_in_a_script(clock: Clockwork
     reader = queue.open_results(None, Filter("default"), account=clock.account)
     assert sorted(all_ids(reader)) == sorted(jobs)
     assert read == [100] * 10
+
+
+def test_results_of_a_name_or_a_workflow_are_those_alone(desk: Desk) -> None:
+    run = {"kind": "workflow", "body": {"workflow_id": "wpid_1"}}
+    desk.queue.enqueue_many([line("a"), line("b", namespace="n"), {**line("c"), **run}])
+    desk.end(desk.claim())
+    for wanted, expected in (
+        (Filter(custom_id="a"), ["a"]),
+        (Filter(custom_id="b"), []),
+        (Filter(custom_id="b", namespace="n"), ["b"]),
+        (Filter(workflow="wpid_1"), ["c"]),
+    ):
+        assert [job.custom_id for job in desk.queue.iter_results(None, wanted)] == expected
 
 
 def test_a_job_that_is_submitted_again_does_not_end_the_results_behind_it_in_silence(

@@ -347,13 +347,14 @@ def test_whatever_the_title_the_content_is_json_with_the_marker_last_in_it(
 # The envelope and the digest.
 
 
-def test_the_envelope_tells_kind_key_and_namespace() -> None:
+def test_the_envelope_tells_kind_key_namespace_and_workflow() -> None:
     spec = job("workflow", custom_id="order-17", namespace="erp")
     line = codec.encode(spec)[1].partition(b"\n")[0]
-    assert codec.read_envelope(line) == ("workflow", "order-17", "erp", "")
+    assert codec.read_envelope(line) == ("workflow", "order-17", "erp", "", "wpid_1")
     for kind in KINDS:
         line = codec.encode(job(kind))[1].partition(b"\n")[0]
-        assert codec.read_envelope(line) == (kind, None, "", "")
+        workflow = "wpid_1" if kind == "workflow" else None
+        assert codec.read_envelope(line) == (kind, None, "", "", workflow)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,15 @@ def end(completed: int, failed: int) -> Act:
     return act
 
 
+def in_archive(field: str, value: str) -> Act:
+    def act(clock: Clockwork) -> None:
+        end(1, 0)(clock)
+        clock.wait(601)
+        clock.client.hset(clock.key("archive"), field, value)
+
+    return act
+
+
 #: An event, what begins and ends it, and how that is told.
 Lasting = tuple[str, Act, Act, str, str]
 LASTING: list[Lasting] = [
@@ -84,6 +93,14 @@ LASTING: list[Lasting] = [
     ("needs_person", add("paused"), delete("paused"), "run needs a person", "run goes on"),
     ("failures", end(1, 3), end(5, 0), "many jobs fail", "fewer jobs fail"),
     ("no_worker", delete("processes"), add("processes", -DAY), "no worker", "worker is back"),
+    (
+        *("archive_waits", in_archive("id", "a"), delete("archive")),
+        *("archive is behind", "archive has caught up"),
+    ),
+    (
+        *("new_errors", in_archive("new_errors", f"{400 * 365 * DAY} 7:12"), delete("archive")),
+        *("new errors", "new errors are rare"),
+    ),
 ]
 
 
