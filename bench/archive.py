@@ -106,18 +106,6 @@ def searches(count: int) -> list[Asked]:
     ]
 
 
-async def run(reader: Reader, search: Asked, limit: int = 50) -> list[str]:
-    """Return the ids of the page that a search is of, if each page but the last is full."""
-    cursor, ids = "", list[str]()
-    while len(ids) < (search.page + 1) * limit:
-        page = await reader.find(ACCOUNT, search.wanted, cursor, limit)
-        ids += [job.id for job in page.jobs]
-        cursor = page.cursor
-        if not cursor:
-            break
-    return ids[search.page * limit :][:limit]
-
-
 class _Times(NamedTuple):
     """Milliseconds of each kind, and the most that each call took."""
 

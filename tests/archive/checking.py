@@ -3,7 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from archive.reader import Reader
@@ -34,11 +34,19 @@ class Compared:
 
     reader: Reader
     jobs: Sequence[Plain]
+    _found: dict[str, list[Plain]] = field(default_factory=dict)
+
+    def expected(self, wanted: Filter) -> list[Plain]:
+        """Return the jobs that a filter means; it is looked for once."""
+        key = repr(wanted)
+        if key not in self._found:
+            self._found[key] = expected(self.jobs, ACCOUNT, wanted)
+        return self._found[key]
 
     async def errors(self, wanted: Filter, limit: int = 50) -> ErrorGroups:
         """Compare the groups of errors, and return them."""
-        ended = expected(self.jobs, ACCOUNT, wanted._replace(state=None))
-        failed = [job for job in expected(self.jobs, ACCOUNT, wanted) if job.error is not None]
+        ended = self.expected(wanted._replace(state=None))
+        failed = [job for job in self.expected(wanted) if job.error is not None]
         of_error: defaultdict[int, list[Plain]] = defaultdict(list)
         for job in failed:
             of_error[job.error or 0].append(job)
@@ -79,7 +87,7 @@ class Compared:
         first, step = chart.points[0].at, timedelta(seconds=chart.seconds)
         assert first <= since
         jobs_at: defaultdict[int, list[Plain]] = defaultdict(list)
-        for job in expected(self.jobs, ACCOUNT, wanted):
+        for job in self.expected(wanted):
             jobs_at[(job.ended - first) // step].append(job)
         assert all(n < len(chart.points) for n in jobs_at)
         for n, point in enumerate(chart.points):
@@ -102,7 +110,7 @@ class Compared:
     async def top(self, since: datetime, until: datetime, dimension: str, limit: int = 20) -> None:
         """Compare the largest values of a dimension."""
         found: defaultdict[str | None, list[Plain]] = defaultdict(list)
-        for job in expected(self.jobs, ACCOUNT, Filter(since=since, until=until)):
+        for job in self.expected(Filter(since=since, until=until)):
             found[getattr(job, dimension)].append(job)
         found.pop(None, None)
         top = await self.reader.top(ACCOUNT, since, until, dimension, limit)
@@ -115,5 +123,5 @@ class Compared:
 
     async def count(self, wanted: Filter, most: int = 1000) -> None:
         """Compare how many jobs are counted, up to so many."""
-        found = len(expected(self.jobs, ACCOUNT, wanted))
+        found = len(self.expected(wanted))
         assert await self.reader.count(ACCOUNT, wanted, most) == (min(most, found), found < most)

@@ -5,10 +5,8 @@ import pytest
 from archive.database import engine_of
 from archive.reader import Reader
 from bench.archive import searches, sums
-from bench.archived_jobs import ACCOUNT
 from tests.archive.checking import Compared, ids_of
 from tests.archive.many import COUNT, WRITTEN, fill_many, many_jobs
-from tests.archive.plain import expected
 
 #: Jobs up to which all pages are read; of more of them, the first pages, and all are counted.
 MOST_READ = 10_000
@@ -21,13 +19,12 @@ async def test_each_answer_of_a_large_archive_is_that_of_a_plain_list(
 ) -> None:
     for limit in ("error_groups._SECONDS", "search._COUNT_SECONDS"):
         monkeypatch.setattr(f"archive.{limit}", 60)  # a machine may be busy
-    jobs = many_jobs()
     await fill_many(archive_url)
     engine = engine_of(archive_url)
     reader = Reader(engine)
-    compared = Compared(reader, jobs)
+    compared = Compared(reader, many_jobs())
     for wanted, _ in searches(WRITTEN):
-        found = [job.id for job in expected(jobs, ACCOUNT, wanted)]
+        found = [job.id for job in compared.expected(wanted)]
         ids = await ids_of(reader, wanted, most=MOST_READ)
         assert ids == found[: len(ids)], wanted
         assert len(ids) >= min(MOST_READ, len(found)), wanted
