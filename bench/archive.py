@@ -6,12 +6,12 @@ import os
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import psycopg
 
@@ -39,13 +39,19 @@ class Asked(NamedTuple):
     page: int = 0
 
 
-async def fill(url: str, count: int) -> float:
-    """Write so many jobs into an empty archive, and return the seconds of writing."""
+async def fill(url: str, count: int, first: int | None = None) -> float:
+    """Write so many jobs into an empty archive, and return the seconds of writing.
+
+    Args:
+        url, count: which archive, and how many jobs.
+        first: how many of them are written, the first ones; None = all.
+    """
     engine = engine_of(url)
     await set_up(engine)
     writer, took = Writer(engine), 0.0
-    for start in range(0, count, _WRITTEN_AT_ONCE):
-        some = [made(n, count) for n in range(start, min(count, start + _WRITTEN_AT_ONCE))]
+    numbers = range(count if first is None else first)
+    for start in range(0, len(numbers), _WRITTEN_AT_ONCE):
+        some = [made(n, count) for n in numbers[start : start + _WRITTEN_AT_ONCE]]
         begun = time.perf_counter()
         assert not await writer.write(some)
         took += time.perf_counter() - begun
@@ -100,18 +106,6 @@ def searches(count: int) -> list[Asked]:
     ]
 
 
-async def run(reader: Reader, search: Asked, limit: int = 50) -> list[str]:
-    """Return the ids of the page that a search is of, if each page but the last is full."""
-    cursor, ids = "", list[str]()
-    while len(ids) < (search.page + 1) * limit:
-        page = await reader.find(ACCOUNT, search.wanted, cursor, limit)
-        ids += [job.id for job in page.jobs]
-        cursor = page.cursor
-        if not cursor:
-            break
-    return ids[search.page * limit :][:limit]
-
-
 class _Times(NamedTuple):
     """Milliseconds of each kind, and the most that each call took."""
 
@@ -119,7 +113,7 @@ class _Times(NamedTuple):
     slowest: dict[str, float]
 
 
-def _sums(reader: Reader) -> Iterator[tuple[str, str, Callable[[], Awaitable[object]]]]:
+def sums(reader: Reader) -> Iterator[tuple[str, str, partial[Any]]]:
     """Yield what is summed up: its kind, what it is in words, and the call."""
     for wanted in (
         Filter(since=ENDED - _DAY),
@@ -160,7 +154,7 @@ async def measure(url: str, count: int) -> _Times:
                 page = await reader.find(ACCOUNT, search.wanted, cursor, 50)
                 took("searches", f"{search.wanted.words} {search.wanted.state or ''}", begun)
                 cursor = page.cursor
-        for kind, what, call in _sums(reader):
+        for kind, what, call in sums(reader):
             begun = time.perf_counter()
             await call()
             took(kind, what, begun)

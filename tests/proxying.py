@@ -198,11 +198,13 @@ async def _close(writer: asyncio.StreamWriter) -> None:
 
 async def copy_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Pass bytes on to their end."""
-    with suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    try:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+    finally:  # the loop may end first
+        writer.close()
 
 
 async def _body(head: bytes, reader: asyncio.StreamReader) -> bytes:

@@ -24,7 +24,7 @@ class Plain(NamedTuple):
     workflow: str | None
     custom_id: str | None
     metadata: dict[str, str]
-    words: frozenset[str]
+    words: str
     reason: str
     webhook: str
     error: int | None
@@ -36,7 +36,12 @@ class Plain(NamedTuple):
     @property
     def ended(self) -> datetime:
         """When it ended."""
-        return datetime.fromtimestamp(self.ended_us / 1e6, UTC)
+        return at(self.ended_us)
+
+
+def at(microseconds: int) -> datetime:
+    """Return the time of so many microseconds since 1970."""
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)
 
 
 def plain(job: EndedJob) -> Plain:
@@ -57,7 +62,7 @@ def plain(job: EndedJob) -> Plain:
         request.get("workflow_id"),
         custom_id,
         orjson.loads(record.get("metadata", "{}")),
-        frozenset(words_of([*searched, custom_id, reason]).split()),
+        words_of([*searched, custom_id, reason]),
         reason,
         record.get("delivery", "none"),
         kind.id if has_error else None,
@@ -68,11 +73,11 @@ def plain(job: EndedJob) -> Plain:
     )
 
 
-def fits(job: Plain, account: str, wanted: Filter) -> bool:
-    """Return whether a filter means a job."""
-    text = words_of([wanted.text]).split()
+def _fits(job: Plain, wanted: Filter, text: list[str]) -> bool:
+    """Return whether a filter means a job, which has to have words that begin so."""
     return (
-        job.account == account
+        not wanted.is_open
+        and not wanted.is_paused
         and wanted.state in {None, job.state}
         and wanted.group in {None, job.group}
         and wanted.batch in {None, job.batch}
@@ -82,17 +87,16 @@ def fits(job: Plain, account: str, wanted: Filter) -> bool:
         and wanted.webhook in {None, job.webhook}
         and (wanted.reason or "").lower() in job.reason.lower()
         and dict(wanted.metadata).items() <= job.metadata.items()
-        and all(any(word.startswith(part) for word in job.words) for part in text)
+        and all(f" {part}" in f" {job.words}" for part in text)
         and (wanted.since is None or job.ended >= wanted.since)
         and (wanted.until is None or job.ended < wanted.until)
-        and not wanted.is_open
-        and not wanted.is_paused
     )
 
 
 def expected(jobs: Iterable[Plain], account: str, wanted: Filter) -> list[Plain]:
     """Return the jobs that a filter means, the newest end first."""
-    found = [job for job in jobs if fits(job, account, wanted)]
+    text = words_of([wanted.text]).split()
+    found = [job for job in jobs if job.account == account and _fits(job, wanted, text)]
     return sorted(
         found, key=lambda job: (job.ended_us, zlib.crc32(job.id.encode()) % 1024), reverse=True
     )

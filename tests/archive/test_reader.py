@@ -17,12 +17,13 @@ from archive.database import engine_of, set_up, writing
 from archive.reader import Reader
 from archive.rows import job_of
 from archive.writer import Writer
-from bench.archive import BEGUN, ENDED, fill, run, searches
+from bench.archive import BEGUN, ENDED, fill
 from bench.archived_jobs import ACCOUNT, made
 from lab.postgres import Postgres
 from runqueue.errors import InvalidRequest
 from runqueue.producer.listing import Filter
 from runqueue.store.history import history_of
+from tests.archive.checking import Compared, ids_of
 from tests.archive.plain import Plain, expected, plain
 
 JOBS = 1_500
@@ -64,26 +65,13 @@ async def empty(archive_url: str) -> AsyncIterator[tuple[Reader, Writer]]:
     await engine.dispose()
 
 
-async def ids_of(reader: Reader, wanted: Filter, limit: int = 1000) -> list[str]:
-    """The ids on all pages."""
-    found, cursor = [], ""
-    for _ in range(1000):
-        page = await reader.find(ACCOUNT, wanted, cursor, limit)
-        assert len(page.jobs) <= limit
-        found += [job.id for job in page.jobs]
-        cursor = page.cursor
-        if not cursor:
-            return found
-    raise AssertionError("no end")
-
-
 def some_filters() -> Iterator[Filter]:
     """Filters of all kinds, put together by chance."""
     chance = random.Random(7)
     jobs = all_jobs()
     for _ in range(40):
         job = chance.choice(jobs)
-        word = chance.choice(sorted(job.words))
+        word = chance.choice(sorted(job.words.split()))
         since = job.ended - chance.random() * 20 * DAY
         every: dict[str, Any] = {
             "state": job.state,
@@ -109,13 +97,6 @@ async def test_what_is_found_is_what_a_plain_list_has(reader: Reader) -> None:
         assert await ids_of(reader, wanted) == found, wanted
         counted = await reader.count(ACCOUNT, wanted, 50)
         assert counted == (min(50, len(found)), len(found) < 50), wanted
-
-
-async def test_the_searches_of_the_bench_find_what_a_plain_list_has(reader: Reader) -> None:
-    for asked in searches(JOBS):
-        found = [job.id for job in expected(all_jobs(), ACCOUNT, asked.wanted)]
-        at = 50 * asked.page
-        assert await run(reader, asked) == found[at : at + 50], asked
 
 
 async def test_what_cannot_be_in_an_archive_is_not_found(reader: Reader) -> None:
@@ -305,28 +286,7 @@ async def test_limits_are_checked(reader: Reader) -> None:
     ],
 )
 async def test_groups_of_errors_are_those_of_a_plain_list(reader: Reader, wanted: Filter) -> None:
-    failed = [job for job in expected(all_jobs(), ACCOUNT, wanted) if job.error is not None]
-    read = await reader.errors(ACCOUNT, wanted)
-    assert (read.failures, read.is_all) == (len(failed), True)
-    assert read.credits == sum(job.credits for job in failed)
-    sizes = Counter(job.error for job in failed)
-    assert {int(group.id): group.jobs for group in read.groups} == sizes
-    assert [group.jobs for group in read.groups] == sorted(sizes.values(), reverse=True)
-    for group in read.groups:
-        own = [job for job in failed if job.error == int(group.id)]
-        first = min(job.ended for job in all_jobs() if job.error == int(group.id))
-        assert group.credits == sum(job.credits for job in own)
-        assert group.share_of_failures == len(own) / len(failed)
-        assert (group.first_seen, group.last_seen) == (first, own[0].ended)
-        assert set(group.examples) <= {job.id for job in own}
-        assert group.examples[0] == own[0].id
-        assert len(group.trend) <= 60
-        assert read.trend_from is not None
-        step = timedelta(seconds=read.trend_seconds)
-        points = Counter((job.ended - read.trend_from) // step for job in own)
-        assert list(group.trend) == [points[n] for n in range(len(group.trend))]
-        if wanted.since:
-            assert group.is_new == (first >= wanted.since)
+    read = await Compared(reader, all_jobs()).errors(wanted)
     assert [one.id for one in (await reader.errors(ACCOUNT, wanted, 1)).groups] == [
         one.id for one in read.groups[:1]
     ]
@@ -362,34 +322,9 @@ async def test_a_chart_is_of_what_ended(
 ) -> None:
     since = BEGUN + 3 * DAY
     until = since + days * DAY
-    wanted = Filter(since=since, until=until)
-    if dimension:
-        wanted = wanted._replace(**{dimension: value})  # type: ignore[arg-type]
-    jobs = expected(all_jobs(), ACCOUNT, wanted)
-    chart = await reader.chart(ACCOUNT, since, until, dimension, value)
+    chart = await Compared(reader, all_jobs()).chart(since, until, dimension, value)
     assert chart.seconds == seconds
     assert days * 86_400 / seconds <= len(chart.points) <= days * 86_400 / seconds + 2
-    assert chart.points[0].at <= since
-    assert all(point.at.hour == 0 or seconds == 3600 for point in chart.points)
-    assert all(point.at.weekday() == 0 for point in chart.points if seconds == 604_800)
-    step = timedelta(seconds=seconds)
-    for point in chart.points:
-        own = [job for job in jobs if point.at <= job.ended < point.at + step]
-        assert point.is_partial == (point.at < since or point.at + step > until)
-        assert point.jobs == Counter(job.state for job in own)
-        assert point.credits == sum(job.credits for job in own)
-        failed = sum(job.error is not None for job in own)
-        assert point.failure_share == (failed / len(own) if own else None)
-        ran = sorted((job.ended_us - job.started_us) / 1e6 for job in own if job.started_us)
-        assert (point.running is None) == (not ran)
-        if point.running and ran:
-            assert ran[0] / 1.5 <= point.running.p50 <= point.running.p95 <= ran[-1] * 1.5
-            exact = ran[(len(ran) - 1) // 2]
-            assert len(ran) < 5 or exact / 1.5 <= point.running.p50 <= exact * 1.5
-    whole, failed = chart.total, sum(job.error is not None for job in jobs)
-    assert (whole.at, whole.jobs) == (since, Counter(job.state for job in jobs))
-    assert whole.failure_share == (failed / len(jobs) if jobs else None)
-    assert whole.credits == sum(job.credits for job in jobs)
 
 
 async def test_a_batch_is_what_its_jobs_were(reader: Reader) -> None:
@@ -409,21 +344,8 @@ async def test_a_batch_is_what_its_jobs_were(reader: Reader) -> None:
 
 async def test_top_compares_the_values_of_a_dimension(reader: Reader) -> None:
     since, until = BEGUN + DAY, BEGUN + 40 * DAY
-    jobs = expected(all_jobs(), ACCOUNT, Filter(since=since, until=until))
     for dimension in ("group", "workflow", "batch"):
-        values = {getattr(job, dimension) for job in jobs} - {None}
-        owned = {
-            value: [job for job in jobs if getattr(job, dimension) == value] for value in values
-        }
-        size = {v: (sum(job.credits for job in own), len(own)) for v, own in owned.items()}
-        top = await reader.top(ACCOUNT, since, until, dimension, 5)
-        largest = sorted(size.values(), reverse=True)[:5]
-        assert [(one.credits, one.jobs) for one in top] == largest
-        for one in top:
-            own = [job for job in jobs if getattr(job, dimension) == one.value]
-            assert one.jobs == len(own)
-            assert one.failures == sum(job.error is not None for job in own)
-            assert one.credits == sum(job.credits for job in own)
+        await Compared(reader, all_jobs()).top(since, until, dimension, 5)
 
 
 @pytest.mark.parametrize(
