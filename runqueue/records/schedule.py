@@ -91,7 +91,8 @@ class Firing(NamedTuple):
         begun_us, ended_us: when it was uploaded, and its batch was over; 0 = not yet.
         batch: its batch's id; '' = it has none.
         message: why it was skipped, missed or failed, or what its budget lacks; '' = nothing.
-        jobs: how many it has; completed, failed: how many of them ended so (`failed` with dead ones).
+        jobs: how many it has.
+        completed, failed: how many of them ended so; `failed` counts dead ones, too.
         credits: what its runs took, as far as that is known.
     """
 
