@@ -1,0 +1,1 @@
+"""Schedules: when jobs are enqueued again and again, and which."""
