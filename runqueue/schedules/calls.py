@@ -132,7 +132,7 @@ def remove_schedule(schedule: Schedule) -> ScriptCall[bool]:
 def schedule_claim(
     account: str, process: str, limit: int, tick_us: int, *, stay_idle: bool, lease_us: int
 ) -> ScriptCall[Taken[ToFire]]:
-    """Take schedules that are due; see `schedule_claim.lua`, and `delivery_calls.delivery_claim`."""
+    """Take schedules that are due; see `schedule_claim.lua`."""
 
     def parse(reply: list[Any]) -> Taken[ToFire]:
         found = (
