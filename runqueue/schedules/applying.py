@@ -1,6 +1,6 @@
 """What people change of schedules: pure changes, which the queue writes unless somebody else did."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
@@ -17,11 +17,11 @@ from runqueue.records.schedule import (
 )
 from runqueue.request.time_range import check_range, in_microseconds
 from runqueue.request.validation_errors import clean
+from runqueue.schedules.calls import MOST_SCHEDULES
 from runqueue.schedules.firings import firings
+from runqueue.schedules.plan import MOST_WAITING
 from runqueue.schedules.spec import read_spec, to_json
 
-#: Firings that may wait at once.
-MOST_WAITING = 100
 #: What says when a schedule fires: another one holds from now on.
 _TIMES = ("cron", "every_seconds", "timezone", "start", "end")
 #: Firings that a backfill makes up for.
@@ -51,7 +51,7 @@ def checked(schedules: Mapping[str, Mapping[str, Any]]) -> dict[str, ScheduleSpe
 
 
 def differences(
-    found: Mapping[str, Schedule], wanted: Iterable[ScheduleSpec], *, remove_others: bool
+    found: Mapping[str, Schedule], wanted: Mapping[str, ScheduleSpec], *, remove_others: bool
 ) -> list[ScheduleChange]:
     """Return what applying does to each schedule, in the order of their names.
 
@@ -89,14 +89,45 @@ def _words(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> It
             yield f"{name}: {before} → {'none' if after is None else after}"
 
 
-def applied(found: Schedule, spec: ScheduleSpec, now_us: int) -> Schedule:
-    """Return a schedule with another spec; other times hold from now on."""
-    is_timed = any(getattr(found.spec, name) != getattr(spec, name) for name in _TIMES)
-    mark_us = max(found.mark_us, now_us) if is_timed else found.mark_us
-    return replace(found, spec=spec, mark_us=mark_us)
+def check_writable(
+    found: Mapping[str, Schedule],
+    wanted: Mapping[str, ScheduleSpec],
+    unknown: Collection[str],
+    *,
+    remove_others: bool,
+) -> None:
+    """Refuse what could be written in part alone.
+
+    Args:
+        found, wanted, remove_others: as of `differences`.
+        unknown: digests of files that are not stored.
+
+    Raises:
+        InvalidRequest: a file is not stored, or there would be too many schedules.
+    """
+    errors = [
+        FieldError(f"schedules.{name}.lines", "expected those of a file that is stored")
+        for name, spec in wanted.items()
+        if spec.lines in unknown
+    ]
+    count = len(wanted if remove_others else wanted.keys() | found.keys())
+    if count > MOST_SCHEDULES:
+        words = f"expected at most {MOST_SCHEDULES:,} of an account, got {count:,}"
+        errors.append(FieldError("schedules", words))
+    if errors:
+        raise InvalidRequest(errors)
 
 
-def paused(found: Schedule, reason: str) -> Schedule:
+def applied(before: Schedule | None, spec: ScheduleSpec, account: str, now_us: int) -> Schedule:
+    """Return a schedule that is new, or has another spec; other times hold from now on."""
+    if before is None:
+        return Schedule(spec, account, now_us, "", 0)
+    is_timed = any(getattr(before.spec, name) != getattr(spec, name) for name in _TIMES)
+    mark_us = max(before.mark_us, now_us) if is_timed else before.mark_us
+    return replace(before, spec=spec, mark_us=mark_us)
+
+
+def paused(found: Schedule, _: int, reason: str) -> Schedule:
     """Return a schedule that makes no firings."""
     return replace(found, paused=reason or "by a person")
 
@@ -110,19 +141,31 @@ def fired(found: Schedule, now_us: int) -> Schedule:
     """Return a schedule with a firing of now, which waits."""
     times = {firing.at_us for firing in found.firings}
     at_us = next(at_us for at_us in count(now_us) if at_us not in times)
-    return _with(found, [Firing(at_us, FiringKind.NOW)])
+    return _with(found, [Firing(at_us, FiringKind.NOW, jobs=found.spec.count)])
 
 
-def backfilled(found: Schedule, since: datetime, until: datetime) -> Schedule:
+def backfilled(found: Schedule, _: int, since: datetime, until: datetime) -> Schedule:
     """Return a schedule with a firing for each time of a range that has none, or came to nothing.
 
     Times after its mark are still to fire by themselves.
+
+    Raises:
+        InvalidRequest: there is no such time, or there are too many.
     """
     check_range(since, until)
     before_us, last_us = in_microseconds(since) - 1, in_microseconds(until) - 1
-    times = firings(found.spec, before_us, min(last_us, found.mark_us), MOST_WAITING + 1)
     done = {firing.at_us for firing in found.firings if firing.state not in _NOT_DONE}
-    return _with(found, [Firing(at, FiringKind.BACKFILL) for at in times if at not in done])
+    most = len(done) + MOST_WAITING + 1
+    times = firings(found.spec, before_us, min(last_us, found.mark_us), most)
+    new = [
+        Firing(at_us, FiringKind.BACKFILL, jobs=found.spec.count)
+        for at_us in times
+        if at_us not in done
+    ]
+    if not new:
+        words = "expected a range with a past time that has not fired"
+        raise InvalidRequest([FieldError("since", words)])
+    return _with(found, new)
 
 
 def _with(found: Schedule, new: list[Firing]) -> Schedule:
@@ -130,7 +173,6 @@ def _with(found: Schedule, new: list[Firing]) -> Schedule:
     kept = [firing for firing in found.firings if firing.at_us not in times]
     waiting = sum(firing.state is FiringState.WAITING for firing in kept) + len(new)
     if waiting > MOST_WAITING:
-        words = f"expected at most {MOST_WAITING} firings that wait, got {waiting} or more"
+        words = f"expected at most {MOST_WAITING} that wait, got more"
         raise InvalidRequest([FieldError("firings", words)])
-    ordered = sorted([*kept, *new], key=lambda firing: firing.at_us, reverse=True)
-    return replace(found, firings=tuple(ordered))
+    return replace(found, firings=tuple(sorted([*kept, *new], reverse=True)))

@@ -4,11 +4,12 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 from runqueue.errors import FieldError, InvalidJob
-from runqueue.producer.upload import MOST_REPORTED
 from runqueue.records.schedule import ScheduleSpec
 from runqueue.schedules.calls import PackedLines, pack_lines
 from runqueue.schedules.template import line_faults
 
+#: Bad lines that are reported, at least.
+_MOST_REPORTED = 100
 #: The name that lines are checked with is the longest.
 _SAMPLE = ScheduleSpec("x" * 32)
 
@@ -39,12 +40,13 @@ class NumberedLines:
         Raises:
             InvalidJob: lines are bad, named `line N: field`.
         """
-        lines = (line for one in self.packed.chunks if one for line in zlib.decompress(one).split(b"\n"))
+        texts = (zlib.decompress(chunk) for chunk in self.packed.chunks if chunk)
+        lines = (line for text in texts for line in text.split(b"\n"))
         errors: list[FieldError] = []
         for number, line in zip(self._numbers, lines, strict=True):
             faults = line_faults(line, _SAMPLE)
             errors += (FieldError(f"line {number}: {one.field}", one.message) for one in faults)
-            if len(errors) >= MOST_REPORTED:
+            if len(errors) >= _MOST_REPORTED:
                 break
         if errors:
-            raise InvalidJob(errors[:MOST_REPORTED])
+            raise InvalidJob(errors)
