@@ -94,6 +94,7 @@ class Firing(NamedTuple):
         jobs: how many it has.
         completed, failed: how many of them ended so; `failed` counts dead ones, too.
         credits: what its runs took, as far as that is known.
+        paused: whether the schedule paused itself after it (`pause_after`).
     """
 
     at_us: int
@@ -107,6 +108,7 @@ class Firing(NamedTuple):
     completed: int = 0
     failed: int = 0
     credits: int | None = None
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Schedules: when jobs are enqueued again and again, and which."""
+"""Schedules: what they say, when they fire, what becomes of a firing, and the calls about them."""
