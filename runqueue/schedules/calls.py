@@ -11,15 +11,15 @@ from runqueue.errors import FieldError, InvalidRequest
 from runqueue.records.claim_items import Taken
 from runqueue.records.job import fields_of
 from runqueue.records.schedule import Firing, FiringKind, FiringState, Schedule, ScheduleSpec
-from runqueue.schedules.spec import from_json, to_json
+from runqueue.schedules.spec import MAX_LINES, from_json, to_json
 from runqueue.store.replies import rows, taken
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Schedules of an account, and firings that one retains beside those that wait or are under way.
 MOST_SCHEDULES: Final = 1_000
 MOST_FIRINGS: Final = 100
-#: Lines of a file, and bytes of it once packed.
-MOST_LINES, MOST_BYTES = 200_000, 64 * 1024 * 1024
+#: Bytes of a file once packed.
+MOST_BYTES: Final = 64 * 1024 * 1024
 #: Lines of a chunk of a file, and bytes of them, at most; a longer line has its own.
 _CHUNK_LINES, _CHUNK_BYTES = 1_000, 256 * 1024
 #: What `record_schedule` says of a schedule beyond `MOST_SCHEDULES`, and of a file that is not
@@ -111,8 +111,8 @@ def write_schedule(
     batch = next((one.batch for one in kept.values() if one.state.is_under_way), "")
     arguments: list[Argument] = [
         *(spec.name, before.version if before else 0, process, look_us, MOST_SCHEDULES),
-        *(to_json(spec), spec.lines, after.mark_us, after.paused, batch),
-        to_json(uploads) if uploads else "",
+        *(_stored(spec), spec.lines, after.mark_us, after.paused, batch),
+        _stored(uploads) if uploads else "",
         *(len(old.keys() - kept.keys()), len(notices), len(changed)),
         *(old.keys() - kept.keys()),
         *notices,
@@ -167,6 +167,10 @@ def _ended(firing: Firing | None) -> str:
     return (FiringState.FAILED if has_failed else firing.state).value
 
 
+def _stored(spec: ScheduleSpec) -> bytes:
+    return orjson.dumps([spec.name, to_json(spec)])
+
+
 def _firing_json(firing: Firing) -> bytes:
     default = Firing(0)._asdict()
     return orjson.dumps(
@@ -192,14 +196,15 @@ def _schedule(
         for one in found
     )
     schedule = Schedule(
-        from_json(fields["spec"]),
+        from_json(*orjson.loads(fields["spec"])),
         account,
         int(fields["mark"]),
         fields["paused"].decode(),
         int(fields["version"]),
         tuple(firings),
     )
-    return schedule, from_json(fields["uploads"]) if fields["uploads"] else None
+    uploads = fields["uploads"]
+    return schedule, from_json(*orjson.loads(uploads)) if uploads else None
 
 
 def _with_figures(firing: Firing, figures: Sequence[bytes | None], now_us: int) -> Firing:
@@ -232,7 +237,7 @@ def pack_lines(lines: Iterable[bytes]) -> PackedLines:
     """Pack the lines of a file, those that are blank left out.
 
     Raises:
-        InvalidRequest: it has none, or more than `MOST_LINES`, or is larger than `MOST_BYTES`.
+        InvalidRequest: it has none, or more than `MAX_LINES`, or is larger than `MOST_BYTES`.
     """
     digest, count, size, chunks = blake2b(digest_size=16), 0, 0, list[bytes]()
     for some in _chunks(lines):
@@ -240,8 +245,8 @@ def pack_lines(lines: Iterable[bytes]) -> PackedLines:
         digest.update(text + b"\n")
         chunks.append(zlib.compress(text))
         count, size = count + len(some), size + len(chunks[-1])
-        if count > MOST_LINES or size > MOST_BYTES:
-            words = f"expected {MOST_LINES:,} lines and {MOST_BYTES:,} bytes once packed, at most"
+        if count > MAX_LINES or size > MOST_BYTES:
+            words = f"expected {MAX_LINES:,} lines and {MOST_BYTES:,} bytes once packed, at most"
             raise InvalidRequest([FieldError("file", words)])
     if not count:
         raise InvalidRequest([FieldError("file", "expected at least one job, one a line")])
