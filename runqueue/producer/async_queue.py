@@ -1226,12 +1226,15 @@ class AsyncRunQueue:
         change = partial(applying.backfilled, since=since, until=until)
         return await self._change(name, account, change)
 
-    async def remove_schedule(self, name: str, *, account: str = "default") -> None:
-        """Remove a schedule with its history; its jobs go on. Errors as of `get_schedule`."""
-        is_removed = False
-        while not is_removed:
-            found, _ = await self._schedule(name, account)
-            is_removed = await self.send(schedule_calls.remove_schedule(found))
+    async def remove_schedule(self, name: str, *, account: str = "default") -> Schedule:
+        """Remove a schedule with its history; its jobs go on. Returns it as it was.
+
+        Errors as of `get_schedule`.
+        """
+        while True:
+            found, now_us = await self._schedule(name, account)
+            if await self.send(schedule_calls.remove_schedule(found)):
+                return shown(found, now_us)
 
     async def _change(self, name: str, account: str, change: applying.Change) -> Schedule:
         """Write a changed schedule, unless somebody else wrote it: then from the start."""

@@ -145,7 +145,8 @@ class ScheduleChange(NamedTuple):
     fields: tuple[str, ...] = ()
 
 
-class StoredLines(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StoredLines:
     """A stored file of jobs, which a schedule may name: its digest, and how many lines it has."""
 
     lines: str

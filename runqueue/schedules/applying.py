@@ -1,6 +1,7 @@
-"""What people change of schedules: pure changes, which the queue writes unless somebody else did."""
+"""What people change of schedules: pure changes, written unless somebody else wrote."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
@@ -87,6 +88,12 @@ def _words(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> It
             yield f"{name}: {after}"
         else:
             yield f"{name}: {before} → {'none' if after is None else after}"
+
+
+def change_words(changes: Iterable[ScheduleChange]) -> str:
+    """Say what changes: '1 created, 2 removed'; '' = nothing does."""
+    counts = Counter(one.change for one in changes if one.change != "unchanged")
+    return ", ".join(f"{number:,} {change}" for change, number in sorted(counts.items()))
 
 
 def check_writable(
