@@ -77,7 +77,7 @@ def templates() -> Environment:
     words = ("number", "exact", "per_minute", "span", "in_unit", "ago", "utc", "utc_ms", "spark")
     for word in (*words, "deed"):
         made.filters[word] = getattr(formatting, word)
-    made.filters |= {"kinds": kinds_of, "moment": lambda at_us: moment(at_us or None)}
+    made.filters |= {"kinds": kinds_of, "moment": moment}
     made.globals |= {"static": static_path, "KINDS": KINDS}
     return made
 
