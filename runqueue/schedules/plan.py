@@ -24,7 +24,7 @@ from runqueue.schedules.template import NAMESPACE
 #: Firings of a schedule that may wait.
 MOST_WAITING: Final = 100
 #: Times that one look decides; if there are more, the next look follows at once.
-MOST_DECIDED: Final = 200
+MOST_DECIDED: Final = 100
 #: A firing that begins later than this is late: no worker was there.
 LATE_US: Final = 60_000_000
 #: An upload that began longer ago is not repeated: its jobs may be over, and forgotten.

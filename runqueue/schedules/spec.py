@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any, Final, NamedTuple
 from zoneinfo import available_timezones
 
@@ -29,7 +30,7 @@ _MIN_EVERY, _MAX_EVERY, _MAX_JITTER = 60, 366 * 86_400, 86_400
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LENGTH = re.compile(r"([0-9]{1,9})([smhd])")
 _DIGEST = re.compile(r"[0-9a-f]{32,64}")
-_CRON_WORDS = "five fields: minute, hour, day of the month, month, day of the week"
+_CRON_WORDS = "minute, hour, day of the month, month and day of the week of a date that comes"
 _TIME_WORDS = 'a time with its zone such as "2030-01-31T12:00:00Z"'
 
 
@@ -107,12 +108,12 @@ def to_json(spec: ScheduleSpec) -> dict[str, Any]:
     found: dict[str, Any] = {
         "cron": spec.cron,
         "every": _length_words(spec.every_seconds),
-        "timezone": spec.timezone,
+        "timezone": spec.timezone if spec.timezone != usual.timezone else "",
         "jitter": _length_words(spec.jitter_seconds),
         "start": spec.start.isoformat() if spec.start else "",
         "end": spec.end.isoformat() if spec.end else "",
-        "overlap": spec.overlap.value if spec.overlap != usual.overlap else "",
-        "catch_up": spec.catch_up.value if spec.catch_up != usual.catch_up else "",
+        "overlap": str(spec.overlap) if spec.overlap != usual.overlap else "",
+        "catch_up": str(spec.catch_up) if spec.catch_up != usual.catch_up else "",
         "pause_after": spec.pause_after,
         "job": spec.job,
         "lines": spec.lines,
@@ -128,7 +129,7 @@ def from_json(name: str, fields: Mapping[str, Any]) -> ScheduleSpec:
         name: its name.
         fields: as `to_json` returned them.
     """
-    read = {key: _READERS[key][0](value) for key, value in fields.items() if key in _READERS}
+    read = {key: _READERS[key][0](fields[key]) for key in _CODED if key in fields}
     return _spec(name, {**fields, **read})
 
 
@@ -225,7 +226,13 @@ def _cron(value: object) -> str | None:
 
 
 def _timezone(value: object) -> str | None:
-    return value if isinstance(value, str) and value in available_timezones() else None
+    return value if isinstance(value, str) and value in _zones() else None
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """Return the names of all zones; without this host's own and those that count leap seconds."""
+    return frozenset(available_timezones())
 
 
 def _moment(value: object) -> datetime | None:
@@ -253,6 +260,8 @@ def _digest(value: object) -> str | None:
     return value if isinstance(value, str) and _DIGEST.fullmatch(value) else None
 
 
+#: Fields that JSON has as another type than `ScheduleSpec`.
+_CODED: Final = ("every", "jitter", "start", "end", "overlap", "catch_up")
 _STORED: Final = ("file", "lines", "count")
 #: How each field is read: None is what cannot be taken; and what is expected.
 _READERS: Final[Mapping[str, tuple[Callable[[object], Any], str]]] = {

@@ -18,7 +18,7 @@ NAMESPACE: Final = "schedule"
 PLACEHOLDERS: Final = ("date", "time", "datetime", "timestamp", "firing", "schedule")
 _PLACE = re.compile(rf"\{{(?:\{{|({'|'.join(PLACEHOLDERS)})\}})")
 #: The time that a line is checked with.
-_SAMPLE = Firing(1_900_000_000_000_000)
+_SAMPLE_US = 1_900_000_000_000_000
 
 
 def utc_form(at_us: int) -> str:
@@ -51,27 +51,25 @@ def lines_of(
 
 
 def line_faults(line: bytes | Mapping[str, Any], spec: ScheduleSpec) -> list[FieldError]:
-    """Say what is wrong with a line of a schedule, as it would be with placeholders filled in.
+    """Say what is wrong with a line of a schedule, as it is and with a time filled in.
 
     Args:
         line: as JSON, or parsed.
         spec: the schedule; only its name and zone are looked at.
     """
     try:
-        parsed = parse_line(line)
-        if parsed.account != "default" or "account" in _parsed(line):
-            return [FieldError("account", "expected none: its jobs are of the schedule's account")]
-        body = _filled(parsed.body, _values(spec, _SAMPLE.at_us))
-        parse_line({**_parsed(line), "body": body})
+        parse_line(line)
+        parsed = line if isinstance(line, Mapping) else orjson.loads(line)
+        filled = _filled(parsed["body"], _values(spec, _SAMPLE_US))
+        if filled != parsed["body"]:
+            parse_line({**parsed, "body": filled})
     except InvalidJob as error:
         return error.errors
     except RecursionError:
         return [FieldError("line", "expected JSON, got deeper nesting")]
+    if parsed.get("account") is not None:
+        return [FieldError("account", "expected none: its jobs are of the schedule's account")]
     return []
-
-
-def _parsed(line: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
-    return line if isinstance(line, Mapping) else orjson.loads(line)
 
 
 def _values(spec: ScheduleSpec, at_us: int) -> dict[str, str]:
