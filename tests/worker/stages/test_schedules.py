@@ -427,5 +427,3 @@ async def test_a_file_of_20000_lines_is_uploaded_line_by_line_while_others_are_s
         (firing,) = read(bench).firings
         assert bench.queue.batch(firing.batch).refresh().total == 20_000
         assert bench.stats().totals["enqueued"] == 20_000
-
-
