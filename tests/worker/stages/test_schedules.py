@@ -303,6 +303,26 @@ async def test_a_firing_whose_batch_is_canceled_as_it_is_filled_fails(
         assert (firing.state, firing.message) == (FiringState.FAILED, said)
 
 
+async def test_an_upload_that_another_worker_has_finished_meanwhile_is_no_failure(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with work() as bench:
+        put(bench)
+
+        async def is_late(send: Send, call: ScriptCall[Any]) -> Any:
+            if call.script.name == "enqueue":
+                await send(call)
+                bench.queue.seal_batch(read(bench).firings[0].batch)
+            return await send(call)
+
+        with monkeypatch.context() as patch:
+            wrap_send(patch, bench.account, is_late)
+            await look(bench)
+
+        assert states(bench) == ["running"]
+        assert bench.stats().totals["enqueued"] == 1
+
+
 async def test_a_file_that_is_gone_fails_the_firing(work: Work) -> None:
     async with work() as bench:
         spec = put_file(bench, 3)
