@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -20,14 +20,16 @@ from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from archive import calls, retention
-from archive.calls import Droppable, DueJob, Kept, Read, Use
+from archive.calls import DueJob, Kept, Read, Use
 from archive.database import ArchiveAwayError, ArchiveError, engine_of, set_up
 from archive.reader import Reader
 from archive.rows import EndedJob
+from archive.tables import ended_us, key_of
 from archive.writer import Writer
 from config.archive import seconds_of
 from config.settings import Settings
 from runqueue.errors import RunQueueError
+from runqueue.store.job_calls import job_states
 from runqueue.store.scripts import AsyncSend
 
 log = structlog.get_logger()
@@ -140,7 +142,9 @@ class Archiver:
         self._retry, self._id = FIRST_RETRY, ""
         #: What keeps it from archiving, and what else failed, in words; the log has each once.
         self._trouble = self._failed = ""
-        self._droppable = Droppable(more=False, position="", then="", jobs={})
+        #: Up to which key of the archive Redis has dropped jobs, and when the oldest left ended.
+        self._dropped: tuple[int, int] | None = None
+        self._drops_more = False
         self._retire_at = self._errors_at = 0.0
         self._has_lease = False
         self._loop: asyncio.Task[None] | None = None
@@ -158,7 +162,9 @@ class Archiver:
                 await self._loop
         if self._has_lease:
             with suppress(RedisError, RunQueueError, OSError):
-                await self._record(Read(0, "ok"), 0, [], leaves=True)
+                nothing = Read(0, "ok")
+                call = calls.archived(self._account, self._process, nothing, 0, (), leaves=True)
+                await self._send(call)
 
     async def _run(self) -> None:
         while True:
@@ -190,7 +196,7 @@ class Archiver:
             log.info("archive_back", account=self._account)
         self._retry, self._trouble = FIRST_RETRY, ""
         is_kept_up = await self._keep_up(read)
-        return 0.0 if read.more or (is_kept_up and self._droppable.more) else EVERY
+        return 0.0 if read.more or (is_kept_up and self._drops_more) else EVERY
 
     async def _keep_up(self, read: Read) -> bool:
         """Do what is no archiving; says whether all of it was done: it delays no archiving."""
@@ -246,21 +252,25 @@ class Archiver:
         kept = []
         for job in read.jobs:
             why = aside.get(job.ended.id, "")
-            if again := later if why else job.again or "":
+            again = later if why else job.again
+            if again or job.due:
                 kept.append(Kept(job.ended.id, job.due, again, why))
-            elif job.due:
-                kept.append(Kept(job.ended.id, job.due, "", ""))
         for job_id, why in aside.items():
             log.error("job_not_archived", account=self._account, job_id=job_id, why=why)
+        await self._remove_discarded(read)
+        await self._drop_late(read, aside)
         written = len(read.jobs) - len(aside)
         if kept or read.position != read.then:
-            await self._record(read, written, kept)
+            account, process = self._account, self._process
+            await self._send(calls.archived(account, process, read, written, kept, leaves=False))
 
-    async def _record(
-        self, read: Read, written: int, kept: Sequence[Kept], *, leaves: bool = False
-    ) -> bool:
-        call = calls.archived(self._account, self._process, read, written, kept, leaves=leaves)
-        return await self._send(call)
+    async def _remove_discarded(self, read: Read) -> None:
+        """Remove dead jobs that were discarded after they were read."""
+        dead = [job.ended.id for job in read.jobs if job.ended.record["state"] == b"dead"]
+        states = await self._send(job_states(self._account, dead)) if dead else []
+        gone = [job_id for job_id, (state, _) in zip(dead, states, strict=True) if state is None]
+        if gone:
+            await self._archive.run(lambda engine: Writer(engine).discard(self._account, gone))
 
     async def _store(self, jobs: Sequence[EndedJob]) -> dict[str, str]:
         """Write jobs; returns those that cannot be stored, and why: these delay no other."""
@@ -279,34 +289,36 @@ class Archiver:
             return await self._store(jobs[:half]) | await self._store(jobs[half:])
         return dict.fromkeys(unread, "its record cannot be read")
 
+    async def _drop_late(self, read: Read, aside: Mapping[str, str]) -> None:
+        """Drop jobs that dropping has passed: they came late, or more of them was to come."""
+        before = read.now_us - self._drop_after_us
+        late = [
+            (job.ended.id, ended, job.due)
+            for job in read.jobs
+            if (ended := int(job.ended.record["ended"])) < before and job.ended.is_final
+        ]
+        if self._drop_after_us and (held := [job for job in late if job[0] not in aside]):
+            await self._send(calls.drop_archived(self._account, self._process, "", held))
+
     async def _drop(self, read: Read) -> None:
         """Drop what the archive alone has to have, one step."""
-        if self._drop_after_us:
-            await self._drop_final(read)
-            held = await self._held(self._droppable.jobs)
-            self._droppable = await self._drop_archived(self._droppable, held)
-
-    async def _drop_final(self, read: Read) -> None:
-        """Drop jobs that dropping has passed, since more of them was to come."""
-        before = read.now_us - self._drop_after_us
-        passed = {
-            job.ended.id: int(job.ended.record["ended"])
-            for job in read.jobs
-            if job.due and not job.again and int(job.ended.record["ended"]) < before
-        }
-        if passed:
-            some = Droppable(more=False, position="", then="", jobs=passed)
-            await self._drop_archived(some, await self._held(passed))
-
-    async def _held(self, ended: dict[str, int]) -> list[str]:
-        if not ended:
-            return []
-        return await self._archive.run(lambda engine: retention.held(engine, ended))
-
-    async def _drop_archived(self, last: Droppable, held: Sequence[str]) -> Droppable:
-        after, process = self._drop_after_us, self._process
-        call = calls.drop_archived(self._account, process, after, CALL_JOBS, last=last, held=held)
-        return await self._send(call)
+        self._drops_more = False
+        if not self._drop_after_us:
+            return
+        account, process = self._account, self._process
+        if self._dropped is None:
+            self._dropped = await self._send(calls.drop_archived(account, process, "", ()))
+        if self._dropped is not None:
+            low = max(self._dropped[0], key_of(self._dropped[1]))
+            high = key_of(read.now_us - self._drop_after_us)
+            found = await self._archive.run(
+                lambda engine: retention.held(engine, account, low, high, CALL_JOBS)
+            )
+            held = ((job.id, ended_us(job.n), "") for job in found)
+            if found:
+                call = calls.drop_archived(account, process, found[-1].n, held)
+                self._dropped = await self._send(call)
+            self._drops_more = len(found) == CALL_JOBS
 
     async def _count_errors(self, read: Read) -> None:
         """Record the groups of errors that are new and grow, once a minute."""

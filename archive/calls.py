@@ -76,21 +76,6 @@ class Kept(NamedTuple):
     why: str
 
 
-class Droppable(NamedTuple):
-    """Jobs whose bodies the archive alone has to have.
-
-    Args:
-        more: whether there are more than these.
-        position, then: how far dropping is, and how far behind these jobs.
-        jobs: ids, and when they ended (microseconds).
-    """
-
-    more: bool
-    position: str
-    then: str
-    jobs: dict[str, int]
-
-
 def unarchived(
     account: str, use: Use, start: str, limit: int, allowed_bytes: int
 ) -> ScriptCall[Read]:
@@ -144,24 +129,23 @@ def archived(
 
 
 def drop_archived(
-    account: str, process: str, after_us: int, limit: int, *, last: Droppable, held: Sequence[str]
-) -> ScriptCall[Droppable]:
-    """Drop what the archive has, and read which jobs come next; see `drop_archived.lua`.
+    account: str, process: str, position: int | str, held: Iterable[tuple[str, int, str]]
+) -> ScriptCall[tuple[int, int] | None]:
+    """Drop what the archive has; see `drop_archived.lua`.
 
     Args:
         account, process: whose, and who has the lease.
-        after_us: how long after its end a job is dropped.
-        limit: entries to read.
-        last: the reply before; its jobs need not be all.
-        held: those of its jobs that the archive has.
+        position: the key up to which all was dropped; "" = as it is.
+        held: ids, when the jobs ended (microseconds), and by when they were to be read again.
+
+    Returns:
+        The position, and the time before which nothing is left in Redis; None = without the lease.
     """
 
-    def parse(reply: list[Any]) -> Droppable:
-        jobs = {row[0].decode(): int(row[1]) for row in rows(reply, 3, 2)}
-        return Droppable(bool(reply[0]), reply[1].decode(), reply[2].decode(), jobs)
+    def parse(reply: list[Any]) -> tuple[int, int] | None:
+        return (int(reply[0] or 0), int(reply[1])) if reply else None
 
-    dropped = flat((job_id, last.jobs[job_id]) for job_id in held)
-    arguments = [process, after_us, limit, last.position, last.then, *dropped]
+    arguments = [process, position, *flat(held)]
     return ScriptCall(load("drop_archived"), account, arguments, parse)
 
 

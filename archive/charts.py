@@ -98,18 +98,6 @@ async def read_chart(connection: AsyncConnection, of: Asked) -> Chart:
     return Chart(points, of.step * 3600, _point(of.first * HOUR_US, whole))
 
 
-async def ended_of(connection: AsyncConnection, of: Asked) -> int:
-    """Return how many jobs ended in whole hours.
-
-    Args:
-        connection: within a transaction that reads.
-        of: which jobs, and which hours.
-    """
-    is_state = sums.c.measure.in_(_ENDED)
-    chosen = select(func.sum(sums.c.amount)).where(*_are_of(of), sums.c.value == of.value, is_state)
-    return int(await connection.scalar(chosen) or 0)
-
-
 async def read_top(connection: AsyncConnection, of: Asked, limit: int) -> list[TopValue]:
     """Read the values of a dimension that took most credits, then: of which most jobs ended.
 

@@ -30,12 +30,12 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import TSQUERY
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from archive.tables import archive, documents
 from archive.tables import words as words_table
+from config.archive import check_url
 from runqueue.errors import ArchiveUnavailable
 
 #: The drivers, by the scheme of the URL.
@@ -69,23 +69,6 @@ class ArchiveAwayError(ArchiveError):
     """The database does not answer, or refuses for now."""
 
 
-def driver_url(url: str) -> str:
-    """Return an archive's URL with the driver that is used.
-
-    Raises:
-        ValueError: it is no `sqlite:///<path>` and no `postgresql://…`.
-    """
-    expected = "expected sqlite:///<path of a file> or postgresql://<user>@<host>/<database>"
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise ValueError(expected) from None
-    driver = _DRIVERS.get(parsed.drivername)
-    if driver is None or not parsed.database or parsed.database == ":memory:":
-        raise ValueError(expected)
-    return parsed.set(drivername=driver).render_as_string(hide_password=False)
-
-
 def engine_of(url: str) -> AsyncEngine:
     """Return the engine of an archive; it connects when it is first used.
 
@@ -93,10 +76,12 @@ def engine_of(url: str) -> AsyncEngine:
         url: as `RUNQUEUE_ARCHIVE_URL` has it.
 
     Raises:
-        ValueError: as `driver_url`.
+        ValueError: as `check_url`.
     """
-    full = driver_url(url)
-    if full.startswith("sqlite"):
+    check_url(url)
+    scheme, _, rest = url.partition(":")
+    full = f"{_DRIVERS[scheme]}:{rest}"
+    if scheme == "sqlite":
         made = create_async_engine(full, connect_args={"timeout": _BUSY_SECONDS})
         event.listen(made.sync_engine, "connect", _set_up_sqlite)
         event.listen(made.sync_engine, "begin", _begin)
@@ -129,11 +114,21 @@ def _begin(connection: Connection) -> None:
 
 @asynccontextmanager
 async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Begin a transaction that writes; it is committed at the end, or rolled back at an error."""
-    async with engine.connect() as connection:
-        await connection.execution_options(writes=True)
-        async with connection.begin():
-            yield connection
+    """Begin a transaction that writes; it is committed at the end, or rolled back at an error.
+
+    Raises:
+        ArchiveAwayError: the database does not answer, or refuses.
+        DataError, IntegrityError: it refuses a value.
+    """
+    try:
+        async with engine.connect() as connection:
+            await connection.execution_options(writes=True)
+            async with connection.begin():
+                yield connection
+    except (DataError, IntegrityError):
+        raise
+    except (SQLAlchemyError, OSError) as error:
+        raise ArchiveAwayError(words_of(error)) from None
 
 
 @asynccontextmanager
@@ -204,11 +199,8 @@ async def set_up(engine: AsyncEngine) -> str:
         ArchiveAwayError: the database does not answer.
         ArchiveError: its tables are of a newer version.
     """
-    try:
-        async with writing(engine) as connection:
-            return await connection.run_sync(_migrated)
-    except (SQLAlchemyError, OSError) as error:
-        raise ArchiveAwayError(words_of(error)) from None
+    async with writing(engine) as connection:
+        return await connection.run_sync(_migrated)
 
 
 async def read_id(engine: AsyncEngine) -> str:
@@ -218,13 +210,10 @@ async def read_id(engine: AsyncEngine) -> str:
         ArchiveAwayError: the database does not answer.
         ArchiveError: there is no archive in it, or its tables are of another version.
     """
-    try:
-        async with engine.connect() as connection:
-            if await connection.run_sync(_revision) != _newest():
-                raise ArchiveError("no worker has set up the archive with this version yet")
-            return str(await connection.scalar(select(archive.c.id)))
-    except (SQLAlchemyError, OSError) as error:
-        raise ArchiveAwayError(words_of(error)) from None
+    async with reading(engine) as connection:
+        if await connection.run_sync(_revision) != _newest():
+            raise ArchiveError("no worker has set up the archive with this version yet")
+        return str(await connection.scalar(select(archive.c.id)))
 
 
 def words_of(error: Exception) -> str:

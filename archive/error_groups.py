@@ -10,18 +10,15 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from archive import charts
-from archive.rows import clean
-from archive.search import JobSearch, KeyRange, count, days_of
+from archive.search import JobSearch, KeyRange, days_of
 from archive.tables import HOUR_US, KEYS_A_MICROSECOND, ended_us, errors, jobs, key_of
 from runqueue.records.archived import ErrorGroup, ErrorGroups
 
 #: Failures that are read, the newest, and seconds that reading goes on.
 MOST_FAILURES, _SECONDS = 200_000, 2.0
-#: Points of a trend; ended jobs that are counted for a share.
+#: Points of a trend.
 _POINTS: Final = 60
-_MOST_ENDED: Final = 5_000_000
 _EXAMPLES: Final = 3
-_HOUR: Final = HOUR_US * KEYS_A_MICROSECOND
 #: Jobs of the last hour with which a new group is said to grow.
 GROWS: Final = 10
 #: A group is new for so long, unless a search says since when.
@@ -60,7 +57,6 @@ async def read_groups(connection: AsyncConnection, search: JobSearch, limit: int
     largest = sorted(read.sums.items(), key=lambda item: (-item[1].jobs, item[0]))[:limit]
     last = ended_us(keys.high - 1) // step
     first = last + 1 - min(_POINTS, last + 1 - ended_us(read.low) // step)
-    ended = await _ended(connection, search, KeyRange(read.low, keys.high)) if largest else None
     groups = []
     known = await _known(connection, largest)
     examples = await _examples(connection, largest)
@@ -75,13 +71,12 @@ async def read_groups(connection: AsyncConnection, search: JobSearch, limit: int
                 words,
                 found.jobs,
                 found.jobs / read.failures,
-                found.jobs / ended if ended else None,
                 found.credits,
                 first_seen,
                 charts.at_of(ended_us(max(found.keys))),
                 first_seen >= since,
                 tuple(found.points[point] for point in range(first, last + 1)),
-                tuple(examples[n] for n in found.keys[:_EXAMPLES] if n in examples),
+                tuple({examples[n]: n for n in found.keys[:_EXAMPLES] if n in examples}),
             )
         )
     begins = charts.at_of(first * step) if groups else None
@@ -150,29 +145,6 @@ async def _read(connection: AsyncConnection, search: JobSearch, keys: KeyRange, 
             is_all = failures < MOST_FAILURES and part.low == keys.low
             return _Read(sums, failures, lowest if failures >= MOST_FAILURES else part.low, is_all)
     return _Read(sums, failures, keys.low, True)
-
-
-async def _ended(connection: AsyncConnection, search: JobSearch, keys: KeyRange) -> int | None:
-    """Count the jobs of the range that ended in any state; None = they are too many.
-
-    Whole hours are read from sums where these suffice: there removed jobs count, too.
-    """
-    wanted = search.wanted
-    names = [name for name in charts.DIMENSIONS if getattr(wanted, name) is not None]
-    first, behind = -(-keys.low // _HOUR), keys.high // _HOUR
-    parts, ended = [keys], 0
-    is_summed = not (names[1:] or wanted.text or wanted.metadata or wanted.custom_id)
-    if is_summed and first < behind:
-        value = getattr(wanted, names[0]) if names else ""
-        asked = charts.Asked(search.account, "".join(names), clean(value, 200), first, behind, 1)
-        ended = await charts.ended_of(connection, asked)
-        parts = [KeyRange(keys.low, first * _HOUR), KeyRange(behind * _HOUR, keys.high)]
-    for part in parts:
-        found = await count(connection, search.of_all_states(), part, _MOST_ENDED)
-        if not found.is_exact:
-            return None
-        ended += found.jobs
-    return ended
 
 
 async def _known(

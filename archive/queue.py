@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from archive.opened import OpenArchive
 from archive.replayed import spec_again
-from runqueue.connection.client import speaking_of
 from runqueue.errors import ArchiveUnavailable, BatchNotFound, JobArchived
+from runqueue.ids import ID_LENGTH
 from runqueue.operator.decisions import ACTS, Settled
 from runqueue.producer import listing
 from runqueue.producer.listing import (
@@ -21,6 +22,7 @@ from runqueue.producer.listing import (
     JobCount,
     charted,
     check_limit,
+    name_of,
     refused,
 )
 from runqueue.producer.queue import RunQueue
@@ -32,7 +34,7 @@ from runqueue.request.request_checks import RequestChecks
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.accounts import pages
 from runqueue.store.history import JobHistory
-from runqueue.store.keys import COMPARED_SECONDS, Keys
+from runqueue.store.keys import COMPARED_SECONDS
 
 if TYPE_CHECKING:  # SQLAlchemy loads slowly
     from archive.rows import EndedJob
@@ -86,15 +88,12 @@ class ArchivedQueue(RunQueue):
         """Return the archive; None = there is none, or nothing of the account is in it yet."""
         if self._archive is None or time.monotonic() < self._compared.get(account, -math.inf):
             return self._archive
-        key = f"{Keys(account).prefix}archive"
-        with speaking_of(self._url):
-            written = cast(Any, self._client).hget(key, "id")
-        if written is None:
+        if (written := self._archive_id(account)) is None:
             return None
         found = self._archive.id()
-        if found != written.decode():
+        if found != written:
             raise ArchiveUnavailable(
-                f"the workers of account {account} write to archive {written.decode()}, and"
+                f"the workers of account {account} write to archive {written}, and"
                 f" RUNQUEUE_ARCHIVE_URL leads to {found}"
             )
         self._compared[account] = time.monotonic() + COMPARED_SECONDS
@@ -156,13 +155,11 @@ class ArchivedQueue(RunQueue):
 
     def _history(self, job_id: str) -> JobHistory | None:
         history = super()._history(job_id)
-        if history is not None and history.request:
-            return history
         try:
             account = self._account(job_id)
             if (archive := self._archive_of(account)) is None:
                 return history
-            return archive.read(lambda reader: reader.timeline(account, job_id)) or history
+            return archive.read(lambda reader: reader.timeline(account, job_id, history))
         except ArchiveUnavailable:
             if history is None:
                 raise
@@ -194,19 +191,18 @@ class ArchivedQueue(RunQueue):
                 raise
             page = super().list_jobs(wanted, account=account, limit=limit)
             return replace(page, lacks_archive=True)
-        return super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
+        page = super().list_jobs(wanted, account=account, cursor=cursor, limit=limit)
+        return page if self._archive is None else replace(page, lacks_archive=False)
 
     def _is_of_archive(self, wanted: Filter, account: str, cursor: str) -> bool:
         """Whether jobs are found in the archive; raises `InvalidRequest` if nothing finds them."""
         if self._archive is None:
             return False
-        is_over = wanted.state is None or JobState(wanted.state).is_over
-        is_open = wanted.is_open or wanted.is_paused or not is_over
         if field := wanted.archived_field:
-            if is_open:
+            if not wanted.is_of_ended:
                 raise refused(field, "finds jobs that have ended: expected no filter of open ones")
             return True
-        if is_open or wanted.webhook is not None:
+        if not wanted.is_of_ended or wanted.webhook is not None:
             return False
         if cursor:
             return cursor.startswith(_ARCHIVED)
@@ -232,7 +228,7 @@ class ArchivedQueue(RunQueue):
         return True
 
     def _ended(self, account: str, wanted: Filter, cursor: str, limit: int) -> JobPage:
-        """Find jobs in the archive, without those whose state in Redis is another now."""
+        """Find lives of jobs in the archive, without those that are in another state in Redis."""
         archive, asked = self._needed(account), wanted._replace(webhook=None)
         page = archive.read(lambda reader: reader.find(account, asked, cursor, limit))
         states, jobs = Filter(state=wanted.state, webhook=wanted.webhook), []
@@ -241,7 +237,7 @@ class ArchivedQueue(RunQueue):
             call = job_calls.readable_jobs(account, [job.id for job in some])
             now, _ = self.send(call)
             for job, here in zip(some, now, strict=True):
-                job_now = here or job
+                job_now = here if here and here.created_at == job.created_at else job
                 if job_now.is_over and states.fits(job_now):
                     jobs.append(job if job_now.archived else job_now)
         return replace(page, jobs=jobs)
@@ -299,7 +295,20 @@ class ArchivedQueue(RunQueue):
         def find(filtered: Filter, cursor: str) -> JobPage:
             return self._ended(account, filtered, cursor, MOST)
 
-        return EndedResults(self.send, self.get_many, account, wanted, errors=errors, find=find)
+        read = partial(self._read_lives, account)
+        return EndedResults(self.send, read, account, wanted, errors=errors, find=find)
+
+    def _read_lives(
+        self, account: str, names: Sequence[str], *, result: bool = True
+    ) -> list[Job | None]:
+        """Read jobs by their ids; where a name says when it was created, that life of the job."""
+        newest = self.get_many([name[:ID_LENGTH] for name in names], result=result)
+        found = {name: job for job in newest if job for name in (job.id, name_of(job))}
+        if left := [name[:ID_LENGTH] for name in names if name not in found]:
+            archive = self._needed(account)
+            lives = archive.read(lambda reader: reader.lives(left))
+            found |= {name_of(job): job for job in lives}
+        return [found.get(name) for name in names]
 
     def discard(self, job_ids: Iterable[str]) -> dict[str, Settled]:
         """Remove dead jobs for good, from the archive, too; returns what came of each.

@@ -1,14 +1,18 @@
-"""Finds, counts and sums up the jobs of the archive; a `Job` is as Redis gave it."""
+"""Finds, counts and sums up the jobs of the archive; a `Job` is as Redis gave it.
+
+By its id, a job is its newest life; lists have all of them.
+"""
 
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from zlib import error
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from archive import charts, error_groups
@@ -23,13 +27,18 @@ from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import Job, JobState, read_job
 from runqueue.request.time_range import MICROSECOND
 from runqueue.store.codec import read_envelope
-from runqueue.store.history import JobHistory, history_of
+from runqueue.store.history import JobHistory, JobStep, history_of
 
 #: Seconds after which a page is given as it is.
 _SECONDS: Final = 1.0
 _MOST_COUNTED: Final = 100_000
 #: Jobs that one statement reads.
 _READ_AT_ONCE: Final = 100
+_newer = jobs.alias()
+#: Whether a row is of its job's newest life.
+_IS_NEWEST: Final = ~exists().where(
+    _newer.c.id == jobs.c.id, _newer.c.created_us > jobs.c.created_us
+)
 _CURSOR: Final = re.compile(r"archive-([0-9]{1,18}|[1-8][0-9]{18})")
 #: What a record that cannot be read raises.
 _BROKEN: Final = (ValueError, KeyError, TypeError, AttributeError, error)
@@ -57,18 +66,20 @@ class Reader:
         found: dict[str, Job] = {}
         wanted = [job_id for job_id in dict.fromkeys(ids) if is_id(job_id)]
         async with reading(self._engine) as connection:
-            if not result:
-                found = await self._listed(connection, jobs.c.id, wanted)
-                return [found.get(job_id) for job_id in ids]
             for start in range(0, len(wanted), _READ_AT_ONCE):
-                some = wanted[start : start + _READ_AT_ONCE]
-                for row in await _documents(connection, jobs.c.id.in_(some)):
-                    with suppress(*_BROKEN):
-                        record = unpacked_record(row.record)
-                        found[row.id] = job_of(
-                            row.account, row.id, record, row.body, row.result or b""
-                        )
+                is_meant = jobs.c.id.in_(wanted[start : start + _READ_AT_ONCE]) & _IS_NEWEST
+                if result:
+                    some = await _read_jobs(connection, is_meant)
+                else:
+                    keys = (await connection.scalars(select(jobs.c.n).where(is_meant))).all()
+                    some = [*(await self._listed(connection, keys)).values()]
+                found |= {job.id: job for job in some}
         return [found.get(job_id) for job_id in ids]
+
+    async def lives(self, ids: Sequence[str]) -> list[Job]:
+        """Return all lives of a few hundred jobs at most, but those that are broken."""
+        async with reading(self._engine) as connection:
+            return await _read_jobs(connection, jobs.c.id.in_(ids))
 
     async def raw(self, ids: Sequence[str]) -> list[EndedJob]:
         """Return jobs as Redis had them; those that the archive does not have are left out.
@@ -76,23 +87,31 @@ class Reader:
         Args:
             ids: a hundred at most.
         """
-        found = []
         async with reading(self._engine) as connection:
-            for row in await _documents(connection, jobs.c.id.in_(list(ids))):
-                with suppress(*_BROKEN):
-                    record = unpacked_record(row.record)
-                    found.append(EndedJob(row.account, row.id, record, row.body, row.result or b""))
-        return found
+            return await _documents(connection, jobs.c.id.in_(list(ids)) & _IS_NEWEST)
 
-    async def timeline(self, account: str, job_id: str) -> JobHistory | None:
-        """Return what is known of an account's job; None = the archive does not have it."""
+    async def timeline(
+        self, account: str, job_id: str, known: JobHistory | None = None
+    ) -> JobHistory | None:
+        """Return what is known of an account's job, and of its earlier lives.
+
+        Args:
+            account, job_id: which.
+            known: what Redis has of it; None = nothing.
+        """
+        is_of_it = (jobs.c.id == job_id) & (jobs.c.account == account)
         async with reading(self._engine) as connection:
-            if is_id(job_id):
-                is_wanted = (jobs.c.id == job_id) & (jobs.c.account == account)
-                for row in await _documents(connection, is_wanted):
+            if is_id(job_id) and (known is None or not known.request):
+                for job in await _documents(connection, is_of_it & _IS_NEWEST):
                     with suppress(*_BROKEN):
-                        return history_of(unpacked_record(row.record), row.body)
-        return None
+                        known = history_of(dict(job.record), job.body)
+            if known is None:
+                return None
+            is_earlier = is_of_it & (jobs.c.created_us != known.created_us)
+            chosen = select(jobs.c.n).where(is_earlier).order_by(jobs.c.created_us.desc())
+            keys = (await connection.scalars(chosen.limit(20))).all()
+            lives = await self._listed(connection, keys)
+        return replace(known, earlier_lives=tuple(_end_of(lives[n]) for n in keys if n in lives))
 
     async def find(
         self, account: str, wanted: Filter, cursor: str = "", limit: int = 100
@@ -231,7 +250,7 @@ class Reader:
                 chosen = select(jobs.c.n, jobs.c.id).where(*search.conditions(KeyRange(low, high)))
                 chosen = chosen.order_by(jobs.c.n.desc()).limit(most)
                 rows = (await connection.execute(chosen)).all()
-                listed = await self._listed(connection, jobs.c.n, [row.n for row in rows])
+                listed = await self._listed(connection, [row.n for row in rows])
                 for n, job_id in rows:
                     job = listed.get(n)
                     if job is None:
@@ -245,21 +264,19 @@ class Reader:
                     return found._replace(then=high)
         return found
 
-    async def _listed(
-        self, connection: AsyncConnection, column: ColumnElement[Any], keys: Sequence[Any]
-    ) -> dict[Any, Job]:
-        """Read jobs without their results, by their values of a column."""
-        found: dict[Any, Job] = {}
-        columns = (column.label("at"), jobs.c.account, jobs.c.id, documents.c.record)
+    async def _listed(self, connection: AsyncConnection, keys: Sequence[int]) -> dict[int, Job]:
+        """Read jobs without their results, by their keys."""
+        found: dict[int, Job] = {}
+        columns = (jobs.c.n, jobs.c.account, jobs.c.id, documents.c.record)
         chosen = select(*columns, envelope_of_body(self._dialect).label("envelope")).join(
             documents, documents.c.n == jobs.c.n
         )
         for start in range(0, len(keys), _READ_AT_ONCE):
             some = keys[start : start + _READ_AT_ONCE]
-            for row in await connection.execute(chosen.where(column.in_(some))):
+            for row in await connection.execute(chosen.where(jobs.c.n.in_(some))):
                 try:
                     record, envelope = unpacked_record(row.record), read_envelope(row.envelope)
-                    found[row.at] = read_job(row.account, row.id, record, envelope)
+                    found[row.n] = read_job(row.account, row.id, record, envelope)
                 except _BROKEN:
                     continue
         return found
@@ -276,10 +293,29 @@ class _Collected(NamedTuple):
     then: int
 
 
-async def _documents(connection: AsyncConnection, is_wanted: ColumnElement[bool]) -> Sequence[Any]:
+async def _documents(connection: AsyncConnection, is_wanted: ColumnElement[bool]) -> list[EndedJob]:
+    """Read jobs as Redis had them, but those that are broken."""
     columns = (jobs.c.account, jobs.c.id, documents.c.record, documents.c.body, documents.c.result)
     chosen = select(*columns).join(documents, documents.c.n == jobs.c.n).where(is_wanted)
-    return (await connection.execute(chosen)).all()
+    found = []
+    for row in await connection.execute(chosen):
+        with suppress(*_BROKEN):
+            record = unpacked_record(row.record)
+            found.append(EndedJob(row.account, row.id, record, row.body, row.result or b""))
+    return found
+
+
+def _end_of(job: Job) -> JobStep:
+    run = f", its run {job.run_id}" if job.run_id else ""
+    return JobStep(job.ended_at or job.created_at, job.state.value + run, job.failure_reason or "")
+
+
+async def _read_jobs(connection: AsyncConnection, is_wanted: ColumnElement[bool]) -> list[Job]:
+    found = []
+    for ended in await _documents(connection, is_wanted):
+        with suppress(*_BROKEN):
+            found.append(job_of(*ended[:5]))
+    return found
 
 
 def _read_cursor(cursor: str) -> int | None:

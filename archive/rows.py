@@ -3,7 +3,6 @@
 import math
 import re
 import unicodedata
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -63,7 +62,7 @@ class Rows(NamedTuple):
 
     ended_us: int
     job: dict[str, Any]
-    document: dict[str, Any]
+    document: tuple[bytes, bytes, bytes | None]
     words: str
     labels: list[tuple[str, str]]
     error: ErrorKind | None
@@ -89,17 +88,16 @@ def rows_of(ended: EndedJob) -> Rows:
         "id": job.id,
         "account": job.account,
         "state": job.state.value,
-        "kind": job.kind,
         "job_group": job.group,
         "batch": job.batch,
         "workflow": job.workflow and clean(job.workflow, 200),
         "error": error and error.id,
         "created_us": int(ended.record["created"]),
         "started_us": int(ended.record["started"]) if "started" in ended.record else None,
-        **job.usage._asdict(),
+        **{name: getattr(job.usage, name) for name in AMOUNTS},
         "is_final": int(ended.is_final),
     }
-    document = {"record": packed_record(ended.record), **_packed(ended, ended_us)}
+    document = (stored_record(ended.record), *_packed(ended, ended_us))
     texts = [request.get(name) for name in _SEARCHED]
     words = words_of([job.custom_id, job.failure_reason, *texts])
     return Rows(ended_us, row, document, words, _labels(ended), error)
@@ -130,26 +128,26 @@ def _request(body: bytes) -> dict[str, Any]:
         return {}  # it was dropped, or is broken: the job is found by the rest
 
 
-def _packed(ended: EndedJob, ended_us: int) -> dict[str, bytes | None]:
+def _packed(ended: EndedJob, ended_us: int) -> tuple[bytes, bytes | None]:
     """Return the columns of the body and the result, as small as Redis has them later."""
     job = pack_calls.PlainJob(ended.id, ended_us, ended.body, ended.result)
     rest = ended.body.partition(b"\n")[2]
     packed = None if compression.is_packed(rest) else pack_calls.packed(job)
     if packed is None:
-        return {"body": ended.body, "result": ended.result or None}
-    return {"body": packed.body, "result": packed.result or None}
+        return ended.body, ended.result or None
+    return packed.body, packed.result or None
 
 
-def packed_record(record: Mapping[str, bytes]) -> bytes:
-    """Return a record as it is stored."""
+def stored_record(record: Mapping[str, bytes]) -> bytes:
+    """Return a record as it is stored: as plain JSON, which lists read by the hundred."""
     # Latin-1 has a character for each byte: a field may hold what is no UTF-8.
     texts = {name: value.decode("latin-1") for name, value in record.items()}
-    return zlib.compress(orjson.dumps(texts), 1)
+    return orjson.dumps(texts)
 
 
 def unpacked_record(stored: bytes) -> dict[str, bytes]:
     """Return a record that was stored, as Redis had it."""
-    texts = orjson.loads(zlib.decompress(stored))
+    texts = orjson.loads(stored)
     return {name: value.encode("latin-1") for name, value in texts.items()}
 
 

@@ -16,7 +16,6 @@ from archive.rows import clean, words_of
 from archive.tables import KEYS_A_DAY, jobs, key_of, labels, words
 from runqueue.ids import job_id_for
 from runqueue.producer.listing import Filter, JobCount
-from runqueue.records.job import JobState
 from runqueue.request.time_range import in_microseconds
 
 #: Days of one statement, at most. After one that took less than this, the next reads twice the
@@ -69,10 +68,8 @@ class JobSearch:
             self._id = job_id_for(account, wanted.namespace, wanted.custom_id)
         #: What no column tells: it is judged by the jobs themselves.
         self.judged = Filter(reason=wanted.reason, webhook=wanted.webhook)
-        is_over = wanted.state is None or JobState(wanted.state).is_over
         #: Whether no job of an archive can be meant.
-        self.is_none = not is_over or wanted.is_open or wanted.is_paused
-        self.is_none = self.is_none or (wanted.text is not None and not self._words)
+        self.is_none = not wanted.is_of_ended or (wanted.text is not None and not self._words)
 
     @property
     def is_judged(self) -> bool:
@@ -106,10 +103,6 @@ class JobSearch:
             days = range((keys.high - 1) // KEYS_A_DAY, keys.low // KEYS_A_DAY - 1, -1)
             found.append(jobs.c.n.in_(keys_of_words(self._dialect, self._words, days)))
         return found
-
-    def of_all_states(self) -> "JobSearch":
-        """Return the search of the same jobs, whatever their state and their error."""
-        return JobSearch(self._dialect, self.account, self.wanted._replace(state=None, error=None))
 
     async def range(self, connection: AsyncConnection, before: int | None = None) -> KeyRange:
         """Return the range of keys in which all of them are.

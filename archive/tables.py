@@ -2,7 +2,8 @@
 
 A job's key is `n`: the time of its end, with what tells jobs of one microsecond apart (`key_of`).
 So the newest jobs are those of the greatest keys, and a range of time is a range of keys. A job
-that ends again gets another key; its old rows go in the same transaction.
+that ends again gets another key; its old rows go in the same transaction. One that was created anew
+under its id, when Redis had it no more, is another life with rows of its own.
 """
 
 from typing import Any, Final
@@ -60,10 +61,9 @@ jobs = Table(
     "jobs",
     metadata,
     Column("n", _KEY, primary_key=True, autoincrement=False),
-    Column("id", String(40), nullable=False, unique=True),
+    Column("id", String(40), nullable=False),
     Column("account", String(64), nullable=False),
     Column("state", String(12), nullable=False),
-    Column("kind", String(24), nullable=False),
     Column("job_group", String(200), nullable=False),
     Column("batch", String(40)),
     Column("workflow", String(200)),
@@ -75,9 +75,9 @@ jobs = Table(
     Column("steps", BigInteger),
     Column("credits", BigInteger),
     Column("cached_credits", BigInteger),
-    Column("credits_estimated", BigInteger),
     #: 0 = more could still come when its record was read: its webhook, what it cost.
     Column("is_final", SmallInteger, nullable=False),
+    Index("jobs_by_id", "id", "created_us", unique=True),
     Index("jobs_by_account", "account", "n"),
     Index("jobs_by_state", "account", "state", "n"),
     Index("jobs_by_group", "account", "job_group", "n"),

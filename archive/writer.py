@@ -1,14 +1,14 @@
 """Stores ended jobs: each once, whichever process dies, and however often it is written."""
 
-import asyncio
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import Table, delete, insert, select
+from sqlalchemy import Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from archive.database import ArchiveAwayError, ArchiveError, words_of, writing
@@ -22,6 +22,7 @@ from archive.tables import words as words_table
 _TRIES: Final = 5
 #: Values of one statement's list.
 _LISTED: Final = 500
+_in_order: Final = itemgetter(*(column.name for column in jobs.columns if column is not jobs.c.n))
 _OF_JOBS: Final = (documents, words_table, labels, jobs)
 
 
@@ -35,8 +36,9 @@ class Writer:
 
     def __init__(self, engine: AsyncEngine, archive_id: str = "") -> None:
         self._engine, self._id = engine, archive_id
-        dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
-        self._insert: Any = dialect.insert
+        is_sqlite = engine.dialect.name == "sqlite"
+        self._upsert: Any = (sqlite if is_sqlite else postgresql).insert
+        self._mark = "?" if is_sqlite else "%s"
 
     async def write(self, ended: Sequence[EndedJob]) -> list[str]:
         """Write jobs in one transaction, in the place of what was written of them before.
@@ -48,8 +50,8 @@ class Writer:
             ArchiveAwayError: the database does not answer, or refuses; nothing was written.
             ArchiveError: it cannot store a value of one of them; nothing was written.
         """
-        # In a thread: a result may have megabytes. Of one that is given twice, the last counts.
-        made, unread = await asyncio.to_thread(_rows, ended)
+        # Of a job that is given twice, the last counts.
+        made, unread = _rows(ended)
         for attempt in range(_TRIES):
             try:
                 async with writing(self._engine) as connection:
@@ -62,8 +64,6 @@ class Writer:
             except DataError as error:
                 # Its words may hold what was to be written.
                 raise ArchiveError(type(error.orig).__name__) from None
-            except (SQLAlchemyError, OSError) as error:
-                raise ArchiveAwayError(words_of(error)) from None
             else:
                 break
         return unread
@@ -74,16 +74,14 @@ class Writer:
         Raises:
             ArchiveAwayError: as `write`.
         """
-        is_meant = (jobs.c.account == account, jobs.c.id.in_(job_ids), jobs.c.state == "dead")
-        try:
-            async with writing(self._engine) as connection:
-                found = (
-                    await connection.execute(select(jobs.c.n, jobs.c.id).where(*is_meant))
-                ).all()
-                await remove(connection, [row.n for row in found])
-        except (SQLAlchemyError, OSError) as error:
-            raise ArchiveAwayError(words_of(error)) from None
-        return [row.id for row in found]
+        is_meant = (jobs.c.account == account, jobs.c.id.in_(job_ids))
+        chosen = select(jobs.c.n, jobs.c.id, jobs.c.state).where(*is_meant)
+        async with writing(self._engine) as connection:
+            found = (await connection.execute(chosen.order_by(jobs.c.created_us))).all()
+            newest = {row.id: row.state for row in found}
+            dead = [row for row in found if row.state == newest[row.id] == "dead"]
+            await remove(connection, [row.n for row in dead])
+        return list({row.id for row in dead})
 
     async def _replace(self, connection: AsyncConnection, made: dict[str, Rows]) -> None:
         changes: Counter[SumKey] = Counter()
@@ -100,37 +98,38 @@ class Writer:
                 {"id": error.id, **error._asdict(), "first_us": at}
                 for error, at in sorted(errors_of.items())
             ]
-            await connection.execute(self._insert(errors).on_conflict_do_nothing(), values)
-        values = [{"n": n, **rows.job} for n, rows in by_key.items()]
-        await _insert(connection, jobs, values)
-        await _insert(connection, documents, [{"n": n, **r.document} for n, r in by_key.items()])
-        values = [{"n": n, "words": rows.words} for n, rows in by_key.items() if rows.words]
-        await _insert(connection, words_table, values)
-        values = [
-            {"name": name, "value": value, "n": n}
-            for n, rows in by_key.items()
-            for name, value in rows.labels
-        ]
-        await _insert(connection, labels, values)
+            await connection.execute(self._upsert(errors).on_conflict_do_nothing(), values)
+        all_rows = by_key.items()
+        await self._insert(connection, jobs, [(n, *_in_order(rows.job)) for n, rows in all_rows])
+        await self._insert(connection, documents, [(n, *rows.document) for n, rows in all_rows])
+        of_words = [(n, rows.words) for n, rows in all_rows if rows.words]
+        await self._insert(connection, words_table, of_words)
+        of_labels = [(*label, n) for n, rows in all_rows for label in rows.labels]
+        await self._insert(connection, labels, of_labels)
         await self._add(connection, changes)
 
     async def _remove(
         self, connection: AsyncConnection, made: dict[str, Rows], changes: Counter[SumKey]
     ) -> None:
-        """Remove what was written of jobs before.
-
-        Sums keep a job that was created anew under its id: what it took was paid.
-        """
+        """Remove what was written of jobs before; their earlier lives stay."""
         for some in _parts(list(made)):
             found = await connection.execute(select(jobs).where(jobs.c.id.in_(some)))
-            old = found.mappings().all()
+            rows = found.mappings().all()
+            old = [row for row in rows if row["created_us"] == made[row["id"]].job["created_us"]]
             for row in old:
-                if row["created_us"] != made[row["id"]].job["created_us"]:
-                    continue
                 for key, amount in sums_of(dict(row), ended_us(row["n"])):
                     changes[key] -= amount
             if old:
                 await remove(connection, [row["n"] for row in old])
+
+    async def _insert(
+        self, connection: AsyncConnection, table: Table, rows: list[tuple[Any, ...]]
+    ) -> None:
+        """Insert rows by the driver: SQLAlchemy would take as long as all else together."""
+        if rows:
+            marks = ", ".join([self._mark] * len(table.columns))
+            sql = f"INSERT INTO {table.name} VALUES ({marks})"  # noqa: S608 - our own names
+            await connection.exec_driver_sql(sql, rows)
 
     async def _add(self, connection: AsyncConnection, changes: Counter[SumKey]) -> None:
         """Add to sums, in the order of their keys: two writers wait for each other one way."""
@@ -141,7 +140,7 @@ class Writer:
             if amount
         ]
         if rows:
-            statement = self._insert(sums_table)
+            statement = self._upsert(sums_table)
             added = sums_table.c.amount + statement.excluded.amount
             statement = statement.on_conflict_do_update(
                 index_elements=names, set_={"amount": added}
@@ -154,13 +153,6 @@ async def remove(connection: AsyncConnection, keys: Sequence[int]) -> None:
     for some in _parts(keys):
         for table in _OF_JOBS:
             await connection.execute(delete(table).where(table.c.n.in_(some)))
-
-
-async def _insert(
-    connection: AsyncConnection, table: Table, values: Sequence[dict[str, Any]]
-) -> None:
-    if values:
-        await connection.execute(insert(table), values)
 
 
 async def _keys(connection: AsyncConnection, made: dict[str, Rows]) -> dict[str, int]:

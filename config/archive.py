@@ -23,6 +23,28 @@ def seconds_of(text: str) -> int:
     return int(found[1]) * _SECONDS[found[2]]
 
 
+def check_url(url: str) -> None:
+    """Refuse what is no URL of an archive.
+
+    Raises:
+        ValueError: it is no `sqlite:///<path>` and no `postgresql://…`.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    path = parts.path.removeprefix("/")
+    if (
+        not path
+        or parts.scheme not in {"sqlite", "postgresql"}
+        or (parts.scheme == "sqlite" and (parts.netloc or path == ":memory:"))
+    ):
+        raise ValueError(
+            "expected sqlite:///<path of a file> or postgresql://<user>@<host>/<database>"
+        )
+
+
 def _is_duration(text: str) -> str:
     seconds_of(text)
     return text
@@ -47,18 +69,5 @@ class ArchiveSettings(BaseModel):
     def _is_database(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or not value.get_secret_value():
             return None
-        try:
-            parts = urlsplit(value.get_secret_value())
-            _ = parts.port
-        except ValueError:
-            parts = urlsplit("")
-        path = parts.path.removeprefix("/")
-        if (
-            not path
-            or parts.scheme not in {"sqlite", "postgresql"}
-            or (parts.scheme == "sqlite" and (parts.netloc or path == ":memory:"))
-        ):
-            raise ValueError(
-                "expected sqlite:///<path of a file> or postgresql://<user>@<host>/<database>"
-            )
+        check_url(value.get_secret_value())
         return value

@@ -55,6 +55,8 @@ T = TypeVar("T")
 STUCK_SECONDS = 30.0
 #: Seconds between two checks whether a start that waits for Redis is still wanted.
 ASK_EVERY = 0.2
+#: Seconds after which archiving that could not begin is tried again.
+ARCHIVE_RETRY = 30.0
 #: Seconds in which what is left on the loop takes note of its being cut off.
 CUT_SECONDS = 1.0
 #: Seconds that recording and saying goodbye may take after the drain.
@@ -185,16 +187,17 @@ class ServedAccounts:
 
     async def _start_archivers(self, url: str) -> None:
         # In a thread, and only where there is an archive: SQLAlchemy takes a second.
-        try:
-            found = await asyncio.to_thread(importlib.import_module, "archive.archiver")
-            if self.stopping:
-                return
-            self._archive = found.Archive(url)
-        except Exception as error:  # noqa: BLE001 - it must be seen
-            # The words of others may hold the URL.
-            why = str(error) if isinstance(error, ImportError) else type(error).__name__
-            log.error("archive_not_started", why=why)  # noqa: TRY400 - nor may the trace
-            return
+        while self._archive is None:
+            try:
+                found = await asyncio.to_thread(importlib.import_module, "archive.archiver")
+                if self.stopping:
+                    return
+                self._archive = found.Archive(url)
+            except Exception as error:  # noqa: BLE001 - it must be seen
+                # The words of others may hold the URL.
+                why = str(error) if isinstance(error, ImportError) else type(error).__name__
+                log.error("archive_not_started", why=why)  # noqa: TRY400 - nor may the trace
+                await asyncio.sleep(ARCHIVE_RETRY)
         for worker in self.accounts.values():
             worker.archiver = found.Archiver(worker.name, self.settings, self._archive, worker.send)
             worker.archiver.start()

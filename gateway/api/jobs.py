@@ -196,6 +196,7 @@ async def read_job(
             timeline=list[JobStep],
             attempts=list[Attempt],
             earlier_runs=list[str],
+            earlier_lives=list[JobStep],
         ),
     ),
 )

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, islice
 from typing import Any, Self, Unpack, cast
@@ -76,7 +77,7 @@ from runqueue.store.budgets import Budget, BudgetUse
 from runqueue.store.groups import KEEP, Group, GroupCredits, Keep
 from runqueue.store.history import JobHistory, read_history
 from runqueue.store.key_limits import EndedHolder, KeyLimit, KeyUse
-from runqueue.store.keys import ACCOUNTS, COMPARED_SECONDS
+from runqueue.store.keys import ACCOUNTS, COMPARED_SECONDS, Keys
 from runqueue.store.live_processes import Process
 from runqueue.store.operator_calls import CancelCounts, Seen
 from runqueue.store.replies import OfItems
@@ -673,7 +674,20 @@ class AsyncRunQueue:
             InvalidRequest: a filter, a cursor or a limit that is none.
         """
         await self._know({account})
-        return await list_jobs(self.send, account, wanted.checked(), cursor, limit)
+        wanted = wanted.checked()
+        page = await list_jobs(self.send, account, wanted, cursor, limit)
+        is_found = bool(wanted.webhook or (page.jobs and (wanted.batch or wanted.custom_id)))
+        # Redis retains jobs for a day at least.
+        is_young = wanted.since is not None and (datetime.now(UTC) - wanted.since).days < 1
+        if cursor or is_found or is_young or not wanted.is_of_ended:
+            return page
+        return replace(page, lacks_archive=await self._archive_id(account) is not None)
+
+    async def _archive_id(self, account: str) -> str | None:
+        """Return the id of the archive that an account's workers write to; None = of none."""
+        with speaking_of(self._url):
+            found = await cast(Any, self._client).hget(f"{Keys(account).prefix}archive", "id")
+        return None if found is None else str(found.decode())
 
     async def job_pages(
         self, wanted: Filter = listing.ALL, *, account: str | None = None

@@ -15,7 +15,7 @@ from runqueue.records.reasons import check_words, has_words
 from runqueue.records.waits import utc
 from runqueue.request.job_options import read_custom_id
 from runqueue.request.metadata import METADATA_WORDS, refused_metadata
-from runqueue.request.time_range import check_range
+from runqueue.request.time_range import check_range, in_microseconds
 
 #: Jobs of a page, at most; and of one for those who read all pages.
 MOST, PAGE = 1000, 500
@@ -114,6 +114,12 @@ class Filter(NamedTuple):
     def archived_field(self) -> str:
         """The first of its fields by which only an archive finds jobs; '' = there is none."""
         return next((name for name in _ARCHIVED if getattr(self, name) is not None), "")
+
+    @property
+    def is_of_ended(self) -> bool:
+        """Whether jobs that have ended may be among them."""
+        is_over = self.state is None or JobState(self.state).is_over
+        return is_over and not (self.is_open or self.is_paused)
 
     @property
     def words(self) -> str:
@@ -232,6 +238,11 @@ class JobCount(NamedTuple):
 
     jobs: int
     is_exact: bool
+
+
+def name_of(job: Job) -> str:
+    """Return what tells a job from others under its id in an archive; it begins with the id."""
+    return f"{job.id} {in_microseconds(job.created_at)}"
 
 
 def check_limit(limit: int) -> None:

@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from runqueue.errors import FieldError, InvalidRequest
-from runqueue.producer.listing import READ_AT_ONCE, Filter
+from runqueue.ids import ID_LENGTH
+from runqueue.producer.listing import READ_AT_ONCE, Filter, name_of
 from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import Job, JobState
 from runqueue.request.time_range import MICROSECOND
@@ -19,7 +20,7 @@ BAD = frozenset({JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNC
 _IDS, _LEAST, _MOST, _AIM = 1000, 4, 256, 4 * 1024 * 1024
 
 _Jobs = list[Job | None]
-#: Reads jobs by their ids, without their results if `result=False`.
+#: Reads jobs by their ids or `name_of`, without their results if `result=False`.
 Reads = Callable[..., _Jobs]
 #: Finds the jobs of a filter behind a cursor.
 Finds = Callable[[Filter, str], JobPage]
@@ -182,8 +183,9 @@ class EndedResults(ResultReader):
             return None
         self._cursor, job_ids = self._page(self._wanted, self._cursor)
         self._is_through = not self._cursor
-        if self._after in job_ids:
-            job_ids = job_ids[job_ids.index(self._after) + 1 :]
+        plain = [name[:ID_LENGTH] for name in job_ids]
+        if self._after in plain:
+            job_ids = job_ids[plain.index(self._after) + 1 :]
             self._after = None
         elif self._after is not None:
             if self._is_through:
@@ -195,7 +197,7 @@ class EndedResults(ResultReader):
         """Read the ids of some jobs; returns the next cursor, too."""
         if self._find is not None:
             page = self._find(wanted, cursor)
-            return page.cursor, [job.id for job in page.jobs if self._is_wanted(job)]
+            return page.cursor, [name_of(job) for job in page.jobs if self._is_wanted(job)]
         then, job_ids = self._send(
             job_calls.page_ended(
                 self._account,

@@ -15,7 +15,6 @@ class ErrorGroup:
         words: the reason, with names in place of what varies.
         jobs: how many failed with it.
         share_of_failures: of the failures that were read, from 0 to 1.
-        share_of_ended: of all jobs that ended; None = those were too many to count.
         credits: what their runs took.
         first_seen: the end of its first job, whatever was searched for.
         last_seen: the end of its last job that was read.
@@ -30,7 +29,6 @@ class ErrorGroup:
     words: str
     jobs: int
     share_of_failures: float
-    share_of_ended: float | None
     credits: int
     first_seen: datetime
     last_seen: datetime

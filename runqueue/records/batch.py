@@ -357,7 +357,7 @@ class JobPage:
 
     Args:
         unread: ids of jobs of this page that cannot be read: they are left out.
-        lacks_archive: whether the archive could not be read: what Redis has no more is missing.
+        lacks_archive: whether an archive has more, and was not read: it is away, or not known here.
     """
 
     jobs: list[Job]

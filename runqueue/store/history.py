@@ -101,6 +101,8 @@ class JobHistory:
         process: the process that submits it now, or submitted it last.
         forgotten: attempts that may have left no trace here.
         request: what is to be run, as it was submitted; empty = it is too large to be shown.
+        created_us: when it was created, in microseconds.
+        earlier_lives: how it ended under the same id before, the newest first, as archives have it.
     """
 
     steps: list[JobStep]
@@ -109,6 +111,8 @@ class JobHistory:
     process: str
     forgotten: int
     request: dict[str, Any] = field(repr=False)
+    created_us: int = 0
+    earlier_lives: tuple[JobStep, ...] = ()
 
     @property
     def request_shown(self) -> dict[str, str | int]:
@@ -129,6 +133,7 @@ class JobHistory:
             "timeline": json_value(self.steps),
             "attempts": json_value(self.attempts),
             "earlier_runs": list(self.earlier_runs),
+            "earlier_lives": json_value(self.earlier_lives),
         }
 
 
@@ -179,6 +184,7 @@ def history_of(
         text(fields.get("process")) or "",
         max(0, attempts - len(shown)),
         _request(body),
+        int(fields.get("created") or 0),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from archive.async_queue import AsyncArchivedQueue
-from archive.calls import Droppable, Use, drop_archived, unarchived
+from archive.calls import Use, drop_archived, unarchived
 from archive.database import engine_of, set_up
 from archive.opened import AsyncOpenArchive, OpenArchive
 from archive.queue import ArchivedQueue
@@ -82,8 +82,8 @@ class Archived:
     def only(self, job_id: str) -> None:
         """Have the archive alone have the body and the result of a job."""
         ended = self._ended(job_id)
-        last = Droppable(False, "", "", {job_id: int(ended.record["ended"])})
-        run(self.client, drop_archived(ended.account, "test", 0, 1, last=last, held=[job_id]))
+        held = [(job_id, int(ended.record["ended"]), "")]
+        run(self.client, drop_archived(ended.account, "test", "", held))
         assert b"archived" in self.client.hgetall(f"{Keys(ended.account).prefix}job:{job_id}")
 
     def forget(self, *names: str) -> None:

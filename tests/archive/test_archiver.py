@@ -267,6 +267,24 @@ def test_a_discarded_job_that_is_not_archived_is_not(clock: Clockwork, archiver:
     assert archiver.jobs().keys() == {first}
 
 
+def test_a_job_that_is_discarded_while_it_is_archived_is_not_in_the_archive(
+    clock: Clockwork, archiver: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, gone = clock.enqueue(2)
+    clock.claimed()
+    for job in (left, gone):
+        clock.refuse(job)
+    write = archiver.archive.write
+
+    async def discarded_before(*given: Any) -> list[str]:
+        assert clock.run(operator_calls.discard(clock.account, [gone])) == [1]
+        return await write(*given)
+
+    monkeypatch.setattr(archiver.archive, "write", discarded_before)
+    archiver.round()
+    assert archiver.jobs().keys() == {left}
+
+
 @pytest.mark.parametrize("keep", [{}, {"keep_completed": 1, "keep_failed": 30}])
 def test_retention_waits_for_the_archive_but_not_for_ever(
     clock: Clockwork, archiver: Process, keep: dict[str, int]

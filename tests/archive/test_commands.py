@@ -205,6 +205,16 @@ def test_an_archive_that_is_away_is_exit_code_4(
     assert desk.run("jobs", "list", "--text", "a").exit_code == 4
 
 
+def test_without_the_archive_lists_of_ended_jobs_say_once_what_they_lack(
+    archived: Archived, queue: RunQueue, redis_url: str, tmp_path: Path
+) -> None:
+    desk = Desk(redis_url, tmp_path, archived.client, queue)
+    archived.write(*desk.dead([line("a"), line("b")]))
+    for options, said in (["--state", "dead"], 1), (["--state", "ready"], 0):
+        result = desk.run("jobs", "list", *options)
+        assert (result.exit_code, result.stderr.count("RUNQUEUE_ARCHIVE_URL")) == (0, said)
+
+
 def test_without_an_archive_its_setting_is_named(
     archived: Archived, queue: RunQueue, redis_url: str, tmp_path: Path
 ) -> None:

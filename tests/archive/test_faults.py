@@ -13,6 +13,7 @@ import redis
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from archive import archiver as archiver_module
 from archive.archiver import LEASE_SECONDS
 from config.settings import Settings, SettingsError, load_settings
 from lab import postgres
@@ -194,14 +195,20 @@ def test_groups_of_errors_without_a_job_go_so_many_at_a_time(
     archiver.close()
 
 
-async def test_a_worker_that_cannot_begin_to_archive_says_so_without_the_url(
-    redis_url: str,
+async def test_a_worker_that_cannot_begin_to_archive_says_so_without_the_url_and_tries_again(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("worker.runtime.ARCHIVE_RETRY", 0.0)
     served = ServedAccounts(Settings(SKYVERN_API_KEY=SecretStr("key")), async_client(redis_url))
+    begun = archiver_module.Archive
+    urls = iter(["mysql://me:s3cr3t@db.test/runqueue"] * 2)
+    monkeypatch.setattr(archiver_module, "Archive", lambda url: begun(next(urls, url)))
     with capture_logs() as logged:
-        await served._start_archivers("mysql://me:s3cr3t@db.test/runqueue")
-    (line,) = logged
-    assert (line["event"], line["why"]) == ("archive_not_started", "ValueError")
+        await served._start_archivers("postgresql://127.0.0.1:1/runqueue")
+    said = [(line["event"], line["why"]) for line in logged]
+    assert said == [("archive_not_started", "ValueError")] * 2
+    assert served._archive is not None
+    await served._archive.close()
     await served._redis.aclose()
 
 

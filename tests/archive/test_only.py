@@ -138,6 +138,15 @@ def test_a_job_whose_webhook_waits_stays_until_that_is_settled(
     assert archiver.jobs()[job].webhook.state == "delivered"
 
 
+def test_what_is_archived_late_leaves_redis_at_once(clock: Clockwork, archiver: Process) -> None:
+    (job,) = over(clock)
+    plain = clock.job(job)
+    clock.wait(HOUR)
+    archiver.round()
+    assert clock.field(job, "archived") == "t"
+    assert archiver.jobs() == {job: plain}
+
+
 def test_nothing_leaves_redis_that_the_archive_has_not(clock: Clockwork, archiver: Process) -> None:
     first, second, third = over(clock, 3, "failed")
     archiver.round()

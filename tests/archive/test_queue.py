@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from archive.opened import AsyncOpenArchive
+from archive.queue import ArchivedQueue
 from gateway.tenants.scope import SomeOfQueue
 from runqueue import RunQueue
 from runqueue.errors import (
@@ -115,6 +116,30 @@ def test_what_has_left_redis_is_read_in_the_archive(asked: Asked, jobs: dict[str
     assert asked.wait(gone.id, 5).output == "42"
     with pytest.raises(JobNotFound):
         asked.get("nma3otfnxlrcktlsz4d7qmri")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lacks"),
+    [
+        (Filter(), True),
+        (Filter(state="dead"), True),
+        (Filter(state="failed", since=datetime.now(UTC) - timedelta(2)), True),
+        (Filter(state="failed", since=datetime.now(UTC) - timedelta(hours=20)), False),
+        (Filter(custom_id="gone"), True),
+        (Filter(custom_id="only"), False),
+        (Filter(state="ready"), False),
+        (Filter(is_open=True), False),
+        (Filter(webhook="abandoned"), False),
+    ],
+)
+def test_a_queue_that_does_not_know_the_archive_says_what_lists_lack(
+    desk: Desk, jobs: dict[str, str], redis_url: str, wanted: Filter, *, lacks: bool
+) -> None:
+    with ArchivedQueue(redis_url) as gateways:
+        for queue in (desk.queue, gateways):
+            assert queue.list_jobs(wanted).lacks_archive is lacks
+    desk.client.delete("runqueue:{default}:archive")
+    assert not desk.queue.list_jobs(wanted).lacks_archive
 
 
 def test_without_a_state_jobs_have_ended_and_come_the_newest_end_first(

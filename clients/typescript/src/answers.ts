@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: be26e2362ae7bd1ce35afb5addff516ef1c9d7c555358fae8e0a0cb3bed64a74
+// Made of docs/openapi.json by `make typescript`; its SHA-256: b7ce8b63fb107f63f3b570965cc428d720c13505811585f3d38229356fcf0aee
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

@@ -64,10 +64,11 @@ def _print_life(life: dict[str, Any]) -> None:
     print_values(request, as_json=False)
     if hidden := life.get("request_hidden"):
         typer.echo(f"not shown of the request, as it may be secret: {printable(', '.join(hidden))}")
-    if steps := life.get("timeline"):
-        typer.echo("timeline (UTC):")
-        for step in steps:
-            typer.echo(f"  {printable(_step_words(step))}")
+    for name, title in (("earlier_lives", "earlier under this id"), ("timeline", "timeline")):
+        if steps := life.get(name):
+            typer.echo(f"{title} (UTC):")
+            for step in steps:
+                typer.echo(f"  {printable(_step_words(step))}")
 
 
 def _step_words(step: dict[str, Any]) -> str:

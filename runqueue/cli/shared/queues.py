@@ -110,6 +110,7 @@ def find(
             unread += page.unread
         if page.lacks_archive:
             print_err(
-                "runqueue: the archive cannot be read now: only jobs that Redis has are found"
+                "runqueue: the archive was not read (it is away, or RUNQUEUE_ARCHIVE_URL is not"
+                " set): only jobs that Redis has are found"
             )
         yield from page.jobs

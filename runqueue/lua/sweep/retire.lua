@@ -16,7 +16,7 @@ local retained = retention.read(q)
 local meta = redis.call('HMGET', q.meta, 'retired_day', 'retire_walks')
 local last_day = math.floor((q.now - retained.longest) / DAY)
 local first = tonumber(meta[1] or last_day - 400)
-local walks, archived = {}, archive.positions(q)
+local walks, archived = {}, archive.reached(q)
 
 local function list_of(day) return q.prefix .. 'ended:' .. int(day) end
 

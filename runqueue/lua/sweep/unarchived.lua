@@ -112,7 +112,8 @@ local function body(q)
   if clock_is_stale(q) then return reply end
   if from == '' then add_again(q, reply, math.ceil(limit / 2)) end
   local position = archive.position(from ~= '' and from or stands)
-  position = archive.from_oldest(q, position, retention.read(q).longest)
+  local oldest = archive.oldest_day(q, retention.read(q).longest)
+  if position.day < oldest then position = { day = oldest, at = 0, pops = 0 } end
   add_listed(q, reply, position, limit)
   reply[5] = archive.text(position)
   return reply

@@ -78,7 +78,7 @@ async def test_failures_are_grouped_with_their_figures_and_examples(
         job = await browser.open(example)
 
     assert "24 failed or dead jobs" in shown.words
-    assert "LLM_ERROR new No <b>seat</b> Jobs 12 50.0 % of failures, 5.0 % of all" in shown.words
+    assert "LLM_ERROR new No <b>seat</b> Jobs 12 50.0 % of failures" in shown.words
     assert "Timeout <n> ms exceeded at <url>" in shown.words
     assert shown.text.count("<polyline") == 2
     assert "8 failed or dead jobs" in of_group.words

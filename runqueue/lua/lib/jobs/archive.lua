@@ -1,8 +1,8 @@
 -- How far an account's archive is. Without one there are none of its keys, and jobs lie and go as they always do.
 -- The hash `archive` has: id; lease ('<until> <process>'); host ('<last use> <host>', of SQLite); trouble
--- ('<when> <process> <words>'); new_errors ('<when> <id>:<jobs> …'); at, and behind it dropped: positions in the lists of ends, of archiving and of the walk
--- that drops what the archive has: '<day> <entries> <pops>'. Entries that retire.lua pops count off the
--- entries, and on the pops: what was read before that is not recorded.
+-- ('<when> <process> <words>'); new_errors ('<when> <id>:<jobs> …'); at: archiving's position in the lists of ends,
+-- '<day> <entries> <pops>'; dropped: the key in the archive up to which Redis has dropped what is there. Entries that
+-- retire.lua pops count off the entries, and on the pops: what was read before that is not recorded.
 -- `archive_again` has jobs of which more may come, by when they are read again; `archive_aside` those that the database
 -- cannot store, and why.
 local archive = {}
@@ -18,11 +18,10 @@ end
 
 function archive.text(position) return int(position.day) .. ' ' .. int(position.at) .. ' ' .. int(position.pops) end
 
--- A position that is not before the oldest list that may be there.
-function archive.from_oldest(q, position, longest)
-  local oldest = math.max(tonumber(redis.call('HGET', q.meta, 'retired_day') or 0),
+-- The day of the oldest list that may be there.
+function archive.oldest_day(q, longest)
+  return math.max(tonumber(redis.call('HGET', q.meta, 'retired_day') or 0),
     math.floor((q.now - longest - MOST_WAIT) / DAY) - 1)
-  return position.day < oldest and { day = oldest, at = 0, pops = 0 } or position
 end
 
 -- True if the process has the lease now.
@@ -43,32 +42,27 @@ function archive.read_again(q, id)
   if redis.call('HEXISTS', archive.key(q), 'id') == 1 then redis.call('ZADD', q.prefix .. 'archive_again', int(q.now), id) end
 end
 
--- The positions, for retention; nil without an archive, and with one that was never reached.
-function archive.positions(q)
-  local f = redis.call('HMGET', archive.key(q), 'id', 'at', 'dropped')
-  return f[1] and { at = archive.position(f[2]), dropped = archive.position(f[3]) } or nil
+-- Archiving's position, for retention; nil without an archive, and with one that was never reached.
+function archive.reached(q)
+  local f = redis.call('HMGET', archive.key(q), 'id', 'at')
+  return f[1] and archive.position(f[2]) or nil
 end
 
 -- True for an entry that archiving has not come to.
-function archive.lacks(positions, day, index)
-  if not positions then return false end
-  local at = positions.at
-  return day > at.day or (day == at.day and index >= at.at)
+function archive.lacks(position, day, index)
+  return position ~= nil and (day > position.day or (day == position.day and index >= position.at))
 end
 
 -- True while retention waits for such an entry.
-function archive.keeps(q, positions, day, index, duration)
-  return archive.lacks(positions, day, index) and (day + 1) * DAY > q.now - duration - MOST_WAIT
+function archive.keeps(q, position, day, index, duration)
+  return archive.lacks(position, day, index) and (day + 1) * DAY > q.now - duration - MOST_WAIT
 end
 
 -- The first entry of a day's list was popped.
-function archive.popped(q, positions, day)
-  for field, position in pairs(positions or {}) do
-    if position.day == day then
-      position.at, position.pops = math.max(0, position.at - 1), position.pops + 1
-      redis.call('HSET', archive.key(q), field, archive.text(position))
-    end
-  end
+function archive.popped(q, position, day)
+  if not position or position.day ~= day then return end
+  position.at, position.pops = math.max(0, position.at - 1), position.pops + 1
+  redis.call('HSET', archive.key(q), 'at', archive.text(position))
 end
 
 -- A job is removed; `is_lost` = the archive lacks it.
