@@ -185,6 +185,12 @@ def has_words(words: Iterable[str]) -> ColumnElement[bool]:
     return and_(*(literal(" ").concat(words_table.c.words).like(f"% {word}%") for word in words))
 
 
+async def index_words(connection: AsyncConnection) -> None:
+    """Have PostgreSQL index the words that it put off; see the migration of the first tables."""
+    if connection.dialect.name == "postgresql":
+        await connection.exec_driver_sql("SELECT gin_clean_pending_list('word_index')")
+
+
 def envelope_of_body(dialect: str) -> ColumnElement[bytes]:
     """Return the first line of a stored body, without the request and the result behind it."""
     body = documents.c.body
