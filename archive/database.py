@@ -1,6 +1,5 @@
 """The archive's database: its engine, its schema, and what SQLite and PostgreSQL do differently."""
 
-import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -58,7 +57,6 @@ _READING: Final = {
 #: What PostgreSQL indexes of words, as `word_index` has it.
 _INDEXED: Final[ColumnElement[str]] = literal_column("words_by_day(n, words)")
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
-logging.getLogger("alembic").setLevel(logging.WARNING)  # it says at each start what it is
 
 
 class ArchiveError(ArchiveUnavailable):
