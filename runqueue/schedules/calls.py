@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -12,7 +13,7 @@ from runqueue.records.claim_items import Taken
 from runqueue.records.job import fields_of
 from runqueue.records.schedule import Firing, FiringKind, FiringState, Schedule, ScheduleSpec
 from runqueue.schedules.spec import MAX_LINES, from_json, to_json
-from runqueue.store.replies import rows, taken
+from runqueue.store.replies import as_arguments, flat, rows, taken
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Schedules of an account, and firings that one retains beside those that wait or are under way.
@@ -109,17 +110,20 @@ def write_schedule(
     old = {one.at_us: one for one in before.firings} if before else {}
     changed = [one for at_us, one in kept.items() if one != old.get(at_us)]
     batch = next((one.batch for one in kept.values() if one.state.is_under_way), "")
-    arguments: list[Argument] = [
-        *(spec.name, before.version if before else 0, process, look_us, MOST_SCHEDULES),
-        *(_stored(spec), spec.lines, after.mark_us, after.paused, batch),
-        _stored(uploads) if uploads else "",
-        *(len(old.keys() - kept.keys()), len(notices), len(changed)),
-        *(old.keys() - kept.keys()),
-        *notices,
+    dropped = old.keys() - kept.keys()
+    totals = [
+        f"firings:{ended}"
+        for one in changed
+        if (ended := _ended(one)) and ended != _ended(old.get(one.at_us))
     ]
-    for one in changed:
-        ended = "" if _ended(one) == _ended(old.get(one.at_us)) else _ended(one)
-        arguments += [one.at_us, _firing_json(one), ended]
+    totals += ["schedules:paused" for one in notices if one.startswith("schedule_paused:")]
+    version, upload = before.version if before else 0, _stored(uploads) if uploads else ""
+    arguments: list[Argument] = as_arguments(
+        (spec.name, version, process, look_us, MOST_SCHEDULES, _stored(spec), spec.lines)
+    )
+    arguments += [after.mark_us, after.paused, batch, upload]
+    arguments += [len(dropped), len(totals), len(notices), *dropped, *totals, *notices]
+    arguments += flat((one.at_us, _firing_json(one)) for one in changed)
     return ScriptCall(load("record_schedule"), after.account, arguments, int)
 
 
@@ -219,7 +223,8 @@ def _with_figures(firing: Firing, figures: Sequence[bytes | None], now_us: int) 
     )
 
 
-class PackedLines(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PackedLines:
     """A file of lines, as it is stored.
 
     Args:
@@ -230,7 +235,7 @@ class PackedLines(NamedTuple):
 
     digest: str
     count: int
-    chunks: list[bytes]
+    chunks: list[bytes] = field(repr=False)
 
 
 def pack_lines(lines: Iterable[bytes]) -> PackedLines:

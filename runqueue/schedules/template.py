@@ -32,7 +32,7 @@ def utc_form(at_us: int) -> str:
 
 
 def lines_of(
-    spec: ScheduleSpec, account: str, lines: Iterable[bytes], firing: Firing
+    spec: ScheduleSpec, account: str, lines: Iterable[bytes], firing: Firing, first: int = 1
 ) -> Iterator[dict[str, Any]]:
     """Fill the placeholders in the bodies of a schedule's lines, and name each job.
 
@@ -41,11 +41,12 @@ def lines_of(
         account: whose it is.
         lines: of the stored file, as JSON; not looked at if the schedule has a job.
         firing: the firing.
+        first: the number of the first of these lines.
     """
     values = _values(spec, firing.at_us)
     name = f"{spec.name}/{values['firing']}"
     given = iter([spec.job]) if spec.job is not None else map(orjson.loads, lines)
-    for number, line in enumerate(given, 1):
+    for number, line in enumerate(given, first):
         own = {"account": account, "namespace": NAMESPACE, "custom_id": f"{name}/{number}"}
         yield {**line, "body": _filled(line["body"], values), **own}
 

@@ -80,7 +80,7 @@ active_consumers:<stage> zset    processes that have an active consumer of the s
 wake, wake:<process>    list    at most one element: there may be work
 gcra:<name>             string  the limiters' theoretical arrival times
 schedules               zset    schedules, by when a worker looks at each next
-schedule:<name>         hash    spec, mark, paused, version, who has claimed it, the batch under way,
+schedule:<name>         hash    spec, mark, paused, version, who claimed it, the batch under way,
                                 what it uploads, f:<at_us> -> a firing
 schedule_lines:<d>      list    a file of lines in chunks; the last one is empty
 files                   hash    uploaded file -> the job that holds it

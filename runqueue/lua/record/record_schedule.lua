@@ -3,8 +3,8 @@
 -- ARGV  now_us, name, version (0 = there is none yet), process (whose claim ends with it; '' = none's), look_us (when a
 --       worker looks at it next; 0 = now), most (schedules of the account), spec (JSON), lines (digest of its file;
 --       '' = none), mark_us, paused, batch (of the firing under way; '' = none), uploads (the JSON spec of its upload;
---       '' = as it is), how many follow of each: dropped firings, notices, firings; then these: times of dropped
---       firings, notices, and per firing: at_us, JSON, its end ('' = it had no new one)
+--       '' = as it is), how many follow: times of firings that are dropped, totals that rise by one, notices (as
+--       batches.keep_event has them); then these, and per firing that changed: at_us, JSON
 -- Reply: its new version; 0 = it has another one by now, -1 = the account has too many, -2 = its file is not stored
 local SCHEDULES, name, process = q.prefix .. 'schedules', q.args[2], q.args[4]
 local key, look, lines = schedules.key(q, name), tonumber(q.args[5]), q.args[8]
@@ -28,21 +28,15 @@ redis.call('HSET', key, 'version', version, 'spec', q.args[7], 'lines', lines, '
 if q.args[12] ~= '' or q.args[11] ~= f[4] then redis.call('HSET', key, 'uploads', q.args[12]) end
 schedules.name_lines(q, f[2] or '', lines)
 
-local at, dropped, written = 16, {}, {}
-for _ = 1, tonumber(q.args[13]) do
-  dropped[#dropped + 1] = 'f:' .. q.args[at]
-  at = at + 1
+local at = 16
+local function each(n, act)
+  for _ = 1, tonumber(n) do
+    act(q.args[at])
+    at = at + 1
+  end
 end
-for _ = 1, tonumber(q.args[14]) do
-  batches.keep_event(q, q.args[at])
-  at = at + 1
-end
-for _ = 1, tonumber(q.args[15]) do
-  written[#written + 1] = 'f:' .. q.args[at]
-  written[#written + 1] = q.args[at + 1]
-  if q.args[at + 2] ~= '' then counters.bump(q.totals, 'firings:' .. q.args[at + 2], 1) end
-  at = at + 3
-end
-if #dropped > 0 then in_parts('HDEL', key, dropped) end
-if #written > 0 then in_parts('HSET', key, written) end
+each(q.args[13], function(when) redis.call('HDEL', key, 'f:' .. when) end)
+each(q.args[14], function(total) counters.bump(q.totals, total, 1) end)
+each(q.args[15], function(notice) batches.keep_event(q, notice) end)
+for i = at, #q.args, 2 do redis.call('HSET', key, 'f:' .. q.args[i], q.args[i + 1]) end
 return version
