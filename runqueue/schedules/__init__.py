@@ -1,1 +1,1 @@
-"""Schedules: what they say, when they fire, and what becomes of a firing; without Redis."""
+"""Schedules: what they say, when they fire, what becomes of a firing, and the calls about them."""
