@@ -31,6 +31,12 @@ DEEDS: Final = {
     "cancel_batch": "canceled a batch",
     "retry_failed": "retried what failed of a batch",
     "retry_callbacks": "had callbacks of a batch sent again",
+    "apply_schedules": "applied schedules",
+    "pause_schedule": "paused a schedule",
+    "resume_schedule": "resumed a schedule",
+    "fire_schedule": "had a schedule fire",
+    "backfill_schedule": "had a schedule fire for past times",
+    "remove_schedule": "removed a schedule",
     "cancel": "canceled jobs",
     "cancel_job": "canceled a job",
     "replay": "replayed jobs",
@@ -93,16 +99,11 @@ def in_unit(value: float | None, unit: str) -> str:
 
 
 def ago(moment: datetime | None) -> str:
-    """Return how long ago a moment was, roughly."""
+    """Return how long ago a moment was, or when it will be."""
     if moment is None:
         return UNKNOWN
     seconds = (datetime.now(UTC) - moment).total_seconds()
-    if seconds < 0:
-        return f"in {span(-seconds).partition(' min ')[0]}"
-    for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
-        if seconds >= unit:
-            return f"{int(seconds // unit)} {name} ago"
-    return f"{int(seconds)} s ago"
+    return f"in {span(-seconds)}" if seconds < 0 else f"{span(seconds)} ago"
 
 
 def utc_ms(moment: datetime) -> str:

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.http.problems import log_trouble, what_is_damaged
-from gateway.page import actions, bulk_views, details, history, lists, login
+from gateway.page import actions, bulk_views, details, history, lists, login, schedules
 from gateway.page import overview as page_live
 from gateway.page.errors import TITLES, status_of
 from gateway.page.forms import back
@@ -35,10 +35,12 @@ def routes() -> list[BaseRoute]:
         "/jobs/{job_id}": details.job,
         "/batches": lists.batches,
         "/batches/{batch_id}": details.batch,
-        "/batches/{batch_id}/results": details.results,
+        "/batches/{batch_id}/results": lists.results,
         "/groups": lists.groups,
         "/keys": lists.keys,
         "/budgets": lists.budgets,
+        "/schedules": schedules.schedules,
+        "/schedules/{name}": schedules.schedule,
         "/webhooks": lists.webhooks,
         "/refused": lists.refused,
         "/search": details.search,

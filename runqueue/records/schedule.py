@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class Overlap(StrEnum):
@@ -131,3 +131,23 @@ class Schedule:
     version: int
     firings: tuple[Firing, ...] = ()
     upcoming: tuple[datetime, ...] = ()
+
+
+class ScheduleChange(NamedTuple):
+    """What applying does to a schedule.
+
+    Args:
+        fields: what differs, in words; of a job's template, which may hold secrets, names alone.
+    """
+
+    name: str
+    change: Literal["created", "changed", "removed", "unchanged"]
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLines:
+    """A stored file of jobs, which a schedule may name: its digest, and how many lines it has."""
+
+    lines: str
+    count: int
