@@ -1,6 +1,5 @@
 """The archive's database: its engine, its schema, and what SQLite and PostgreSQL do differently."""
 
-import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -58,7 +57,6 @@ _READING: Final = {
 #: What PostgreSQL indexes of words, as `word_index` has it.
 _INDEXED: Final[ColumnElement[str]] = literal_column("words_by_day(n, words)")
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
-logging.getLogger("alembic").setLevel(logging.WARNING)  # it says at each start what it is
 
 
 class ArchiveError(ArchiveUnavailable):
@@ -183,6 +181,12 @@ def keys_of_words(dialect: str, words: Sequence[str], days: Iterable[int]) -> Se
 def has_words(words: Iterable[str]) -> ColumnElement[bool]:
     """Return whether a row of `words` has words, or words that begin with them, all of them."""
     return and_(*(literal(" ").concat(words_table.c.words).like(f"% {word}%") for word in words))
+
+
+async def index_words(connection: AsyncConnection) -> None:
+    """Have PostgreSQL index the words that it put off; see the migration of the first tables."""
+    if connection.dialect.name == "postgresql":
+        await connection.exec_driver_sql("SELECT gin_clean_pending_list('word_index')")
 
 
 def envelope_of_body(dialect: str) -> ColumnElement[bytes]:

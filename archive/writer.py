@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from archive.database import ArchiveAwayError, ArchiveError, words_of, writing
+from archive.database import ArchiveAwayError, ArchiveError, index_words, words_of, writing
 from archive.rows import EndedJob, Rows, SumKey, rows_of, sums_of
 from archive.tables import KEYS_A_MICROSECOND, documents, ended_us, errors, jobs, key_of, labels
 from archive.tables import archive as archive_table
@@ -58,6 +58,7 @@ class Writer:
                     if self._id and await connection.scalar(select(archive_table.c.id)) != self._id:
                         raise ArchiveAwayError("another archive has come in its place")
                     await self._replace(connection, made)
+                    await index_words(connection)
             except IntegrityError as error:
                 if attempt + 1 == _TRIES:
                     raise ArchiveAwayError(words_of(error)) from None

@@ -87,7 +87,8 @@ def setup_logging(level: str = "INFO", secrets: Iterable[str] = ()) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.INFO))
-    logging.getLogger("celery").setLevel(max(number, logging.WARNING))
+    for name in ("celery", "alembic"):
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
     audit = logging.getLogger(AUDIT)
     named = [*shared, structlog.stdlib.add_logger_name]
     audit.handlers[:] = [_handler(named, redact, structlog.processors.JSONRenderer())]

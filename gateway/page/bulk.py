@@ -115,22 +115,12 @@ def kinds_of(jobs: Iterable[Job]) -> list[str]:
     return [what for what, kind in KINDS.items() if found.intersection(kind.states)]
 
 
-class Counted(NamedTuple):
-    """The chosen jobs.
+async def count(queue: AsyncRunQueue, choice: Choice) -> tuple[JobCount, list[Job], list[str]]:
+    """Count the chosen jobs, as far as that is quick.
 
-    Args:
-        number: how many.
-        first: the first of them.
-        unmet: what is to be left out, and is none of the filter's that were counted.
+    Returns:
+        Their number, the first of them, and what of `left_out` was not met.
     """
-
-    number: JobCount
-    first: list[Job]
-    unmet: list[str]
-
-
-async def count(queue: AsyncRunQueue, choice: Choice) -> Counted:
-    """Count the chosen jobs, as far as that is quick."""
     until = time.monotonic() + SECONDS
     seen, met, first = set[str](), set[str | None](), list[Job]()
     is_exact = True
@@ -144,7 +134,7 @@ async def count(queue: AsyncRunQueue, choice: Choice) -> Counted:
             is_exact = False
             break
     unmet = [name for name in choice.left_out if name not in met]
-    return Counted(JobCount(min(len(seen), MOST), is_exact), first, unmet)
+    return JobCount(min(len(seen), MOST), is_exact), first, unmet
 
 
 async def _pages(queue: AsyncRunQueue, choice: Choice) -> AsyncIterator[list[Job]]:

@@ -1,8 +1,9 @@
 """Bulk actions: the page shows the count first, and acts once the user confirms."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
 from urllib.parse import urlencode
 
 import structlog
@@ -22,7 +23,8 @@ from gateway.page.render import HEADERS, page
 from gateway.page.viewer import Viewer, must_operate, viewer_of
 from gateway.state.state import WORKS, GatewayState, state_of
 from runqueue.ids import is_id
-from runqueue.producer.listing import Filter
+from runqueue.producer.listing import Filter, JobCount
+from runqueue.records.job import Job
 
 log = structlog.get_logger()
 
@@ -41,21 +43,21 @@ async def select(request: Request) -> Response:
     viewer = await viewer_of(request)
     must_operate(viewer)
     query = request.query_params
-    checked = query.getlist("id") if "checked" in query else None
-    left_out = " ".join(query.getlist("except")).split()
-    choice = await _choice(viewer, query, _stateless(query), checked, left_out)
+    fields = {**query, "except": " ".join(query.getlist("except"))}
+    fields |= {"ids": " ".join(query.getlist("id"))} if "checked" in query else {}
+    choice = await _choice(viewer, fields, _stateless(query))
     # A link of another site only shows the form; counting begins there.
     is_requested = "count" in query and not is_from_elsewhere(request)
-    found = None
+    counted: tuple[JobCount | None, list[Job], list[str]] = (None, [], [])
     if is_requested:
         async with working(request):
-            found = await count(viewer.queue, choice)
+            counted = await count(viewer.queue, choice)
     values = {
         "account": choice.account,
         "accounts": await viewer.queue.accounts(),
         "choice": choice,
         "kind": KINDS[choice.what],
-        "found": found,
+        **dict(zip(("count", "first", "unmet"), counted, strict=True)),
         "filter": urlencode(pairs_of(choice.wanted)),
         "more": [pair for pair in pairs_of(choice.wanted) if pair[0] not in _ENTERED],
         "next": back(query),
@@ -68,10 +70,7 @@ async def act_on_many(request: Request) -> Response:
     """Run the confirmed action; answers when it is over, or after a few seconds."""
     viewer, fields = await operator_form(request)
     gate = state_of(request)
-    checked = fields["ids"].split() if "ids" in fields else None
-    wanted = _stateless(QueryParams(fields.get("filter", "")))
-    left_out = fields.get("except", "").split()
-    choice = await _choice(viewer, fields, wanted, checked, left_out)
+    choice = await _choice(viewer, fields, _stateless(QueryParams(fields.get("filter", ""))))
     most = whole(fields["most"], "most") if fields.get("most") else None
     if [*gate.works.values()].count(viewer.name) >= WORKS:
         raise HTTPException(429, f"expected at most {WORKS} bulk actions of {viewer.name} at once")
@@ -85,55 +84,44 @@ async def act_on_many(request: Request) -> Response:
 
 async def _work(gate: GatewayState, work: BulkWork, viewer: Viewer) -> str:
     """Run it in the background, and record its result; returns the entry's id."""
-    choice, most, who = work.choice, work.most, viewer.name
+    choice, most = work.choice, work.most
+    record = partial(
+        record_change, gate.tenant_scopes.whole, choice.account, viewer.name, choice.what
+    )
     if most is None or most > _MANY:
-        began = f"{choice.words}: began, {most or 'unknown how many'} jobs"
-        await record_change(
-            gate.tenant_scopes.whole, choice.account, who, choice.what, detail=began
-        )
+        await record(detail=f"{choice.words}: began, {most or 'unknown how many'} jobs")
     failed = ""
     try:
         await work.run(viewer.queue)
     except Exception as error:  # noqa: BLE001 - it is recorded whatever ended it
         log.warning("work_broke_off", what=choice.what, error=repr(error)[:200])
         failed = f"; broke off: {words_of(error)}"
-    detail = f"{choice.words}: {work.words}{failed}"
-    return await record_change(
-        gate.tenant_scopes.whole, choice.account, who, choice.what, detail=detail
-    )
+    return await record(detail=f"{choice.words}: {work.words}{failed}")
 
 
-async def _choice(
-    viewer: Viewer,
-    fields: Mapping[str, Any],
-    wanted: Filter,
-    checked: Iterable[str] | None,
-    left_out: Iterable[str],
-) -> Choice:
+async def _choice(viewer: Viewer, fields: Mapping[str, str], wanted: Filter) -> Choice:
     """Return the choice of a form or a query.
 
     Args:
         viewer: the user.
-        fields: of the form, or of the query.
+        fields: of the form, or of the query: `ids` of checked jobs are instead of the filter, and
+            `except` are ids or custom_ids of jobs that this does not mean.
         wanted: its filter, but for the state; a group of errors needs none to be replayed.
-        checked: ids of the jobs that are checked; None = they are chosen by a filter.
-        left_out: ids or custom_ids of jobs that the filter does not mean.
     """
-    what = str(fields.get("what") or "cancel")
+    what = fields.get("what") or "cancel"
     if what not in KINDS:
         raise HTTPException(422, f"what: expected one of {', '.join(KINDS)}")
     default = "" if what == "replay" and wanted.error is not None else KINDS[what].states[0]
-    state = str(fields.get("state") or default)
+    state = fields.get("state") or default
     if state not in KINDS[what].states:
         state = default
-    account = await viewer.tenant_scope.account(str(fields.get("account") or ""))
-    ids = None if checked is None else tuple(dict.fromkeys(filter(is_id, checked)))
-    if ids and len(ids) > _CHECKED:
-        raise HTTPException(422, f"expected at most {_CHECKED} checked jobs, got {len(ids)}")
-    names = tuple(dict.fromkeys(left_out))
-    if len(names) > _CHECKED:
-        raise HTTPException(422, f"except: expected at most {_CHECKED} jobs, got {len(names)}")
-    return Choice(what, account, state, wanted, ids, names)
+    account = await viewer.tenant_scope.account(fields.get("account", ""))
+    named = {name: (*dict.fromkeys(fields.get(name, "").split()),) for name in ("ids", "except")}
+    for name, given in named.items():
+        if len(given) > _CHECKED:
+            raise HTTPException(422, f"{name}: expected at most {_CHECKED} jobs, got {len(given)}")
+    ids = tuple(filter(is_id, named["ids"])) if "ids" in fields else None
+    return Choice(what, account, state, wanted, ids, named["except"])
 
 
 def _stateless(query: QueryParams) -> Filter:

@@ -10,7 +10,6 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from gateway.http.results import stream_results
 from gateway.page.forms import back
 from gateway.page.render import HEADERS, page
 from gateway.page.viewer import Viewer, list_page, viewer_of
@@ -190,19 +189,6 @@ async def batch(request: Request, viewer: Viewer) -> Response:
         "done": await viewer.done(account, request.query_params.get("done", "")),
     }
     return page(request, "batch.html", viewer, values)
-
-
-async def results(request: Request) -> Response:
-    """Send the results of a batch, or what did not go well, as a file."""
-    viewer = await viewer_of(request)
-    batch_id = str(request.path_params["batch_id"])
-    query = request.query_params
-    is_csv, errors = query.get("format") == "csv", query.get("errors") == "1"
-    name = f"{'errors' if errors else 'results'}-{batch_id}.{'csv' if is_csv else 'jsonl'}"
-    headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
-    return await stream_results(
-        request, viewer.queue, batch_id, errors=errors, is_csv=is_csv, headers=headers
-    )
 
 
 async def search(request: Request) -> Response:

@@ -99,16 +99,11 @@ def in_unit(value: float | None, unit: str) -> str:
 
 
 def ago(moment: datetime | None) -> str:
-    """Return how long ago a moment was, roughly."""
+    """Return how long ago a moment was, or when it will be."""
     if moment is None:
         return UNKNOWN
     seconds = (datetime.now(UTC) - moment).total_seconds()
-    if seconds < 0:
-        return f"in {span(-seconds).partition(' min ')[0]}"
-    for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
-        if seconds >= unit:
-            return f"{int(seconds // unit)} {name} ago"
-    return f"{int(seconds)} s ago"
+    return f"in {span(-seconds)}" if seconds < 0 else f"{span(seconds)} ago"
 
 
 def utc_ms(moment: datetime) -> str:

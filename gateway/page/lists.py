@@ -93,19 +93,23 @@ async def jobs(viewer: Viewer, account: str, query: QueryParams) -> dict[str, An
 
 
 async def results(request: Request) -> Response:
-    """Send the results of the jobs of a list that have ended, as a file."""
+    """Send the results of a list's jobs that have ended, or of a batch, as a file.
+
+    With `errors=1` those that did not go well.
+    """
     viewer = await viewer_of(request)
-    query = request.query_params
-    account = await viewer.tenant_scope.account(query.get("account", ""))
-    is_csv = query.get("format") == "csv"
-    name = f"jobs-{account}.{'csv' if is_csv else 'jsonl'}"
+    query, batch = request.query_params, request.path_params.get("batch_id")
+    account = await viewer.tenant_scope.account("" if batch else query.get("account", ""))
+    is_csv, errors = query.get("format") == "csv", query.get("errors") == "1"
+    what = "errors" if errors else "results" if batch else "jobs"
+    name = f"{what}-{batch or account}.{'csv' if is_csv else 'jsonl'}"
     headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
     return await stream_results(
         request,
         viewer.queue,
-        None,
+        batch,
         filter_of(query),
-        errors=False,
+        errors=errors,
         is_csv=is_csv,
         account=account,
         headers=headers,

@@ -35,7 +35,7 @@ def routes() -> list[BaseRoute]:
         "/jobs/{job_id}": details.job,
         "/batches": lists.batches,
         "/batches/{batch_id}": details.batch,
-        "/batches/{batch_id}/results": details.results,
+        "/batches/{batch_id}/results": lists.results,
         "/groups": lists.groups,
         "/keys": lists.keys,
         "/budgets": lists.budgets,

@@ -42,25 +42,13 @@
       points: { show: !isBars && rows.length < 40, size: 5 },
       ...(isBars && { fill: () => colour("--chart-1"), paths: uPlot.paths.bars({ size: [0.8, 40], align: 1 }) }),
     }));
-    // Behind what is partial there are lines.
-    const hatch = ({ ctx, bbox, valToPos }) => {
+    // What is partial has a ground.
+    const shade = ({ ctx, bbox, valToPos }) => {
       ctx.save();
-      [ctx.strokeStyle, ctx.globalAlpha] = [colour("--soft"), 0.4];
-      ctx.lineWidth = devicePixelRatio;
-      for (const row of rows.filter(({ dataset }) => "partial" in dataset)) {
-        const left = valToPos(Number(row.dataset.at), "x", true);
-        const width = valToPos(Number(row.dataset.at) + step, "x", true) - left;
-        ctx.save();
-        ctx.beginPath();
-        ctx.rect(left, bbox.top, width, bbox.height);
-        ctx.clip();
-        ctx.beginPath();
-        for (let x = left - bbox.height; x < left + width; x += 6 * devicePixelRatio) {
-          ctx.moveTo(x, bbox.top + bbox.height);
-          ctx.lineTo(x + bbox.height, bbox.top);
-        }
-        ctx.stroke();
-        ctx.restore();
+      ctx.fillStyle = colour("--hair");
+      for (const { dataset } of rows.filter((row) => "partial" in row.dataset)) {
+        const [left, right] = [0, step].map((more) => valToPos(Number(dataset.at) + more, "x", true));
+        ctx.fillRect(left, bbox.top, right - left, bbox.height);
       }
       ctx.restore();
     };
@@ -77,7 +65,7 @@
           { ...axis, space: 64, values: DATES },
           { ...axis, size: 64, values: (u, all) => all.map(tick[card.dataset.unit] || ((v) => compact.format(v))), ...(card.dataset.unit === "seconds" && { incrs: SPANS }) },
         ],
-        hooks: { drawAxes: [hatch] },
+        hooks: { drawClear: [shade] },
         series: [{ label: "UTC", value: shown(0) }, ...series],
       },
       [at, ...columns],

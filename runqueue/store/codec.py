@@ -83,7 +83,7 @@ def encode(spec: JobSpec, traceparent: str = "") -> tuple[bytes, bytes]:
     if found := spec.traceparent or traceparent:
         envelope["t"] = found
     if spec.kind == "workflow":  # lists read no bodies
-        envelope["w"] = body.get("workflow_id") or body["agent_id"]
+        envelope["w"] = body.get("workflow_id") or body.get("agent_id")
     return digest.digest(), b"%b\n%b" % (orjson.dumps(envelope), orjson.dumps(rest))
 
 

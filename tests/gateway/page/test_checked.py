@@ -104,7 +104,7 @@ async def test_more_jobs_than_a_list_shows_are_refused(redis_url: str) -> None:
         shown = await browser.open(f"/select?what=cancel&checked=1&{query}")
 
     assert shown.status == 422
-    assert "expected at most 500 checked jobs, got 5" in shown.words
+    assert "ids: expected at most 500 jobs, got 5" in shown.words
 
 
 @pytest.mark.parametrize(("query", "n"), [("format=jsonl", 2), ("format=csv", 3), ("", 2)])

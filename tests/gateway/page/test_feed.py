@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -331,3 +332,8 @@ def test_spans_rates_and_lines_are_told_as_far_as_they_are_known() -> None:
     assert [per_minute(v) for v in (None, 0, 0.25, 1234.4)] == ["\u2013", "0", "0.2", "1,234"]
     assert [spark(values) for values in ([1], [0, 2])] == ["", "0.0,23.0 120.0,1.0"]
     assert ago(None) == "\u2013"
+    hour = timedelta(hours=1, seconds=0.5)
+    assert [ago(datetime.now(UTC) + one) for one in (-hour, hour)] == [
+        "1 h 0 min ago",
+        "in 1 h 0 min",
+    ]
