@@ -158,6 +158,28 @@ async def test_a_job_that_was_created_anew_under_its_id_is_another_however_often
     assert jobs == [{"completed": 1, "failed": 1}]
 
 
+async def test_a_role_that_may_only_write_archives_jobs(postgres_server: Postgres) -> None:
+    url = postgres_server.create("granted")
+    owner = engine_of(url)
+    await set_up(owner)
+    async with writing(owner) as connection:
+        for statement in (
+            "CREATE ROLE archivist LOGIN",
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO archivist",
+        ):
+            await connection.execute(text(statement))
+    engine = engine_of(url.replace("postgres@", "archivist@"))
+    await set_up(engine)
+    assert await Writer(engine).write([made(n, JOBS) for n in range(40)]) == []
+    wanted = Filter(text=plain(made(1, JOBS)).words.split()[0])
+    jobs = [plain(made(n, JOBS)) for n in range(40)]
+    assert await ids_of(Reader(engine), wanted) == [
+        job.id for job in expected(jobs, ACCOUNT, wanted)
+    ]
+    await engine.dispose()
+    await owner.dispose()
+
+
 async def test_a_job_is_read_as_it_was(reader: Reader) -> None:
     for n in (1, 17, 500):
         ended = made(n, JOBS)
