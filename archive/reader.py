@@ -97,14 +97,18 @@ class Reader:
 
         Args:
             account, job_id: which.
-            known: what Redis has of it; None = nothing.
+            known: what Redis has of it, which the answer replaces; None = nothing.
         """
         is_of_it = (jobs.c.id == job_id) & (jobs.c.account == account)
         async with reading(self._engine) as connection:
             if is_id(job_id) and (known is None or not known.request):
-                for job in await _documents(connection, is_of_it & _IS_NEWEST):
+                is_meant = jobs.c.created_us == known.created_us if known else _IS_NEWEST
+                for job in await _documents(connection, is_of_it & is_meant):
                     with suppress(*_BROKEN):
-                        known = history_of(dict(job.record), job.body)
+                        found = history_of(dict(job.record), job.body)
+                        if known is not None and not known.archived:
+                            found = replace(known, request=found.request)
+                        known = found
             if known is None:
                 return None
             is_earlier = is_of_it & (jobs.c.created_us != known.created_us)

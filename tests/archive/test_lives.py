@@ -167,6 +167,22 @@ def test_its_life_has_those_before_also_while_it_is_open(
     assert f"  failed, its run {run}: No such seat 7\n" in shown
 
 
+def test_a_request_that_is_too_large_to_be_shown_takes_no_life_for_another(lives: Lives) -> None:
+    clock = lives.clock
+    clock.enqueue(names=["order-17"])
+    job = lives.end("failed", "No such seat 7")
+    lives.leave()
+    assert clock.enqueue(names=["order-17"], body="x" * 70_000) == [job]
+    life = lives.queue.timeline(job)
+    assert life["request"] == {}
+    assert "failed" not in str(life["timeline"])
+    assert len(life["earlier_lives"]) == 1
+    assert lives.end("completed") == job
+    lives.archiver.round()
+    clock.client.hset(clock.key(f"job:{job}"), "run_status", "newer in Redis")
+    assert "newer in Redis" in str(lives.queue.timeline(job)["timeline"])
+
+
 async def test_the_page_of_a_job_shows_its_earlier_lives(
     lives: Lives, redis_url: str, archive_url: str
 ) -> None:
