@@ -24,7 +24,7 @@ from archive.calls import DueJob, Kept, Read, Use
 from archive.database import ArchiveAwayError, ArchiveError, engine_of, set_up
 from archive.reader import Reader
 from archive.rows import EndedJob
-from archive.tables import ended_us, key_of
+from archive.tables import HOUR_US, ended_us, key_of
 from archive.writer import Writer
 from config.archive import seconds_of
 from config.settings import Settings
@@ -266,7 +266,10 @@ class Archiver:
 
     async def _remove_discarded(self, read: Read) -> None:
         """Remove dead jobs that were discarded after they were read."""
-        dead = [job.ended.id for job in read.jobs if job.ended.record["state"] == b"dead"]
+        # Retention takes those that ended a day ago, or before.
+        since = read.now_us - 24 * HOUR_US
+        both = [(job.ended.id, job.ended.record) for job in read.jobs]
+        dead = [name for name, one in both if one["state"] == b"dead" and int(one["ended"]) > since]
         states = await self._send(job_states(self._account, dead)) if dead else []
         gone = [job_id for job_id, (state, _) in zip(dead, states, strict=True) if state is None]
         if gone:

@@ -70,7 +70,10 @@ class Writer:
         return unread
 
     async def discard(self, account: str, job_ids: list[str]) -> list[str]:
-        """Remove dead jobs of an account; returns the ids of those that were there.
+        """Remove dead jobs of an account, and their earlier lives that ended as dead.
+
+        Returns:
+            The ids of those that were there.
 
         Raises:
             ArchiveAwayError: as `write`.

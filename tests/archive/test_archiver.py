@@ -285,6 +285,27 @@ def test_a_job_that_is_discarded_while_it_is_archived_is_not_in_the_archive(
     assert archiver.jobs().keys() == {left}
 
 
+def test_a_dead_job_that_retention_takes_while_it_is_archived_stays_in_the_archive(
+    clock: Clockwork, archiver: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archiver.round()
+    (job,) = clock.enqueue()
+    clock.claimed()
+    clock.refuse(job)
+    clock.wait((7 + 31) * DAY / SECOND)
+    write = archiver.archive.write
+
+    async def retired_before(*given: Any) -> list[str]:
+        for _ in range(5):
+            clock.sweep("retire")
+        assert clock.state(job) is None
+        return await write(*given)
+
+    monkeypatch.setattr(archiver.archive, "write", retired_before)
+    archiver.round()
+    assert archiver.jobs().keys() == {job}
+
+
 @pytest.mark.parametrize("keep", [{}, {"keep_completed": 1, "keep_failed": 30}])
 def test_retention_waits_for_the_archive_but_not_for_ever(
     clock: Clockwork, archiver: Process, keep: dict[str, int]
