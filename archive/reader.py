@@ -4,7 +4,7 @@ By its id, a job is its newest life; lists have all of them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 from zlib import error
 
-from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import ColumnElement, exists, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from archive import charts, error_groups
@@ -40,6 +40,7 @@ _IS_NEWEST: Final = ~exists().where(
     _newer.c.id == jobs.c.id, _newer.c.created_us > jobs.c.created_us
 )
 _CURSOR: Final = re.compile(r"archive-([0-9]{1,18}|[1-8][0-9]{18})")
+_LIFE: Final = re.compile(r"([a-z2-7]{24}) ([0-9]{1,18})")
 #: What a record that cannot be read raises.
 _BROKEN: Final = (ValueError, KeyError, TypeError, AttributeError, error)
 
@@ -76,10 +77,12 @@ class Reader:
                 found |= {job.id: job for job in some}
         return [found.get(job_id) for job_id in ids]
 
-    async def lives(self, ids: Sequence[str]) -> list[Job]:
-        """Return all lives of a few hundred jobs at most, but those that are broken."""
+    async def lives(self, names: Iterable[str]) -> list[Job]:
+        """Return lives of a few hundred jobs at most by their `life_name`, but the broken ones."""
+        lives = [(found[1], int(found[2])) for name in names if (found := _LIFE.fullmatch(name))]
         async with reading(self._engine) as connection:
-            return await _read_jobs(connection, jobs.c.id.in_(ids))
+            is_meant = tuple_(jobs.c.id, jobs.c.created_us).in_(lives)
+            return await _read_jobs(connection, is_meant)
 
     async def raw(self, ids: Sequence[str]) -> list[EndedJob]:
         """Return jobs as Redis had them; those that the archive does not have are left out.

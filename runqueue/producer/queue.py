@@ -587,7 +587,7 @@ class RunQueue:
             wanted: only these; those that ended in some time with `since` and `until`.
             errors: only those that failed, were canceled or are dead; of a batch unconfirmed ones,
                 too.
-            after: only those behind this job, which was among them.
+            after: only those behind this job, which was among them; its id, or its `life_name`.
             account: whose, without a batch.
 
         Raises:
