@@ -142,10 +142,11 @@ class Archiver:
         self._retry, self._id = FIRST_RETRY, ""
         #: What keeps it from archiving, and what else failed, in words; the log has each once.
         self._trouble = self._failed = ""
-        #: Up to which key of the archive Redis has dropped jobs, and when the oldest left ended.
+        #: Up to which key of the archive Redis has dropped jobs, or more of them is to come, and when
+        #: the oldest left ended; None = that is not known.
         self._dropped: tuple[int, int] | None = None
         self._drops_more = False
-        self._retire_at = self._errors_at = 0.0
+        self._drop_at = self._retire_at = self._errors_at = 0.0
         self._has_lease = False
         self._loop: asyncio.Task[None] | None = None
 
@@ -187,6 +188,7 @@ class Archiver:
             read = await self._read()
             self._has_lease = read.state == "ok"
             if not self._has_lease:
+                self._dropped = None  # another process may drop on
                 return OTHERS_EVERY if read.state == "busy" else await self._wait(read.why)
             await self._write(read)
         except ArchiveError as error:
@@ -305,9 +307,10 @@ class Archiver:
 
     async def _drop(self, read: Read) -> None:
         """Drop what the archive alone has to have, one step."""
-        self._drops_more = False
-        if not self._drop_after_us:
+        now, self._drops_more = asyncio.get_running_loop().time(), False
+        if not self._drop_after_us or now < self._drop_at:
             return
+        self._drop_at = now + LAST_RETRY
         account, process = self._account, self._process
         if self._dropped is None:
             self._dropped = await self._send(calls.drop_archived(account, process, "", ()))
@@ -315,13 +318,16 @@ class Archiver:
             low = max(self._dropped[0], key_of(self._dropped[1]))
             high = key_of(read.now_us - self._drop_after_us)
             found = await self._archive.run(
-                lambda engine: retention.held(engine, account, low, high, CALL_JOBS)
+                lambda engine: retention.archived_as_final(engine, account, low, high, CALL_JOBS)
             )
             held = ((job.id, ended_us(job.n), "") for job in found)
             if found:
                 call = calls.drop_archived(account, process, found[-1].n, held)
                 self._dropped = await self._send(call)
             self._drops_more = len(found) == CALL_JOBS
+            if self._dropped is not None and not self._drops_more:
+                self._dropped = high - 1, self._dropped[1]
+        self._drop_at = 0.0
 
     async def _count_errors(self, read: Read) -> None:
         """Record the groups of errors that are new and grow, once a minute."""
