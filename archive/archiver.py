@@ -142,8 +142,7 @@ class Archiver:
         self._retry, self._id = FIRST_RETRY, ""
         #: What keeps it from archiving, and what else failed, in words; the log has each once.
         self._trouble = self._failed = ""
-        #: Up to which key of the archive Redis has dropped jobs, or more of them is to come, and when
-        #: the oldest left ended; None = that is not known.
+        #: Up to which key of the archive Redis has dropped all, and when the oldest left ended.
         self._dropped: tuple[int, int] | None = None
         self._drops_more = False
         self._drop_at = self._retire_at = self._errors_at = 0.0

@@ -131,8 +131,8 @@ class Writer:
     ) -> None:
         """Insert rows by the driver: SQLAlchemy would take as long as all else together."""
         if rows:
-            marks = ", ".join([self._mark] * len(table.columns))
-            sql = f"INSERT INTO {table.name} VALUES ({marks})"  # noqa: S608 - our own names
+            names, marks = ", ".join(table.columns.keys()), ", ".join([self._mark] * len(rows[0]))
+            sql = f"INSERT INTO {table.name} ({names}) VALUES ({marks})"  # noqa: S608 - our own
             await connection.exec_driver_sql(sql, rows)
 
     async def _add(self, connection: AsyncConnection, changes: Counter[SumKey]) -> None:

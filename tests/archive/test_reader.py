@@ -180,6 +180,21 @@ async def test_a_role_that_may_only_write_archives_jobs(postgres_server: Postgre
     await owner.dispose()
 
 
+async def test_the_order_of_columns_does_not_matter(
+    empty: tuple[Reader, Writer], archive_url: str
+) -> None:
+    reader, writer = empty
+    engine = engine_of(archive_url)
+    async with writing(engine) as connection:
+        kind = "BLOB" if archive_url.startswith("sqlite") else "BYTEA"
+        await connection.execute(text("ALTER TABLE documents DROP COLUMN record"))
+        await connection.execute(text(f"ALTER TABLE documents ADD COLUMN record {kind}"))
+    await engine.dispose()
+    job = made(17, JOBS)
+    assert await writer.write([job]) == []
+    assert await reader.get_many([job.id]) == [job_of(*job[:5])]
+
+
 async def test_a_job_is_read_as_it_was(reader: Reader) -> None:
     for n in (1, 17, 500):
         ended = made(n, JOBS)
