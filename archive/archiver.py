@@ -249,17 +249,17 @@ class Archiver:
             ArchiveAwayError: the database is away; nothing was recorded.
         """
         aside = await self._store([job.ended for job in read.jobs])
-        later = str(read.now_us + ASIDE_SECONDS * 1_000_000)
+        retry_at = str(read.now_us + ASIDE_SECONDS * 1_000_000)
         kept = []
         for job in read.jobs:
             why = aside.get(job.ended.id, "")
-            again = later if why else job.again
+            again = retry_at if why else job.again
             if again or job.due:
                 kept.append(Kept(job.ended.id, job.due, again, why))
         for job_id, why in aside.items():
             log.error("job_not_archived", account=self._account, job_id=job_id, why=why)
         await self._remove_discarded(read)
-        await self._drop_late(read, aside)
+        await self._drop_passed(read, aside)
         written = len(read.jobs) - len(aside)
         if kept or read.position != read.then:
             account, process = self._account, self._process
@@ -293,7 +293,7 @@ class Archiver:
             return await self._store(jobs[:half]) | await self._store(jobs[half:])
         return dict.fromkeys(unread, "its record cannot be read")
 
-    async def _drop_late(self, read: Read, aside: Mapping[str, str]) -> None:
+    async def _drop_passed(self, read: Read, aside: Mapping[str, str]) -> None:
         """Drop jobs that dropping has passed: they came late, or more of them was to come."""
         before = read.now_us - self._drop_after_us
         late = [

@@ -269,11 +269,7 @@ class AsyncArchivedQueue(AsyncRunQueue):
         wanted = wanted.checked()
         until = wanted.until or datetime.now(UTC)
         since = wanted.since or until - _A_WEEK
-        chart = await archive.read(lambda reader: reader.chart(account, since, until, what, value))
-        if by is None:
-            return chart
-        top = await archive.read(lambda reader: reader.top(account, since, until, by, MOST))
-        return replace(chart, top=top)
+        return await archive.read(lambda one: one.chart(account, since, until, what, value, by=by))
 
     async def get_batch(self, batch: str) -> Batch:
         """Read a batch; of one that Redis has no more, what the archive has of its jobs."""

@@ -22,7 +22,7 @@ from archive.search import JobSearch, KeyRange, count, days_of
 from archive.tables import documents, ended_us, jobs
 from runqueue.ids import is_id
 from runqueue.producer.listing import Filter, JobCount, check_limit, refused
-from runqueue.records.archived import Chart, ErrorGroups, TopValue
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import Job, JobState, read_job
 from runqueue.request.time_range import MICROSECOND
@@ -179,7 +179,14 @@ class Reader:
             return await error_groups.read_groups(connection, search, limit)
 
     async def chart(
-        self, account: str, since: datetime, until: datetime, dimension: str = "", value: str = ""
+        self,
+        account: str,
+        since: datetime,
+        until: datetime,
+        dimension: str = "",
+        value: str = "",
+        *,
+        by: str | None = None,
     ) -> Chart:
         """Return what ended in a range of time: by hours up to 4 days, by days up to 100, by weeks.
 
@@ -190,10 +197,12 @@ class Reader:
             since, until: five years at most; whole hours are read.
             dimension: `group`, `workflow` or `batch`; '' = all jobs.
             value: which of them.
+            by: which dimension's values are compared in `top`; None = none.
         """
         asked = charts.asked(account, since, until, dimension, value)
         async with reading(self._engine) as connection:
-            return await charts.read_chart(connection, asked)
+            chart = await charts.read_chart(connection, asked)
+            return replace(chart, top=await charts.read_top(connection, asked, by) if by else [])
 
     async def new_errors(self, account: str, now_us: int) -> list[tuple[int, int]]:
         """Return the groups of errors that are new and grow: ids, and jobs of the last hour.
@@ -206,20 +215,6 @@ class Reader:
         """
         async with reading(self._engine) as connection:
             return await error_groups.new_groups(connection, account, now_us)
-
-    async def top(
-        self, account: str, since: datetime, until: datetime, dimension: str, limit: int = 20
-    ) -> list[TopValue]:
-        """Return the groups, workflows or batches that took most credits, then: had most jobs.
-
-        Args:
-            account, since, until, dimension: as for `chart`.
-            limit: how many, 1 to 1,000.
-        """
-        asked = charts.asked(account, since, until, dimension, "", is_each=True)
-        check_limit(limit)
-        async with reading(self._engine) as connection:
-            return await charts.read_top(connection, asked, limit)
 
     async def batch(self, account: str, batch: str) -> Batch | None:
         """Return what is known of an account's batch; None = the archive has no job of it."""
