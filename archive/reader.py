@@ -81,8 +81,7 @@ class Reader:
         """Return lives of a few hundred jobs at most by their `life_name`, but the broken ones."""
         lives = [(found[1], int(found[2])) for name in names if (found := _LIFE.fullmatch(name))]
         async with reading(self._engine) as connection:
-            is_meant = tuple_(jobs.c.id, jobs.c.created_us).in_(lives)
-            return await _read_jobs(connection, is_meant)
+            return await _read_jobs(connection, tuple_(jobs.c.id, jobs.c.created_us).in_(lives))
 
     async def raw(self, ids: Sequence[str]) -> list[EndedJob]:
         """Return jobs as Redis had them; those that the archive does not have are left out.

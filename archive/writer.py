@@ -70,10 +70,7 @@ class Writer:
         return unread
 
     async def discard(self, account: str, job_ids: list[str]) -> list[str]:
-        """Remove dead jobs of an account, and their earlier lives that ended as dead.
-
-        Returns:
-            The ids of those that were there.
+        """Remove an account's dead jobs and their earlier dead lives; returns the ids it found.
 
         Raises:
             ArchiveAwayError: as `write`.

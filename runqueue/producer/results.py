@@ -55,10 +55,7 @@ class ResultReader(ABC):
 
     @abstractmethod
     def go_behind(self, name: str) -> None:
-        """Begin behind a job.
-
-        Args:
-            name: its id, or its `life_name`.
+        """Begin behind a job; the name is its id, or its `life_name`.
 
         Raises:
             InvalidRequest: it is none of these.
@@ -172,9 +169,7 @@ class EndedResults(ResultReader):
     def go_behind(self, name: str) -> None:
         """Begin behind a job, at the time when it ended."""
         (job,) = self._read([name if self._find else name[:ID_LENGTH]], result=False)
-        if job is None or not job.ended_at or not self._is_wanted(job):
-            raise _nothing_to_go_behind()
-        if name not in {job.id, life_name(job)}:
+        if not (job and job.ended_at and name in {job.id, life_name(job)} and self._is_wanted(job)):
             raise _nothing_to_go_behind()
         self._after = life_name(job) if self._find else job.id
         self._wanted = self._wanted._replace(until=job.ended_at + MICROSECOND)

@@ -36,8 +36,7 @@ class ArchiveState:
         oldest_seconds: how long ago the first of them ended; 0 = none waits.
         aside: jobs that its database cannot store; they are tried again.
         trouble: why a process could not write to it in the last minute; "" = none failed.
-        new_errors: groups of errors that are new and grow: ids, and jobs of an hour, as they were
-            counted last.
+        new_errors: groups of errors that are new and grow, as counted last: ids, jobs of an hour.
     """
 
     id: str
