@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from runqueue import AsyncRunQueue, RunQueue
 from runqueue.records.schedule import FiringKind, FiringState
 from tests.runqueue.cli.commanding import Desk
 
@@ -40,7 +37,7 @@ def applied(desk: Desk, path: Path, *options: str) -> str:
 def test_a_file_is_applied_after_its_changes_were_shown(either: Desk, toml: Path) -> None:
     asked = either.run("schedules", "apply", str(toml), stdin=b"y\n")
     assert asked.exit_code == 0, asked.output
-    assert "+ hourly\n    every: 1h\n" in asked.stdout
+    assert "+ hourly\n    every: 1h\n    file: 2 lines (" in asked.stdout
     assert "+ nightly\n    cron: 0 2 * * *\n    timezone: Europe/Berlin\n" in asked.stdout
     assert "Apply: 2 created? [y/N]" in asked.stderr
     assert asked.stdout.endswith("applied: 2 created\n")
@@ -106,8 +103,8 @@ def test_a_template_is_never_shown(either: Desk, toml: Path) -> None:
     outputs = [applied(either, toml)]
     toml.write_text(NIGHTLY + PROMPT.replace("Log in", "Go"))
     outputs.append(applied(either, toml))
-    for arguments in (("list", "--json"), ("show", "nightly"), ("show", "nightly", "--json")):
-        outputs.append(either.run("schedules", *arguments).output)
+    shown = (("list", "--json"), ("show", "nightly"), ("show", "nightly", "--json"))
+    outputs += (either.run("schedules", *arguments).output for arguments in shown)
     outputs += [repr(either.queue.list_schedules()), repr(either.queue.get_schedule("nightly"))]
     outputs += [either.run("schedules", "remove", "nightly", "--yes", "--json").output]
     assert not [one for one in outputs if SECRET in one]
