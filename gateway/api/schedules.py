@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from tempfile import TemporaryFile
-from typing import IO, Annotated, Any, Final, Literal
+from typing import IO, Annotated, Final, Literal
 
 import orjson
 from fastapi import Path, Query, Request
@@ -47,33 +47,17 @@ router = Routes("schedules")
 _MOST_BYTES: Final = 256 * 1024 * 1024
 _MOST_VALUES: Final = 200_000
 _LINES: Final = "application/x-ndjson"
-_WORDS: Final = {
-    "cron": "Five fields: minute, hour, day of the month, month, day of the week.",
-    "every": "In place of `cron`: 15m, 6h, 1d; at least 1m.",
-    "timezone": "Of `cron`, and of the times in jobs; not given: UTC.",
-    "jitter": "A firing begins later by up to so much: 30s, 5m.",
-    "start": "No firing before this time.",
-    "end": "No firing from this time on.",
-    "overlap": "While the firing before is not over: `skip` (default), `queue` or `cancel`.",
-    "catch_up": "Of firings that no worker was there for, made up for: `none`, `last`, `all`.",
-    "lines": "In place of `job`: the digest of a stored file.",
-}
-_FIELDS: Final[dict[str, Any]] = {
-    **{name: {"type": "string", "description": words} for name, words in _WORDS.items()},
-    "count": {"type": "integer", "description": "How many lines that file has."},
-    "pause_after": {
-        "type": "integer",
-        "description": "It pauses after so many firings that completed no job; 0: never.",
-    },
+_TEXT: Final = ("cron", "every", "timezone", "jitter", "start", "end", "overlap", "catch_up")
+#: What a schedule says; all of it is optional, and docs/schedules.md describes it.
+_FIELDS: Final = {
+    **{name: {"type": "string"} for name in (*_TEXT, "lines")},
+    **{name: {"type": "integer"} for name in ("pause_after", "count")},
 }
 _GIVEN: Final = {"type": "object", "properties": {**_FIELDS, "job": job_schema.REFERENCE}}
 _BODY: Final = {
     "schema": shape(schedules={"type": "object", "additionalProperties": _GIVEN}),
-    "example": {
-        "schedules": {"prices": {"cron": "0 2 * * 1-5", "timezone": "Europe/Berlin", "job": {}}}
-    },
+    "example": {"schedules": {"prices": {"cron": "0 2 * * 1-5", "job": job_schema.EXAMPLE}}},
 }
-_BODY["example"]["schedules"]["prices"]["job"] = job_schema.EXAMPLE
 _FIRING: Final = record(
     *(Firing, "at_us", "begun_us", "ended_us"),
     at=datetime,
@@ -202,9 +186,8 @@ async def read_schedule(name: Name, request: Request, account: Account = None) -
 async def remove_schedule(name: Name, request: Request, account: Account = None) -> Response:
     """Remove a schedule with its history; jobs that are enqueued go on."""
     whose = tenant_scope_of(request).whose(account)
-    return json_answer(
-        schedule_values(await queue_of(request).remove_schedule(name, account=whose))
-    )
+    found = await queue_of(request).remove_schedule(name, account=whose)
+    return json_answer(schedule_values(found))
 
 
 @router.call(
@@ -229,16 +212,10 @@ async def change_schedule(
 ) -> Response:
     """`pause` or `resume` it; have it `fire` once, now; `backfill` past times that did not fire."""
     queue, whose = queue_of(request), tenant_scope_of(request).whose(account)
-    if action == "pause":
-        found = await queue.pause_schedule(name, reason, account=whose)
-    elif action == "resume":
-        found = await queue.resume_schedule(name, account=whose)
-    elif action == "fire":
-        found = await queue.fire_schedule(name, account=whose)
-    elif since and until:
-        found = await queue.backfill_schedule(name, since, until, account=whose)
-    else:
+    arguments: list[Any] = {"pause": [reason], "backfill": [since, until]}.get(action, [])
+    if None in arguments:
         raise InvalidRequest([FieldError("since", "expected since and until")])
-    detail = reason or (f"{since.isoformat()} to {until.isoformat()}" if since and until else "")
-    set_details(request, {whose: (name, detail)}, f"{action}_schedule")
+    change = getattr(queue, f"{action}_schedule")
+    found = await change(name, *arguments, account=whose)
+    set_details(request, {whose: (name, " to ".join(map(str, arguments)))}, f"{action}_schedule")
     return json_answer(schedule_values(found))

@@ -75,7 +75,7 @@ def differences(
 def _shown(spec: ScheduleSpec) -> dict[str, Any]:
     values = to_json(spec)
     if lines := values.pop("lines", None):
-        values["file"] = f"{values.pop('count'):,} lines ({lines[:8]})"
+        values["file"] = f"{values.pop('count'):,} jobs ({lines[:8]})"
     return values
 
 

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 2b98750fc23e34ece2a3cdc54b21442d79c3ff46fe273430753a0c935f73f763
+// Made of docs/openapi.json by `make typescript`; its SHA-256: c828cd8707b0a644024d349d50dabc12222b011f54697c783177db08b5dd104e
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

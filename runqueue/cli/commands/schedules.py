@@ -1,6 +1,7 @@
 """`runqueue schedules`: when jobs are enqueued by themselves, and which."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,13 @@ from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.formatting import counted, printable
 from runqueue.cli.shared.input_lines import Row, Unreadable, json_lines, open_input
 from runqueue.cli.shared.job_selection import confirm
-from runqueue.cli.shared.options import HomeAccount, OneObject, command_group, parse_time
+from runqueue.cli.shared.options import (
+    HomeAccount,
+    OneObject,
+    command_group,
+    parse_time,
+    with_options,
+)
 from runqueue.cli.shared.output import print_outcome, print_values
 from runqueue.cli.shared.queues import Queue, Url, home_of, opened
 from runqueue.cli.shared.tables import AsJson, print_rows
@@ -26,6 +33,7 @@ from runqueue.schedules.spec import read_file, to_json
 schedules = command_group("Schedules: jobs that are enqueued again and again, by time.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Time = Annotated[Any, typer.Option(parser=parse_time, metavar="TIME", help="As --since of lists.")]
 
 _COLUMNS = ("schedule", "when", "next", "last", "paused")
@@ -33,31 +41,38 @@ _FIRINGS = ("at", "kind", "state", "jobs", "completed", "failed", "credits", "ba
 _MARKS = {"created": "+", "changed": "~", "removed": "-"}
 
 
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Where the schedule is, and how it is printed."""
+
+    account: HomeAccount = None
+    url: Url = None
+    as_json: OneObject = False
+
+
 @schedules.command()
+@with_options
 def apply(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A TOML file.")],
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the changes.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    account: HomeAccount = None,
-    url: Url = None,
-    as_json: OneObject = False,
+    yes: Yes = False,
+    where: _Where,
 ) -> None:
     """Make an account's schedules those of a file: any that is not in it is removed."""
-    with opened(url) as queue:
-        account = account or home_of(queue)
+    with opened(where.url) as queue:
+        account = where.account or home_of(queue)
         wanted = _wanted(queue, file, account)
         changes = queue.apply_schedules(wanted, account=account, remove_others=True, dry_run=True)
-        if not as_json:
+        if not where.as_json:
             _print_changes(changes)
-        if not dry_run and (words := change_words(changes)):
+        words = change_words(changes)
+        if words and not dry_run:
             confirm(f"Apply: {words}", yes=yes)
             changes = queue.apply_schedules(wanted, account=account, remove_others=True)
-            words = change_words(changes)
+            words = f"applied: {change_words(changes)}"
             record_change(queue, "apply_schedules", file.name, words, account=account)
-            print_outcome(f"applied: {words}", {"changes": json_value(changes)}, as_json=as_json)
-        elif as_json:
-            print_outcome("", {"changes": json_value(changes)}, as_json=True)
+        print_outcome(words, {"changes": json_value(changes)}, as_json=where.as_json)
 
 
 def _wanted(queue: Queue, file: Path, account: str) -> dict[str, dict[str, Any]]:
@@ -143,97 +158,73 @@ def _row(found: Schedule, *, as_json: bool) -> dict[str, Any]:
 
 
 @schedules.command()
-def show(
-    name: Name, *, account: HomeAccount = None, url: Url = None, as_json: OneObject = False
-) -> None:
+@with_options
+def show(name: Name, *, where: _Where) -> None:
     """Show a schedule: its next five firings, and what became of the last hundred."""
-    with opened(url) as queue:
-        values = schedule_values(queue.get_schedule(name, account=account or home_of(queue)))
-        print_values({**values, "firings": values["firings"] * as_json}, as_json=as_json)
-        if not as_json:
+    with opened(where.url) as queue:
+        found = queue.get_schedule(name, account=where.account or home_of(queue))
+        values = schedule_values(found)
+        hidden = {} if where.as_json else {"firings": None}
+        print_values(values | hidden, as_json=where.as_json)
+        if not where.as_json:
             print_rows(values["firings"], _FIRINGS, as_json=False)
 
 
 @schedules.command()
+@with_options
 def pause(
     name: Name,
     *,
     reason: Annotated[str, typer.Option(help="Shown wherever the schedule is.")] = "",
-    account: HomeAccount = None,
-    url: Url = None,
-    as_json: OneObject = False,
+    where: _Where,
 ) -> None:
     """Make no firings until it is resumed; jobs that are enqueued go on."""
-    with opened(url) as queue:
-        account = account or home_of(queue)
-        found = queue.pause_schedule(name, reason, account=account)
-        _print_done(queue, "pause_schedule", found, reason, as_json=as_json)
+    _change("pause", name, where, reason, detail=reason)
 
 
 @schedules.command()
-def resume(
-    name: Name, *, account: HomeAccount = None, url: Url = None, as_json: OneObject = False
-) -> None:
+@with_options
+def resume(name: Name, *, where: _Where) -> None:
     """End a pause; what it would have enqueued meanwhile is not made up for."""
-    with opened(url) as queue:
-        found = queue.resume_schedule(name, account=account or home_of(queue))
-        _print_done(queue, "resume_schedule", found, "", as_json=as_json)
+    _change("resume", name, where)
 
 
 @schedules.command()
-def run(
-    name: Name, *, account: HomeAccount = None, url: Url = None, as_json: OneObject = False
-) -> None:
+@with_options
+def run(name: Name, *, where: _Where) -> None:
     """Enqueue its jobs once, now, also while it is paused."""
-    with opened(url) as queue:
-        found = queue.fire_schedule(name, account=account or home_of(queue))
-        _print_done(queue, "fire_schedule", found, "", as_json=as_json)
+    _change("fire", name, where)
 
 
 @schedules.command()
-def backfill(
-    name: Name,
-    *,
-    since: Time,
-    until: Time,
-    account: HomeAccount = None,
-    url: Url = None,
-    as_json: OneObject = False,
-) -> None:
+@with_options
+def backfill(name: Name, *, since: Time, until: Time, where: _Where) -> None:
     """Fire for each past time of a range that has not fired, one after the other."""
-    with opened(url) as queue:
-        account = account or home_of(queue)
-        found = queue.backfill_schedule(name, since, until, account=account)
-        words = f"{since.isoformat()} to {until.isoformat()}"
-        _print_done(queue, "backfill_schedule", found, words, as_json=as_json)
+    detail = f"{since.isoformat()} to {until.isoformat()}"
+    _change("backfill", name, where, since, until, detail=detail)
 
 
 @schedules.command()
-def remove(
-    name: Name,
-    *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    account: HomeAccount = None,
-    url: Url = None,
-    as_json: OneObject = False,
-) -> None:
+@with_options
+def remove(name: Name, *, yes: Yes = False, where: _Where) -> None:
     """Remove a schedule with its history; jobs that are enqueued go on."""
-    with opened(url) as queue:
-        account = account or home_of(queue)
-        found = queue.get_schedule(name, account=account)
-        confirm(f"Remove schedule {name} with its history", yes=yes)
-        queue.remove_schedule(name, account=account)
-        record_change(queue, "remove_schedule", name, account=account)
-        print_outcome(f"schedule {name} is removed", schedule_values(found), as_json=as_json)
+    confirm(f"Remove schedule {name} with its history", yes=yes)
+    _change("remove", name, where)
 
 
-def _print_done(queue: Queue, what: str, found: Schedule, detail: str, *, as_json: bool) -> None:
-    """Record and print what a schedule is now."""
-    record_change(queue, what, found.spec.name, detail, account=found.account)
-    waiting = sum(firing.state is FiringState.WAITING for firing in found.firings)
-    words = f"paused: {found.paused}" if found.paused else "next: "
-    if not found.paused:
-        words += found.upcoming[0].isoformat() if found.upcoming else "never"
-    if waiting:
+def _change(what: str, name: str, where: _Where, *arguments: Any, detail: str = "") -> None:
+    """Change a schedule; record and print what it is now."""
+    with opened(where.url) as queue:
+        account = where.account or home_of(queue)
+        method = getattr(queue, f"{what}_schedule")
+        found: Schedule = method(name, *arguments, account=account)
+        record_change(queue, f"{what}_schedule", name, detail, account=account)
+    if what == "remove":
+        words = "removed"
+    elif found.paused:
+        words = f"paused: {found.paused}"
+    else:
+        words = f"next: {found.upcoming[0].isoformat() if found.upcoming else 'never'}"
+    if waiting := sum(firing.state is FiringState.WAITING for firing in found.firings):
         words += f"; {counted(waiting, 'firing')} to come first"
-    print_outcome(f"schedule {found.spec.name}: {words}", schedule_values(found), as_json=as_json)
+    print_outcome(f"schedule {name}: {words}", schedule_values(found), as_json=where.as_json)

@@ -37,7 +37,7 @@ def applied(desk: Desk, path: Path, *options: str) -> str:
 def test_a_file_is_applied_after_its_changes_were_shown(either: Desk, toml: Path) -> None:
     asked = either.run("schedules", "apply", str(toml), stdin=b"y\n")
     assert asked.exit_code == 0, asked.output
-    assert "+ hourly\n    every: 1h\n    file: 2 lines (" in asked.stdout
+    assert "+ hourly\n    every: 1h\n    file: 2 jobs (" in asked.stdout
     assert "+ nightly\n    cron: 0 2 * * *\n    timezone: Europe/Berlin\n" in asked.stdout
     assert "Apply: 2 created? [y/N]" in asked.stderr
     assert asked.stdout.endswith("applied: 2 created\n")

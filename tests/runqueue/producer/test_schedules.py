@@ -10,6 +10,7 @@ import pytest
 
 from runqueue import AsyncRunQueue, InvalidJob, InvalidRequest, RunQueue, ScheduleNotFound
 from runqueue.records.schedule import Firing, FiringState, Schedule, ScheduleSpec
+from runqueue.request.time_range import in_microseconds
 from runqueue.schedules import applying, calls
 
 JOB = {"kind": "task", "body": {"prompt": "Read {date}."}}
@@ -112,7 +113,7 @@ def test_more_schedules_than_an_account_may_have_are_refused(redis_url: str) -> 
 
 def test_a_backfill_makes_up_for_what_came_to_nothing_and_no_more() -> None:
     start = datetime(2030, 1, 1, tzinfo=UTC)
-    hours = [applying.in_microseconds(start + timedelta(hours=n)) for n in range(6)]
+    hours = [in_microseconds(start + timedelta(hours=n)) for n in range(6)]
     found = Schedule(ScheduleSpec("a", every_seconds=3600, job=JOB), "default", hours[4], "", 1)
     found = replace(
         found,
