@@ -19,6 +19,7 @@ from gateway.api import (
     keys,
     operate,
     results,
+    schedules,
     stats,
     submit,
 )
@@ -75,7 +76,7 @@ def make_app(gate: GatewayState) -> FastAPI:
     # The first route, and none of FastAPI's: it is called most.
     app.router.routes.append(Route(receiver.PATH, gate.receiver, methods=["POST"]))
     parts = [health, submit, jobs, operate, batches, batch_actions, results, groups, keys]
-    parts += [budgets, accounts, events, stats]
+    parts += [budgets, schedules, accounts, events, stats]
     # The routes themselves: `include_router` would make each of them again, at the first request.
     for part in parts:
         app.router.routes.extend(part.router.routes)

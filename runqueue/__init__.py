@@ -35,6 +35,7 @@ from runqueue.errors import (
     QueueUnavailable,
     QuotaReached,
     RunQueueError,
+    ScheduleNotFound,
     UnknownAccount,
 )
 from runqueue.producer.async_handles import AwaitableJob
@@ -124,6 +125,7 @@ __all__ = [
     "Retry",
     "RunQueue",
     "RunQueueError",
+    "ScheduleNotFound",
     "TaskRunRequest",
     "UnknownAccount",
     "WorkflowRunRequest",

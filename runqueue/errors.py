@@ -15,6 +15,7 @@ RunQueueError
 ├── BatchNotFound         no batch of that id is on record
 ├── BatchCanceled         the batch was canceled: it does not go on
 ├── BatchExpired          the upload was not finished in time: its jobs were not accepted
+├── ScheduleNotFound      there is no schedule of that name
 ├── BatchMismatch         the batch holds other jobs than were enqueued: it was not accepted
 ├── QueueUnavailable      Redis cannot be reached
 │   ├── MalformedURL      the address of Redis is none: trying again does not help
@@ -201,6 +202,14 @@ class BatchMismatch(_WithFields):
         " accepted: an upload of the same keys may have some of them; enqueue them again once that"
         " is over"
     )
+
+
+class ScheduleNotFound(_WithFields):
+    """There is no such schedule: the name is wrong, or it was removed."""
+
+    name: str
+
+    _sentence = "no schedule {name!r}: `runqueue schedules list` shows those that there are"
 
 
 class QueueUnavailable(RunQueueError):

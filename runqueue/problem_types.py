@@ -55,6 +55,7 @@ class ProblemType(Enum):
     BATCH_EXPIRED = 409, "The batch expired before it was sealed.", errors.BatchExpired
     BATCH_MISMATCH = 409, "The batch lacks jobs: another upload has them.", errors.BatchMismatch
     UPLOAD_DISCARDED = 409, "The upload was discarded before its end.", errors.BatchNotFound
+    SCHEDULE_NOT_FOUND = 404, "There is no such schedule.", errors.ScheduleNotFound
     NOT_CONFIRMABLE = 409, "The job has not ended, or has no webhook."
 
     # Limits, after which it helps to try again.

@@ -41,6 +41,7 @@ from worker.stages.list_others import OthersConsumer
 from worker.stages.list_runs import ListConsumer, starter
 from worker.stages.poll import PollConsumer
 from worker.stages.reconcile import ReconcileConsumer
+from worker.stages.schedules import SchedulesConsumer
 from worker.stages.submit import SubmitConsumer
 from worker.stages.sweep import sweep
 
@@ -87,6 +88,7 @@ class AccountWorker(AccountRuntime):
             DetailsConsumer,
             InboxConsumer,
             OthersConsumer,
+            SchedulesConsumer,
         )
         every = [poll, listing, *(made(self, capacity) for made in others)]
         #: By stage: those of `STAGES` in `runqueue/store/live_processes.py`.

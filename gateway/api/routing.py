@@ -76,9 +76,9 @@ def _time(given: object) -> object:
         raise PydanticCustomError("time", "{words}", {"words": str(error)}) from None
 
 
-_Time = Annotated[datetime, BeforeValidator(_time, json_schema_input_type=str)]
+Time = Annotated[datetime, BeforeValidator(_time, json_schema_input_type=str)]
 Since = Annotated[
-    _Time | None,
+    Time | None,
     Query(
         description="Only jobs that ended then or later (those that have not ended: that were"
         f" enqueued then); {TIME_WORDS}.",
@@ -86,7 +86,7 @@ Since = Annotated[
     ),
 ]
 Until = Annotated[
-    _Time | None,
+    Time | None,
     Query(description="Only before this time, given as `since` is.", examples=["1h"]),
 ]
 Reason = Annotated[

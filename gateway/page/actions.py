@@ -1,4 +1,4 @@
-"""The page's actions on jobs, batches, groups, keys and budgets; each is recorded with its user."""
+"""The page's actions on jobs, batches, schedules and more; each is recorded with its user."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -62,7 +62,7 @@ async def _aim(viewer: Viewer, fields: Mapping[str, str], to: str) -> tuple[str,
         HTTPException: the field is empty.
         JobNotFound, BatchNotFound, UnknownAccount: it does not exist for the viewer.
     """
-    if to in {"account", "group", "key", "scope"}:
+    if to in {"account", "group", "key", "scope", "schedule"}:
         account = await viewer.tenant_scope.account(fields.get("account", ""))
         return account, "" if to == "account" else required(fields, to)
     target = required(fields, to)
@@ -118,6 +118,18 @@ async def _set_budget(action: ActionRequest) -> str:
 async def _clear_budget(action: ActionRequest) -> str:
     await action.queue.set_budget(action.target, None, account=action.account)
     return "no budget"
+
+
+def _to_schedule(name: str) -> Do:
+    """Return the function that does something to a schedule."""
+
+    async def change(action: ActionRequest) -> str:
+        reason = [action.fields.get("reason", "")] if name == "pause" else []
+        method = getattr(action.queue, f"{name}_schedule")
+        await method(action.target, *reason, account=action.account)
+        return "".join(reason)
+
+    return change
 
 
 async def _pause_batch(action: ActionRequest) -> str:
@@ -183,6 +195,9 @@ _ACTS: Final[dict[str, tuple[str, Do]]] = {
     "clear_key_limit": ("key", _clear_key_limit),
     "set_budget": ("scope", _set_budget),
     "clear_budget": ("scope", _clear_budget),
+    "pause_schedule": ("schedule", _to_schedule("pause")),
+    "resume_schedule": ("schedule", _to_schedule("resume")),
+    "fire_schedule": ("schedule", _to_schedule("fire")),
     "pause_batch": ("batch", _pause_batch),
     "resume_batch": ("batch", _resume_batch),
     "cancel_batch": ("batch", _cancel_batch),

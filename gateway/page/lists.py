@@ -39,7 +39,7 @@ _SHOWN: Final = (DeliveryState.ABANDONED, DeliveryState.UNKNOWN, DeliveryState.P
 _Values = Callable[[Viewer, str, QueryParams], Awaitable[dict[str, Any]]]
 
 
-def _of_account(template: str) -> Callable[[_Values], Callable[[Request], Awaitable[Response]]]:
+def of_account(template: str) -> Callable[[_Values], Callable[[Request], Awaitable[Response]]]:
     """Return the view of a list of one account, which the query names."""
 
     def made(values_of: _Values) -> Callable[[Request], Awaitable[Response]]:
@@ -60,7 +60,7 @@ def _of_account(template: str) -> Callable[[_Values], Callable[[Request], Awaita
     return made
 
 
-@_of_account("jobs.html")
+@of_account("jobs.html")
 async def jobs(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
     """List the jobs of a filter, which the address has; reads are bounded, so pages vary."""
     wanted, cursor = filter_of(query), query.get("cursor", "")
@@ -116,7 +116,7 @@ async def results(request: Request) -> Response:
     )
 
 
-@_of_account("batches.html")
+@of_account("batches.html")
 async def batches(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
     """List the batches, the newest first."""
     cursor = query.get("cursor", "")
@@ -129,26 +129,26 @@ async def batches(viewer: Viewer, account: str, query: QueryParams) -> dict[str,
     }
 
 
-@_of_account("groups.html")
+@of_account("groups.html")
 async def groups(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any]:
     """List the groups with the most ready jobs, those that are paused first."""
     found = longest_first(await viewer.queue.groups(account))
     return {"count": len(found), "groups": found[:GROUPS]}
 
 
-@_of_account("keys.html")
+@of_account("keys.html")
 async def keys(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any]:
     """List the keys that have limits, and those that jobs wait for."""
     return {"keys": await viewer.queue.list_keys(account)}
 
 
-@_of_account("budgets.html")
+@of_account("budgets.html")
 async def budgets(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any]:
     """List the budgets, and what of them is spent and committed."""
     return {"budgets": await viewer.queue.list_budgets(account)}
 
 
-@_of_account("webhooks.html")
+@of_account("webhooks.html")
 async def webhooks(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
     """List the jobs whose webhook did not arrive, or may not have."""
     state = DeliveryState(query["state"]) if query.get("state") in _SHOWN else _SHOWN[0]
@@ -163,14 +163,14 @@ async def webhooks(viewer: Viewer, account: str, query: QueryParams) -> dict[str
     }
 
 
-@_of_account("refused.html")
+@of_account("refused.html")
 async def refused(viewer: Viewer, account: str, _: QueryParams) -> dict[str, Any]:
     """List the newest lines of the inbox, and of Celery messages, that were refused."""
     total, newest = await viewer.queue.send(newest_refused(account, REFUSED, _REFUSED_BYTES))
     return {"total": total, "lines": [refused_line(account, stored) for stored in newest]}
 
 
-@_of_account("audit.html")
+@of_account("audit.html")
 async def audit(viewer: Viewer, account: str, query: QueryParams) -> dict[str, Any]:
     """List the users' actions, the newest first."""
     before = query.get("before", "")

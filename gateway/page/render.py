@@ -16,6 +16,7 @@ from gateway.page import formatting
 from gateway.page.bulk import KINDS, kinds_of
 from gateway.page.viewer import Viewer
 from gateway.state.state import state_of
+from runqueue.records.job import moment
 
 #: No inline script or style, nothing from elsewhere, in no frame of another page.
 _POLICY: Final = "; ".join(
@@ -76,7 +77,7 @@ def templates() -> Environment:
     words = ("number", "exact", "per_minute", "span", "in_unit", "ago", "utc", "utc_ms", "spark")
     for word in (*words, "deed"):
         made.filters[word] = getattr(formatting, word)
-    made.filters["kinds"] = kinds_of
+    made.filters |= {"kinds": kinds_of, "moment": moment}
     made.globals |= {"static": static_path, "KINDS": KINDS}
     return made
 

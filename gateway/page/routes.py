@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.http.problems import log_trouble, what_is_damaged
-from gateway.page import actions, bulk_views, details, history, lists, login
+from gateway.page import actions, bulk_views, details, history, lists, login, schedules
 from gateway.page import overview as page_live
 from gateway.page.errors import TITLES, status_of
 from gateway.page.forms import back
@@ -39,6 +39,8 @@ def routes() -> list[BaseRoute]:
         "/groups": lists.groups,
         "/keys": lists.keys,
         "/budgets": lists.budgets,
+        "/schedules": schedules.schedules,
+        "/schedules/{name}": schedules.schedule,
         "/webhooks": lists.webhooks,
         "/refused": lists.refused,
         "/search": details.search,

@@ -20,6 +20,7 @@ from runqueue.cli.commands import (
     keys,
     operate,
     pause,
+    schedules,
     status,
     webhooks,
 )
@@ -79,6 +80,7 @@ app.add_typer(batches.batch, name="batch")
 app.add_typer(groups.group, name="group")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(budgets.budgets, name="budgets")
+app.add_typer(schedules.schedules, name="schedules")
 app.add_typer(operate.unconfirmed, name="unconfirmed")
 app.add_typer(operate.dead, name="dead")
 app.add_typer(operate.orphans, name="orphans")

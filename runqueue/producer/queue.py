@@ -22,6 +22,7 @@ from runqueue.errors import (
     BatchNotFound,
     InvalidRequest,
     JobNotFound,
+    ScheduleNotFound,
 )
 from runqueue.operator import decisions, pausing
 from runqueue.operator.decisions import ACTS, Settled, outcomes
@@ -54,11 +55,16 @@ from runqueue.records.batch import (
 from runqueue.records.job import Enqueued, Job, JobState, Orphan, is_run_id
 from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words, has_words
+from runqueue.records.schedule import Schedule, ScheduleChange, StoredLines
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
 from runqueue.request.metadata import stored_metadata
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import WEB_URL_WORDS, AnyRunRequest, is_web_url
+from runqueue.schedules import applying
+from runqueue.schedules import calls as schedule_calls
+from runqueue.schedules.line_check import NumberedLines
+from runqueue.schedules.shown import shown
 from runqueue.store import (
     audit,
     budgets,
@@ -94,6 +100,8 @@ _RESULTS = 100
 _RETRIED = 200
 #: Pages that a count reads, at most.
 _COUNTED_PAGES = 10
+#: How often schedules are read and written until they are as they are to be.
+_ROUNDS = 20
 #: Keys of which one call compares who has them with the jobs.
 _HOLDERS = 100
 
@@ -1057,6 +1065,166 @@ class RunQueue:
             some = self.send(call)
             found += some
         return found
+
+    def store_schedule_lines(
+        self, lines: Iterable[bytes], *, account: str = "default"
+    ) -> StoredLines:
+        """Store a file of jobs; schedules name it by `lines` and `count`.
+
+        It is retained for two days, and as long as a schedule names it.
+
+        Args:
+            lines: of the file, as `upload` takes them, in JSON.
+            account: whose schedules.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidJob: lines are bad, named `line N: field`.
+            InvalidRequest: there are none, or too many.
+        """
+        self._know({account})
+        found = NumberedLines(lines)
+        if not self._has_lines(account, found.packed.digest):
+            found.check()
+        place = 0
+        while place < len(found.packed.chunks):
+            place = self.send(schedule_calls.put_lines(account, found.packed, place))
+        return StoredLines(found.packed.digest, found.packed.count)
+
+    def apply_schedules(
+        self,
+        schedules: Mapping[str, Mapping[str, Any]],
+        *,
+        account: str = "default",
+        remove_others: bool = False,
+        dry_run: bool = False,
+    ) -> list[ScheduleChange]:
+        """Make schedules what is said of them; returns what that changes.
+
+        Who applies others at the same time has all of his changes, or none.
+
+        Args:
+            schedules: by name; the fields are those of a file of schedules, in place of `file` what
+                `store_schedule_lines` returned.
+            account: whose.
+            remove_others: whether the account has no others then.
+            dry_run: whether nothing is changed.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            InvalidRequest: it names every field at fault; nothing was changed.
+        """
+        self._know({account})
+        wanted, first = applying.checked(schedules), list[ScheduleChange]()
+        for _ in range(_ROUNDS):
+            page, now_us = self._schedules(account)
+            found = {one.spec.name: one for one in page}
+            changes = applying.differences(found, wanted, remove_others=remove_others)
+            first = first or changes
+            left = [one.name for one in changes if one.change != "unchanged"]
+            files = {wanted[name].lines for name in left if name in wanted} - {""}
+            stored = {one for one in files if self._has_lines(account, one)}
+            applying.check_writable(found, wanted, files - stored, remove_others=remove_others)
+            if dry_run or not left:
+                return first
+            for name in left:
+                before, spec = found.get(name), wanted.get(name)
+                if spec is not None:
+                    after = applying.applied(before, spec, account, now_us)
+                    self.send(schedule_calls.write_schedule(before, after))
+                elif before is not None:
+                    self.send(schedule_calls.remove_schedule(before))
+        raise listing.refused("schedules", "others change them at the same time: apply them again")
+
+    def _has_lines(self, account: str, digest: str) -> bool:
+        return self.send(schedule_calls.read_lines(account, digest, -1)) is not None
+
+    def list_schedules(self, account: str = "default") -> list[Schedule]:
+        """Read the schedules by name, each with its newest firing, and its next ones.
+
+        Of a job that one enqueues `job` has its kind and the names of its fields.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+        """
+        self._know({account})
+        found, now_us = self._schedules(account)
+        return [shown(replace(one, firings=one.firings[:1]), now_us) for one in found]
+
+    def get_schedule(self, name: str, *, account: str = "default") -> Schedule:
+        """Read a schedule, with its last firings and its next ones; `job` as in `list_schedules`.
+
+        Raises:
+            UnknownAccount: no worker ever served this account.
+            ScheduleNotFound: it has no schedule of this name.
+        """
+        return shown(*self._schedule(name, account))
+
+    def pause_schedule(self, name: str, reason: str = "", *, account: str = "default") -> Schedule:
+        """Have a schedule make no firings until it is resumed; errors as of `get_schedule`."""
+        return self._change(name, account, partial(applying.paused, reason=reason))
+
+    def resume_schedule(self, name: str, *, account: str = "default") -> Schedule:
+        """End a schedule's pause; for its time nothing is made up. Errors as of `get_schedule`."""
+        return self._change(name, account, applying.resumed)
+
+    def fire_schedule(self, name: str, *, account: str = "default") -> Schedule:
+        """Have a schedule fire once, now, also while it is paused.
+
+        Raises:
+            UnknownAccount, ScheduleNotFound: as `get_schedule`.
+            InvalidRequest: too many firings wait.
+        """
+        return self._change(name, account, applying.fired)
+
+    def backfill_schedule(
+        self, name: str, since: datetime, until: datetime, *, account: str = "default"
+    ) -> Schedule:
+        """Have a schedule fire for each past time that has not fired, one after the other.
+
+        Args:
+            name: of the schedule.
+            since, until: the range of times, from `since` to before `until`.
+            account: whose.
+
+        Raises: as `fire_schedule`.
+        """
+        change = partial(applying.backfilled, since=since, until=until)
+        return self._change(name, account, change)
+
+    def remove_schedule(self, name: str, *, account: str = "default") -> Schedule:
+        """Remove a schedule with its history; its jobs go on. Returns it as it was.
+
+        Errors as of `get_schedule`.
+        """
+        while True:
+            found, now_us = self._schedule(name, account)
+            if self.send(schedule_calls.remove_schedule(found)):
+                return shown(found, now_us)
+
+    def _change(self, name: str, account: str, change: applying.Change) -> Schedule:
+        """Write a changed schedule, unless somebody else wrote it: then from the start."""
+        while True:
+            found, now_us = self._schedule(name, account)
+            after = change(found, now_us)
+            if version := self.send(schedule_calls.write_schedule(found, after)):
+                return shown(replace(after, version=version), now_us)
+
+    def _schedule(self, name: str, account: str) -> tuple[Schedule, int]:
+        """Read a schedule, and the queue's time."""
+        found = self._of(account, schedule_calls.read_schedule(account, name))
+        if found is None:
+            raise ScheduleNotFound(name)
+        return found.schedule, found.now_us
+
+    def _schedules(self, account: str) -> tuple[list[Schedule], int]:
+        """Read all schedules of an account, and the queue's time."""
+        found, after = list[Schedule](), ""
+        while True:
+            page = self.send(schedule_calls.read_schedules(account, after))
+            found += page.schedules
+            if not (after := page.after):
+                return found, page.now_us
 
     def pause(self, account: str = "default", reason: str = "") -> bool:
         """Submit nothing more of an account until it is resumed; runs under way go on.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import Any, Self, Unpack
@@ -26,6 +27,7 @@ from runqueue.errors import (
     FieldError,
     InvalidJob,
     JobNotFound,
+    ScheduleNotFound,
     UnknownAccount,
 )
 from runqueue.operator.decisions import ACTS, Settled
@@ -50,6 +52,7 @@ from runqueue.records.batch import (
 from runqueue.records.job import Enqueued, Job, JobState, Orphan
 from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words
+from runqueue.records.schedule import Schedule, ScheduleChange, StoredLines
 from runqueue.remote import models
 from runqueue.remote.connection import GatewayLink, T
 from runqueue.remote.models import read_batch, read_job
@@ -60,6 +63,7 @@ from runqueue.request.job_spec import JobSpec
 from runqueue.request.request_checks import RequestChecks, current_checks, read_checks
 from runqueue.request.requests import AnyRunRequest
 from runqueue.request.validation_errors import size_words
+from runqueue.schedules.shown import read_values
 from runqueue.store import budgets, groups, key_limits, limits
 from runqueue.store.accounts import account_of
 from runqueue.store.audit import AuditEntry
@@ -75,6 +79,8 @@ __all__ = ["LineConflict", "RemoteQueue", "Uploaded"]
 MOST_JOBS, MOST_BYTES = 1_000, 4 * 1024 * 1024
 #: Seconds that one call waits for a job's end, at most; and for what goes through all of a batch.
 _WAIT, _LONG = 30.0, 300.0
+#: Bytes of a file of lines that are sent at once.
+_PART = 64 * 1024
 #: Seconds between two polls of many jobs.
 _POLL = 0.5
 
@@ -595,6 +601,76 @@ class RemoteQueue:
         """Read the budgets; of one for each of many keys, the 20 keys that took most."""
         return self._read("/v1/budgets", partial(_each, "budgets", models.read_budget_use), account)
 
+    def store_schedule_lines(
+        self, lines: Iterable[bytes], *, account: str = "default"
+    ) -> StoredLines:
+        """Store a file of jobs; schedules name it by `lines` and `count`."""
+        params, kind = {"account": account}, {b"content-type": b"application/x-ndjson"}
+        answer = self._link.patiently(
+            lambda: self._link.post_stream("/v1/schedules:lines", params, _whole(lines), kind),
+            lambda: True,
+            can_repeat=lambda: iter(lines) is not lines,
+        )
+        return self._link.read(answer, models.read_stored_lines)
+
+    def apply_schedules(
+        self,
+        schedules: Mapping[str, Mapping[str, Any]],
+        *,
+        account: str = "default",
+        remove_others: bool = False,
+        dry_run: bool = False,
+    ) -> list[ScheduleChange]:
+        """Make schedules what is said of them; returns what that changes."""
+        flags = {"remove_others": remove_others, "dry_run": dry_run}
+        return self._link.ask(
+            "PUT",
+            "/v1/schedules",
+            partial(_each, "changes", models.read_schedule_change),
+            params={"account": account, **{name: "true" for name in flags if flags[name]}},
+            content=orjson.dumps({"schedules": schedules}),
+            timeout=_LONG,
+        )
+
+    def list_schedules(self, account: str = "default") -> list[Schedule]:
+        """Read the schedules by name, each with its newest firing, and its next ones."""
+        return self._read("/v1/schedules", partial(_each, "schedules", read_values), account)
+
+    def get_schedule(self, name: str, *, account: str = "default") -> Schedule:
+        """Read a schedule, with its last firings and its next ones."""
+        return self._to_schedule("GET", name, account)
+
+    def pause_schedule(self, name: str, reason: str = "", *, account: str = "default") -> Schedule:
+        """Have a schedule make no firings until it is resumed."""
+        return self._to_schedule("POST", name, account, "/pause", reason=reason)
+
+    def resume_schedule(self, name: str, *, account: str = "default") -> Schedule:
+        """End a schedule's pause; for its time nothing is made up."""
+        return self._to_schedule("POST", name, account, "/resume")
+
+    def fire_schedule(self, name: str, *, account: str = "default") -> Schedule:
+        """Have a schedule fire once, now; sent once: a second time would fire twice."""
+        return self._to_schedule("POST", name, account, "/fire")
+
+    def backfill_schedule(
+        self, name: str, since: datetime, until: datetime, *, account: str = "default"
+    ) -> Schedule:
+        """Have a schedule fire for each past time that has not fired, one after the other."""
+        times = {"since": since.isoformat(), "until": until.isoformat()}
+        return self._to_schedule("POST", name, account, "/backfill", **times)
+
+    def remove_schedule(self, name: str, *, account: str = "default") -> Schedule:
+        """Remove a schedule with its history; its jobs go on. Returns it as it was."""
+        return self._to_schedule("DELETE", name, account)
+
+    def _to_schedule(
+        self, method: str, name: str, account: str, what: str = "", **params: str
+    ) -> Schedule:
+        if not ids.is_name(name):  # it could lead elsewhere in a path
+            raise ScheduleNotFound(name)
+        path, given = f"/v1/schedules/{name}{what}", {"account": account, **params}
+        return self._link.ask(method, path, read_values, params=given, may_repeat=what != "/fire")
+
     def pause(self, account: str = "default", reason: str = "") -> bool:
         """Submit nothing more of an account until it is resumed; runs under way go on."""
         path = f"{_account_path(account)}/pause"
@@ -686,6 +762,17 @@ def _parts(items: Collection[str]) -> Iterator[list[str]]:
 
 def _each(name: str, read: Callable[[Any], T], values: Any) -> list[T]:
     return [read(one) for one in values[name]]
+
+
+def _whole(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield lines in parts that are worth sending."""
+    part = bytearray()
+    for line in lines:
+        part += line.rstrip(b"\n") + b"\n"
+        if len(part) >= _PART:
+            yield bytes(part)
+            part.clear()
+    yield bytes(part)
 
 
 def _flag(name: str, values: Any) -> bool:

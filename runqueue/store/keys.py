@@ -71,13 +71,18 @@ inbox:taken             hash    lines that a worker makes jobs of, by number
 inbox:leases            zset    their numbers, by when they are given out again
 inbox:invalid           list    lines that were refused, with their errors
 notices                 hash    who sends notifications, and which were sent: notices.lua
-batch_ends              zset    <event>:<batch>, by when it happened; notifications of them are due
+batch_ends              zset    <event>:<batch, or what is said>, by when it happened; notifications
+                                of them are due
 processes               zset    live processes by lease deadline
 clocks                  hash    process -> the queue's time at its last report, and its own
 active_consumers:<stage> zset    processes that have an active consumer of the stage, by when that
                                 is stale
 wake, wake:<process>    list    at most one element: there may be work
 gcra:<name>             string  the limiters' theoretical arrival times
+schedules               zset    schedules, by when a worker looks at each next
+schedule:<name>         hash    spec, mark, paused, version, who claimed it, the batch under way,
+                                what it uploads, f:<at_us> -> a firing
+schedule_lines:<d>      list    a file of lines in chunks; the last one is empty
 files                   hash    uploaded file -> the job that holds it
 key:<key>               set     jobs that have a key with their slot ("orphan <run>", too)
 key_waits:<key>         zset    lanes whose jobs wait for a key, without "lane:", in their order

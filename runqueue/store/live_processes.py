@@ -13,7 +13,7 @@ from runqueue.store.scripts import ScriptCall, load
 #: name them.
 STAGES: Final = (
     *("submit", "poll", "cancel", "reconcile", "webhooks"),
-    *("callbacks", "inbox", "list", "others", "details"),
+    *("callbacks", "inbox", "list", "others", "details", "schedules"),
 )
 #: Seconds that a lease holds from its heartbeat on; a test compares it with the worker's.
 LEASE_SECONDS: Final = 15.0

@@ -17,6 +17,7 @@ from runqueue.errors import (
     JobNotFound,
     MalformedURL,
     RunQueueError,
+    ScheduleNotFound,
     UnknownAccount,
 )
 from runqueue.request.request_checks import ChecksError
@@ -43,7 +44,7 @@ class Exit(IntEnum):
 #: Errors about a line or an id; all others mean that the queue cannot do it now.
 _INVALID = (
     *(InvalidRequest, UnknownAccount, JobNotFound),
-    *(BatchNotFound, BatchCanceled, BatchExpired, BatchMismatch),
+    *(BatchNotFound, BatchCanceled, BatchExpired, BatchMismatch, ScheduleNotFound),
 )
 
 

@@ -12,11 +12,11 @@ from runqueue.cli.follow.batch_holds import held_words
 from runqueue.cli.follow.watch import unconfirmed_grace
 from runqueue.cli.results.formats import format_of
 from runqueue.cli.shared.exit_codes import Exit, exit_on_error, print_err
+from runqueue.cli.shared.input_lines import Source, Unreadable, open_input
 from runqueue.cli.shared.options import OneObject, with_options
 from runqueue.cli.shared.queues import Queue, Url, opened
 from runqueue.cli.submit import batch_options, input_options
 from runqueue.cli.submit.gateway_upload import submit_remotely
-from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
 from runqueue.cli.submit.line_checker import CheckedInput
 from runqueue.cli.submit.report import print_submitted, report_of, say_end
 from runqueue.cli.submit.submit_file import UploadOptions, submit_file

@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 
 from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.input_lines import TOO_LONG, Row, Text, Unreadable, no_utf_8
 from runqueue.cli.submit.csv_fields import Path, fault_of
 from runqueue.cli.submit.csv_template import AS_JSON, Cell, Fields, Template, compiled
-from runqueue.cli.submit.input_lines import TOO_LONG, Row, Text, Unreadable, no_utf_8
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.producer.upload import MAX_LINE
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES

@@ -7,8 +7,8 @@ from dataclasses import replace
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
+from runqueue.cli.shared.input_lines import Row, Source, Unreadable
 from runqueue.cli.shared.queues import home_of
-from runqueue.cli.submit.input_lines import Row, Source, Unreadable
 from runqueue.cli.submit.line_checker import CheckedInput, read
 from runqueue.cli.submit.submit_file import UploadOptions
 from runqueue.producer.chunks import Packet

@@ -10,8 +10,8 @@ import typer
 
 from runqueue import ids
 from runqueue.cli.shared.exit_codes import print_err
+from runqueue.cli.shared.input_lines import Row, Text, json_lines
 from runqueue.cli.submit.csv_lines import Table
-from runqueue.cli.submit.input_lines import Row, Text, json_lines
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES
 from runqueue.request.request_checks import RequestChecks, current_checks, use_checks
 from runqueue.request.requests import Kind

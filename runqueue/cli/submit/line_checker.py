@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.input_lines import Source, Unreadable
 from runqueue.cli.shared.output import ProgressLine, progress_line, span_words
-from runqueue.cli.submit.input_lines import Source, Unreadable
 from runqueue.ids import DEFAULT
 from runqueue.producer.chunks import Packet
 from runqueue.producer.dedup import Repeats

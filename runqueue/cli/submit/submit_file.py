@@ -6,7 +6,7 @@ from functools import partial
 
 from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.submit.input_lines import Source
+from runqueue.cli.shared.input_lines import Source
 from runqueue.cli.submit.line_checker import CheckedInput, read
 from runqueue.errors import BatchExpired, BatchMismatch, BatchNotFound, RunQueueError
 from runqueue.producer.batch_upload import BatchUpload

@@ -8,10 +8,10 @@ import typer
 
 from runqueue.cli.shared.exit_codes import Exit, exit_on_error, print_err
 from runqueue.cli.shared.formatting import counted
+from runqueue.cli.shared.input_lines import Source, Unreadable, open_input
 from runqueue.cli.shared.options import OneObject, with_options
 from runqueue.cli.shared.output import span_words
 from runqueue.cli.submit import input_options
-from runqueue.cli.submit.input_lines import Source, Unreadable, open_input
 from runqueue.cli.submit.line_checker import CheckedInput, read
 from runqueue.cli.submit.report import found_in, say_repeated
 from runqueue.errors import OtherFormat, QueueUnavailable

@@ -14,7 +14,7 @@ local SWEEP_EVERY, TIDY_EVERY = 1000000, 30000000
 -- What there is of an account that is not idle.
 local RINGS = { 'ring:0', 'ring:1', 'ring:2', 'ring:3', 'listing', 'held_keys', 'held_budgets', 'deferred_for' }
 local INDEXES = { 'poll', 'orphan_polls', 'cancels', 'relays', 'watches', 'callbacks', 'inbox', 'inbox:leases',
-  'run_details', 'reconcile', 'due', 'deadlines', 'expiring', 'canceling', 'dropping', 'ends_after_recovery' }
+  'run_details', 'schedules', 'reconcile', 'due', 'deadlines', 'expiring', 'canceling', 'dropping', 'ends_after_recovery' }
 
 local function active_consumers(q, stage)
   local consumers = q.prefix .. 'active_consumers:' .. stage
@@ -123,6 +123,7 @@ local function send_stages(q, reply, meta)
   send_for(q, reply, 'webhooks', due_in(q, 'relays') + due_in(q, 'watches'), alive)
   send_for(q, reply, 'callbacks', due_in(q, 'callbacks'), alive)
   send_for(q, reply, 'details', math.min(1, due_in(q, 'run_details')), alive)
+  send_for(q, reply, 'schedules', due_in(q, 'schedules') * JOBS_A_CONSUMER, alive)
   -- Anyone may write to the inbox: a wrong type there must not keep the other consumers from their messages.
   local lines = redis.pcall('LLEN', q.prefix .. 'inbox')
   lines = type(lines) == 'number' and lines or 0

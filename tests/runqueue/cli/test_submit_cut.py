@@ -16,7 +16,7 @@ import pytest
 
 from lab.proxy import Network, Proxy
 from runqueue import RunQueue
-from runqueue.cli.submit.input_lines import Row, Source
+from runqueue.cli.shared.input_lines import Row, Source
 from runqueue.cli.submit.submit_file import UploadAbandoned, UploadOptions, submit_file
 from runqueue.producer import batch_upload
 from runqueue.records.batch import NO_RULES

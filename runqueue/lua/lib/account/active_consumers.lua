@@ -27,7 +27,7 @@ end
 -- Removes a process's entries besides its lease and its claims.
 function active_consumers.forget_process(q, process)
   for _, stage in ipairs({ 'submit', 'poll', 'cancel', 'reconcile', 'webhooks', 'callbacks', 'inbox', 'list', 'others',
-    'details' }) do
+    'details', 'schedules' }) do
     active_consumers.leave(q, stage, process)
   end
   redis.call('DEL', q.prefix .. 'wake:' .. process)

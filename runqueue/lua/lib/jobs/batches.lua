@@ -60,10 +60,10 @@ function batches.read(q, batch)
   return read
 end
 
--- Keeps what happened to a batch for notifications (notices.lua), where these are on.
-local function keep_end(q, event, batch)
+-- Keeps what happened for notifications (notices.lua), where these are on: '<event>:<batch, or what is said>'.
+function batches.keep_event(q, event)
   if redis.call('EXISTS', q.prefix .. 'notices') == 0 then return end
-  redis.call('ZADD', q.prefix .. 'batch_ends', int(q.now), event .. ':' .. batch)
+  redis.call('ZADD', q.prefix .. 'batch_ends', int(q.now), event)
   redis.call('ZREMRANGEBYRANK', q.prefix .. 'batch_ends', 0, -1001)
   redis.call('PEXPIRE', q.prefix .. 'batch_ends', int(DAY / 1000))
 end
@@ -71,7 +71,7 @@ end
 local function abort_batch(q, batch, read, why)
   redis.call('HSET', batches.key(q, batch), 'held', 'aborted', 'why', why)
   redis.call('HINCRBY', q.prefix .. 'counters', 'batches:aborted', 1)
-  keep_end(q, 'batch_aborted', batch)
+  batches.keep_event(q, 'batch_aborted:' .. batch)
   read.held = 'aborted'
 end
 
@@ -156,7 +156,7 @@ function batches.judge(q, batch)
   if is_over and not read.finished_at then
     redis.call('HSET', batches.key(q, batch), 'finished_at', int(q.now))
     redis.call('HINCRBY', q.prefix .. 'counters', 'batches:finished', 1)
-    keep_end(q, 'batch_over', batch)
+    batches.keep_event(q, 'batch_over:' .. batch)
     if read.callback_at then add_callback(q, batch, batches.FINAL[read.held] or 'completed', '') end
   elseif read.finished_at and not is_over then
     redis.call('HDEL', batches.key(q, batch), 'finished_at')

@@ -1,0 +1,239 @@
+"""`runqueue schedules`: when jobs are enqueued by themselves, and which."""
+
+from collections.abc import Iterator
+from itertools import repeat
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from runqueue.cli.shared.audit_log import record_change
+from runqueue.cli.shared.exit_codes import Exit, ended, print_err
+from runqueue.cli.shared.formatting import counted, printable
+from runqueue.cli.shared.input_lines import Row, Unreadable, json_lines, open_input
+from runqueue.cli.shared.job_selection import confirm
+from runqueue.cli.shared.options import HomeAccount, OneObject, command_group, parse_time
+from runqueue.cli.shared.output import print_outcome, print_values
+from runqueue.cli.shared.queues import Queue, Url, home_of, opened
+from runqueue.cli.shared.tables import AsJson, print_rows
+from runqueue.errors import FieldError, InvalidRequest
+from runqueue.records.as_json import json_value
+from runqueue.records.schedule import FiringState, Schedule, ScheduleChange
+from runqueue.schedules.applying import change_words
+from runqueue.schedules.shown import schedule_values
+from runqueue.schedules.spec import read_file, to_json
+
+schedules = command_group("Schedules: jobs that are enqueued again and again, by time.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule.")]
+Time = Annotated[Any, typer.Option(parser=parse_time, metavar="TIME", help="As --since of lists.")]
+
+_COLUMNS = ("schedule", "when", "next", "last", "paused")
+_FIRINGS = ("at", "kind", "state", "jobs", "completed", "failed", "credits", "batch", "message")
+_MARKS = {"created": "+", "changed": "~", "removed": "-"}
+
+
+@schedules.command()
+def apply(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A TOML file.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the changes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    account: HomeAccount = None,
+    url: Url = None,
+    as_json: OneObject = False,
+) -> None:
+    """Make an account's schedules those of a file: any that is not in it is removed."""
+    with opened(url) as queue:
+        account = account or home_of(queue)
+        wanted = _wanted(queue, file, account)
+        changes = queue.apply_schedules(wanted, account=account, remove_others=True, dry_run=True)
+        if not as_json:
+            _print_changes(changes)
+        if not dry_run and (words := change_words(changes)):
+            confirm(f"Apply: {words}", yes=yes)
+            changes = queue.apply_schedules(wanted, account=account, remove_others=True)
+            words = change_words(changes)
+            record_change(queue, "apply_schedules", file.name, words, account=account)
+            print_outcome(f"applied: {words}", {"changes": json_value(changes)}, as_json=as_json)
+        elif as_json:
+            print_outcome("", {"changes": json_value(changes)}, as_json=True)
+
+
+def _wanted(queue: Queue, file: Path, account: str) -> dict[str, dict[str, Any]]:
+    """Read a file of schedules, and store the files that it names; faults end the command."""
+    wanted: dict[str, dict[str, Any]] = {}
+    faults: list[str] = []
+    try:
+        found = read_file(file.read_text("utf-8"))
+    except UnicodeDecodeError:
+        raise ended(f"{file}: expected UTF-8", Exit.INVALID) from None
+    except InvalidRequest as error:
+        faults, found = [f"{file}: {one}" for one in error.errors], []
+    for one in found:
+        wanted[one.spec.name] = to_json(one.spec)
+        path = file.parent / one.file
+        try:
+            if one.file:
+                wanted[one.spec.name] |= _stored(queue, path, account)
+        except InvalidRequest as error:
+            faults += (f"{path}: {fault}" for fault in error.errors)
+    if faults:
+        print_err("\n".join(map(printable, faults)))
+        raise ended(f"{counted(len(faults), 'fault')}; nothing was changed", Exit.INVALID)
+    return wanted
+
+
+def _stored(queue: Queue, path: Path, account: str) -> dict[str, Any]:
+    faults: list[FieldError] = []
+    try:
+        with open_input(str(path), json_lines) as source:
+            stored = queue.store_schedule_lines(_lines(source.rows, faults), account=account)
+    except Unreadable as error:
+        faults.append(FieldError(f"line {error.number}", error.message))
+    except InvalidRequest as error:
+        faults += error.errors
+    if faults:
+        raise InvalidRequest(faults)
+    return {"lines": stored.lines, "count": stored.count}
+
+
+def _lines(rows: Iterator[Row], faults: list[FieldError]) -> Iterator[bytes]:
+    """Yield lines, each under its number; of those that cannot be read, note the faults."""
+    last = 0
+    for number, row in rows:
+        yield from repeat(b"\n", number - last - 1)
+        yield row if isinstance(row, bytes) else b"\n"
+        if not isinstance(row, bytes):
+            faults += (FieldError(f"line {number}: {one.field}", one.message) for one in row)
+        last = number
+
+
+def _print_changes(changes: list[ScheduleChange]) -> None:
+    for one in changes:
+        if one.change in _MARKS:
+            typer.echo(f"{_MARKS[one.change]} {one.name}")
+            for field in one.fields:
+                typer.echo(f"    {printable(field)}")
+    if unchanged := sum(one.change == "unchanged" for one in changes):
+        typer.echo(f"{counted(unchanged, 'schedule')} unchanged")
+
+
+@schedules.command("list")
+def list_schedules(
+    *, account: HomeAccount = None, url: Url = None, as_json: AsJson = False
+) -> None:
+    """Show the schedules: when each fires next, and what became of its last firing."""
+    with opened(url) as queue:
+        found = queue.list_schedules(account or home_of(queue))
+        print_rows([_row(one, as_json=as_json) for one in found], _COLUMNS, as_json=as_json)
+
+
+def _row(found: Schedule, *, as_json: bool) -> dict[str, Any]:
+    values = schedule_values(found)
+    if as_json:
+        return values
+    return {
+        "schedule": found.spec.name,
+        "when": f"{found.spec.cron or 'every ' + values['every']} {found.spec.timezone}",
+        "next": f"{found.upcoming[0]:%Y-%m-%d %H:%M}" if found.upcoming else "",
+        "last": " ".join(f"{one['state']} {one['at'][:16]}Z" for one in values["firings"]),
+        "paused": found.paused,
+    }
+
+
+@schedules.command()
+def show(
+    name: Name, *, account: HomeAccount = None, url: Url = None, as_json: OneObject = False
+) -> None:
+    """Show a schedule: its next five firings, and what became of the last hundred."""
+    with opened(url) as queue:
+        values = schedule_values(queue.get_schedule(name, account=account or home_of(queue)))
+        print_values({**values, "firings": values["firings"] * as_json}, as_json=as_json)
+        if not as_json:
+            print_rows(values["firings"], _FIRINGS, as_json=False)
+
+
+@schedules.command()
+def pause(
+    name: Name,
+    *,
+    reason: Annotated[str, typer.Option(help="Shown wherever the schedule is.")] = "",
+    account: HomeAccount = None,
+    url: Url = None,
+    as_json: OneObject = False,
+) -> None:
+    """Make no firings until it is resumed; jobs that are enqueued go on."""
+    with opened(url) as queue:
+        account = account or home_of(queue)
+        found = queue.pause_schedule(name, reason, account=account)
+        _print_done(queue, "pause_schedule", found, reason, as_json=as_json)
+
+
+@schedules.command()
+def resume(
+    name: Name, *, account: HomeAccount = None, url: Url = None, as_json: OneObject = False
+) -> None:
+    """End a pause; what it would have enqueued meanwhile is not made up for."""
+    with opened(url) as queue:
+        found = queue.resume_schedule(name, account=account or home_of(queue))
+        _print_done(queue, "resume_schedule", found, "", as_json=as_json)
+
+
+@schedules.command()
+def run(
+    name: Name, *, account: HomeAccount = None, url: Url = None, as_json: OneObject = False
+) -> None:
+    """Enqueue its jobs once, now, also while it is paused."""
+    with opened(url) as queue:
+        found = queue.fire_schedule(name, account=account or home_of(queue))
+        _print_done(queue, "fire_schedule", found, "", as_json=as_json)
+
+
+@schedules.command()
+def backfill(
+    name: Name,
+    *,
+    since: Time,
+    until: Time,
+    account: HomeAccount = None,
+    url: Url = None,
+    as_json: OneObject = False,
+) -> None:
+    """Fire for each past time of a range that has not fired, one after the other."""
+    with opened(url) as queue:
+        account = account or home_of(queue)
+        found = queue.backfill_schedule(name, since, until, account=account)
+        words = f"{since.isoformat()} to {until.isoformat()}"
+        _print_done(queue, "backfill_schedule", found, words, as_json=as_json)
+
+
+@schedules.command()
+def remove(
+    name: Name,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    account: HomeAccount = None,
+    url: Url = None,
+    as_json: OneObject = False,
+) -> None:
+    """Remove a schedule with its history; jobs that are enqueued go on."""
+    with opened(url) as queue:
+        account = account or home_of(queue)
+        found = queue.get_schedule(name, account=account)
+        confirm(f"Remove schedule {name} with its history", yes=yes)
+        queue.remove_schedule(name, account=account)
+        record_change(queue, "remove_schedule", name, account=account)
+        print_outcome(f"schedule {name} is removed", schedule_values(found), as_json=as_json)
+
+
+def _print_done(queue: Queue, what: str, found: Schedule, detail: str, *, as_json: bool) -> None:
+    """Record and print what a schedule is now."""
+    record_change(queue, what, found.spec.name, detail, account=found.account)
+    waiting = sum(firing.state is FiringState.WAITING for firing in found.firings)
+    words = f"paused: {found.paused}" if found.paused else "next: "
+    if not found.paused:
+        words += found.upcoming[0].isoformat() if found.upcoming else "never"
+    if waiting:
+        words += f"; {counted(waiting, 'firing')} to come first"
+    print_outcome(f"schedule {found.spec.name}: {words}", schedule_values(found), as_json=as_json)
