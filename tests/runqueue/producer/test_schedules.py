@@ -10,7 +10,9 @@ import pytest
 
 from runqueue import AsyncRunQueue, InvalidJob, InvalidRequest, RunQueue, ScheduleNotFound
 from runqueue.records.schedule import Firing, FiringState, Schedule, ScheduleSpec
+from runqueue.request.time_range import in_microseconds
 from runqueue.schedules import applying, calls
+from runqueue.schedules.spec import MAX_LINES
 
 JOB = {"kind": "task", "body": {"prompt": "Read {date}."}}
 LINE = b'{"kind": "task", "body": {"prompt": "Read {date}."}}\n'
@@ -95,7 +97,7 @@ def test_a_file_that_is_not_stored_changes_nothing(redis_url: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ([LINE] * (calls.MAX_LINES + 1), "expected 200,000 lines"),
+        ([LINE] * (MAX_LINES + 1), "expected 200,000 lines"),
         ([b"\n"], "expected at least one job"),
     ],
 )
@@ -112,7 +114,7 @@ def test_more_schedules_than_an_account_may_have_are_refused(redis_url: str) -> 
 
 def test_a_backfill_makes_up_for_what_came_to_nothing_and_no_more() -> None:
     start = datetime(2030, 1, 1, tzinfo=UTC)
-    hours = [applying.in_microseconds(start + timedelta(hours=n)) for n in range(6)]
+    hours = [in_microseconds(start + timedelta(hours=n)) for n in range(6)]
     found = Schedule(ScheduleSpec("a", every_seconds=3600, job=JOB), "default", hours[4], "", 1)
     found = replace(
         found,
