@@ -15,6 +15,7 @@ from archive.database import engine_of, writing
 from archive.opened import OpenArchive
 from archive.queue import ArchivedQueue
 from runqueue.cli.commands.status import _print_life
+from runqueue.cli.shared.tables import each_once
 from runqueue.operator.decisions import Settled
 from runqueue.producer.listing import Filter
 from runqueue.records.claim_items import Finished, Lost
@@ -210,3 +211,9 @@ def test_a_life_that_cannot_be_read_does_not_give_its_place_to_an_earlier_one(
     assert lives.queue.replay([job]) == {job: Settled.NO_SUCH_JOB}, "it may have run since"
     page = lives.queue.list_jobs()
     assert ([one.state for one in page.jobs], page.unread) == (["failed"], (job,))
+
+
+def test_commands_list_each_life_once(lives: Lives) -> None:
+    job = lives.twice()
+    found = lives.queue.list_jobs(Filter(group="acme")).jobs
+    assert [one.id for one in each_once([*found, *found])] == [job, job]
