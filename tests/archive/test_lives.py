@@ -184,6 +184,12 @@ async def test_the_page_of_a_job_shows_its_earlier_lives(
     assert len(csv.text.splitlines()) == 3
 
 
+def test_commands_list_each_life_once(lives: Lives) -> None:
+    job = lives.twice()
+    found = lives.queue.list_jobs(Filter(group="acme")).jobs
+    assert [one.id for one in each_once([*found, *found])] == [job, job]
+
+
 def test_a_discarded_job_goes_with_its_dead_lives(lives: Lives) -> None:
     job = lives.twice("dead", "dead")
     assert states(lives, Filter(state="dead", group="acme")) == ["dead", "dead"]
@@ -211,9 +217,3 @@ def test_a_life_that_cannot_be_read_does_not_give_its_place_to_an_earlier_one(
     assert lives.queue.replay([job]) == {job: Settled.NO_SUCH_JOB}, "it may have run since"
     page = lives.queue.list_jobs()
     assert ([one.state for one in page.jobs], page.unread) == (["failed"], (job,))
-
-
-def test_commands_list_each_life_once(lives: Lives) -> None:
-    job = lives.twice()
-    found = lives.queue.list_jobs(Filter(group="acme")).jobs
-    assert [one.id for one in each_once([*found, *found])] == [job, job]
