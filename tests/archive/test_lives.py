@@ -15,7 +15,6 @@ from archive.database import engine_of, writing
 from archive.opened import OpenArchive
 from archive.queue import ArchivedQueue
 from runqueue.cli.commands.status import _print_life
-from runqueue.cli.shared.tables import each_once
 from runqueue.operator.decisions import Settled
 from runqueue.producer.listing import Filter
 from runqueue.records.claim_items import Finished, Lost
@@ -182,12 +181,6 @@ async def test_the_page_of_a_job_shows_its_earlier_lives(
     assert "No such seat 7" in after.partition("Timeline")[0]
     assert listed.text.count(f'href="/jobs/{job}') == 2
     assert len(csv.text.splitlines()) == 3
-
-
-def test_commands_list_each_life_once(lives: Lives) -> None:
-    job = lives.twice()
-    found = lives.queue.list_jobs(Filter(group="acme")).jobs
-    assert [one.id for one in each_once([*found, *found])] == [job, job]
 
 
 def test_a_discarded_job_goes_with_its_dead_lives(lives: Lives) -> None:

@@ -11,7 +11,6 @@ import typer
 from runqueue.cli.shared.exit_codes import print_err
 from runqueue.cli.shared.formatting import ago
 from runqueue.cli.shared.output import print_columns
-from runqueue.producer.listing import name_of
 from runqueue.records.job import Candidate, Job, JobState
 from runqueue.records.waits import utc
 
@@ -57,9 +56,9 @@ def up_to(limit: int, found: Iterable[T]) -> list[T]:
 
 def each_once(jobs: Iterable[Job]) -> Iterator[Job]:
     """Leave out jobs that come a second time; each life of one stays."""
-    seen: set[str] = set()
+    seen = set[tuple[str, datetime]]()
     for job in jobs:
-        if (name := name_of(job)) not in seen:
+        if (name := (job.id, job.created_at)) not in seen:
             seen.add(name)
             yield job
 
