@@ -286,9 +286,8 @@ class Course:
             self.world.record("a person cancels orphans")
             await self._faults.operator.cancel_orphans(queue)
         may_end = stats.orphans_live > (endless if self._plan.refuses_cancels else 0)
-        may_end |= (
-            stats.hold_kind == "redis" or is_reporting or has_firings
-        )  # a recovery shows lost runs
+        may_end |= is_reporting or has_firings
+        may_end |= stats.hold_kind == "redis"  # a recovery shows lost runs
         return open_ | ({JobState.RUNNING} if may_end else set())
 
     async def _judge(self) -> None:
