@@ -301,7 +301,7 @@ class World(Observer):
         self.marks.note_reply(script, arguments, reply)
         self.leases.note_reply(process, script, arguments, reply)
         self.schedules.note_reply(script, arguments, reply)
-        if self.await_firing and self._is_of_a_firing(script, arguments, reply):
+        if self.await_firing and self._is_of_a_firing(process, script, arguments, reply):
             process.kill()
             self.await_firing.pop(0)[1].set_result(process)
         if script == "lists_end":
@@ -319,13 +319,15 @@ class World(Observer):
         if script in MAKES_OR_ENDS_ORPHANS:
             self.marks.note_orphans(self.read_hash("orphan_takes"))
 
-    def _is_of_a_firing(self, script: str, arguments: list[Any], reply: Any) -> bool:
+    def _is_of_a_firing(
+        self, process: SimulatedProcess, script: str, arguments: list[Any], reply: Any
+    ) -> bool:
         """Say whether a call is the moment of a firing that somebody waits for."""
         moment, is_first = self.await_firing[0][0] % 4, bool(arguments)
         if moment == 0:
             return script == "schedule_claim" and len(reply) > 4
         if moment == 1:
-            return script == "record_schedule" and '"uploading"' in repr(arguments)
+            return script == "record_schedule" and process.name.startswith("worker")
         wanted = "enqueue" if moment == 2 else "seal_batch"
         return is_first and script == wanted and str(arguments[0]) in self.schedules.batches()
 

@@ -61,7 +61,8 @@ class ScheduleOwner:
     async def _resume(self) -> None:
         """End a hold that waits for a person, as after a Redis that came back empty."""
         queue = AsyncRunQueue(QUEUE_URL)
-        if (await queue.stats())[TIMED_ACCOUNT].hold_kind == "person":
+        stats = (await queue.stats()).get(TIMED_ACCOUNT)
+        if stats is not None and stats.hold_kind == "person":
             await queue.resume(TIMED_ACCOUNT)
 
     async def pause(self, fault: Fault) -> None:
