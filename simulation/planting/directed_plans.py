@@ -1017,14 +1017,14 @@ PLANS |= {
         ]
     ),
     "repeated-upload-has-another-batch": _timed(
-        [_fault("a worker is killed at a firing", 59, 2, number=2)], lines=12
+        [_fault("a worker is killed at a firing", 59, 2, number=3)], lines=12
     ),
     "upload-is-not-resumed": _timed(
         [_fault("a worker is killed at a firing", 59, 2, number=2)], lines=12
     ),
     "overlap-is-not-looked-at": _timed(run_seconds=80),
-    "clock-that-steps-back-moves-the-mark-back": _timed(
-        [_fault("redis's clock is set", 30, 0, 0.51)], {"catch_up": "none"}
+    "clock-step-moves-the-mark": _timed(
+        [_fault("redis's clock is set", 58, 0), _fault("a schedule is paused", 58.2, 0.5)]
     ),
     "repeated-hour-fires-twice": _timed(fields={"cron": "0-3,58,59 2 * * *"}),
     # Both workers die while one of them tells that the batch is over.
