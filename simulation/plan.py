@@ -457,7 +457,7 @@ def draw(seed: int, minutes: float, *, has_schedules: bool = False) -> Simulatio
     Args:
         seed: any number.
         minutes: simulated minutes.
-        has_schedules: whether it has schedules in any case.
+        has_schedules: whether it has schedules in any case, and few other jobs and faults.
     """
     chance = Random(f"plan {seed}")
     seconds = minutes * 60
@@ -498,8 +498,11 @@ def draw(seed: int, minutes: float, *, has_schedules: bool = False) -> Simulatio
         plan = replace(plan, shares_capacity=Random(f"shares {seed}").random() < 0.5)
     plan = _with_meeting(seed, plan, Random(f"meeting {seed}"))
     chance = Random(f"schedules {seed}")
-    has_schedules |= chance.random() < _SCHEDULES_SHARE
-    return _with_schedules(plan, chance) if has_schedules else plan
+    if not has_schedules and chance.random() >= _SCHEDULES_SHARE:
+        return plan
+    if has_schedules:
+        plan = replace(plan, requests=plan.requests[:3], faults=plan.faults[:3])
+    return _with_schedules(plan, chance)
 
 
 def _with_schedules(plan: SimulationPlan, chance: Random) -> SimulationPlan:
