@@ -52,9 +52,7 @@ def main(  # noqa: PLR0917 - each is an option
     twice: Annotated[
         bool, typer.Option(help="Simulate the seeds in two interpreters, and compare histories.")
     ] = False,
-    schedules: Annotated[
-        bool, typer.Option(help="Give each seed schedules, and few other jobs.")
-    ] = False,
+    schedules: Annotated[bool, typer.Option(help="Give each seed schedules.")] = False,
     digests: Annotated[
         bool, typer.Option(help="Print the digest of each seed's history, and nothing else.")
     ] = False,

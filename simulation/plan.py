@@ -334,7 +334,7 @@ FAULTS: dict[str, tuple[float, float]] = {
 
 #: Those that only plans with schedules have.
 OF_SCHEDULES: dict[str, tuple[float, float]] = {
-    "a worker is killed at a firing": (0.5, 40),
+    "a worker is killed at a firing": (0.5, 120),
     "a schedule is paused": (1, 60),
     "a schedule fires by hand": (0, 0),
 }
@@ -457,7 +457,7 @@ def draw(seed: int, minutes: float, *, has_schedules: bool = False) -> Simulatio
     Args:
         seed: any number.
         minutes: simulated minutes.
-        has_schedules: whether it has schedules in any case, and few other jobs and faults.
+        has_schedules: whether it has schedules in any case.
     """
     chance = Random(f"plan {seed}")
     seconds = minutes * 60
@@ -498,27 +498,26 @@ def draw(seed: int, minutes: float, *, has_schedules: bool = False) -> Simulatio
         plan = replace(plan, shares_capacity=Random(f"shares {seed}").random() < 0.5)
     plan = _with_meeting(seed, plan, Random(f"meeting {seed}"))
     chance = Random(f"schedules {seed}")
-    if not has_schedules and chance.random() >= _SCHEDULES_SHARE:
-        return plan
-    if has_schedules:
-        plan = replace(plan, requests=plan.requests[:3], faults=plan.faults[:3])
-    return _with_schedules(plan, chance)
+    has_schedules |= chance.random() < _SCHEDULES_SHARE
+    return _with_schedules(plan, chance) if has_schedules else plan
 
 
 def _with_schedules(plan: SimulationPlan, chance: Random) -> SimulationPlan:
-    """Give a plan schedules, a change of the clocks, and faults about the minutes."""
+    """Give a plan schedules, a change of the clocks, faults about the minutes, and few others."""
     zone, begins = drawn.begins(chance)
     schedules = tuple(drawn.schedules(chance, zone, begins + plan.minutes * 60))
-    faults = []
+    faults = list(plan.faults[:2])
     for _ in range(chance.choice([0, 2, 4, 8])):
         kind = chance.choice(_BESIDE_SCHEDULES)
         least, most = (FAULTS | OF_SCHEDULES)[kind]
         minute = chance.randrange(math.ceil(plan.minutes)) * 60 - begins % 60
-        at = round(min(max(1.0, minute + chance.gauss(0, 2)), _until(plan)), 3)
-        seconds, share = chance.uniform(least, most), round(chance.choice([0.3, 0.7, 1.0]), 3)
-        faults.append(Fault(kind, at, round(seconds, 3), share, chance.randrange(100)))
-    plan = replace(plan, begins=begins, schedules=schedules)
-    return plan.with_faults((*plan.faults, *faults))
+        at = minute + chance.gauss(0, 2)
+        if not 5 < at < _until(plan):
+            at = chance.uniform(5, _until(plan))
+        seconds, share = chance.uniform(least, most), chance.choice([0.3, 0.7, 1.0])
+        faults.append(Fault(kind, round(at, 3), round(seconds, 3), share, chance.randrange(100)))
+    plan = replace(plan, begins=begins, schedules=schedules, requests=plan.requests[:3])
+    return plan.with_faults(tuple(faults))
 
 
 def first_kind(seed: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,8 @@ from simulator.model.runs import Run
 
 #: Seconds in which a due time is decided; for which what a fault left may delay it.
 DECIDED_SECONDS, AFTER_SECONDS = 60.0, 90.0
+#: Seconds for which firings are waited for after the plan.
+_MOST_SECONDS = 900.0
 _MINUTE = 60_000_000
 _PROMPT = re.compile(rb"timed (\w+) ([0-9T.]+Z) ([0-9-]+) ([0-9:]+) (\d+)\.")
 _RANKS = {FiringState.WAITING: 0, FiringState.UPLOADING: 1, FiringState.RUNNING: 2}
@@ -192,6 +195,8 @@ class ScheduleJudge(Observer):
 
     def is_open(self) -> bool:
         """Whether a firing may still come, or is not over."""
+        if self._ledger.clock() > self._plan.minutes * 60 + _MOST_SECONDS:
+            return False  # the queue's clock is behind
         wait_us = int((DECIDED_SECONDS + AFTER_SECONDS) * 1e6)
         for name, planned in self._planned.items():
             found, end = self._read(name), datetime.fromisoformat(planned.fields["end"])
@@ -228,10 +233,9 @@ class ScheduleJudge(Observer):
                 self._fail(name, f"fired at {_utc_form(at_us)}, which is no time of it")
             self._judge_state(planned, one, [*firings.values()])
         for at_us in sorted(due - firings.keys()):
-            spans = zip(pauses[::2], [*pauses[1::2], now_us], strict=False)
-            may_be_paused = any(first - _MINUTE <= at_us <= last for first, last in spans)
-            if pauses and min(pauses) - _MINUTE <= at_us <= max(pauses):
-                may_be_paused = True
+            # A failover may have lost a resume.
+            last = math.inf if self._losses else max(pauses, default=0)
+            may_be_paused = min(pauses, default=math.inf) - _MINUTE <= at_us <= last
             if at_us > self._since[name] and not may_be_paused:
                 self._fail(name, f"has no firing of {_utc_form(at_us)}")
 
