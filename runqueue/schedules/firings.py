@@ -22,7 +22,7 @@ from runqueue.records.schedule import ScheduleSpec
 from runqueue.request.time_range import in_microseconds
 
 _SECOND = 1_000_000
-_DAY, _MINUTE = timedelta(days=1), timedelta(minutes=1)
+_NOW, _DAY, _MINUTE = timedelta(0), timedelta(days=1), timedelta(minutes=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -105,8 +105,10 @@ def _evenly(step_us: int, start_us: int, mark_us: int) -> Iterator[int]:
 def _of_cron(cron: str, zone: ZoneInfo, mark_us: int) -> Iterator[int]:
     mark = utc(mark_us)
     # The clock may go back soon: local times that come again are before that of the mark.
-    begin = min((at.astimezone(zone).utcoffset() or _EPOCH - _EPOCH) for at in (mark, mark + _DAY))
-    local_times = CronSim(cron, (mark + begin).replace(tzinfo=None))
+    begins = (
+        (mark + ahead).astimezone(zone).replace(tzinfo=None) - ahead for ahead in (_NOW, _DAY)
+    )
+    local_times = CronSim(cron, min(begins))
     minute, hour = cron.split()[:2]
     evenly = minute.startswith("*") or hour.startswith("*")
     found = _every_time(local_times, zone) if evenly else _once(local_times, zone)

@@ -83,7 +83,7 @@ def plan(  # noqa: PLR0917 - all that is on record, and the time
         mark_us, more = max(mark_us, now_us), False
     else:
         mark_us, more = _decide(spec, account, mark_us, now_us, after)
-    cancel = _settle_overlaps(spec, after)
+    cancel = _settle_overlaps(spec, after, is_paused=bool(paused))
     upload = _next_upload(spec, account, now_us, after, is_paused=bool(paused))
     looks = [now_us + _DAY_US]
     if more:
@@ -147,16 +147,20 @@ def _new(
     if len(waiting) >= MOST_WAITING:
         said = f"{MOST_WAITING} firings waited already"
         return firing._replace(state=FiringState.MISSED, message=said)
-    if spec.overlap is Overlap.SKIP and not is_late:
+    # What is caught up for to the last one waits its turn.
+    if spec.overlap is Overlap.SKIP and not (is_late and spec.catch_up is CatchUp.ALL):
         ahead = [one for one in after.values() if one.state.is_under_way] + waiting
         if other := next((one for one in ahead if one.kind is not FiringKind.BACKFILL), None):
             return _skipped(firing, other)
     return firing
 
 
-def _settle_overlaps(spec: ScheduleSpec, after: dict[int, Firing]) -> tuple[str, ...]:
+def _settle_overlaps(
+    spec: ScheduleSpec, after: dict[int, Firing], *, is_paused: bool
+) -> tuple[str, ...]:
     """Apply the rule to those that wait, but backfill; returns the batches to cancel."""
-    others = [one for one in after.values() if one.kind is not FiringKind.BACKFILL]
+    ready = [one for one in after.values() if _is_open(one, is_paused=is_paused)]
+    others = [one for one in ready if one.kind is not FiringKind.BACKFILL]
     under_way = [one for one in others if one.state.is_under_way]
     waiting = sorted(one for one in others if one.state is FiringState.WAITING)
     if spec.overlap is Overlap.SKIP and under_way:

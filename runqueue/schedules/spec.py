@@ -18,6 +18,7 @@ from cronsim import CronSim, CronSimError
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.ids import NAME_WORDS, is_name
+from runqueue.records.as_json import json_value
 from runqueue.records.schedule import CatchUp, Overlap, ScheduleSpec
 from runqueue.request.job_options import moment
 from runqueue.request.validation_errors import clean, did_you_mean, got, required
@@ -29,7 +30,6 @@ MAX_LINES: Final = 200_000
 _MIN_EVERY, _MAX_EVERY, _MAX_JITTER = 60, 366 * 86_400, 86_400
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LENGTH = re.compile(r"([0-9]{1,9})([smhd])")
-_DIGEST = re.compile(r"[0-9a-f]{32,64}")
 _CRON_WORDS = "minute, hour, day of the month, month and day of the week of a date that comes"
 _TIME_WORDS = 'a time with its zone such as "2030-01-31T12:00:00Z"'
 
@@ -105,21 +105,13 @@ def read_file(text: str) -> list[FileSchedule]:
 def to_json(spec: ScheduleSpec) -> dict[str, Any]:
     """Return a schedule as JSON has it, as `read_spec` takes it; what is usual is left out."""
     usual = ScheduleSpec(spec.name)
-    found: dict[str, Any] = {
-        "cron": spec.cron,
-        "every": _length_words(spec.every_seconds),
-        "timezone": spec.timezone if spec.timezone != usual.timezone else "",
-        "jitter": _length_words(spec.jitter_seconds),
-        "start": spec.start.isoformat() if spec.start else "",
-        "end": spec.end.isoformat() if spec.end else "",
-        "overlap": str(spec.overlap) if spec.overlap != usual.overlap else "",
-        "catch_up": str(spec.catch_up) if spec.catch_up != usual.catch_up else "",
-        "pause_after": spec.pause_after,
-        "job": spec.job,
-        "lines": spec.lines,
-        "count": spec.count if spec.lines else 0,
-    }
-    return {name: value for name, value in found.items() if value}
+    found: dict[str, Any] = {"count": spec.count} if spec.lines else {}
+    for field in _READERS:
+        attribute = _ATTRIBUTES.get(field, field)
+        value: Any = getattr(spec, attribute, None)  # it has no `file`
+        if field != "count" and value != getattr(usual, attribute, None):
+            found[field] = _length_words(value) if field in _ATTRIBUTES else json_value(value)
+    return found
 
 
 def from_json(name: str, fields: Mapping[str, Any]) -> ScheduleSpec:
@@ -129,7 +121,7 @@ def from_json(name: str, fields: Mapping[str, Any]) -> ScheduleSpec:
         name: its name.
         fields: as `to_json` returned them.
     """
-    read = {key: _READERS[key][0](fields[key]) for key in _CODED if key in fields}
+    read = {field: _READERS[field][0](fields[field]) for field in _CODED if field in fields}
     return _spec(name, {**fields, **read})
 
 
@@ -139,15 +131,16 @@ def _read(
     """Read what is given; every fault is added to `errors`."""
     if not is_name(name):
         errors.append(FieldError("name", f"expected {NAME_WORDS}, got {got(name)}"))
-    known = [*(key for key in _READERS if key not in _STORED), *stored]
-    for key in fields:
-        if key not in known:
-            said = f"unknown field{did_you_mean(str(key), known)}"
-            errors.append(FieldError(clean(key), said))
-    values = _values({key: fields[key] for key in known if fields.get(key) is not None}, errors)
+    known = [field for field in _READERS if field not in _STORED or field in stored]
+    errors += (
+        FieldError(clean(field), f"unknown field{did_you_mean(str(field), known)}")
+        for field in fields
+        if field not in known
+    )
+    values = _values({field: fields.get(field) for field in known}, errors)
     errors += _which(fields, "cron", "every")
     errors += _which(fields, "job", stored[0])
-    if fields.get("lines") is not None and fields.get("count") is None:
+    if "lines" in values and fields.get("count") is None:
         errors.append(FieldError("count", required(f"expected {_READERS['count'][1]}")))
     spec = _spec(name, values)
     if spec.job is not None:
@@ -159,14 +152,14 @@ def _read(
 
 
 def _values(given: Mapping[str, Any], errors: list[FieldError]) -> dict[str, Any]:
-    """Read each field by itself."""
+    """Read each field by itself; None is one that is not given."""
     values = {}
-    for key, raw in given.items():
-        read, words = _READERS[key]
-        if (value := read(raw)) is None:
-            errors.append(FieldError(key, f"expected {words}, got {got(raw)}"))
-        else:
-            values[key] = value
+    for field, raw in given.items():
+        read, words = _READERS[field]
+        if raw is not None and (value := read(raw)) is not None:
+            values[field] = value
+        elif raw is not None:
+            errors.append(FieldError(field, f"expected {words}, got {got(raw)}"))
     return values
 
 
@@ -180,21 +173,8 @@ def _which(fields: Mapping[str, Any], one: str, other: str) -> list[FieldError]:
 
 
 def _spec(name: str, values: Mapping[str, Any]) -> ScheduleSpec:
-    return ScheduleSpec(
-        name,
-        cron=values.get("cron", ""),
-        every_seconds=values.get("every", 0),
-        timezone=values.get("timezone", "UTC"),
-        jitter_seconds=values.get("jitter", 0),
-        start=values.get("start"),
-        end=values.get("end"),
-        overlap=values.get("overlap", Overlap.SKIP),
-        catch_up=values.get("catch_up", CatchUp.LAST),
-        pause_after=values.get("pause_after", 0),
-        job=values.get("job"),
-        lines=values.get("lines", ""),
-        count=values.get("count", 1),
-    )
+    own = {_ATTRIBUTES.get(field, field): values[field] for field in values if field != "file"}
+    return ScheduleSpec(name, **own)
 
 
 def _length(least: int, most: int) -> Callable[[object], int | None]:
@@ -207,11 +187,9 @@ def _length(least: int, most: int) -> Callable[[object], int | None]:
 
 
 def _length_words(seconds: int) -> str:
-    """Return a length of time as users write it; '' = none."""
-    if not seconds:
-        return ""
-    unit, one = next((unit, one) for unit, one in reversed(_UNITS.items()) if seconds % one == 0)
-    return f"{seconds // one}{unit}"
+    """Return a length of time as users write it."""
+    unit = next(unit for unit in reversed(_UNITS) if seconds % _UNITS[unit] == 0)
+    return f"{seconds // _UNITS[unit]}{unit}"
 
 
 def _cron(value: object) -> str | None:
@@ -230,9 +208,9 @@ def _timezone(value: object) -> str | None:
 
 
 @cache
-def _zones() -> frozenset[str]:
-    """Return the names of all zones; without this host's own and those that count leap seconds."""
-    return frozenset(available_timezones())
+def _zones() -> set[str]:
+    """Return the names of all zones but this host's own."""
+    return available_timezones() - {"localtime"}
 
 
 def _moment(value: object) -> datetime | None:
@@ -248,21 +226,20 @@ def _member(kind: type[Overlap] | type[CatchUp]) -> Callable[[object], Overlap |
     return lambda value: next((one for one in kind if one.value == value), None)
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _text(pattern: str) -> Callable[[object], str | None]:
+    return lambda value: value if isinstance(value, str) and re.fullmatch(pattern, value) else None
 
 
 def _job(value: object) -> dict[str, Any] | None:
     return dict(value) if isinstance(value, Mapping) else None
 
 
-def _digest(value: object) -> str | None:
-    return value if isinstance(value, str) and _DIGEST.fullmatch(value) else None
-
-
-#: Fields that JSON has as another type than `ScheduleSpec`.
-_CODED: Final = ("every", "jitter", "start", "end", "overlap", "catch_up")
+#: Fields that `ScheduleSpec` calls otherwise: lengths of time.
+_ATTRIBUTES: Final = {"every": "every_seconds", "jitter": "jitter_seconds"}
+#: Fields of which each caller has its own.
 _STORED: Final = ("file", "lines", "count")
+#: Fields that JSON has as another type than `ScheduleSpec`.
+_CODED: Final = (*_ATTRIBUTES, "start", "end", "overlap", "catch_up")
 #: How each field is read: None is what cannot be taken; and what is expected.
 _READERS: Final[Mapping[str, tuple[Callable[[object], Any], str]]] = {
     "cron": (_cron, _CRON_WORDS),
@@ -275,7 +252,7 @@ _READERS: Final[Mapping[str, tuple[Callable[[object], Any], str]]] = {
     "catch_up": (_member(CatchUp), "none, last or all"),
     "pause_after": (_whole(0, 100), "a whole number from 0 (never) to 100"),
     "job": (_job, "a line of a batch file"),
-    "file": (_text, "the name of a file of lines"),
-    "lines": (_digest, "the digest of a stored file"),
+    "file": (_text(".+"), "the name of a file of lines"),
+    "lines": (_text("[0-9a-f]{32}"), "the digest of a stored file"),
     "count": (_whole(1, MAX_LINES), f"a whole number from 1 to {MAX_LINES}"),
 }

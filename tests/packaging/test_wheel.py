@@ -32,12 +32,14 @@ def test_the_wheel_holds_runqueue_alone_with_every_lua_script(wheel: zipfile.Zip
     assert {name for name in names if name.endswith(".py")} == modules
 
 
-def test_the_wheel_asks_a_producer_for_three_dependencies(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_asks_a_producer_for_few_dependencies(wheel: zipfile.ZipFile) -> None:
     metadata = _metadata(wheel, "runqueue")
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
     always = sorted(line.split(": ")[1] for line in required if "extra ==" not in line)
 
-    assert [name.partition(">")[0] for name in always] == ["orjson", "pydantic", "redis[hiredis]"]
+    assert [name.partition(">")[0] for name in always] == [
+        *("cronsim", "orjson", "pydantic", "redis[hiredis]", "tzdata")
+    ]
     assert "Requires-Python: >=3.11" in metadata
 
 
