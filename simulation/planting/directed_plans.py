@@ -1019,9 +1019,6 @@ PLANS |= {
     "repeated-upload-has-another-batch": _timed(
         [_fault("a worker is killed at a firing", 59, 2, number=3)], lines=12
     ),
-    "upload-is-not-resumed": _timed(
-        [_fault("a worker is killed at a firing", 59, 2, number=2)], lines=12
-    ),
     "overlap-is-not-looked-at": _timed(run_seconds=80),
     "clock-step-moves-the-mark": _timed(
         [_fault("redis's clock is set", 58, 0), _fault("a schedule is paused", 58.2, 0.5)]
