@@ -61,10 +61,8 @@ async def test_every_field_at_fault_is_named_and_nothing_changes(redis_url: str)
     wrong = {"good": PRICES["schedules"]["prices"], "bad": {"every": "1s", "lines": 7}, "B!": {}}
     async with gating(redis_url) as door:
         refused = await door.ask("PUT", "/v1/schedules", {"schedules": wrong})
-        shapes = [
-            await door.ask("PUT", "/v1/schedules", body)
-            for body in ({}, [], {"schedules": [1]}, {"schedules": {"a": 1}}, b"{")
-        ]
+        bodies: list[Any] = [{}, [], {"schedules": [1]}, {"schedules": {"a": 1}}, b"{"]
+        shapes = [await door.ask("PUT", "/v1/schedules", body) for body in bodies]
         found = await door.ask("GET", "/v1/schedules")
 
     fields = {one["field"] for one in refused.body["errors"]}
