@@ -130,8 +130,8 @@ def sums(reader: Reader) -> Iterator[tuple[str, str, partial[Any]]]:
             chart = partial(reader.chart, ACCOUNT, since, ENDED, name, value)
             yield "errors and charts", f"chart of {days} days, {name or 'all'}", chart
         for name in ("group", "batch"):
-            top = partial(reader.top, ACCOUNT, since, ENDED, name)
-            yield "errors and charts", f"top of {days} days, {name}", top
+            top = partial(reader.chart, ACCOUNT, since, ENDED, by=name)
+            yield "errors and charts", f"chart of {days} days by {name}", top
     for wanted in (Filter(), Filter(text="captcha"), Filter(group="g3", state="failed")):
         yield "counts", f"count, {wanted.words or 'all'}", partial(reader.count, ACCOUNT, wanted)
 

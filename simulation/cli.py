@@ -52,6 +52,7 @@ def main(  # noqa: PLR0917 - each is an option
     twice: Annotated[
         bool, typer.Option(help="Simulate the seeds in two interpreters, and compare histories.")
     ] = False,
+    schedules: Annotated[bool, typer.Option(help="Give each seed schedules.")] = False,
     digests: Annotated[
         bool, typer.Option(help="Print the digest of each seed's history, and nothing else.")
     ] = False,
@@ -65,12 +66,14 @@ def main(  # noqa: PLR0917 - each is an option
     if directed:
         _check_directed(directed, has_others=bool(seeds or shrink))
     if shrink:
-        typer.echo(shrink_plan(draw(seed, minutes)))
+        typer.echo(shrink_plan(draw(seed, minutes, has_schedules=schedules)))
         return
     if directed and (first or directed == ALL):
         raise typer.Exit(_simulate_directed(directed, at_once))
     if not seeds:
-        result = simulate(PLANS[directed] if directed else draw(seed, minutes), sys.stdout)
+        drawn = draw(seed, minutes, has_schedules=schedules)
+        plan = PLANS[directed] if directed else drawn
+        result = simulate(plan, sys.stdout)
         _show(result)
         raise typer.Exit(bool(result.violations))
     if digests:
@@ -83,7 +86,8 @@ def main(  # noqa: PLR0917 - each is an option
         typer.echo("\n".join(differing) or f"{seeds} seeds have the same histories")
         raise typer.Exit(bool(differing))
     sums = SeedTally.read(tally, minutes)
-    plans = (draw(one, minutes) for one in sums.remaining(seed, seeds))
+    remaining = sums.remaining(seed, seeds)
+    plans = (draw(one, minutes, has_schedules=schedules) for one in remaining)
     _add_up(sums, simulate_many(plans, at_once, within * 60), tally, first=first)
     typer.echo(sums.report())
     if not_begun := len([*sums.remaining(seed, seeds)]):

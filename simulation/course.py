@@ -135,6 +135,8 @@ class Course:
             world.start_producer("person", self._limit_key(*key))
         if plan.strict_budget:
             world.start_producer("person", self._set_budgets())
+        if plan.schedules:
+            world.start_producer("scheduler", self._faults.schedules.run())
         if plan.jobs_beside:
             world.start_producer("beside", SecondAccount(world).run())
 
@@ -278,12 +280,14 @@ class Course:
         if stats.hold_kind == "redis":  # some jobs end only after the recovery
             self._recovery_seen_at = self._loop.time()
         self._ledger.judge_waiting(jobs, max(self._quiet_from, self._recovery_seen_at))
+        has_firings = bool(self._plan.schedules) and self.world.schedules.is_open()
         endless = sum(run.plan.end == "never" for run in self.world.live_runs())
         if endless and stats.orphans_live:
             self.world.record("a person cancels orphans")
             await self._faults.operator.cancel_orphans(queue)
         may_end = stats.orphans_live > (endless if self._plan.refuses_cancels else 0)
-        may_end |= stats.hold_kind == "redis" or is_reporting  # a recovery shows lost runs
+        may_end |= is_reporting or has_firings
+        may_end |= stats.hold_kind == "redis"  # a recovery shows lost runs
         return open_ | ({JobState.RUNNING} if may_end else set())
 
     async def _judge(self) -> None:
@@ -335,6 +339,7 @@ class Course:
             self._conduct.judge_pace(plan.max_burst_size, asks_to_wait=plan.asks_to_wait)
         self._conduct.judge_deliveries(jobs)
         await self._judge_batches(queue)
+        self.world.schedules.judge()
         if stats is not None:
             self.world.marks.note_totals(stats.totals)
             self._judge_slots(jobs, stats, orphans)

@@ -18,6 +18,7 @@ from simulation.other_users import OtherUsers
 from simulation.plan import MAX_STEPS, OF_SKYVERN, Fault
 from simulation.processes import SimulatedProcess, start_in
 from simulation.producers import Producer
+from simulation.schedules.person import ScheduleOwner
 from simulation.virtual.addresses import API_KEY, PUBLIC_URL
 from simulation.world import SLOWNESS, World
 from simulator.delivery import signed_headers
@@ -134,6 +135,7 @@ class FaultInjector:
         self._running: set[asyncio.Task[Any]] = set()
         self._operator_process = world.new_process("person")
         self.operator = Operator(world)
+        self.schedules = ScheduleOwner(world)
         #: When the data of each failover's new server was copied; simulated seconds.
         self._copied_at: dict[Fault, float] = {}
         #: The values of each field that faults set: its own, then those of the faults under way.
@@ -161,6 +163,9 @@ class FaultInjector:
             "lists have short pages": self._shorten_pages,
             "lists stand still": self._stop_lists,
             "others run much": self._run_much,
+            "a worker is killed at a firing": self._kill_at_a_firing,
+            "a schedule is paused": self._pause_schedule,
+            "a schedule fires by hand": self._fire_schedule,
             "others run what a job asks for": self._run_a_jobs_request,
         }
 
@@ -354,6 +359,31 @@ class FaultInjector:
         await asyncio.sleep(fault.seconds)
         if workers[number].process.is_dead:
             workers[number] = self._world.new_worker(number)
+        return True
+
+    async def _kill_at_a_firing(self, fault: Fault) -> bool:
+        """Kill the next worker that claims, begins, uploads or accepts a firing, by the number."""
+        world = self._world
+        fired: asyncio.Future[SimulatedProcess] = asyncio.get_running_loop().create_future()
+        world.await_firing.append((fault.number, fired))
+        await asyncio.wait([fired], timeout=90)
+        if not fired.done():
+            world.await_firing = [one for one in world.await_firing if one[1] is not fired]
+            return False
+        await asyncio.sleep(fault.seconds)
+        for number, worker in enumerate(world.workers):
+            if worker.process is fired.result():
+                world.workers[number] = world.new_worker(number)
+        return True
+
+    async def _pause_schedule(self, fault: Fault) -> bool:
+        pausing = start_in(self._operator_process, self.schedules.pause(fault))
+        await asyncio.wait([pausing])
+        return True
+
+    async def _fire_schedule(self, fault: Fault) -> bool:
+        firing = start_in(self._operator_process, self.schedules.fire(fault))
+        await asyncio.wait([firing])
         return True
 
     async def _stop_worker(self, fault: Fault) -> bool:

@@ -99,7 +99,12 @@ MAKES_OR_ENDS_ORPHANS = {
 }
 #: Told by what is seen of jobs and orphan runs.
 PUT_OFF, KEY_FREED = "a job waited for a budget, and ran", "an orphan run frees its keys"
+OF_FIRINGS = (
+    *(f"a firing is {state}" for state in ("over", "skipped", "missed")),
+    "an upload is repeated",
+)
 MARKS = (
+    *OF_FIRINGS,
     *(mark for mark, _, _ in _BY_SCRIPT),
     *_BY_LOG.values(),
     *dict.fromkeys(_BY_TOTAL.values()),

@@ -16,9 +16,9 @@ from runqueue.records.job import JobState
 from runqueue.store import operator_calls
 from runqueue.store.budgets import Budget
 from runqueue.store.key_limits import KeyLimit
+from simulation import processes
 from simulation.judges.ledger import AcceptedJob
 from simulation.plan import MAX_STEPS, Fault, SimulationPlan
-from simulation.processes import EPOCH
 from simulation.producers import Producer
 from simulation.virtual.addresses import QUEUE_URL
 from simulation.world import World
@@ -43,7 +43,7 @@ class DailyBudget(Budget):
     def stored(self, now: datetime) -> str:
         """Return it as the scripts read it."""
         rule = Budget.stored(self, now).rpartition(" ")[0]
-        return f"{rule} {int(-(EPOCH + self.begins) % _DAY_SECONDS)}"
+        return f"{rule} {int(-(processes.EPOCH + self.begins) % _DAY_SECONDS)}"
 
 
 def strict_budget(plan: SimulationPlan, steps: int) -> Budget:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from simulation.processes import EPOCH
+from simulation.schedules import drawn
 from simulation.virtual.addresses import USER_URL
 from simulator.model.releases import DEFAULT_VERSION, RELEASES
 
@@ -195,6 +197,8 @@ class SimulationPlan:
         has_notices: whether a URL is notified of the batches that are over.
         is_declared_shared: whether the account is declared as shared if others submit to it.
         shares_capacity: whether live runs of others take slots of the account.
+        begins: the time of day at its start, unix seconds.
+        schedules: of an account of their own, whose Skyvern has no fault.
         name: the planted defect that it was made for; '' = it is drawn.
     """
 
@@ -235,6 +239,8 @@ class SimulationPlan:
     has_notices: bool = False
     is_declared_shared: bool = True
     shares_capacity: bool = False
+    begins: float = EPOCH
+    schedules: tuple[drawn.PlannedSchedule, ...] = ()
     name: str = ""
 
     @property
@@ -326,6 +332,21 @@ FAULTS: dict[str, tuple[float, float]] = {
     "others run much": (0, 0),
 }
 
+#: Those that only plans with schedules have.
+OF_SCHEDULES: dict[str, tuple[float, float]] = {
+    "a worker is killed at a firing": (0.5, 120),
+    "a schedule is paused": (1, 60),
+    "a schedule fires by hand": (0, 0),
+}
+#: Of schedules, and what is hardest for them: each is drawn as often as it is named.
+_BESIDE_SCHEDULES = (
+    *("a worker is killed at a firing",) * 4,
+    *("redis fails over", "redis's clock is set", "a schedule is paused") * 2,
+    *("a schedule fires by hand", "a worker is killed", "a worker is frozen", "redis is slow"),
+    *("redis is not reached", "redis loses answers", "a worker's clock is set"),
+)
+#: The share of seeds that have schedules.
+_SCHEDULES_SHARE = 0.15
 
 #: Beginnings of the kinds that leave the queue's own processes, messages and Redis alone.
 OF_SKYVERN = (
@@ -430,12 +451,13 @@ _STILL, _LATE = (
 _LOSES_DATA = ("redis comes back empty", "redis fails over")
 
 
-def draw(seed: int, minutes: float) -> SimulationPlan:
+def draw(seed: int, minutes: float, *, has_schedules: bool = False) -> SimulationPlan:
     """Draw the plan of a seed.
 
     Args:
         seed: any number.
         minutes: simulated minutes.
+        has_schedules: whether it has schedules in any case.
     """
     chance = Random(f"plan {seed}")
     seconds = minutes * 60
@@ -474,7 +496,28 @@ def draw(seed: int, minutes: float) -> SimulationPlan:
     plan = _with_visits(plan, Random(f"visits {seed}"))
     if any(fault.kind == "others run much" for fault in plan.faults):
         plan = replace(plan, shares_capacity=Random(f"shares {seed}").random() < 0.5)
-    return _with_meeting(seed, plan, Random(f"meeting {seed}"))
+    plan = _with_meeting(seed, plan, Random(f"meeting {seed}"))
+    chance = Random(f"schedules {seed}")
+    has_schedules |= chance.random() < _SCHEDULES_SHARE
+    return _with_schedules(plan, chance) if has_schedules else plan
+
+
+def _with_schedules(plan: SimulationPlan, chance: Random) -> SimulationPlan:
+    """Give a plan schedules, a change of the clocks, faults about the minutes, and few others."""
+    zone, begins = drawn.begins(chance)
+    schedules = tuple(drawn.schedules(chance, zone, begins + plan.minutes * 60))
+    faults = list(plan.faults[:2])
+    for _ in range(chance.choice([0, 2, 4, 8])):
+        kind = chance.choice(_BESIDE_SCHEDULES)
+        least, most = (FAULTS | OF_SCHEDULES)[kind]
+        minute = chance.randrange(math.ceil(plan.minutes)) * 60 - begins % 60
+        at = minute + chance.gauss(0, 2)
+        if not 5 < at < _until(plan):
+            at = chance.uniform(5, _until(plan))
+        seconds, share = chance.uniform(least, most), chance.choice([0.3, 0.7, 1.0])
+        faults.append(Fault(kind, round(at, 3), round(seconds, 3), share, chance.randrange(100)))
+    plan = replace(plan, begins=begins, schedules=schedules, requests=plan.requests[:3])
+    return plan.with_faults(tuple(faults))
 
 
 def first_kind(seed: int) -> str:

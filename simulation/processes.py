@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-#: Unix seconds at which every simulation begins.
+#: Unix seconds at which the simulation of this interpreter begins; `runs` sets it as a plan says.
 EPOCH = 1_800_000_000.0
 
 

@@ -18,6 +18,7 @@ from runqueue.records.batch import BatchRules
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.store import job_calls
 from runqueue.store.keys import Keys
+from simulation import processes
 from simulation.judges.ledger import AcceptedJob
 from simulation.plan import (
     ANSWERS_NO_CALL,
@@ -27,7 +28,7 @@ from simulation.plan import (
     PlannedJob,
     session_id,
 )
-from simulation.processes import CURRENT, EPOCH, start_in
+from simulation.processes import CURRENT, start_in
 from simulation.server import Client
 from simulation.virtual.addresses import QUEUE_URL, USER_URL, callback_url
 from simulation.world import World
@@ -134,7 +135,7 @@ class Producer:
         self, queue: AsyncRunQueue, number: int, requests: Sequence[PlannedJob]
     ) -> None:
         world = self._world
-        lines = [line_of(request, EPOCH + world.loop.time()) for request in requests]
+        lines = [line_of(request, processes.EPOCH + world.loop.time()) for request in requests]
         self._name(requests, lines)
         batch: str | None = None
         started = world.loop.time()

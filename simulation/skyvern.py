@@ -20,10 +20,11 @@ from multidict import CIMultiDict
 from api_client.errors import AnswerLostError, NotSentError, SkyvernError
 from api_client.http.messages import HttpAnswer, Request
 from api_client.http.transport import AsyncTransport
+from simulation import processes
 from simulation.history import EventHistory
 from simulation.judges.ledger import JOB_NUMBER, job_number
 from simulation.observer import Observer, Outcome, SentSubmission
-from simulation.processes import EPOCH, SimulatedProcess, start_in
+from simulation.processes import SimulatedProcess, start_in
 from simulation.virtual.network import (
     LIST,
     READ,
@@ -185,7 +186,7 @@ class SimulatedSkyvern:
 
     def _made_a_run(self, sent: SentSubmission) -> bool:
         """Say whether a run of the job was made since: then the refusal is not Skyvern's."""
-        since = EPOCH + sent.at
+        since = processes.EPOCH + sent.at
         runs = takewhile(lambda run: run.created >= since, self.store.newest_first())
         return any(job_number(run) == sent.number for run in runs)
 

@@ -23,12 +23,14 @@ from runqueue.producer.async_queue import AsyncRunQueue
 from runqueue.records.account import AccountStats
 from runqueue.store import job_calls, worker_calls
 from runqueue.store.keys import Keys
+from simulation import processes
 from simulation.fault_times import FaultTimes
 from simulation.history import EventHistory
 from simulation.judges.conduct_ledger import ConductLedger
 from simulation.judges.leases import LeaseJudge
 from simulation.judges.ledger import JOB_NUMBER, InvariantLedger
 from simulation.judges.liveness import LivenessJudge
+from simulation.judges.schedule_histories import ScheduleJudge
 from simulation.judges.spending import SpendingJudge
 from simulation.judges.submissions import SubmissionJudge
 from simulation.marks import MAKES_OR_ENDS_ORPHANS, Marks
@@ -38,7 +40,7 @@ from simulation.plan import (
     KILLS_WORKERS,
     SimulationPlan,
 )
-from simulation.processes import EPOCH, SimulatedProcess, start_in
+from simulation.processes import SimulatedProcess, start_in
 from simulation.programs import Broker, Receivers, SimulatedGateway, SimulatedWorker, router
 from simulation.server import SimulatedRedis, ValkeyInstance
 from simulation.skyvern import SimulatedSkyvern
@@ -49,6 +51,8 @@ from simulation.virtual.addresses import (
     SECOND_ACCOUNT,
     SECOND_KEY,
     SKYVERN_URL,
+    TIMED_ACCOUNT,
+    TIMED_KEY,
 )
 from simulation.virtual.loop import VirtualLoop
 from simulator.model.options import Options
@@ -151,11 +155,13 @@ class World(Observer):
         )
         #: The servers of other accounts, by API key; and whether a submission killed a worker.
         self.servers: dict[str, SimulatedSkyvern] = {}
-        if plan.jobs_beside:
-            process, chance = self.new_process("beside"), self.chance("beside")
-            self.servers[SECOND_KEY] = process.call(
-                SimulatedSkyvern, self._options_beside(), process, chance, post, self.history
-            )
+        for name, key, is_served in self._accounts_beside():
+            if is_served:
+                process, chance = self.new_process(name), self.chance(name)
+                options = Options(api_keys=(key,), duration=3, duration_spread=0.5)
+                self.servers[key] = process.call(
+                    SimulatedSkyvern, options, process, chance, post, self.history
+                )
         self.killed_workers = False
         self._killers = {one.number for one in plan.requests if one.run == KILLS_WORKERS}
         self._set_up_skyvern()
@@ -170,6 +176,7 @@ class World(Observer):
         #: Faults with an effect; how often Redis or its clock changed; who waits for a claim.
         self.faults_had: Counter[str] = Counter()
         self.server_changes = 0
+        self.await_firing: list[tuple[int, asyncio.Future[SimulatedProcess]]] = []
         self.await_claim: list[asyncio.Future[SimulatedProcess]] = []
         self._set_up_judges()
         #: Whether each run shows by its request alone which job's it is.
@@ -178,6 +185,11 @@ class World(Observer):
 
     def _set_up_judges(self) -> None:
         plan = self.plan
+        self.schedules = ScheduleJudge(
+            *(plan, self.ledger, self.server, self.fault_times, self.marks.reached)
+        )
+        if plan.schedules:
+            self.servers[TIMED_KEY].observer = self.schedules
         self.submissions = SubmissionJudge(
             self.ledger,
             self.requests,
@@ -211,7 +223,7 @@ class World(Observer):
         self.skyvern.stuck_jobs |= {
             one.number for one in plan.requests if one.run == ANSWERS_NO_CALL
         }
-        self.skyvern.lists_workflows_from = EPOCH + plan.lists_workflows_from
+        self.skyvern.lists_workflows_from = processes.EPOCH + plan.lists_workflows_from
         self.skyvern.faults.no_cancels = plan.refuses_cancels
         self.skyvern.api.workflows.create(_UNREADABLE, 0.0)
 
@@ -288,6 +300,10 @@ class World(Observer):
     ) -> None:
         self.marks.note_reply(script, arguments, reply)
         self.leases.note_reply(process, script, arguments, reply)
+        self.schedules.note_reply(script, arguments, reply)
+        if self.await_firing and self._is_of_a_firing(process, script, arguments, reply):
+            process.kill()
+            self.await_firing.pop(0)[1].set_result(process)
         if script == "lists_end":
             self.conduct.judge_lists_end()
         if script in {"give_back", "mark_dead"}:
@@ -302,6 +318,18 @@ class World(Observer):
                 self.conduct.judge_claim(str(arguments[1]), attempts, stats)
         if script in MAKES_OR_ENDS_ORPHANS:
             self.marks.note_orphans(self.read_hash("orphan_takes"))
+
+    def _is_of_a_firing(
+        self, process: SimulatedProcess, script: str, arguments: list[Any], reply: Any
+    ) -> bool:
+        """Say whether a call is the moment of a firing that somebody waits for."""
+        moment, is_first = self.await_firing[0][0] % 4, bool(arguments)
+        if moment == 0:
+            return script == "schedule_claim" and len(reply) > 4
+        if moment == 1:
+            return script == "record_schedule" and process.name.startswith("worker")
+        wanted = "enqueue" if moment == 2 else "seal_batch"
+        return is_first and script == wanted and str(arguments[0]) in self.schedules.batches()
 
     @_shows_errors
     def on_arrived(self, content: bytes) -> None:
@@ -431,15 +459,18 @@ class World(Observer):
                 name: Account(api_key=SecretStr(key), base_url=SKYVERN_URL, max_concurrent_runs=4)
                 for name, key, is_served in (
                     ("damaged", "other-key", plan.has_damaged_account),
-                    (SECOND_ACCOUNT, SECOND_KEY, plan.jobs_beside > 0),
+                    *self._accounts_beside(),
                 )
                 if is_served
             },
         )
 
-    @staticmethod
-    def _options_beside() -> Options:
-        return Options(api_keys=(SECOND_KEY,), duration=3, duration_spread=0.5)
+    def _accounts_beside(self) -> tuple[tuple[str, str, bool], ...]:
+        """Return accounts with Skyvern servers of their own: names, keys, and whether they are."""
+        return (
+            (SECOND_ACCOUNT, SECOND_KEY, self.plan.jobs_beside > 0),
+            (TIMED_ACCOUNT, TIMED_KEY, bool(self.plan.schedules)),
+        )
 
     def _options(self) -> Options:
         plan = self.plan

@@ -105,7 +105,7 @@ async def _choice(viewer: Viewer, fields: Mapping[str, str], wanted: Filter) -> 
     Args:
         viewer: the user.
         fields: of the form, or of the query: `ids` of checked jobs are instead of the filter, and
-            `except` are ids or custom_ids of jobs that this does not mean.
+            `except` are ids or custom_ids of jobs that this does not mean, with commas or spaces.
         wanted: its filter, but for the state; a group of errors needs none to be replayed.
     """
     what = fields.get("what") or "cancel"
@@ -116,7 +116,10 @@ async def _choice(viewer: Viewer, fields: Mapping[str, str], wanted: Filter) -> 
     if state not in KINDS[what].states:
         state = default
     account = await viewer.tenant_scope.account(fields.get("account", ""))
-    named = {name: (*dict.fromkeys(fields.get(name, "").split()),) for name in ("ids", "except")}
+    named = {
+        name: (*dict.fromkeys(fields.get(name, "").replace(",", " ").split()),)
+        for name in ("ids", "except")
+    }
     for name, given in named.items():
         if len(given) > _CHECKED:
             raise HTTPException(422, f"{name}: expected at most {_CHECKED} jobs, got {len(given)}")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, islice
+from random import random
 from typing import Any, Self, Unpack, cast
 
 from runqueue import ids
@@ -1148,7 +1149,9 @@ class AsyncRunQueue:
         """
         await self._know({account})
         wanted, first = applying.checked(schedules), list[ScheduleChange]()
-        for _ in range(_ROUNDS):
+        for number in range(_ROUNDS):
+            # Two who undo each other's changes would go on: one of them comes last.
+            await asyncio.sleep(number * random() / _ROUNDS)
             page, now_us = await self._schedules(account)
             found = {one.spec.name: one for one in page}
             changes = applying.differences(found, wanted, remove_others=remove_others)

@@ -18,11 +18,11 @@ from runqueue.records.batch import Batch
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.request.retry_policy import Retry
+from simulation import processes
 from simulation.fault_times import FaultTimes
 from simulation.judges.ledger import JOB_NUMBER, AcceptedJob, InvariantLedger, job_number
 from simulation.observer import Outcome, SentSubmission
 from simulation.plan import PlannedJob
-from simulation.processes import EPOCH
 from simulation.server import ANSWER_SECONDS
 from simulation.virtual.addresses import callback_url
 from simulator.model.runs import Run
@@ -601,4 +601,4 @@ class ConductLedger:
 
 
 def _simulated(unix: float) -> float:
-    return unix - EPOCH
+    return unix - processes.EPOCH

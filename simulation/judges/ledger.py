@@ -14,8 +14,8 @@ from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
 from runqueue.records.waits import in_words
+from simulation import processes
 from simulation.plan import UNREADABLE_LIMIT
-from simulation.processes import EPOCH
 from simulation.server import ANSWER_SECONDS
 from simulator.model.runs import Run
 
@@ -214,7 +214,7 @@ class InvariantLedger:
 
     def wall(self) -> float:
         """Return Skyvern's clock, unix seconds."""
-        return EPOCH + self.clock()
+        return processes.EPOCH + self.clock()
 
     def has_known_runs(self, number: int) -> bool:
         """Say whether the queue knows of each run of a job that there was, and that it is its own.
@@ -281,7 +281,7 @@ class InvariantLedger:
         return self._may_be_left_to_a_person(run) and not self.is_owned(run.run_id)
 
     def _may_be_left_to_a_person(self, run: Run) -> bool:
-        is_lost = self.may_be_lost(run.created - EPOCH)
+        is_lost = self.may_be_lost(run.created - processes.EPOCH)
         return is_lost and (not self.has_markers or self.is_hidden(run))
 
     def _is_marked(self, run: Run) -> bool:
@@ -350,13 +350,13 @@ class InvariantLedger:
         """
         runs = self.runs[job.body]
         lost = self._first_loss(job)
-        is_old = lost + _LET_GO_SECONDS < now - EPOCH
+        is_old = lost + _LET_GO_SECONDS < now - processes.EPOCH
         is_live = any(not run.is_over(now) for run in runs)
         return lost < math.inf and is_live and (is_old or len(runs) > 1)
 
     def _first_loss(self, job: AcceptedJob) -> float:
         """Return when an answer about a job, or a claim of it, was first lost; infinite: never."""
-        made = (run.created - EPOCH for run in self.runs[job.body])
+        made = (run.created - processes.EPOCH for run in self.runs[job.body])
         return min([self.first_lost_answer(job.body), *filter(self.may_be_lost, made)])
 
     def _with_body(self, body: int) -> list[AcceptedJob]:

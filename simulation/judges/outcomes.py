@@ -10,10 +10,10 @@ from api_client.types import TERMINAL_STATUSES
 from runqueue.records.account import AccountStats
 from runqueue.records.delivery import DeliveryState
 from runqueue.records.job import Job, JobState
+from simulation import processes
 from simulation.fault_times import FaultTimes
 from simulation.judges.ledger import AcceptedJob, InvariantLedger
 from simulation.plan import PlannedJob
-from simulation.processes import EPOCH
 from simulation.world import World
 
 #: Seconds within which a run is canceled, and within which its end is recorded, without a fault.
@@ -113,8 +113,8 @@ class OutcomeJudge:
         is_in_vain = accepted.is_stuck or ledger.refuses_cancels
         if run is None or run.canceled or is_in_vain or accepted.replayed_at is not None:
             return
-        ended = run.ended - EPOCH
-        known = max(asked, run.created - EPOCH, _simulated(job.started_at))
+        ended = run.ended - processes.EPOCH
+        known = max(asked, run.created - processes.EPOCH, _simulated(job.started_at))
         since = max(known, self._times.calm_since(ended, _PEOPLE))
         if since + CANCEL_SECONDS < ended:
             ledger.fail(
@@ -130,7 +130,7 @@ class OutcomeJudge:
         if accepted.is_settled_by_operator:
             return  # a webhook may name the run of an unconfirmed submission after all
         for run in self._ledger.runs[accepted.number]:
-            if run.run_id == job.run_id and run.ended - EPOCH < at:  # others may be found
+            if run.run_id == job.run_id and run.ended - processes.EPOCH < at:  # others may be found
                 self._ledger.fail(
                     f"I4: job {accepted.number} is done again since {at:.1f} s,"
                     f" and shows its earlier run {run.run_id}"
@@ -162,7 +162,7 @@ class OutcomeJudge:
             if job is None or job.ended_at is None or not self._requests[number].has_url:
                 continue
             for run in self._ledger.runs[number]:
-                seen, ended = _simulated(job.ended_at), run.ended - EPOCH
+                seen, ended = _simulated(job.ended_at), run.ended - processes.EPOCH
                 if run.run_id != job.run_id or seen < ended + LATE_SECONDS:
                     continue
                 if self._times.is_calm(ended - CANCEL_SECONDS, seen, _PEOPLE):
@@ -200,4 +200,4 @@ _PEOPLE = ("a person", "a receiver", "webhooks", "a gateway")
 
 
 def _simulated(at: datetime | None) -> float:
-    return 0.0 if at is None else at.timestamp() - EPOCH
+    return 0.0 if at is None else at.timestamp() - processes.EPOCH

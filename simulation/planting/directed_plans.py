@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from simulation.plan import (
@@ -20,6 +21,7 @@ from simulation.plan import (
     PlannedJob,
     SimulationPlan,
 )
+from simulation.schedules.drawn import CHANGES, PlannedSchedule
 
 
 def _job(number: int, at: float, **rules: Any) -> PlannedJob:
@@ -67,6 +69,18 @@ def _plan(
         "batch_rules": {},
     }
     return SimulationPlan(requests=tuple(requests), faults=tuple(faults), **defaults | fields)
+
+
+def _timed(
+    faults: Sequence[Fault] = (), fields: dict[str, Any] | None = None, **others: Any
+) -> SimulationPlan:
+    """Return a plan whose schedule fires each minute; after the first one clocks change."""
+    zone, change = CHANGES[1]
+    usual = {"cron": "* * * * *", "timezone": zone, "overlap": "queue", "catch_up": "all"}
+    usual["end"] = (change + timedelta(minutes=3)).isoformat()
+    schedule = PlannedSchedule("s1", fields={**usual, **(fields or {})}, **others)
+    begins = change.timestamp() - 60
+    return _plan(_jobs(1), faults, minutes=3, begins=begins, schedules=(schedule,))
 
 
 def _line(
@@ -993,6 +1007,23 @@ PLANS |= {
         run_seconds=2,
         minutes=4,
     ),
+    "mark-moves-before-the-firing-is-recorded": _timed(
+        [_fault("a worker is killed at a firing", 59, 2, number=1)]
+    ),
+    "schedules-version-is-not-compared": _timed(
+        [
+            _fault("redis is slow", 50, 20),
+            *(_fault("a schedule is paused", 59 + n, 4) for n in range(3)),
+        ]
+    ),
+    "repeated-upload-has-another-batch": _timed(
+        [_fault("a worker is killed at a firing", 59, 2, number=3)], lines=12
+    ),
+    "overlap-is-not-looked-at": _timed(run_seconds=80),
+    "clock-step-moves-the-mark": _timed(
+        [_fault("redis's clock is set", 58, 0), _fault("a schedule is paused", 58.2, 0.5)]
+    ),
+    "repeated-hour-fires-twice": _timed(fields={"cron": "0-3,58,59 2 * * *"}),
     # Both workers die while one of them tells that the batch is over.
     "notice-is-recorded-before-it-is-sent": _plan(
         _batch(2),

@@ -14,6 +14,8 @@ API_KEY = "simulated-key"
 OTHERS_KEY = "others-key"
 #: The second account, and its key.
 SECOND_ACCOUNT, SECOND_KEY = "beside", "beside-key"
+#: The account that has schedules, and its key.
+TIMED_ACCOUNT, TIMED_KEY = "timed", "timed-key"
 
 
 def callback_url(number: int) -> str:

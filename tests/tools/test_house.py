@@ -56,16 +56,16 @@ CODE = [path for path in files() if path.suffix in {".py", ".lua"}]
 @pytest.mark.parametrize(
     ("what", "found", "most"),
     [
-        ("lines of product", lines([path for path in CODE if is_product(path)]), 64_921),
+        ("lines of product", lines([path for path in CODE if is_product(path)]), 67_711),
         (
             "lines of tests and lab",
             lines([p for p in CODE if p.relative_to(ROOT).parts[0] not in PRODUCT]),
-            111_660,
+            114_800,
         ),
         (
             "words of docs",
             sum(len(path.read_text().split()) for path in files() if path.suffix == ".md"),
-            38_453,
+            39_400,
         ),
         ("lines of TypeScript", lines(typescript("src")), 600),
         ("lines of its tests", lines(typescript("test")), 390),

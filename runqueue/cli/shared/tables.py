@@ -55,11 +55,11 @@ def up_to(limit: int, found: Iterable[T]) -> list[T]:
 
 
 def each_once(jobs: Iterable[Job]) -> Iterator[Job]:
-    """Leave out jobs that come a second time."""
-    seen: set[str] = set()
+    """Leave out jobs that come a second time; each life of one stays."""
+    seen = set[tuple[str, datetime]]()
     for job in jobs:
-        if job.id not in seen:
-            seen.add(job.id)
+        if (name := (job.id, job.created_at)) not in seen:
+            seen.add(name)
             yield job
 
 

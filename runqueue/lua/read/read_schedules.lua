@@ -3,7 +3,7 @@
 -- Reads schedules in the order of their names.
 -- ARGV  now_us, name (that one; '' = a page), after (names; '' = from the first), count
 -- Reply { now_us, the last name of the page ('' = there are no more), per schedule as schedules.read }
-local reply, names = { int(q.now), '' }, { q.args[2] }
+local reply, names = { int(schedules.now(q)), '' }, { q.args[2] }
 if names[1] == '' then
   names = redis.call('ZRANGE', q.prefix .. 'schedules', 0, -1)
   table.sort(names)

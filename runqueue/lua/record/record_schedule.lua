@@ -16,7 +16,7 @@ if lines ~= '' and lines ~= f[2] and not schedules.has_lines(q, lines) then retu
 -- A version is never used twice, so that one of a removed schedule matches no other.
 local version = redis.call('HINCRBY', q.meta, 'schedule_version', 1)
 local holder, until_us = string.match(f[3] or '', '^(%S+) (%d+)$')
-if look == 0 then look = q.now end
+if look == 0 then look = schedules.now(q) end
 if holder == process then
   redis.call('HDEL', key, 'claimed')
 elseif holder then

@@ -135,6 +135,7 @@ UPLOADS = [
     ),
 ]
 UNKNOWN = [
+    ("GET", "jobs?state=failed&state=dead", "expected once"),
     ("GET", "jobs?limits=1", "unknown parameter, did you mean 'limit'?"),
     ("GET", "batches?state=completed", "unknown parameter, did you mean 'status'?"),
     ("GET", f"{JOB}?wiat=1", "unknown parameter, did you mean 'wait'?"),

@@ -37,6 +37,12 @@ GUARDED = [
     Guarded("GET", "/openapi.json", None, "read-secret", 200),
     Guarded("POST", ACK, None, "enqueue-secret", 404),
     Guarded("GET", "/metrics/queue", None, "read-secret", 200),
+    Guarded("GET", "/v1/schedules", None, "read-secret", 200),
+    Guarded("GET", "/v1/schedules/a", None, "read-secret", 404),
+    Guarded("PUT", "/v1/schedules", {}, "operate-secret", 422),
+    Guarded("POST", "/v1/schedules:lines", {}, "operate-secret", 415),
+    Guarded("POST", "/v1/schedules/a/pause", None, "operate-secret", 404),
+    Guarded("DELETE", "/v1/schedules/a", None, "operate-secret", 404),
     Guarded("POST", "/v1/jobs", {}, "enqueue-secret", 422),
     Guarded("POST", "/v1/jobs:bulk", {}, "enqueue-secret", 422),
     Guarded("POST", "/v1/batches", {}, "enqueue-secret", 415),
@@ -124,6 +130,8 @@ async def test_every_route_but_probes_and_webhooks_is_guarded(redis_url: str) ->
         described = (await door.ask("GET", "/openapi.json")).body["paths"]
 
     named = {"nobody": "{account}", "/keys/site:a": "/keys/{key}", "/groups/a": "/groups/{name}"}
+    named["/schedules/a/pause"] = "/schedules/{name}/{action}"
+    named["/schedules/a"] = "/schedules/{name}"
     named["/budgets/account"] = "/budgets/{scope}"
     guarded = set()
     for call in GUARDED:

@@ -33,6 +33,7 @@ from runqueue import (
     QueueUnavailable,
     QuotaReached,
     RunQueueError,
+    ScheduleNotFound,
     UnknownAccount,
 )
 from runqueue.errors import MalformedURL, NoQueueHere
@@ -61,6 +62,7 @@ RAISED = [
     UnknownAccount("acme"),
     IdempotencyConflict("order-17", JOB),
     JobNotFound(JOB),
+    ScheduleNotFound("nightly"),
     JobArchived(JOB),
     BatchNotFound(JOB),
     BatchCanceled(JOB),

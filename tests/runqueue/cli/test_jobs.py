@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from runqueue.cli.shared.tables import each_once
 from runqueue.producer import queue
 from runqueue.records.claim_items import RunAccepted
 from runqueue.remote import queue as remote_queue
@@ -79,6 +82,13 @@ def test_no_more_are_listed_than_asked_for_and_each_once(
     cut = either.run("jobs", "list", "--limit", "3")
     assert len(cut.stdout.splitlines()) == 4
     assert "… and more; --limit shows more than 3" in cut.stderr
+
+
+def test_each_life_of_a_job_is_listed_once(desk: Desk) -> None:
+    desk.queue.enqueue_many(lines(1))
+    (job,) = desk.queue.list_jobs().jobs
+    earlier = replace(job, created_at=job.created_at - timedelta(days=9))
+    assert list(each_once([job, earlier, job, earlier])) == [job, earlier]
 
 
 def test_an_account_without_jobs_has_none(either: Desk, desk: Desk) -> None:

@@ -1,11 +1,14 @@
 """The scripts of schedules: written by compare-and-set, claimed for a time, their files stored."""
 
 from dataclasses import replace
+from typing import Any, cast
 
 from runqueue.observe.statistics import read_figures
 from runqueue.records.schedule import Firing, FiringState, Schedule, ScheduleSpec
 from runqueue.schedules import calls
 from runqueue.schedules.calls import ToFire
+from runqueue.store import sending
+from runqueue.store.scripts import ScriptCall, T
 from tests.runqueue.lua.clockwork import LEASE, SECOND, Clockwork
 
 NIGHTLY = ScheduleSpec("nightly", cron="0 2 * * *", job={"kind": "task", "body": {}})
@@ -254,3 +257,22 @@ def test_figures_say_how_many_are_paused_and_how_late_the_most_overdue_is(clock:
     clock.wait(12)
     found = clock.run(read_figures("default"))
     assert (found.schedules, found.schedule_late) == ({"active": 1, "paused": 1}, 7)
+
+
+def test_a_step_ahead_that_is_not_believed_yet_moves_no_mark_look_or_lease(
+    clock: Clockwork,
+) -> None:
+    first, then = written(clock), clock.now
+    assert claim(clock) == ["nightly"]
+    clock.client.hset(clock.key("meta"), "clock", then)
+
+    def an_hour_ahead(call: ScriptCall[T]) -> T:
+        return sending.run(clock.client, call, cast(Any, f"={then + 3_600 * SECOND}"))
+
+    found = an_hour_ahead(calls.read_schedule("default", "nightly"))
+    assert found is not None
+    assert found.now_us == then
+    assert an_hour_ahead(calls.keep_schedule("default", "p1", "nightly", CLAIM_LEASE))
+    assert clock.client.zscore(clock.key("schedules"), "nightly") == then + CLAIM_LEASE
+    assert an_hour_ahead(calls.write_schedule(first, first, process="p1")) == 2
+    assert clock.client.zscore(clock.key("schedules"), "nightly") == then

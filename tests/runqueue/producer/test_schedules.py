@@ -12,6 +12,7 @@ from runqueue import AsyncRunQueue, InvalidJob, InvalidRequest, RunQueue, Schedu
 from runqueue.records.schedule import Firing, FiringState, Schedule, ScheduleSpec
 from runqueue.request.time_range import in_microseconds
 from runqueue.schedules import applying, calls
+from runqueue.schedules.spec import MAX_LINES
 
 JOB = {"kind": "task", "body": {"prompt": "Read {date}."}}
 LINE = b'{"kind": "task", "body": {"prompt": "Read {date}."}}\n'
@@ -96,7 +97,7 @@ def test_a_file_that_is_not_stored_changes_nothing(redis_url: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ([LINE] * (calls.MAX_LINES + 1), "expected 200,000 lines"),
+        ([LINE] * (MAX_LINES + 1), "expected 200,000 lines"),
         ([b"\n"], "expected at least one job"),
     ],
 )

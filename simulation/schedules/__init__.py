@@ -1,0 +1,1 @@
+"""Schedules in simulated worlds: which a plan has, and who applies and pauses them."""
