@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from tempfile import TemporaryFile
-from typing import IO, Annotated, Final, Literal
+from typing import IO, Annotated, Any, Final, Literal
 
 import orjson
 from fastapi import Path, Query, Request
@@ -212,7 +212,8 @@ async def change_schedule(
 ) -> Response:
     """`pause` or `resume` it; have it `fire` once, now; `backfill` past times that did not fire."""
     queue, whose = queue_of(request), tenant_scope_of(request).whose(account)
-    arguments: list[Any] = {"pause": [reason], "backfill": [since, until]}.get(action, [])
+    given: dict[str, list[Any]] = {"pause": [reason], "backfill": [since, until]}
+    arguments = given.get(action, [])
     if None in arguments:
         raise InvalidRequest([FieldError("since", "expected since and until")])
     change = getattr(queue, f"{action}_schedule")

@@ -72,7 +72,8 @@ def apply(
             changes = queue.apply_schedules(wanted, account=account, remove_others=True)
             words = f"applied: {change_words(changes)}"
             record_change(queue, "apply_schedules", file.name, words, account=account)
-        print_outcome(words, {"changes": json_value(changes)}, as_json=where.as_json)
+        if words or where.as_json:
+            print_outcome(words, {"changes": json_value(changes)}, as_json=where.as_json)
 
 
 def _wanted(queue: Queue, file: Path, account: str) -> dict[str, dict[str, Any]]:
