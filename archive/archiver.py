@@ -24,7 +24,7 @@ from archive.calls import DueJob, Kept, Read, Use
 from archive.database import ArchiveAwayError, ArchiveError, engine_of, set_up
 from archive.reader import Reader
 from archive.rows import EndedJob
-from archive.tables import ended_us, key_of
+from archive.tables import HOUR_US, ended_us, key_of
 from archive.writer import Writer
 from config.archive import seconds_of
 from config.settings import Settings
@@ -142,10 +142,10 @@ class Archiver:
         self._retry, self._id = FIRST_RETRY, ""
         #: What keeps it from archiving, and what else failed, in words; the log has each once.
         self._trouble = self._failed = ""
-        #: Up to which key of the archive Redis has dropped jobs, and when the oldest left ended.
+        #: Up to which key of the archive Redis has dropped all, and when the oldest left ended.
         self._dropped: tuple[int, int] | None = None
         self._drops_more = False
-        self._retire_at = self._errors_at = 0.0
+        self._drop_at = self._retire_at = self._errors_at = 0.0
         self._has_lease = False
         self._loop: asyncio.Task[None] | None = None
 
@@ -187,6 +187,7 @@ class Archiver:
             read = await self._read()
             self._has_lease = read.state == "ok"
             if not self._has_lease:
+                self._dropped = None  # another process may drop on
                 return OTHERS_EVERY if read.state == "busy" else await self._wait(read.why)
             await self._write(read)
         except ArchiveError as error:
@@ -248,17 +249,17 @@ class Archiver:
             ArchiveAwayError: the database is away; nothing was recorded.
         """
         aside = await self._store([job.ended for job in read.jobs])
-        later = str(read.now_us + ASIDE_SECONDS * 1_000_000)
+        retry_at = str(read.now_us + ASIDE_SECONDS * 1_000_000)
         kept = []
         for job in read.jobs:
             why = aside.get(job.ended.id, "")
-            again = later if why else job.again
+            again = retry_at if why else job.again
             if again or job.due:
                 kept.append(Kept(job.ended.id, job.due, again, why))
         for job_id, why in aside.items():
             log.error("job_not_archived", account=self._account, job_id=job_id, why=why)
         await self._remove_discarded(read)
-        await self._drop_late(read, aside)
+        await self._drop_passed(read, aside)
         written = len(read.jobs) - len(aside)
         if kept or read.position != read.then:
             account, process = self._account, self._process
@@ -266,7 +267,10 @@ class Archiver:
 
     async def _remove_discarded(self, read: Read) -> None:
         """Remove dead jobs that were discarded after they were read."""
-        dead = [job.ended.id for job in read.jobs if job.ended.record["state"] == b"dead"]
+        # Retention takes those that ended a day ago, or before.
+        since = read.now_us - 24 * HOUR_US
+        both = [(job.ended.id, job.ended.record) for job in read.jobs]
+        dead = [name for name, one in both if one["state"] == b"dead" and int(one["ended"]) > since]
         states = await self._send(job_states(self._account, dead)) if dead else []
         gone = [job_id for job_id, (state, _) in zip(dead, states, strict=True) if state is None]
         if gone:
@@ -289,7 +293,7 @@ class Archiver:
             return await self._store(jobs[:half]) | await self._store(jobs[half:])
         return dict.fromkeys(unread, "its record cannot be read")
 
-    async def _drop_late(self, read: Read, aside: Mapping[str, str]) -> None:
+    async def _drop_passed(self, read: Read, aside: Mapping[str, str]) -> None:
         """Drop jobs that dropping has passed: they came late, or more of them was to come."""
         before = read.now_us - self._drop_after_us
         late = [
@@ -302,9 +306,10 @@ class Archiver:
 
     async def _drop(self, read: Read) -> None:
         """Drop what the archive alone has to have, one step."""
-        self._drops_more = False
-        if not self._drop_after_us:
+        now, self._drops_more = asyncio.get_running_loop().time(), False
+        if not self._drop_after_us or now < self._drop_at:
             return
+        self._drop_at = now + LAST_RETRY
         account, process = self._account, self._process
         if self._dropped is None:
             self._dropped = await self._send(calls.drop_archived(account, process, "", ()))
@@ -312,13 +317,16 @@ class Archiver:
             low = max(self._dropped[0], key_of(self._dropped[1]))
             high = key_of(read.now_us - self._drop_after_us)
             found = await self._archive.run(
-                lambda engine: retention.held(engine, account, low, high, CALL_JOBS)
+                lambda engine: retention.archived_as_final(engine, account, low, high, CALL_JOBS)
             )
             held = ((job.id, ended_us(job.n), "") for job in found)
             if found:
                 call = calls.drop_archived(account, process, found[-1].n, held)
                 self._dropped = await self._send(call)
             self._drops_more = len(found) == CALL_JOBS
+            if self._dropped is not None and not self._drops_more:
+                self._dropped = high - 1, self._dropped[1]
+        self._drop_at = 0.0
 
     async def _count_errors(self, read: Read) -> None:
         """Record the groups of errors that are new and grow, once a minute."""

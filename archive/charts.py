@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from archive.rows import LEAST_BUCKET, clean
 from archive.tables import HOUR_US, IS_COUNT, sums
-from runqueue.producer.listing import refused
+from runqueue.producer.listing import MOST, refused
 from runqueue.records.archived import Chart, ChartPoint, Durations, TopValue
 from runqueue.records.job import JobState
 from runqueue.request.time_range import check_range, in_microseconds
@@ -37,28 +37,19 @@ class Asked(NamedTuple):
     step: int
 
 
-def asked(
-    account: str,
-    since: datetime,
-    until: datetime,
-    dimension: str,
-    value: str,
-    *,
-    is_each: bool = False,
-) -> Asked:
+def asked(account: str, since: datetime, until: datetime, dimension: str, value: str) -> Asked:
     """Return what a chart is of.
 
     Args:
         account, since, until, dimension, value: as for `Reader.chart`.
-        is_each: whether all values of the dimension are compared.
 
     Raises:
         InvalidRequest: an argument is none, or the range is longer than five years.
     """
     check_range(since, until)
-    if dimension not in DIMENSIONS and (dimension or is_each):
+    if dimension not in {"", *DIMENSIONS}:
         raise refused("dimension", f"expected one of {', '.join(DIMENSIONS)}")
-    if bool(dimension) != bool(value) and not is_each:
+    if bool(dimension) != bool(value):
         raise refused("value", "expected the name of one, with a dimension only")
     first, behind = in_microseconds(since) // HOUR_US, -(-in_microseconds(until) // HOUR_US)
     if behind - first > _MOST:
@@ -98,13 +89,13 @@ async def read_chart(connection: AsyncConnection, of: Asked) -> Chart:
     return Chart(points, of.step * 3600, _point(of.first * HOUR_US, whole))
 
 
-async def read_top(connection: AsyncConnection, of: Asked, limit: int) -> list[TopValue]:
+async def read_top(connection: AsyncConnection, of: Asked, by: str) -> list[TopValue]:
     """Read the values of a dimension that took most credits, then: of which most jobs ended.
 
     Args:
         connection: within a transaction that reads.
-        of: what they are values of.
-        limit: how many.
+        of: in which time, and whose.
+        by: the dimension.
     """
     ended, failures, steps, used = (
         func.sum(case((sums.c.measure.in_(names), sums.c.amount), else_=0))
@@ -112,11 +103,11 @@ async def read_top(connection: AsyncConnection, of: Asked, limit: int) -> list[T
     )
     chosen = (
         select(sums.c.value, ended, failures, steps, used)
-        .where(*_are_of(of), IS_COUNT)
+        .where(*_are_of(of._replace(dimension=by)), IS_COUNT)
         .group_by(sums.c.value)
         .having(ended > 0)
         .order_by(used.desc(), ended.desc(), sums.c.value)
-        .limit(limit)
+        .limit(MOST)
     )
     rows = await connection.execute(chosen)
     return [TopValue(value, *map(int, numbers)) for value, *numbers in rows]

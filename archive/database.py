@@ -56,6 +56,9 @@ _READING: Final = {
 }
 #: What PostgreSQL indexes of words, as `word_index` has it.
 _INDEXED: Final[ColumnElement[str]] = literal_column("words_by_day(n, words)")
+#: See the migration of the first tables; PostgreSQL lets only the owner of the index do so.
+_INDEX_NOW: Final = """SELECT gin_clean_pending_list(oid) FROM pg_class
+    WHERE oid = 'word_index'::regclass AND pg_has_role(relowner, 'USAGE')"""
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -184,9 +187,9 @@ def has_words(words: Iterable[str]) -> ColumnElement[bool]:
 
 
 async def index_words(connection: AsyncConnection) -> None:
-    """Have PostgreSQL index the words that it put off; see the migration of the first tables."""
+    """Have PostgreSQL index the words that it put off, as the owner of the index may."""
     if connection.dialect.name == "postgresql":
-        await connection.exec_driver_sql("SELECT gin_clean_pending_list('word_index')")
+        await connection.exec_driver_sql(_INDEX_NOW)
 
 
 def envelope_of_body(dialect: str) -> ColumnElement[bytes]:

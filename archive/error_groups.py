@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -16,13 +15,12 @@ from runqueue.records.archived import ErrorGroup, ErrorGroups
 
 #: Failures that are read, the newest, and seconds that reading goes on.
 MOST_FAILURES, _SECONDS = 200_000, 2.0
-#: Points of a trend.
-_POINTS: Final = 60
-_EXAMPLES: Final = 3
+#: Points of a trend, and examples of a group.
+_POINTS, _EXAMPLES = 60, 3
 #: Jobs of the last hour with which a new group is said to grow.
 GROWS: Final = 10
 #: A group is new for so long, unless a search says since when.
-_NEW: Final = timedelta(days=1)
+_NEW_US: Final = 24 * HOUR_US
 
 
 @dataclass(slots=True)
@@ -60,7 +58,7 @@ async def read_groups(connection: AsyncConnection, search: JobSearch, limit: int
     groups = []
     known = await _known(connection, largest)
     examples = await _examples(connection, largest)
-    since = search.wanted.since or charts.at_of(ended_us(keys.high - 1)) - _NEW
+    since = search.wanted.since or charts.at_of(ended_us(keys.high - 1) - _NEW_US)
     for error, found in largest:
         category, words, first_us = known.get(error, ("", "", ended_us(min(found.keys))))
         first_seen = charts.at_of(first_us)
@@ -106,7 +104,7 @@ async def new_groups(
     chosen = (
         select(newest.c.error, jobs_of)
         .join(errors, errors.c.id == newest.c.error)
-        .where(errors.c.first_us >= now_us - 24 * HOUR_US)
+        .where(errors.c.first_us >= now_us - _NEW_US)
         .group_by(newest.c.error)
         .having(jobs_of >= GROWS)
         .order_by(jobs_of.desc(), newest.c.error)

@@ -22,7 +22,7 @@ from runqueue.producer.listing import (
     JobCount,
     charted,
     check_limit,
-    name_of,
+    life_name,
     refused,
 )
 from runqueue.producer.queue import RunQueue
@@ -267,11 +267,7 @@ class ArchivedQueue(RunQueue):
         wanted = wanted.checked()
         until = wanted.until or datetime.now(UTC)
         since = wanted.since or until - _A_WEEK
-        chart = archive.read(lambda reader: reader.chart(account, since, until, what, value))
-        if by is None:
-            return chart
-        top = archive.read(lambda reader: reader.top(account, since, until, by, MOST))
-        return replace(chart, top=top)
+        return archive.read(lambda one: one.chart(account, since, until, what, value, by=by))
 
     def get_batch(self, batch: str) -> Batch:
         """Read a batch; of one that Redis has no more, what the archive has of its jobs."""
@@ -303,11 +299,11 @@ class ArchivedQueue(RunQueue):
     ) -> list[Job | None]:
         """Read jobs by their ids; where a name says when it was created, that life of the job."""
         newest = self.get_many([name[:ID_LENGTH] for name in names], result=result)
-        found = {name: job for job in newest if job for name in (job.id, name_of(job))}
-        if left := [name[:ID_LENGTH] for name in names if name not in found]:
+        found = {name: job for job in newest if job for name in (job.id, life_name(job))}
+        if left := [name for name in names if name not in found]:
             archive = self._needed(account)
             lives = archive.read(lambda reader: reader.lives(left))
-            found |= {name_of(job): job for job in lives}
+            found |= {life_name(job): job for job in lives}
         return [found.get(name) for name in names]
 
     def discard(self, job_ids: Iterable[str]) -> dict[str, Settled]:

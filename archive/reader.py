@@ -4,7 +4,7 @@ By its id, a job is its newest life; lists have all of them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 from zlib import error
 
-from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import ColumnElement, exists, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from archive import charts, error_groups
@@ -22,7 +22,7 @@ from archive.search import JobSearch, KeyRange, count, days_of
 from archive.tables import documents, ended_us, jobs
 from runqueue.ids import is_id
 from runqueue.producer.listing import Filter, JobCount, check_limit, refused
-from runqueue.records.archived import Chart, ErrorGroups, TopValue
+from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import Job, JobState, read_job
 from runqueue.request.time_range import MICROSECOND
@@ -40,6 +40,7 @@ _IS_NEWEST: Final = ~exists().where(
     _newer.c.id == jobs.c.id, _newer.c.created_us > jobs.c.created_us
 )
 _CURSOR: Final = re.compile(r"archive-([0-9]{1,18}|[1-8][0-9]{18})")
+_LIFE: Final = re.compile(r"([a-z2-7]{24}) ([0-9]{1,18})")
 #: What a record that cannot be read raises.
 _BROKEN: Final = (ValueError, KeyError, TypeError, AttributeError, error)
 
@@ -76,10 +77,11 @@ class Reader:
                 found |= {job.id: job for job in some}
         return [found.get(job_id) for job_id in ids]
 
-    async def lives(self, ids: Sequence[str]) -> list[Job]:
-        """Return all lives of a few hundred jobs at most, but those that are broken."""
+    async def lives(self, names: Iterable[str]) -> list[Job]:
+        """Return lives of a few hundred jobs at most by their `life_name`, but the broken ones."""
+        lives = [(found[1], int(found[2])) for name in names if (found := _LIFE.fullmatch(name))]
         async with reading(self._engine) as connection:
-            return await _read_jobs(connection, jobs.c.id.in_(ids))
+            return await _read_jobs(connection, tuple_(jobs.c.id, jobs.c.created_us).in_(lives))
 
     async def raw(self, ids: Sequence[str]) -> list[EndedJob]:
         """Return jobs as Redis had them; those that the archive does not have are left out.
@@ -97,14 +99,18 @@ class Reader:
 
         Args:
             account, job_id: which.
-            known: what Redis has of it; None = nothing.
+            known: what Redis has of it, which the answer replaces; None = nothing.
         """
         is_of_it = (jobs.c.id == job_id) & (jobs.c.account == account)
         async with reading(self._engine) as connection:
             if is_id(job_id) and (known is None or not known.request):
-                for job in await _documents(connection, is_of_it & _IS_NEWEST):
+                is_meant = jobs.c.created_us == known.created_us if known else _IS_NEWEST
+                for job in await _documents(connection, is_of_it & is_meant):
                     with suppress(*_BROKEN):
-                        known = history_of(dict(job.record), job.body)
+                        found = history_of(dict(job.record), job.body)
+                        if known is not None and not known.archived:
+                            found = replace(known, request=found.request)
+                        known = found
             if known is None:
                 return None
             is_earlier = is_of_it & (jobs.c.created_us != known.created_us)
@@ -172,7 +178,14 @@ class Reader:
             return await error_groups.read_groups(connection, search, limit)
 
     async def chart(
-        self, account: str, since: datetime, until: datetime, dimension: str = "", value: str = ""
+        self,
+        account: str,
+        since: datetime,
+        until: datetime,
+        dimension: str = "",
+        value: str = "",
+        *,
+        by: str | None = None,
     ) -> Chart:
         """Return what ended in a range of time: by hours up to 4 days, by days up to 100, by weeks.
 
@@ -183,10 +196,12 @@ class Reader:
             since, until: five years at most; whole hours are read.
             dimension: `group`, `workflow` or `batch`; '' = all jobs.
             value: which of them.
+            by: which dimension's values are compared in `top`; None = none.
         """
         asked = charts.asked(account, since, until, dimension, value)
         async with reading(self._engine) as connection:
-            return await charts.read_chart(connection, asked)
+            chart = await charts.read_chart(connection, asked)
+            return replace(chart, top=await charts.read_top(connection, asked, by) if by else [])
 
     async def new_errors(self, account: str, now_us: int) -> list[tuple[int, int]]:
         """Return the groups of errors that are new and grow: ids, and jobs of the last hour.
@@ -199,20 +214,6 @@ class Reader:
         """
         async with reading(self._engine) as connection:
             return await error_groups.new_groups(connection, account, now_us)
-
-    async def top(
-        self, account: str, since: datetime, until: datetime, dimension: str, limit: int = 20
-    ) -> list[TopValue]:
-        """Return the groups, workflows or batches that took most credits, then: had most jobs.
-
-        Args:
-            account, since, until, dimension: as for `chart`.
-            limit: how many, 1 to 1,000.
-        """
-        asked = charts.asked(account, since, until, dimension, "", is_each=True)
-        check_limit(limit)
-        async with reading(self._engine) as connection:
-            return await charts.read_top(connection, asked, limit)
 
     async def batch(self, account: str, batch: str) -> Batch | None:
         """Return what is known of an account's batch; None = the archive has no job of it."""

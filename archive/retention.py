@@ -16,7 +16,9 @@ CHUNK: Final = 500
 _IS_USED: Final = exists().where(jobs.c.account == errors.c.account, jobs.c.error == errors.c.id)
 
 
-async def held(engine: AsyncEngine, account: str, low: int, high: int, most: int) -> Sequence[Any]:
+async def archived_as_final(
+    engine: AsyncEngine, account: str, low: int, high: int, most: int
+) -> Sequence[Any]:
     """Return the ids and keys of jobs that the archive has as final, the oldest end first.
 
     Args:

@@ -24,8 +24,9 @@ _MOST_DAYS: Final = 64
 _QUICK_SECONDS, _SLOW_SECONDS = 0.04, 0.16
 #: Seconds after which jobs are no longer counted.
 _COUNT_SECONDS: Final = 1.0
-#: Jobs of two days with a word from which on it finds jobs worse than the columns do.
-_COMMON: Final = 1000
+#: Jobs of two days with a word from which on it finds jobs worse than the columns do, and up to
+#: which they are counted.
+_COMMON, _COUNTED = 1000, 10_000
 #: Words of a search: one of its own may become several without its accents.
 _MOST_WORDS: Final = 16
 #: Fields of a filter that stand in a column, and the columns.
@@ -43,10 +44,6 @@ class KeyRange(NamedTuple):
 
     low: int
     high: int
-
-
-#: Jobs up to which those that have a word are counted.
-_COUNTED: Final = 10_000
 
 
 class JobSearch:

@@ -70,7 +70,7 @@ class Writer:
         return unread
 
     async def discard(self, account: str, job_ids: list[str]) -> list[str]:
-        """Remove dead jobs of an account; returns the ids of those that were there.
+        """Remove an account's dead jobs and their earlier dead lives; returns the ids it found.
 
         Raises:
             ArchiveAwayError: as `write`.
@@ -128,8 +128,8 @@ class Writer:
     ) -> None:
         """Insert rows by the driver: SQLAlchemy would take as long as all else together."""
         if rows:
-            marks = ", ".join([self._mark] * len(table.columns))
-            sql = f"INSERT INTO {table.name} VALUES ({marks})"  # noqa: S608 - our own names
+            names, marks = ", ".join(table.columns.keys()), ", ".join([self._mark] * len(rows[0]))
+            sql = f"INSERT INTO {table.name} ({names}) VALUES ({marks})"  # noqa: S608 - our own
             await connection.exec_driver_sql(sql, rows)
 
     async def _add(self, connection: AsyncConnection, changes: Counter[SumKey]) -> None:

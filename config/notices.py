@@ -14,10 +14,11 @@ from urllib.parse import unquote
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
-#: The events: conditions, which last, and the two ends of batches, which happen once.
+#: The events: conditions, which last, and what happens once to batches and schedules.
 EVENTS: Final = (
     *("account_held", "budget_80", "budget_spent", "unconfirmed", "needs_person"),
     *("batch_over", "batch_aborted", "failures", "no_worker", "archive_waits", "new_errors"),
+    *("schedule_missed", "schedule_failed", "schedule_paused", "schedule_no_room"),
 )
 #: URLs of one account.
 MOST_URLS = 10

@@ -43,7 +43,7 @@ from worker.stages.sweep import sweep
 _SKYVERN_URL, _GATEWAY_URL = "http://skyvern.invalid", "https://gateway.invalid"
 #: The stages in the order of a pass: those whose next time a drain moves to, and the others.
 _MOVED_TO: Final = ("submit", "poll", "list", "reconcile", "cancel")
-_STAGES: Final = ("inbox", *_MOVED_TO, "webhooks", "callbacks", "details")
+_STAGES: Final = ("inbox", "schedules", *_MOVED_TO, "webhooks", "callbacks", "details")
 #: Seconds by which it moves the time at most, in all.
 _MOST_MOVED = 300.0
 

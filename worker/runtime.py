@@ -189,6 +189,7 @@ class ServedAccounts:
 
     async def _start_archivers(self, url: str) -> None:
         # In a thread, and only where there is an archive: SQLAlchemy takes a second.
+        said = ""
         while self._archive is None:
             try:
                 found = await asyncio.to_thread(importlib.import_module, "archive.archiver")
@@ -198,7 +199,9 @@ class ServedAccounts:
             except Exception as error:  # noqa: BLE001 - it must be seen
                 # The words of others may hold the URL.
                 why = str(error) if isinstance(error, ImportError) else type(error).__name__
-                log.error("archive_not_started", why=why)  # noqa: TRY400 - nor may the trace
+                if why != said:
+                    log.error("archive_not_started", why=why)  # noqa: TRY400 - nor may the trace
+                said = why
                 await asyncio.sleep(ARCHIVE_RETRY)
         for worker in self.accounts.values():
             worker.archiver = found.Archiver(worker.name, self.settings, self._archive, worker.send)

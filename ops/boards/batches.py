@@ -8,7 +8,7 @@ _ENDED, _WAITING, _LIVE = 'state="ended"', 'state="waiting"', 'state="live"'
 BOARD = Board(
     uid="runqueue-batches",
     title="batches",
-    says="How batches go on, which groups wait, what lies in the inbox.",
+    says="How batches and schedules go on, which groups wait, what lies in the inbox.",
     rows=[
         (
             "Batches",
@@ -103,6 +103,38 @@ BOARD = Board(
                     "Slots that they take.",
                     kind="bargauge",
                     width=12,
+                ),
+            ],
+        ),
+        (
+            "Schedules",
+            [
+                Panel(
+                    "Schedules",
+                    [(total("runqueue_schedules", "state"), "{{state}}")],
+                    "paused: `runqueue schedules show` says why.",
+                    runbook="RunqueueSchedulePaused",
+                ),
+                Panel(
+                    "Firings",
+                    [
+                        (
+                            (
+                                "sum by (outcome) (increase(runqueue_firings_total"
+                                '{account=~"$account"}[$__rate_interval]))'
+                            ),
+                            "{{outcome}}",
+                        )
+                    ],
+                    "failed: none of their jobs completed; missed: no worker was there in time.",
+                    runbook="RunqueueFiringMissed",
+                ),
+                Panel(
+                    "Late by",
+                    [('max(runqueue_schedule_late_seconds{account=~"$account"})', "late")],
+                    "For so long no worker has looked at the schedule that is most overdue.",
+                    unit="s",
+                    runbook="RunqueueScheduleLate",
                 ),
             ],
         ),

@@ -113,6 +113,13 @@ _OWN = (
         "event",
     ),
     _Totals(
+        "firings",
+        "Firings of schedules: over, failed (no job completed), skipped, missed.",
+        _prefixed("firings", "over", "failed", "skipped", "missed"),
+        "outcome",
+    ),
+    _Totals("schedule_pauses", "Schedules that paused themselves.", {"": "schedules:paused"}),
+    _Totals(
         "batch_callbacks",
         "Callbacks of batches: delivered, abandoned, dropped.",
         _prefixed("callbacks", "delivered", "abandoned", "dropped"),

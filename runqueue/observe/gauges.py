@@ -244,6 +244,17 @@ GAUGES: tuple[Family, ...] = (
         ("state",),
     ),
     Family(
+        "schedules",
+        "Schedules: active, paused.",
+        pairs(lambda seen: seen.figures.schedules),
+        ("state",),
+    ),
+    Family(
+        "schedule_late_seconds",
+        "How long no worker has looked at the schedule that is most overdue; 0 = none is.",
+        one(lambda seen: seen.figures.schedule_late),
+    ),
+    Family(
         "clock_correction_seconds",
         "Correction for steps of Redis' clock.",
         one(lambda seen: seen.stats.clock_lost),

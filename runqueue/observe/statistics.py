@@ -38,6 +38,8 @@ class Figures:
         batch_jobs: jobs of those of them that are not finished: open, ended.
         keys: those for which jobs wait.
         key_wait: seconds for which the first job has waited of those that wait for 100 of these.
+        schedules: how many are active, and paused.
+        schedule_late: seconds for which the one that is most overdue has waited for a worker.
     """
 
     heartbeats: Mapping[str, float]
@@ -48,6 +50,8 @@ class Figures:
     batch_jobs: Mapping[str, int]
     keys: int
     key_wait: float
+    schedules: Mapping[str, int]
+    schedule_late: float
 
 
 def read_figures(account: str) -> ScriptCall[Figures]:
@@ -68,6 +72,8 @@ def _parse(reply: list[Any]) -> Figures:
         batch_jobs=jobs,
         keys=int(read["keys"]),
         key_wait=int(read["key_wait"]) / 1e6,
+        schedules=dict(zip(("active", "paused"), map(int, read["schedules"]), strict=True)),
+        schedule_late=int(read["schedule_late"]) / 1e6,
     )
 
 

@@ -611,7 +611,7 @@ class AsyncRunQueue:
             wanted: only these; those that ended in some time with `since` and `until`.
             errors: only those that failed, were canceled or are dead; of a batch unconfirmed ones,
                 too.
-            after: only those behind this job, which was among them.
+            after: only those behind this job, which was among them; its id, or its `life_name`.
             account: whose, without a batch.
 
         Raises:
@@ -635,10 +635,12 @@ class AsyncRunQueue:
         account: str = "default",
     ) -> AsyncResultReader:
         """Return what reads the jobs of `iter_results`, whose arguments and errors it has."""
-        if batch is None:
-            await self._know({account})
-        else:
+        if batch is not None:
             account, wanted = await self._owner(batch), wanted._replace(batch=batch)
+        else:
+            await self._know({account})
+            if wanted.batch is not None and await self._owner(wanted.batch) != account:
+                raise BatchNotFound(wanted.batch)
         reader = await self._results(account, wanted.checked(), errors=errors)
         if after is not None:
             await reader.go_behind(after)
@@ -649,8 +651,6 @@ class AsyncRunQueue:
             raise listing.refused(field, listing.NO_ARCHIVE)
         if wanted.batch is None:
             return AsyncEndedResults(self.send, self.get_many, account, wanted, errors=errors)
-        if await self._owner(wanted.batch) != account:
-            raise BatchNotFound(wanted.batch)
         batch = await self._batch(account, wanted.batch)
         return AsyncBatchResults(self.send, self.get_many, batch, wanted, errors=errors)
 

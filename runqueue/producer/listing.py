@@ -240,7 +240,7 @@ class JobCount(NamedTuple):
     is_exact: bool
 
 
-def name_of(job: Job) -> str:
+def life_name(job: Job) -> str:
     """Return what tells a job from others under its id in an archive; it begins with the id."""
     return f"{job.id} {in_microseconds(job.created_at)}"
 

@@ -595,7 +595,7 @@ class RunQueue:
             wanted: only these; those that ended in some time with `since` and `until`.
             errors: only those that failed, were canceled or are dead; of a batch unconfirmed ones,
                 too.
-            after: only those behind this job, which was among them.
+            after: only those behind this job, which was among them; its id, or its `life_name`.
             account: whose, without a batch.
 
         Raises:
@@ -618,10 +618,12 @@ class RunQueue:
         account: str = "default",
     ) -> ResultReader:
         """Return what reads the jobs of `iter_results`, whose arguments and errors it has."""
-        if batch is None:
-            self._know({account})
-        else:
+        if batch is not None:
             account, wanted = self._owner(batch), wanted._replace(batch=batch)
+        else:
+            self._know({account})
+            if wanted.batch is not None and self._owner(wanted.batch) != account:
+                raise BatchNotFound(wanted.batch)
         reader = self._results(account, wanted.checked(), errors=errors)
         if after is not None:
             reader.go_behind(after)
@@ -632,8 +634,6 @@ class RunQueue:
             raise listing.refused(field, listing.NO_ARCHIVE)
         if wanted.batch is None:
             return EndedResults(self.send, self.get_many, account, wanted, errors=errors)
-        if self._owner(wanted.batch) != account:
-            raise BatchNotFound(wanted.batch)
         batch = self._batch(account, wanted.batch)
         return BatchResults(self.send, self.get_many, batch, wanted, errors=errors)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.ids import ID_LENGTH
-from runqueue.producer.listing import READ_AT_ONCE, Filter, name_of
+from runqueue.producer.listing import READ_AT_ONCE, Filter, life_name
 from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import Job, JobState
 from runqueue.request.time_range import MICROSECOND
@@ -20,7 +20,7 @@ BAD = frozenset({JobState.FAILED, JobState.CANCELED, JobState.DEAD, JobState.UNC
 _IDS, _LEAST, _MOST, _AIM = 1000, 4, 256, 4 * 1024 * 1024
 
 _Jobs = list[Job | None]
-#: Reads jobs by their ids or `name_of`, without their results if `result=False`.
+#: Reads jobs by their ids or `life_name`, without their results if `result=False`.
 Reads = Callable[..., _Jobs]
 #: Finds the jobs of a filter behind a cursor.
 Finds = Callable[[Filter, str], JobPage]
@@ -54,8 +54,8 @@ class ResultReader(ABC):
         self._states = [state for state in states if state in BAD] if errors else states
 
     @abstractmethod
-    def go_behind(self, job_id: str) -> None:
-        """Begin behind a job.
+    def go_behind(self, name: str) -> None:
+        """Begin behind a job; the name is its id, or its `life_name`.
 
         Raises:
             InvalidRequest: it is none of these.
@@ -113,8 +113,9 @@ class BatchResults(ResultReader):
         self._batch = batch
         self._start = 0
 
-    def go_behind(self, job_id: str) -> None:
+    def go_behind(self, name: str) -> None:
         """Begin behind a job of the batch."""
+        job_id = name[:ID_LENGTH]
         while job_ids := self._list():
             if job_id in job_ids:
                 self._start += job_ids.index(job_id) + 1 - len(job_ids)
@@ -162,15 +163,15 @@ class EndedResults(ResultReader):
         super().__init__(send, read, account, wanted, errors=errors)
         self._find = find
         self._cursor, self._is_through = "", not self._states
-        #: The job to begin behind; None = it was passed.
+        #: The name of the job to begin behind; None = it was passed.
         self._after: str | None = None
 
-    def go_behind(self, job_id: str) -> None:
+    def go_behind(self, name: str) -> None:
         """Begin behind a job, at the time when it ended."""
-        (job,) = self._read([job_id], result=False)
-        if job is None or not job.ended_at or not self._is_wanted(job):
+        (job,) = self._read([name if self._find else name[:ID_LENGTH]], result=False)
+        if not (job and job.ended_at and name in {job.id, life_name(job)} and self._is_wanted(job)):
             raise _nothing_to_go_behind()
-        self._after = job_id
+        self._after = life_name(job) if self._find else job.id
         self._wanted = self._wanted._replace(until=job.ended_at + MICROSECOND)
 
     def ids(self) -> list[str] | None:
@@ -183,9 +184,8 @@ class EndedResults(ResultReader):
             return None
         self._cursor, job_ids = self._page(self._wanted, self._cursor)
         self._is_through = not self._cursor
-        plain = [name[:ID_LENGTH] for name in job_ids]
-        if self._after in plain:
-            job_ids = job_ids[plain.index(self._after) + 1 :]
+        if self._after in job_ids:
+            job_ids = job_ids[job_ids.index(self._after) + 1 :]
             self._after = None
         elif self._after is not None:
             if self._is_through:
@@ -197,7 +197,7 @@ class EndedResults(ResultReader):
         """Read the ids of some jobs; returns the next cursor, too."""
         if self._find is not None:
             page = self._find(wanted, cursor)
-            return page.cursor, [name_of(job) for job in page.jobs if self._is_wanted(job)]
+            return page.cursor, [life_name(job) for job in page.jobs if self._is_wanted(job)]
         then, job_ids = self._send(
             job_calls.page_ended(
                 self._account,

@@ -19,9 +19,9 @@ from runqueue.request.job_spec import Priority
 HOLDS = ("person", "account", "breaker", "rate", "redis", "server", "budget")
 #: Seconds for which a process is believed that its reads fail: its heartbeats come every 5.
 _READS_VALID = 60.0
-#: Seconds for which an archive's trouble is believed: a process tries again every 30; for which new
-#: errors are, which come once a minute; and after which jobs that wait for it are late.
-_TROUBLE_VALID, _COUNT_VALID, ARCHIVE_LATE_SECONDS = 60.0, 300.0, 600.0
+#: Seconds for which an archive's trouble is believed: a process tries again every 30; and after
+#: which jobs that wait for it are late.
+_TROUBLE_VALID, ARCHIVE_LATE_SECONDS = 60.0, 600.0
 #: Fields that are no statistics, or shown otherwise.
 _UNSHOWN = frozenset({"account", "seeded", "times", "capacity"})
 
@@ -36,7 +36,7 @@ class ArchiveState:
         oldest_seconds: how long ago the first of them ended; 0 = none waits.
         aside: jobs that its database cannot store; they are tried again.
         trouble: why a process could not write to it in the last minute; "" = none failed.
-        new_errors: groups of errors that are new and grow: ids, and jobs of the last hour.
+        new_errors: groups of errors that are new and grow, as counted last: ids, jobs of an hour.
     """
 
     id: str
@@ -315,16 +315,15 @@ def _archive(reply: Sequence[Any], now_us: int) -> ArchiveState | None:
         return None
     fields = fields_of(reply[0])
     at, _, words = (text(fields.get("trouble")) or "0  ").split(" ", 2)
-    counted, *groups = (text(fields.get("new_errors")) or "0").split()
-    is_counted = (now_us - int(counted)) / 1e6 < _COUNT_VALID
-    new_errors = {error: int(jobs) for error, _, jobs in (one.partition(":") for one in groups)}
+    groups = (text(fields.get("new_errors")) or "").split()
     return ArchiveState(
         id=text(fields.get("id")) or "",
         waiting=int(reply[1]),
         oldest_seconds=max(0.0, (now_us - int(reply[2])) / 1e6) if int(reply[2]) else 0.0,
         aside=int(reply[3]),
         trouble=words if (now_us - int(at)) / 1e6 < _TROUBLE_VALID else "",
-        new_errors=new_errors if is_counted else {},
+        # An archive that is away does not say that they are rare.
+        new_errors={error: int(jobs) for error, _, jobs in (one.partition(":") for one in groups)},
     )
 
 

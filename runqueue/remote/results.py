@@ -12,7 +12,7 @@ import orjson
 
 from runqueue.errors import GatewayUnavailable
 from runqueue.remote.connection import TRIES, GatewayLink, words_of
-from runqueue.request.time_range import MICROSECOND
+from runqueue.request.time_range import MICROSECOND, in_microseconds
 
 #: Seconds before a broken stream is requested again.
 _PAUSE = 0.5
@@ -41,22 +41,24 @@ def result_rows(
     """
     tries = 0
     end: datetime | None = None
-    of_end: set[str] = set()  # jobs that ended then, and were yielded
+    of_end: set[tuple[str, datetime | None]] = set()  # what ended then, and was yielded
     while True:
         try:
             for row in _rows(link, path, {**params, "after": after}):
-                if row["job_id"] in of_end:
+                ended = _time(link, row, "ended_at") if by_end else None
+                line = row["job_id"], ended
+                if line in of_end:
                     continue
                 yield row
                 tries = 0
-                if not by_end:
-                    after = row["job_id"]
+                if ended is None:
+                    created = in_microseconds(_time(link, row, "created_at"))
+                    after = f"{row['job_id']} {created}"  # its `life_name`
                     continue
-                ended = _ended_at(link, row)
                 if end is not None and ended != end:
                     of_end.clear()
                     after = None
-                of_end.add(row["job_id"])
+                of_end.add(line)
                 end = ended
                 if after is None:
                     params = {**params, "until": (end + MICROSECOND).isoformat()}
@@ -87,9 +89,9 @@ def _lines(link: GatewayLink, answer: httpx.Response) -> Iterator[bytes]:
         raise link.strange()
 
 
-def _ended_at(link: GatewayLink, row: Mapping[str, Any]) -> datetime:
+def _time(link: GatewayLink, row: Mapping[str, Any], name: str) -> datetime:
     try:
-        return datetime.fromisoformat(row["ended_at"])
+        return datetime.fromisoformat(row[name])
     except (KeyError, TypeError, ValueError):
         raise link.strange() from None
 

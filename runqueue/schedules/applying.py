@@ -65,11 +65,18 @@ def differences(
     changes = [ScheduleChange(name, "removed") for name in others]
     for name, spec in wanted.items():
         if name not in found:
-            changes.append(ScheduleChange(name, "created", tuple(_words({}, to_json(spec)))))
+            changes.append(ScheduleChange(name, "created", tuple(_words({}, _shown(spec)))))
             continue
-        fields = tuple(_words(to_json(found[name].spec), to_json(spec)))
+        fields = tuple(_words(_shown(found[name].spec), _shown(spec)))
         changes.append(ScheduleChange(name, "changed" if fields else "unchanged", fields))
     return sorted(changes)
+
+
+def _shown(spec: ScheduleSpec) -> dict[str, Any]:
+    values = to_json(spec)
+    if lines := values.pop("lines", None):
+        values["file"] = f"{values.pop('count'):,} lines ({lines[:8]})"
+    return values
 
 
 def _words(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:

@@ -196,7 +196,7 @@ def _schedule(
         reverse=True,
     )
     firings = (
-        _with_figures(one, figures, now_us) if one.state.is_under_way and figures else one
+        _with_figures(one, figures, now_us) if one.state is FiringState.RUNNING else one
         for one in found
     )
     schedule = Schedule(
@@ -212,8 +212,6 @@ def _schedule(
 
 
 def _with_figures(firing: Firing, figures: Sequence[bytes | None], now_us: int) -> Firing:
-    if firing.state is not FiringState.RUNNING:
-        return firing
     sealed, ended, completed, failed, dead, used = (int(n) if n else None for n in figures)
     return firing._replace(
         ended_us=(ended or 0) if sealed is not None else now_us,  # its batch is gone

@@ -14,6 +14,8 @@ from runqueue.schedules.spec import from_json, to_json
 
 #: Firings to come that are shown, and microseconds after which one is not to come any more.
 _NEXT, _LATE_US = 5, 60_000_000
+#: What JSON has of a schedule beside its spec.
+_BESIDE = {"name", "account", "paused", "version", "upcoming", "mark", "firings"}
 #: A firing's times, as JSON names them.
 _TIMES = {"at_us": "at", "begun_us": "begun_at", "ended_us": "ended_at"}
 
@@ -49,8 +51,9 @@ def schedule_values(found: Schedule) -> dict[str, Any]:
 
 def read_values(values: Mapping[str, Any]) -> Schedule:
     """Return the schedule that `schedule_values` made values of."""
+    spec = {name: value for name, value in values.items() if name not in _BESIDE}
     return Schedule(
-        from_json(values["name"], values),
+        from_json(values["name"], spec),
         values["account"],
         _microseconds(values["mark"]),
         values["paused"],

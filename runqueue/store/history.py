@@ -102,6 +102,7 @@ class JobHistory:
         forgotten: attempts that may have left no trace here.
         request: what is to be run, as it was submitted; empty = it is too large to be shown.
         created_us: when it was created, in microseconds.
+        archived: whether only an archive has all of it.
         earlier_lives: how it ended under the same id before, the newest first, as archives have it.
     """
 
@@ -112,6 +113,7 @@ class JobHistory:
     forgotten: int
     request: dict[str, Any] = field(repr=False)
     created_us: int = 0
+    archived: bool = False
     earlier_lives: tuple[JobStep, ...] = ()
 
     @property
@@ -185,6 +187,7 @@ def history_of(
         max(0, attempts - len(shown)),
         _request(body),
         int(fields.get("created") or 0),
+        "archived" in fields,
     )
 
 

@@ -112,15 +112,15 @@ class Compared:
         assert whole.credits == sum(job.credits for job in jobs)
         return chart
 
-    async def top(self, since: datetime, until: datetime, dimension: str, limit: int = 20) -> None:
+    async def top(self, since: datetime, until: datetime, dimension: str) -> None:
         """Compare the largest values of a dimension."""
         found: defaultdict[str | None, list[Plain]] = defaultdict(list)
         for job in self.expected(Filter(since=since, until=until)):
             found[getattr(job, dimension)].append(job)
         found.pop(None, None)
-        top = await self.reader.top(ACCOUNT, since, until, dimension, limit)
+        top = (await self.reader.chart(ACCOUNT, since, until, by=dimension)).top
         costs = [(sum(job.credits for job in jobs), len(jobs)) for jobs in found.values()]
-        assert [(one.credits, one.jobs) for one in top] == sorted(costs, reverse=True)[:limit]
+        assert [(one.credits, one.jobs) for one in top] == sorted(costs, reverse=True)[:1000]
         for one in top:
             own = found[one.value]
             assert one.jobs == len(own)

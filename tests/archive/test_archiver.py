@@ -285,6 +285,27 @@ def test_a_job_that_is_discarded_while_it_is_archived_is_not_in_the_archive(
     assert archiver.jobs().keys() == {left}
 
 
+def test_a_dead_job_that_retention_takes_while_it_is_archived_stays_in_the_archive(
+    clock: Clockwork, archiver: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archiver.round()
+    (job,) = clock.enqueue()
+    clock.claimed()
+    clock.refuse(job)
+    clock.wait((7 + 31) * DAY / SECOND)
+    write = archiver.archive.write
+
+    async def retired_before(*given: Any) -> list[str]:
+        for _ in range(5):
+            clock.sweep("retire")
+        assert clock.state(job) is None
+        return await write(*given)
+
+    monkeypatch.setattr(archiver.archive, "write", retired_before)
+    archiver.round()
+    assert archiver.jobs().keys() == {job}
+
+
 @pytest.mark.parametrize("keep", [{}, {"keep_completed": 1, "keep_failed": 30}])
 def test_retention_waits_for_the_archive_but_not_for_ever(
     clock: Clockwork, archiver: Process, keep: dict[str, int]
@@ -396,15 +417,16 @@ def test_groups_of_errors_that_are_new_and_grow_are_counted(
     assert count(20) == 0, "it is not new any more"
 
 
-def test_new_groups_of_errors_are_of_the_process_that_archives_and_believed_for_minutes(
+def test_new_groups_of_errors_are_of_the_process_that_archives_and_stay_while_it_is_away(
     clock: Clockwork, archiver: Process
 ) -> None:
     over(clock, 10, "failed")
     archiver.round()
     clock.run(calls.new_errors("default", "another", []))
-    clock.wait(240)
+    clock.wait(3_700)
     assert len(state(clock).new_errors) == 1
-    clock.wait(120)
+    archiver.archiver._errors_at = 0.0
+    archiver.round()
     assert state(clock).new_errors == {}
 
 

@@ -15,8 +15,9 @@ from archive.database import engine_of, writing
 from archive.opened import OpenArchive
 from archive.queue import ArchivedQueue
 from runqueue.cli.commands.status import _print_life
+from runqueue.errors import InvalidRequest
 from runqueue.operator.decisions import Settled
-from runqueue.producer.listing import Filter
+from runqueue.producer.listing import Filter, life_name
 from runqueue.records.claim_items import Finished, Lost
 from runqueue.records.job import JobState
 from runqueue.store import worker_calls
@@ -135,6 +136,26 @@ def test_by_its_id_a_job_is_its_newest_life(lives: Lives, is_in_redis: bool) -> 
     assert states(lives, Filter(group="acme")) == ["completed", "failed"]
 
 
+def test_results_go_on_behind_a_life_whatever_its_job_does_meanwhile(lives: Lives) -> None:
+    job, queue, group = lives.twice("failed", "failed"), lives.queue, Filter(group="acme")
+    newer, older = queue.iter_results(None, group)
+
+    def behind(name: str) -> list[str | None]:
+        return [one.failure_reason for one in queue.iter_results(None, group, after=name)]
+
+    for _ in range(2):
+        assert behind(life_name(newer)) == ["No such seat 7"]
+        assert behind(life_name(older)) == []
+        lives.leave()
+        assert queue.replay([job]) == {job: Settled.ENQUEUED_AGAIN}
+        assert behind(life_name(newer)) == ["No such seat 7"]
+        lives.end("canceled")
+        lives.archiver.round()
+    for name in (f"{job} 7", f"{job} x", f"{job} "):
+        with pytest.raises(InvalidRequest, match="after"):
+            behind(name)
+
+
 def test_its_life_has_those_before_also_while_it_is_open(
     lives: Lives, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,6 +186,22 @@ def test_its_life_has_those_before_also_while_it_is_open(
     shown = capsys.readouterr().out
     assert "earlier under this id (UTC):" in shown
     assert f"  failed, its run {run}: No such seat 7\n" in shown
+
+
+def test_a_request_that_is_too_large_to_be_shown_takes_no_life_for_another(lives: Lives) -> None:
+    clock = lives.clock
+    clock.enqueue(names=["order-17"])
+    job = lives.end("failed", "No such seat 7")
+    lives.leave()
+    assert clock.enqueue(names=["order-17"], body="x" * 70_000) == [job]
+    life = lives.queue.timeline(job)
+    assert life["request"] == {}
+    assert "failed" not in str(life["timeline"])
+    assert len(life["earlier_lives"]) == 1
+    assert lives.end("completed") == job
+    lives.archiver.round()
+    clock.client.hset(clock.key(f"job:{job}"), "run_status", "newer in Redis")
+    assert "newer in Redis" in str(lives.queue.timeline(job)["timeline"])
 
 
 async def test_the_page_of_a_job_shows_its_earlier_lives(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
 import orjson
 import pytest
 
+from archive import retention
+from archive.archiver import LEASE_SECONDS
+from archive.database import ArchiveAwayError
 from runqueue import RunQueue
 from runqueue.errors import JobArchived
 from runqueue.producer.async_queue import AsyncRunQueue
@@ -162,6 +165,67 @@ def test_nothing_leaves_redis_that_the_archive_has_not(clock: Clockwork, archive
     for _ in range(2):
         archiver.round()
     assert clock.field(second, "archived") == "t"
+
+
+Looks = list[tuple[int, int]]
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    """The ranges of the archive that were looked through for what Redis may drop."""
+    found: Looks = []
+    look = retention.archived_as_final
+
+    async def looked(engine: Any, account: str, low: int, high: int, most: int) -> Sequence[Any]:
+        found.append((low, high))
+        return await look(engine, account, low, high, most)
+
+    monkeypatch.setattr(retention, "archived_as_final", looked)
+    return found
+
+
+def test_what_is_dropped_begins_anew_after_another_process_had_the_lease(
+    clock: Clockwork, archiver: Process, url: str, looks: Looks
+) -> None:
+    over(clock)
+    archived(clock, archiver)
+    assert looks[-1][0] > looks[0][0]
+    other = Process(clock, url)
+    other.round(LEASE_SECONDS + 1)
+    assert archiver.round() > 1, "the other one has the lease"
+    clock.client.hset(clock.key("archive"), "dropped", "0")  # as a failover may
+    archiver.round(LEASE_SECONDS + 1)
+    assert looks[-1][0] == looks[0][0]
+    other.close()
+
+
+def test_jobs_of_which_more_may_come_are_not_read_again_and_again(
+    clock: Clockwork, archiver: Process, looks: Looks
+) -> None:
+    (job,) = awaited(clock)
+    receive(clock, told(job))
+    archived(clock, archiver)
+    archiver.round()
+    assert clock.field(job, "archived") is None
+    assert looks[-1][0] == looks[-2][1] - 1
+    record(clock, *[outcome(item) for item in due(clock)])
+    archiver.round(HOUR)
+    assert clock.field(job, "archived") == "t"
+
+
+def test_an_archive_that_is_too_slow_to_say_what_may_be_dropped_has_a_pause(
+    clock: Clockwork, archiver: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def slow(*_: object) -> Sequence[Any]:
+        asked.append(1)
+        raise ArchiveAwayError("too slow")
+
+    monkeypatch.setattr(retention, "archived_as_final", slow)
+    for _ in range(3):
+        archiver.round()
+    assert len(asked) == 1
 
 
 def test_another_archive_gets_what_is_left_and_takes_nothing_for_nothing(

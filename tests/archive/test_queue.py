@@ -300,6 +300,23 @@ def test_groups_are_compared(asked: Asked, jobs: dict[str, str]) -> None:
             asked.chart(**wrong)
 
 
+def test_a_batch_of_another_account_has_no_results(
+    asked: Asked, desk: Desk, archived: Archived, client: redis.Redis
+) -> None:
+    batch = desk.queue.open_batch("b")
+    desk.queue.enqueue_many([line("a")], batch=batch)
+    desk.queue.seal_batch(batch)
+    (job,) = desk.claim()
+    desk.end([job])
+    archived.write(job.job_id)
+    archived.forget(batch, job.job_id)
+    client.sadd(ACCOUNTS, "shop")
+    client.hset("runqueue:{shop}:archive", "id", archived.id)
+    assert names(asked.iter_results(None, Filter(batch=batch))) == ["a"]
+    with pytest.raises(BatchNotFound):
+        asked.iter_results(None, Filter(batch=batch), account="shop")
+
+
 def test_open_jobs_are_found_by_workflow_in_redis(asked: Asked, desk: Desk) -> None:
     run = {"kind": "workflow", "body": {"workflow_id": "wpid_1"}}
     desk.queue.enqueue_many([line("other"), {**line("a"), **run}])

@@ -66,7 +66,7 @@ def filled(client: redis.Redis, archive: str) -> None:
     fill(client, archive, [*some_jobs(), *hostile, *of_batch])
     later = int((NOW + timedelta(days=1)).timestamp() * 1e6)
     amiss: dict[Any, Any] = {"trouble": f"{later} p {'w' * 90} is away"}
-    amiss["new_errors"] = f"{later} 7:12 8:10"
+    amiss["new_errors"] = "7:12 8:10"
     client.hset(f"{Keys('default').prefix}archive", mapping=amiss)
 
 

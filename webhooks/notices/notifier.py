@@ -1,8 +1,9 @@
 """Compares what goes on in an account with what was sent, every 15 s, and sends the difference.
 
-What lasts is sent when it begins, hourly, and when it is over; the end of a batch, once. A lease in
-Redis has one process do this at a time. What was sent is recorded afterwards: a message comes again
-if its process is killed, or stands still for as long as the lease, before it records it.
+What lasts is sent when it begins, hourly, and when it is over; what happens to a batch or schedule,
+once. A lease in Redis has one process do this at a time. What was sent is recorded afterwards: a
+message comes again if its process is killed, or stands still for as long as the lease, before it
+records it.
 """
 
 import asyncio
@@ -62,6 +63,10 @@ EVENTS: Final[Mapping[str, Event]] = {
     "no_worker": Event("no worker", "worker is back", "doctor", "failure"),
     "archive_waits": Event("archive is behind", "archive has caught up", "doctor", "failure"),
     "new_errors": Event("new errors", "new errors are rare", "errors --since 24h --account {}"),
+    "schedule_missed": Event("firing missed", "", "schedules list --account {}"),
+    "schedule_failed": Event("firing failed", "", "schedules list --account {}", "failure"),
+    "schedule_paused": Event("schedule paused itself", "", "schedules list --account {}"),
+    "schedule_no_room": Event("budget lacks room", "", "schedules list --account {}"),
 }
 NOTIFICATIONS: Final = Counter(
     "runqueue_notifications",
@@ -244,6 +249,8 @@ class Notifier:
                 "failures": f"group {subject}: {failed} of the last {n} jobs failed or are dead",
             }
             batch = f"batch {subject}: {n:,} jobs ended, {failed:,} of them failed or are dead"
+            if event.startswith("schedule_"):
+                words[event] = self._redact.text(f"schedule {subject}")[:LONGEST]
             seen[key] = words.get(event, batch), since
         await self._look_at_budgets(seen)
         stats = await self._send(job_calls.stats(self._account))

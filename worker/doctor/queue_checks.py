@@ -19,7 +19,7 @@ _LATE_SECONDS = 3.0
 #: Descriptors of a worker that are no call: Redis, the broker, libraries, metrics.
 _OTHER_FILES = 300
 #: Stages whose capacity is connections of HTTP: the inbox calls nobody, those that read lists few.
-_CALLING = len({*STAGES} - {"inbox", "list", "others", "details"})
+_CALLING = len({*STAGES} - {"inbox", "list", "others", "details", "schedules"})
 
 
 def check_account(

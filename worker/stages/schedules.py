@@ -34,7 +34,7 @@ from worker.stages.consumer import Consumer
 #: Lines that are checked before their packet is sent: some ms of the event loop.
 LINES = 100
 #: Schedules that a process looks at at once: one that uploads a file keeps no other back.
-MOST_AT_ONCE = 4
+MOST_AT_ONCE = 16
 #: Microseconds after which a schedule is another worker's; seconds between two renewals.
 LEASE_US, RENEW_SECONDS = 30_000_000, 5.0
 #: Seconds before the next look after one that Redis did not take.
@@ -117,20 +117,28 @@ class SchedulesConsumer(Consumer[ToFire]):
 
     async def _uploaded(self, spec: ScheduleSpec, firing: Firing, process: str) -> Firing | None:
         """Enqueue a firing's jobs; returns what became of it, None = a later look goes on."""
-        try:
-            there = await self.account.run(job_calls.get_batch, firing.batch)
-            is_sealed = there is not None and there.sealed
-            total = firing.jobs if is_sealed else await self._fill(spec, firing, process)
-        except RunQueueError as error:
-            why = str(error)
-        except ResponseError as error:
-            if cause_of(error) is not Cause.CALL:
-                raise
-            why = "its batch was canceled, or has expired"
-        else:
-            state = FiringState.RUNNING
-            return None if total is None else firing._replace(state=state, jobs=total)
-        return firing._replace(state=FiringState.FAILED, message=why[:LONGEST])
+        total: int | None = firing.jobs
+        why = ""
+        if not await self._is_accepted(firing):
+            try:
+                total = await self._fill(spec, firing, process)
+            except RunQueueError as error:
+                why = str(error)
+            except ResponseError as error:
+                if cause_of(error) is not Cause.CALL:
+                    raise
+                # One that took it over while this process stood still may have accepted it.
+                if not await self._is_accepted(firing):
+                    why = "its batch was canceled, or has expired"
+        if total is None:
+            return None
+        state = FiringState.FAILED if why else FiringState.RUNNING
+        message = why[:LONGEST] or firing.message
+        return firing._replace(state=state, jobs=total, message=message)
+
+    async def _is_accepted(self, firing: Firing) -> bool:
+        found = await self.account.run(job_calls.get_batch, firing.batch)
+        return found is not None and found.sealed
 
     async def _fill(self, spec: ScheduleSpec, firing: Firing, process: str) -> int | None:
         """Send a firing's jobs, and accept them; returns how many, None = it was broken off.

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: b7ce8b63fb107f63f3b570965cc428d720c13505811585f3d38229356fcf0aee
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 2b98750fc23e34ece2a3cdc54b21442d79c3ff46fe273430753a0c935f73f763
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: b7ce8b63fb107f63f3b570965cc428d720c13505811585f3d38229356fcf0aee
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 2b98750fc23e34ece2a3cdc54b21442d79c3ff46fe273430753a0c935f73f763
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */
@@ -65,6 +65,8 @@ export class BatchExpired extends Conflict {}
 export class BatchMismatch extends Conflict {}
 /** The upload was discarded before its end. */
 export class UploadDiscarded extends Conflict {}
+/** There is no such schedule. */
+export class ScheduleNotFound extends NotFound {}
 /** The job has not ended, or has no webhook. */
 export class NotConfirmable extends Conflict {}
 /** The token has too much in flight. */
@@ -132,6 +134,7 @@ export const CLASSES = new Map<string | number, typeof ProblemError>([
   ["urn:runqueue:problem:batch-expired", BatchExpired],
   ["urn:runqueue:problem:batch-mismatch", BatchMismatch],
   ["urn:runqueue:problem:upload-discarded", UploadDiscarded],
+  ["urn:runqueue:problem:schedule-not-found", ScheduleNotFound],
   ["urn:runqueue:problem:not-confirmable", NotConfirmable],
   ["urn:runqueue:problem:too-much-in-flight", TooMuchInFlight],
   ["urn:runqueue:problem:quota-reached", QuotaReached],

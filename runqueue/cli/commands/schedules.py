@@ -136,8 +136,8 @@ def _row(found: Schedule, *, as_json: bool) -> dict[str, Any]:
     return {
         "schedule": found.spec.name,
         "when": f"{found.spec.cron or 'every ' + values['every']} {found.spec.timezone}",
-        "next": values["upcoming"][0] if values["upcoming"] else "",
-        "last": " ".join(f"{one['at']} {one['state']}" for one in values["firings"]),
+        "next": f"{found.upcoming[0]:%Y-%m-%d %H:%M}" if found.upcoming else "",
+        "last": " ".join(f"{one['state']} {one['at'][:16]}Z" for one in values["firings"]),
         "paused": found.paused,
     }
 

@@ -6,7 +6,8 @@
 --         process), ticked (since the last tick, -1 = none ever), ready and live (in all), inbox ({ waiting, taken,
 --         refused }), groups ({ group, load (ready + live), live, ... the busiest first }), batches ({ sealed, held,
 --         finished (1 | ''), open jobs, ended jobs, ... the newest first }), keys (for which jobs wait), key_wait (for how
---         long the first job of those that wait for 100 of these, in microseconds, 0 = none waits)
+--         long the first job of those that wait for 100 of these, in microseconds, 0 = none waits), schedules ({ active,
+--         paused }), schedule_late (for how long the most overdue one has waited for a worker, in microseconds)
 local LEASE, TICK, MOST_KEYS = 15000000, 500000, 100
 local groups, most_batches = tonumber(q.args[2]), tonumber(q.args[3])
 
@@ -50,6 +51,13 @@ for _, key in ipairs(redis.call('ZRANGE', HELD_KEYS, 0, MOST_KEYS - 1)) do
   if since > 0 and (first_since == 0 or since < first_since) then first_since = since end
 end
 
+local SCHEDULES, scheduled = q.prefix .. 'schedules', { 0, 0 }
+for _, name in ipairs(redis.call('ZRANGE', SCHEDULES, 0, -1)) do
+  local at = (redis.call('HGET', q.prefix .. 'schedule:' .. name, 'paused') or '') == '' and 1 or 2
+  scheduled[at] = scheduled[at] + 1
+end
+local due_at = tonumber(redis.call('ZRANGE', SCHEDULES, 0, 0, 'WITHSCORES')[2] or q.now)
+
 local inbox = {}
 for _, part in ipairs({ { 'LLEN', 'inbox' }, { 'HLEN', 'inbox:taken' }, { 'LLEN', 'inbox:invalid' } }) do
   -- Anyone may write to the inbox: a wrong type there hides no other count.
@@ -60,5 +68,6 @@ return {
   'oldest', beat_at('ZRANGEBYSCORE', alive, '+inf'), 'newest', beat_at('ZREVRANGEBYSCORE', '+inf', alive),
   'ticked', ticked, 'ready', ready, 'live', tonumber(counts[5] or 0), 'inbox', inbox, 'groups', busiest,
   'batches', newest, 'keys', redis.call('ZCARD', HELD_KEYS),
+  'schedules', scheduled, 'schedule_late', int(math.max(0, q.now - due_at)),
   'key_wait', int(first_since > 0 and math.max(0, q.now - first_since) or 0),
 }

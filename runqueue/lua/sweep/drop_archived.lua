@@ -4,13 +4,13 @@
 --       when it was to be read again ('' = it was not)
 -- Reply { position ('' = none yet), oldest_us (what ended before has left Redis) }; {} = the process has no lease
 -- A job is left that is to be read again, or waits for its webhook: it is dropped when its record is final.
-local LATER = 1000000 -- by so much a job's place in the archive may be later than its end
+local MOST_SHIFT = 1000 -- microseconds; of many jobs of one end, some have their place in the archive so much later
 
 local function drop(q, id, at, due)
   local f = redis.call('HMGET', job_key(q, id), 'state', 'ended', 'archived', 'delivery')
   if not ENDED[f[1] or ''] or not f[2] or f[3] or f[4] == 'pending' then return end
   local later, again = tonumber(at) - tonumber(f[2]), redis.call('ZSCORE', q.prefix .. 'archive_again', id)
-  if later < 0 or later > LATER or (again and int(tonumber(again)) ~= due) then return end
+  if later < 0 or later > MOST_SHIFT or (again and int(tonumber(again)) ~= due) then return end
   job_record.leave_to_archive(q, id)
 end
 

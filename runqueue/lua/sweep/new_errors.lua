@@ -3,4 +3,4 @@
 -- ARGV  now_us, process, the groups ('<id>:<jobs of the last hour> …')
 -- Reply: 1 = recorded, else 0
 if not archive.has_lease(q, q.args[2]) then return 0 end
-return redis.call('HSET', archive.key(q), 'new_errors', int(q.now) .. ' ' .. q.args[3]) and 1
+return redis.call('HSET', archive.key(q), 'new_errors', q.args[3]) and 1

@@ -152,6 +152,12 @@ EXPECTED = {
     "PUT /v1/budgets/{scope}": f"{TAKING} 200",
     "DELETE /v1/budgets/{scope}": f"{GUARDED} 200",
     "PUT /v1/groups/{name}": f"{TAKING} 200",
+    "GET /v1/schedules": f"{GUARDED} 200",
+    "PUT /v1/schedules": f"{TAKING} 200",
+    "POST /v1/schedules:lines": f"{TAKING} 200",
+    "GET /v1/schedules/{name}": f"{GUARDED} 200 404",
+    "DELETE /v1/schedules/{name}": f"{GUARDED} 200 404",
+    "POST /v1/schedules/{name}/{action}": f"{GUARDED} 200 404",
 }
 
 

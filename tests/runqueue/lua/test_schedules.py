@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from runqueue.observe.statistics import read_figures
 from runqueue.records.schedule import Firing, FiringState, Schedule, ScheduleSpec
 from runqueue.schedules import calls
 from runqueue.schedules.calls import ToFire
@@ -242,3 +243,14 @@ def test_a_lease_of_the_process_is_needed_to_claim(clock: Clockwork) -> None:
     clock.wait(LEASE / SECOND + 1)
     call = calls.schedule_claim("default", "p1", 10, 0, stay_idle=True, lease_us=CLAIM_LEASE)
     assert clock.run(call).answer == "fenced"
+
+
+def test_figures_say_how_many_are_paused_and_how_late_the_most_overdue_is(clock: Clockwork) -> None:
+    assert clock.run(read_figures("default")).schedules == {"active": 0, "paused": 0}
+    first, other = written(clock), written(clock, replace(NIGHTLY, name="other"))
+    clock.run(calls.write_schedule(first, replace(first, paused="by Ann"), clock.now + 5 * SECOND))
+    clock.run(calls.write_schedule(other, other, clock.now + 10 * SECOND))
+    assert clock.run(read_figures("default")).schedule_late == 0
+    clock.wait(12)
+    found = clock.run(read_figures("default"))
+    assert (found.schedules, found.schedule_late) == ({"active": 1, "paused": 1}, 7)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from runqueue.errors import InvalidRequest
-from runqueue.producer.listing import Filter
+from runqueue.producer.listing import Filter, life_name
 from runqueue.producer.results import ResultReader
 from runqueue.store import operator_calls
 from runqueue.store.scripts import ScriptCall
@@ -54,6 +54,17 @@ def test_results_of_a_name_or_a_workflow_are_those_alone(desk: Desk) -> None:
         (Filter(workflow="wpid_1"), ["c"]),
     ):
         assert [job.custom_id for job in desk.queue.iter_results(None, wanted)] == expected
+
+
+def test_results_go_on_behind_the_name_of_a_life(clock: Clockwork) -> None:
+    jobs = clock.enqueue(3)
+    for job in jobs:
+        clock.wait(1)
+        clock.cancel(job)
+    name = life_name(clock.job(jobs[1]))
+    assert all_ids(opened(clock, after=name)) == jobs[:1]
+    with pytest.raises(InvalidRequest, match="after"):
+        opened(clock, after=f"{name}7")
 
 
 def test_a_job_that_is_submitted_again_does_not_end_the_results_behind_it_in_silence(

@@ -342,7 +342,8 @@ RESULTS = f"/v1/batches/{BATCH}/results"
 
 
 def rows(*numbers: int) -> bytes:
-    return b"".join(b'{"job_id":"%d"}\n' % number for number in numbers)
+    line = b'{"job_id":"%d","created_at":"1970-01-01T00:00:00.000007+00:00"}\n'
+    return b"".join(line % number for number in numbers)
 
 
 def test_an_answer_that_is_cut_is_asked_for_behind_the_last_line() -> None:
@@ -357,7 +358,7 @@ def test_an_answer_that_is_cut_is_asked_for_behind_the_last_line() -> None:
             "2",
             "3",
         ]
-    assert "after=2" in asked[1]
+    assert "after=2+7" in asked[1], "and that life of it"
 
 
 @pytest.mark.parametrize("after", [None, "0"])
@@ -384,6 +385,14 @@ def test_results_by_filter_that_are_cut_go_on_at_the_last_end_whatever_its_job_d
     assert found == ["1", "2", "3", "4", "5", "6"]
     assert "until=2026-01-01T00%3A00%3A03.000001%2B00%3A00" in asked[1]
     assert "after=" not in asked[1]
+
+
+def test_an_earlier_life_behind_a_job_is_not_taken_for_the_job_once_more() -> None:
+    ends = ("2026-01-02T00:00:00+00:00", "2026-01-01T00:00:00+00:00")
+    lines = "".join(f'{{"job_id":"1","ended_at":"{end}"}}\n' for end in ends).encode()
+    with answering(always(200, {}, lines)) as (url, _), RemoteQueue(url, SECRET) as queue:
+        found = result_rows(queue._link, "/v1/results", {}, by_end=True)
+        assert [row["ended_at"] for row in found] == [*ends]
 
 
 def test_an_answer_that_is_cut_again_and_again_ends_in_an_error() -> None:

@@ -9,6 +9,8 @@ from typer.main import get_command
 
 from runqueue.cli.app import app
 from runqueue.records.batch import BatchRules
+from runqueue.records.schedule import Schedule, ScheduleSpec
+from runqueue.schedules import calls
 from runqueue.store import job_calls, operator_calls
 from runqueue.store.budgets import Budget, set_budget
 from tests.runqueue.lua.clockwork import DAY, SECOND, Clockwork
@@ -98,7 +100,7 @@ LASTING: list[Lasting] = [
         *("archive is behind", "archive has caught up"),
     ),
     (
-        *("new_errors", in_archive("new_errors", f"{400 * 365 * DAY} 7:12"), delete("archive")),
+        *("new_errors", in_archive("new_errors", "7:12"), delete("archive")),
         *("new errors", "new errors are rare"),
     ),
 ]
@@ -189,6 +191,25 @@ async def test_a_batch_is_told_when_it_is_aborted_and_when_it_is_over(
     clock.finish(last.job_id)
     await teller.rounds(30)
     assert receiver.taken() == ["batch over"]
+
+
+async def test_what_happens_to_a_schedule_is_told_once(
+    clock: Clockwork, receiver: Receiver
+) -> None:
+    teller = Teller(clock, f"schedule_missed,schedule_paused={receiver.url}")
+    await teller.round()
+    schedule = Schedule(ScheduleSpec("nightly", cron="0 2 * * *"), "default", 0, "", 0)
+    said = [
+        "schedule_missed:nightly 20300131T020000Z: no worker was there in time",
+        "schedule_failed:nightly 20300131T020000Z: which nobody asked for",
+    ]
+    clock.run(calls.write_schedule(None, schedule, notices=said))
+    await teller.rounds(60)
+    assert receiver.taken() == ["firing missed"]
+    words = "schedule nightly 20300131T020000Z: no worker was there in time"
+    assert words in receiver.bodies[-1]
+    assert "runqueue schedules list --account default" in receiver.bodies[-1]
+    assert clock.members("batch_ends") == []
 
 
 async def test_ends_of_batches_are_kept_only_where_somebody_reads_them(clock: Clockwork) -> None:

@@ -1,5 +1,6 @@
 """The schedules' consumer: each line of a firing is one job, whatever happens in between."""
 
+import asyncio
 import json
 from collections import Counter
 from dataclasses import replace
@@ -60,8 +61,8 @@ def states(bench: Bench) -> list[str]:
 
 async def look(bench: Bench) -> None:
     """Let whoever has the schedules have died, and look at all of them."""
-    for name in bench.client.zrange(f"{KEYS.prefix}schedules", 0, -1):  # type: ignore[union-attr]
-        bench.client.zadd(f"{KEYS.prefix}schedules", {name: 0})
+    names: Any = bench.client.zrange(f"{KEYS.prefix}schedules", 0, -1)
+    bench.client.zadd(f"{KEYS.prefix}schedules", dict.fromkeys(names, 0))
     await bench.one_pass("schedules")
 
 
@@ -157,6 +158,33 @@ async def test_a_worker_that_dies_at_any_call_costs_no_line_and_makes_none_twice
         assert Counter(ids) == Counter(f"nightly/{at}/{n}" for n in range(1, 151))
         assert bench.stats().totals["enqueued"] == 150
         assert bench.stats().totals["batches:opened"] == 1
+
+
+async def test_an_upload_that_is_cut_off_goes_on_where_another_worker_claims_it(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with work() as bench:
+        put(bench, put_file(bench, 250))
+        consumer, sent = bench.account.consumers["schedules"], asyncio.Event()
+
+        async def stands_still(send: Send, call: ScriptCall[Any]) -> Any:
+            answer = await send(call)
+            if call.script.name == "enqueue":
+                sent.set()
+                await asyncio.Event().wait()
+            return answer
+
+        with monkeypatch.context() as patch:
+            wrap_send(patch, bench.account, stands_still)
+            start(consumer, *(await consumer.take(10, 0)).items)
+            await sent.wait()
+            await consumer.drain(0)
+        consumer.draining = False
+        assert (states(bench), bench.stats().totals["enqueued"]) == (["uploading"], 100)
+
+        await look(bench)
+
+        assert (states(bench), bench.stats().totals["enqueued"]) == (["running"], 250)
 
 
 async def test_a_worker_that_died_after_its_jobs_were_over_and_forgotten_makes_none_again(
@@ -303,6 +331,26 @@ async def test_a_firing_whose_batch_is_canceled_as_it_is_filled_fails(
         assert (firing.state, firing.message) == (FiringState.FAILED, said)
 
 
+async def test_an_upload_that_another_worker_has_finished_meanwhile_is_no_failure(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with work() as bench:
+        put(bench)
+
+        async def is_late(send: Send, call: ScriptCall[Any]) -> Any:
+            if call.script.name == "enqueue":
+                await send(call)
+                bench.queue.seal_batch(read(bench).firings[0].batch)
+            return await send(call)
+
+        with monkeypatch.context() as patch:
+            wrap_send(patch, bench.account, is_late)
+            await look(bench)
+
+        assert states(bench) == ["running"]
+        assert bench.stats().totals["enqueued"] == 1
+
+
 async def test_a_file_that_is_gone_fails_the_firing(work: Work) -> None:
     async with work() as bench:
         spec = put_file(bench, 3)
@@ -378,8 +426,8 @@ async def test_a_budget_without_room_is_said_before_the_firing_begins(work: Work
         (firing,) = read(bench).firings
         said = "the budget of account has no room: 50 steps are left, 60 expected"
         assert (firing.state, firing.message) == (FiringState.RUNNING, said)
-        kept = bench.client.zrange(f"{KEYS.prefix}batch_ends", 0, -1)
-        assert f"schedule_no_room:nightly {utc_form(AT_US)}: {said}".encode() in kept  # type: ignore[operator]
+        kept: Any = bench.client.zrange(f"{KEYS.prefix}batch_ends", 0, -1)
+        assert f"schedule_no_room:nightly {utc_form(AT_US)}: {said}".encode() in kept
 
 
 async def test_a_budget_with_room_says_nothing(work: Work) -> None:

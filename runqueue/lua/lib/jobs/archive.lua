@@ -1,6 +1,6 @@
 -- How far an account's archive is. Without one there are none of its keys, and jobs lie and go as they always do.
 -- The hash `archive` has: id; lease ('<until> <process>'); host ('<last use> <host>', of SQLite); trouble
--- ('<when> <process> <words>'); new_errors ('<when> <id>:<jobs> …'); at: archiving's position in the lists of ends,
+-- ('<when> <process> <words>'); new_errors ('<id>:<jobs> …'); at: archiving's position in the lists of ends,
 -- '<day> <entries> <pops>'; dropped: the key in the archive up to which Redis has dropped what is there. Entries that
 -- retire.lua pops count off the entries, and on the pops: what was read before that is not recorded.
 -- `archive_again` has jobs of which more may come, by when they are read again; `archive_aside` those that the database
