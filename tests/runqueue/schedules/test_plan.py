@@ -297,3 +297,30 @@ def test_the_next_look_is_when_something_is_to_be_done() -> None:
     assert driven.look(begin + 1).look_us > NOON + 2 * _HOUR
     ended = replace(HOURLY, end=datetime(2026, 6, 1, tzinfo=UTC))
     assert Driven(ended).look(NOON).look_us == NOON + _DAY
+
+
+def test_a_firing_is_late_by_when_it_begins_with_jitter() -> None:
+    spec = replace(HOURLY, catch_up=CatchUp.NONE, jitter_seconds=3_000)
+    begin = NOON + _HOUR + jitter_us("default", "s", NOON + _HOUR, spec)
+    assert begin > NOON + _HOUR + 60 * _SECOND
+    driven = Driven(spec)
+    driven.look(begin)
+    assert driven.states == [Running]
+
+
+def test_what_a_pause_holds_cancels_nothing() -> None:
+    driven = Driven(replace(HOURLY, overlap=Overlap.CANCEL))
+    driven.look(NOON + _HOUR)
+    driven.ask(FiringKind.TIMED, NOON + 2 * _HOUR)
+    driven.paused = "by a person"
+    assert driven.look(NOON + 2 * _HOUR).cancel == ()
+    assert driven.states == [Running, Waiting]
+
+
+def test_a_firing_that_was_asked_for_at_a_scheduled_time_is_the_one_of_that_time() -> None:
+    driven = Driven(HOURLY)
+    driven.ask(FiringKind.NOW, NOON + _HOUR)
+    driven.look(NOON + _HOUR - 1)
+    driven.look(NOON + _HOUR)
+    assert driven.states == [Running]
+    assert driven.uploads == [NOON + _HOUR]
