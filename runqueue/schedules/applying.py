@@ -18,7 +18,7 @@ from runqueue.records.schedule import (
 )
 from runqueue.request.time_range import check_range, in_microseconds
 from runqueue.request.validation_errors import clean
-from runqueue.schedules.calls import MOST_SCHEDULES
+from runqueue.schedules.calls import MOST_FIRINGS, MOST_SCHEDULES
 from runqueue.schedules.firings import firings
 from runqueue.schedules.plan import MOST_WAITING
 from runqueue.schedules.spec import read_spec, to_json
@@ -27,6 +27,9 @@ from runqueue.schedules.spec import read_spec, to_json
 _TIMES = ("cron", "every_seconds", "timezone", "start", "end")
 #: Firings that a backfill makes up for.
 _NOT_DONE = {FiringState.SKIPPED, FiringState.MISSED, FiringState.FAILED}
+
+#: Why a firing is missed that was due when its schedule was paused.
+_PAUSED = "the schedule was paused before it began"
 
 #: Returns a schedule as it is to be; of the schedule as it is, and the time now in microseconds.
 Change = Callable[[Schedule, int], Schedule]
@@ -141,9 +144,18 @@ def applied(before: Schedule | None, spec: ScheduleSpec, account: str, now_us: i
     return replace(before, spec=spec, mark_us=mark_us)
 
 
-def paused(found: Schedule, _: int, reason: str) -> Schedule:
-    """Return a schedule that makes no firings."""
-    return replace(found, paused=reason or "by a person")
+def paused(found: Schedule, now_us: int, reason: str) -> Schedule:
+    """Return a schedule that makes no firings; those that are due and did not begin are missed."""
+    after = replace(found, paused=reason or found.paused or "by a person")
+    if found.paused or now_us <= found.mark_us:
+        return after
+    known = {firing.at_us for firing in found.firings}
+    missed = [
+        Firing(at_us, state=FiringState.MISSED, message=_PAUSED, jobs=found.spec.count)
+        for at_us in firings(found.spec, found.mark_us, now_us, MOST_FIRINGS)
+        if at_us not in known
+    ]
+    return replace(_with(after, missed), mark_us=now_us)
 
 
 def resumed(found: Schedule, now_us: int) -> Schedule:
@@ -185,7 +197,7 @@ def backfilled(found: Schedule, _: int, since: datetime, until: datetime) -> Sch
 def _with(found: Schedule, new: list[Firing]) -> Schedule:
     times = {firing.at_us for firing in new}
     kept = [firing for firing in found.firings if firing.at_us not in times]
-    waiting = sum(firing.state is FiringState.WAITING for firing in kept) + len(new)
+    waiting = sum(firing.state is FiringState.WAITING for firing in (*kept, *new))
     if waiting > MOST_WAITING:
         words = f"expected at most {MOST_WAITING} that wait, got more"
         raise InvalidRequest([FieldError("firings", words)])

@@ -32,7 +32,7 @@ UPLOAD_US: Final = 86_400_000_000
 _SOON_US, _DAY_US = 10_000_000, 86_400_000_000
 
 
-class Plan(NamedTuple):
+class FiringPlan(NamedTuple):
     """What a look decides; times are microseconds since 1970.
 
     Args:
@@ -65,7 +65,7 @@ def plan(  # noqa: PLR0917 - all that is on record, and the time
     paused: str,
     firings: Iterable[Firing],
     now_us: int,
-) -> Plan:
+) -> FiringPlan:
     """Decide what becomes of a schedule's firings now.
 
     Args:
@@ -95,7 +95,7 @@ def plan(  # noqa: PLR0917 - all that is on record, and the time
     changed = tuple(
         firing for at_us, firing in sorted(after.items()) if before.get(at_us) != firing
     )
-    return Plan(mark_us, paused, changed, cancel, upload, min(looks))
+    return FiringPlan(mark_us, paused, changed, cancel, upload, min(looks))
 
 
 def _pause(spec: ScheduleSpec, after: dict[int, Firing]) -> str:

@@ -19,9 +19,11 @@ from runqueue.connection.redis_errors import Cause, cause_of
 from runqueue.errors import FieldError, InvalidJob, InvalidRequest, RunQueueError
 from runqueue.producer.async_batch_upload import discard_batch
 from runqueue.producer.chunks import Packet, check, placed
+from runqueue.records.batch import Batch
 from runqueue.records.claim_items import Taken
 from runqueue.records.job import Enqueued, EnqueueStatus
 from runqueue.records.schedule import Firing, FiringState, Schedule, ScheduleSpec
+from runqueue.request.time_range import in_microseconds
 from runqueue.schedules import calls
 from runqueue.schedules.calls import ToFire
 from runqueue.schedules.plan import plan
@@ -43,6 +45,8 @@ PAUSE_SECONDS = 1.0
 MOST_WRITES = 10
 #: Characters of why a firing failed.
 LONGEST = 300
+#: What a firing says whose batch an earlier one made, as of a schedule that was removed.
+_BEFORE = "the jobs of this time were enqueued before, and are not again"
 
 
 class SchedulesConsumer(Consumer[ToFire]):
@@ -118,8 +122,12 @@ class SchedulesConsumer(Consumer[ToFire]):
     async def _uploaded(self, spec: ScheduleSpec, firing: Firing, process: str) -> Firing | None:
         """Enqueue a firing's jobs; returns what became of it, None = a later look goes on."""
         total: int | None = firing.jobs
-        why = ""
-        if not await self._is_accepted(firing):
+        why, known = "", await self._accepted(firing)
+        if known is not None:
+            total = known.total
+            if in_microseconds(known.created_at) < firing.begun_us:
+                firing = firing._replace(message=_BEFORE)
+        else:
             try:
                 total = await self._fill(spec, firing, process)
             except RunQueueError as error:
@@ -128,7 +136,7 @@ class SchedulesConsumer(Consumer[ToFire]):
                 if cause_of(error) is not Cause.CALL:
                     raise
                 # One that took it over while this process stood still may have accepted it.
-                if not await self._is_accepted(firing):
+                if await self._accepted(firing) is None:
                     why = "its batch was canceled, or has expired"
         if total is None:
             return None
@@ -136,9 +144,10 @@ class SchedulesConsumer(Consumer[ToFire]):
         message = why[:LONGEST] or firing.message
         return firing._replace(state=state, jobs=total, message=message)
 
-    async def _is_accepted(self, firing: Firing) -> bool:
+    async def _accepted(self, firing: Firing) -> Batch | None:
+        """Return a firing's batch, if it is accepted."""
         found = await self.account.run(job_calls.get_batch, firing.batch)
-        return found is not None and found.sealed
+        return found if found is not None and found.sealed else None
 
     async def _fill(self, spec: ScheduleSpec, firing: Firing, process: str) -> int | None:
         """Send a firing's jobs, and accept them; returns how many, None = it was broken off.

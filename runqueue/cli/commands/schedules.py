@@ -94,6 +94,8 @@ def _wanted(queue: Queue, file: Path, account: str) -> dict[str, dict[str, Any]]
                 wanted[one.spec.name] |= _stored(queue, path, account)
         except InvalidRequest as error:
             faults += (f"{path}: {fault}" for fault in error.errors)
+        except typer.BadParameter as error:
+            faults.append(f"{file}: schedules.{one.spec.name}.file: {error.message}")
     if faults:
         print_err("\n".join(map(printable, faults)))
         raise ended(f"{counted(len(faults), 'fault')}; nothing was changed", Exit.INVALID)
@@ -153,9 +155,14 @@ def _row(found: Schedule, *, as_json: bool) -> dict[str, Any]:
         "schedule": found.spec.name,
         "when": f"{found.spec.cron or 'every ' + values['every']} {found.spec.timezone}",
         "next": f"{found.upcoming[0]:%Y-%m-%d %H:%M}" if found.upcoming else "",
-        "last": " ".join(f"{one['state']} {one['at'][:16]}Z" for one in values["firings"]),
+        "last": " ".join(map(_last, values["firings"])),
         "paused": found.paused,
     }
+
+
+def _last(firing: dict[str, Any]) -> str:
+    failed = f", {firing['failed']:,} failed" if firing["failed"] else ""
+    return f"{firing['state']}{failed} {firing['at'][:16]}Z"
 
 
 @schedules.command()

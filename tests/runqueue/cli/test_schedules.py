@@ -81,6 +81,7 @@ def test_changes_are_printed_as_json(either: Desk, toml: Path) -> None:
         (NIGHTLY + 'job = { kind = "task", body = {} }\n', ["schedules.nightly.job.body.prompt"]),
         (NIGHTLY + PROMPT + "overlaps = 1\n", ["schedules.nightly.overlaps: unknown field"]),
         (NIGHTLY + FILE, ["bad.jsonl: line 3: body.prompt", "bad.jsonl: line 4: line"]),
+        (NIGHTLY + 'file = "none.jsonl"\n', ["schedules.nightly.file: cannot read"]),
     ],
 )
 def test_every_fault_is_named_and_nothing_is_changed(

@@ -142,6 +142,18 @@ def test_other_times_hold_from_now_on_and_other_fields_keep_the_mark() -> None:
     assert applying.applied(found, replace(spec, pause_after=3), "default", 20).mark_us == 10
 
 
+def test_what_was_due_when_a_schedule_is_paused_is_missed_and_not_forgotten() -> None:
+    spec = ScheduleSpec("a", every_seconds=60, job=JOB)
+    done = Firing(180_000_000, state=FiringState.OVER)
+    found = Schedule(spec, "default", 60_000_000, "", 1, (done,))
+    paused = applying.paused(found, 250_000_000, "")
+    states = {firing.at_us // 1_000_000: firing.state.value for firing in paused.firings}
+    assert states == {120: "missed", 180: "over", 240: "missed"}
+    assert paused.mark_us == 250_000_000
+    again = applying.paused(replace(paused, paused="moved"), 400_000_000, "")
+    assert (again.paused, again.firings) == ("moved", paused.firings)
+
+
 def test_a_pause_is_not_made_up_for() -> None:
     found = Schedule(ScheduleSpec("a", cron="0 2 * * *"), "default", 10, "", 1)
 

@@ -17,7 +17,7 @@ from runqueue.records.schedule import (
     ScheduleSpec,
 )
 from runqueue.schedules.firings import firings, jitter_us
-from runqueue.schedules.plan import MOST_DECIDED, MOST_WAITING, Plan, batch_id, plan
+from runqueue.schedules.plan import MOST_DECIDED, MOST_WAITING, FiringPlan, batch_id, plan
 from tests.runqueue.schedules.judge import us
 from tests.runqueue.schedules.test_firings import ZONES
 
@@ -40,7 +40,7 @@ class Driven:
     uploads: list[int] = field(default_factory=list)
     canceled: list[str] = field(default_factory=list)
 
-    def look(self, at: int, *, dies: bool = False) -> Plan:
+    def look(self, at: int, *, dies: bool = False) -> FiringPlan:
         """Look at a time; what is to be uploaded is, unless the worker dies at that."""
         self.now = at
         found = plan(self.spec, "default", self.mark, self.paused, self.firings.values(), at)

@@ -116,6 +116,25 @@ async def test_the_lines_of_a_file_are_one_job_each_with_the_lines_number(work: 
         assert named == [f"nightly/20300131T120000Z/{n}" for n in range(1, 1_001)]
 
 
+async def test_a_time_that_fired_before_its_schedule_was_removed_says_so_and_runs_no_line_again(
+    work: Work,
+) -> None:
+    async with work() as bench:
+        put(bench, put_file(bench, 2))
+        await look(bench)
+        first = read(bench)
+        assert bench.queue.send(calls.remove_schedule(first))
+        put(bench, put_file(bench, 3), Firing(AT_US, FiringKind.BACKFILL, jobs=3))
+
+        await look(bench)
+
+        (firing,) = read(bench).firings
+        assert (firing.state, firing.jobs) == (FiringState.RUNNING, 2)
+        assert firing.batch == first.firings[0].batch
+        assert firing.message == "the jobs of this time were enqueued before, and are not again"
+        assert bench.stats().totals["enqueued"] == 2
+
+
 class Dies(Exception):  # noqa: N818 - it is no error of the code
     """What stands for the end of a worker."""
 
