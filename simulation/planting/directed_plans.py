@@ -72,7 +72,7 @@ def _plan(
 
 
 def _timed(
-    faults: Sequence[Fault] = (), fields: dict[str, Any] | None = None, **others: Any
+    faults: Sequence[Fault] = (), fields: dict[str, Any] | None = None, seed: int = 0, **others: Any
 ) -> SimulationPlan:
     """Return a plan whose schedule fires each minute; after the first one clocks change."""
     zone, change = CHANGES[1]
@@ -80,7 +80,7 @@ def _timed(
     usual["end"] = (change + timedelta(minutes=3)).isoformat()
     schedule = PlannedSchedule("s1", fields={**usual, **(fields or {})}, **others)
     begins = change.timestamp() - 60
-    return _plan(_jobs(1), faults, minutes=3, begins=begins, schedules=(schedule,))
+    return _plan(_jobs(1), faults, seed=seed, minutes=3, begins=begins, schedules=(schedule,))
 
 
 def _line(
@@ -1014,7 +1014,8 @@ PLANS |= {
         [
             _fault("redis is slow", 50, 20),
             *(_fault("a schedule is paused", 59 + n, 4) for n in range(3)),
-        ]
+        ],
+        seed=2,
     ),
     "repeated-upload-has-another-batch": _timed(
         [_fault("a worker is killed at a firing", 59, 2, number=3)], lines=12
