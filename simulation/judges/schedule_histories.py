@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,6 +20,7 @@ from simulation.fault_times import FaultTimes
 from simulation.judges.ledger import InvariantLedger
 from simulation.observer import Observer
 from simulation.plan import OF_SKYVERN, SimulationPlan
+from simulation.schedules.cron_walk import fired, walk
 from simulation.schedules.drawn import PlannedSchedule
 from simulation.server import SimulatedRedis
 from simulation.virtual.addresses import TIMED_ACCOUNT
@@ -38,46 +39,24 @@ _FINAL = 3
 _PEOPLE = ("a schedule is paused", "a schedule fires by hand")
 
 
-def due_times(fields: dict[str, Any], since_us: int, until_us: int) -> Iterator[int]:
-    """Yield the times of a schedule after one and up to another: each minute is looked at.
-
-    A time that names minute and hour comes once a day: where the clocks leave it out, at the first
-    minute after that; where it comes twice, at the first one.
+def due_times(fields: dict[str, Any], since_us: int, until_us: int) -> list[int]:
+    """Return the times of a schedule after one and up to another.
 
     Args:
         fields: of its file; `every` is in whole minutes.
         since_us, until_us: microseconds since 1970.
     """
-    zone, step_us = ZoneInfo(fields["timezone"]), _MINUTE
-    minutes, hours = ("*", "*")
     if "every" in fields:
-        step_us *= int(fields["every"].removesuffix("m"))
+        step_us = _MINUTE * int(fields["every"].removesuffix("m"))
+        times = [*range(since_us - since_us % step_us, until_us + 1, step_us)]
     else:
-        minutes, hours = fields["cron"].split()[:2]
+        # From some hours before: of local times that come twice, the first ones fire.
+        begins, ends = (datetime.fromtimestamp(at // 1_000_000, UTC) for at in (since_us, until_us))
+        begins = begins.replace(second=0) - timedelta(hours=4)
+        step = timedelta(minutes=1)
+        times = fired(fields["cron"], walk(begins, ends + step, fields["timezone"], step))
     end_us = datetime.fromisoformat(fields["end"]).timestamp() * 1e6
-    is_named = not minutes.startswith("*") and not hours.startswith("*")
-    for at_us in range(since_us - since_us % step_us + step_us, until_us + 1, step_us):
-        at = datetime.fromtimestamp(at_us // 1_000_000, UTC).astimezone(zone)
-        wall = at.replace(tzinfo=None)
-        before = (at.astimezone(UTC) - timedelta(minutes=1)).astimezone(zone).replace(tzinfo=None)
-        shown = [wall]
-        if is_named:  # also what was left out just before, and nothing a second time
-            gone = int((wall - before) / timedelta(minutes=1))
-            shown = [wall - timedelta(minutes=n) for n in range(max(gone, 1))]
-            shown = [] if at.fold else shown
-        is_due = any(_matches(minutes, one.minute) and _matches(hours, one.hour) for one in shown)
-        if is_due and at_us < end_us:
-            yield at_us
-
-
-def _matches(field: str, value: int) -> bool:
-    for part in field.split(","):
-        span, _, step = part.partition("/")
-        first, _, last = span.partition("-")
-        low, high = (0, 59) if span == "*" else (int(first), int(last or first))
-        if low <= value <= high and (value - low) % int(step or 1) == 0:
-            return True
-    return False
+    return [at_us for at_us in times if since_us < at_us <= until_us and at_us < end_us]
 
 
 class ScheduleJudge(Observer):
@@ -258,6 +237,9 @@ class ScheduleJudge(Observer):
             known_us = one.at_us - int(1e6 if is_calm else AFTER_SECONDS * 1e6)
             is_met = any(not other.ended_us or other.ended_us >= known_us for other in others)
             if overlap == "queue" or not (is_met or self._may_be_lost(one)):
+                self._fail(name, said)
+        elif one.state is FiringState.MISSED and "was paused" in one.message:
+            if max(self._pauses[name], default=0) < one.at_us - _MINUTE:
                 self._fail(name, said)
         elif one.state is FiringState.MISSED:
             if is_calm or planned.fields["catch_up"] == "all":

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from runqueue.records.schedule import ScheduleSpec
 from runqueue.schedules.firings import firings, jitter_us, upcoming
-from tests.runqueue.schedules.judge import fired, us, walk
+from simulation.schedules.cron_walk import fired, us, walk
 
 _HOUR, _DAY = 3_600_000_000, 86_400_000_000
 #: Zones, each with a year in which its clocks do something of their own.
@@ -54,7 +54,10 @@ CRONS = [
 @pytest.mark.parametrize(("zone", "year"), ZONES)
 def test_in_a_year_each_firing_comes_once_whatever_the_looks(zone: str, year: int) -> None:
     year_of = walk(
-        datetime(year - 1, 12, 30, tzinfo=UTC), datetime(year + 1, 1, 3, tzinfo=UTC), zone
+        datetime(year - 1, 12, 30, tzinfo=UTC),
+        datetime(year + 1, 1, 3, tzinfo=UTC),
+        zone,
+        timedelta(minutes=5),
     )
     first, last = us(datetime(year, 1, 1, tzinfo=UTC)), us(datetime(year + 1, 1, 1, tzinfo=UTC))
     random = Random(f"{zone} {year}")

@@ -18,7 +18,7 @@ from runqueue.records.schedule import (
 )
 from runqueue.schedules.firings import firings, jitter_us
 from runqueue.schedules.plan import MOST_DECIDED, MOST_WAITING, FiringPlan, batch_id, plan
-from tests.runqueue.schedules.judge import us
+from simulation.schedules.cron_walk import us
 from tests.runqueue.schedules.test_firings import ZONES
 
 _SECOND, _HOUR, _DAY = 1_000_000, 3_600_000_000, 86_400_000_000

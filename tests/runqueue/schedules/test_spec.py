@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from runqueue.errors import InvalidRequest
 from runqueue.records.schedule import CatchUp, Overlap, ScheduleSpec
 from runqueue.schedules.firings import utc
-from runqueue.schedules.spec import FileSchedule, from_json, read_file, read_spec, to_json
+from runqueue.schedules.spec import from_json, read_file, read_spec, to_json
 
 JOB = {"kind": "task", "body": {"prompt": "prices of {date}"}}
 DIGEST = "0123456789abcdef" * 2
@@ -55,7 +55,7 @@ def test_a_file_of_schedules_says_when_and_what() -> None:
     )
     job = {"kind": "task", "body": {"prompt": "a report"}}
     report = ScheduleSpec("report", every_seconds=21_600, job=job)
-    assert found == [FileSchedule(nightly, "prices.jsonl"), FileSchedule(report, "")]
+    assert found == [(nightly, "prices.jsonl"), (report, "")]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import orjson
 from runqueue.records.schedule import Firing, ScheduleSpec
 from runqueue.request.job_spec import parse_line
 from runqueue.schedules.template import line_faults, lines_of, utc_form
-from tests.runqueue.schedules.judge import us
+from simulation.schedules.cron_walk import us
 
 AT = us(datetime(2030, 1, 31, 11, 5, tzinfo=UTC))
 SPEC = ScheduleSpec("nightly", cron="5 12 * * *", timezone="Europe/Berlin")

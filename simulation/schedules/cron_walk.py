@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-STEP = timedelta(minutes=5)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 
@@ -16,19 +15,19 @@ Walk = list[tuple[datetime, datetime]]
 
 
 def us(at: datetime) -> int:
-    """A time in microseconds since 1970."""
+    """Return a time in microseconds since 1970."""
     return (at - _EPOCH) // timedelta(microseconds=1)
 
 
-def walk(since: datetime, until: datetime, zone: str) -> Walk:
-    """Every fifth minute of a range of UTC, and what clocks show then."""
-    count, rules = (until - since) // STEP, ZoneInfo(zone)
-    times = (since + number * STEP for number in range(count))
+def walk(since: datetime, until: datetime, zone: str, step: timedelta) -> Walk:
+    """Return the times of a range of UTC, a step apart, and what clocks show then."""
+    count, rules = (until - since) // step, ZoneInfo(zone)
+    times = (since + number * step for number in range(count))
     return [(at, at.astimezone(rules).replace(tzinfo=None)) for at in times]
 
 
 def fired(cron: str, walk: Walk) -> list[int]:
-    """When cron fires during a walk.
+    """Return when cron fires during a walk.
 
     A time with a star in minute or hour fires whenever clocks show it; any other at the first
     moment at which clocks show it or a later one.
@@ -37,13 +36,12 @@ def fired(cron: str, walk: Walk) -> list[int]:
     minute, hour = cron.split()[:2]
     if minute.startswith("*") or hour.startswith("*"):
         return [us(at) for at, local in walk if matches(local)]
-    times = []
-    shown = walk[0][1]
+    times, shown, step = list[int](), walk[0][1], walk[1][0] - walk[0][0]
     for at, local in walk:
         is_due = False
         while shown <= local:
             is_due = matches(shown) or is_due
-            shown += STEP
+            shown += step
         if is_due:
             times.append(us(at))
     return times
