@@ -38,8 +38,8 @@ demo: $(STAMP) ## Run the example jobs against a simulated Skyvern API
 up: $(STAMP) ## Run workers and a gateway against the Skyvern API (needs SKYVERN_API_KEY)
 	@$(BIN)/runqueue up
 
-test: $(STAMP) $(REWRITTEN) ## Run the tests, without the slow ones, which make check runs, too: some eight minutes on two cores
-	@echo "some eight minutes on two cores; make check runs the slow tests, too, in some thirteen"
+test: $(STAMP) $(REWRITTEN) ## Run the tests, without the slow ones, which make check runs, too: some thirteen minutes on two cores
+	@echo "some thirteen minutes on two cores; make check runs the slow tests, too, in some sixteen"
 	$(BIN)/pytest -m 'not slow and not e2e and not real'
 
 test-e2e: $(STAMP) ## Drive the page in a real Chromium (apt-get install chromium)
@@ -92,8 +92,8 @@ docs: $(STAMP) ## Build the documentation as a site in build/site
 release: $(STAMP) ## Build wheels, sdists, SBOMs, the site and their hashes in dist/, and install and run them
 	$(BIN)/python -m tools.release
 
-check: $(STAMP) $(REWRITTEN) ## What CI runs: format, lint, types, import contracts, tests, simulated plans and 200 seeds: some eight minutes on two cores
-	@echo "some eight minutes on two cores"
+check: $(STAMP) $(REWRITTEN) ## What CI runs: format, lint, types, import contracts, tests, simulated plans and 200 seeds: some sixteen minutes on two cores
+	@echo "some sixteen minutes on two cores"
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

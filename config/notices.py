@@ -18,7 +18,7 @@ from pydantic_settings import NoDecode
 EVENTS: Final = (
     *("account_held", "budget_80", "budget_spent", "unconfirmed", "needs_person"),
     *("batch_over", "batch_aborted", "failures", "no_worker", "archive_waits", "new_errors"),
-    *("schedule_missed", "schedule_failed", "schedule_paused", "schedule_no_room"),
+    *("schedule_missed", "schedule_failed", "schedule_paused"),
 )
 #: URLs of one account.
 MOST_URLS = 10

@@ -215,7 +215,7 @@ async def change_schedule(
     given: dict[str, list[Any]] = {"pause": [reason], "backfill": [since, until]}
     arguments = given.get(action, [])
     if None in arguments:
-        raise InvalidRequest([FieldError("since", "expected since and until")])
+        raise InvalidRequest([FieldError("since" if since is None else "until", "required")])
     change = getattr(queue, f"{action}_schedule")
     found = await change(name, *arguments, account=whose)
     set_details(request, {whose: (name, " to ".join(map(str, arguments)))}, f"{action}_schedule")

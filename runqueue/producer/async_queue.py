@@ -1172,7 +1172,7 @@ class AsyncRunQueue:
         raise listing.refused("schedules", "others change them at the same time: apply them again")
 
     async def _has_lines(self, account: str, digest: str) -> bool:
-        return await self.send(schedule_calls.read_lines(account, digest, -1)) is not None
+        return await self.send(schedule_calls.read_lines(account, digest, -1)) == []
 
     async def list_schedules(self, account: str = "default") -> list[Schedule]:
         """Read the schedules by name, each with its newest firing, and its next ones.

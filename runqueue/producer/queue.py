@@ -1140,7 +1140,7 @@ class RunQueue:
         raise listing.refused("schedules", "others change them at the same time: apply them again")
 
     def _has_lines(self, account: str, digest: str) -> bool:
-        return self.send(schedule_calls.read_lines(account, digest, -1)) is not None
+        return self.send(schedule_calls.read_lines(account, digest, -1)) == []
 
     def list_schedules(self, account: str = "default") -> list[Schedule]:
         """Read the schedules by name, each with its newest firing, and its next ones.

@@ -669,7 +669,8 @@ class RemoteQueue:
         if not ids.is_name(name):  # it could lead elsewhere in a path
             raise ScheduleNotFound(name)
         path, given = f"/v1/schedules/{name}{what}", {"account": account, **params}
-        return self._link.ask(method, path, read_values, params=given, may_repeat=what != "/fire")
+        may_repeat = method == "GET" or what in {"/pause", "/resume"}
+        return self._link.ask(method, path, read_values, params=given, may_repeat=may_repeat)
 
     def pause(self, account: str = "default", reason: str = "") -> bool:
         """Submit nothing more of an account until it is resumed; runs under way go on."""

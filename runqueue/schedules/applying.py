@@ -20,6 +20,7 @@ from runqueue.request.time_range import check_range, in_microseconds
 from runqueue.request.validation_errors import clean
 from runqueue.schedules.calls import MOST_FIRINGS, MOST_SCHEDULES
 from runqueue.schedules.firings import firings
+from runqueue.schedules.line_check import MOST_REPORTED
 from runqueue.schedules.plan import MOST_WAITING
 from runqueue.schedules.spec import read_spec, to_json
 
@@ -41,9 +42,13 @@ def checked(schedules: Mapping[str, Mapping[str, Any]]) -> dict[str, ScheduleSpe
     Raises:
         InvalidRequest: it names every field at fault, as `schedules.<name>.<field>`.
     """
+    if len(schedules) > MOST_SCHEDULES:
+        raise _too_many(len(schedules))
     specs: dict[str, ScheduleSpec] = {}
     errors: list[FieldError] = []
     for name, fields in schedules.items():
+        if len(errors) >= MOST_REPORTED:
+            break
         try:
             specs[name] = read_spec(name, fields)
         except InvalidRequest as error:
@@ -67,11 +72,11 @@ def differences(
     others = found.keys() - wanted.keys() if remove_others else ()
     changes = [ScheduleChange(name, "removed") for name in others]
     for name, spec in wanted.items():
+        fields = tuple(_words(_shown(found[name].spec) if name in found else {}, _shown(spec)))
         if name not in found:
-            changes.append(ScheduleChange(name, "created", tuple(_words({}, _shown(spec)))))
-            continue
-        fields = tuple(_words(_shown(found[name].spec), _shown(spec)))
-        changes.append(ScheduleChange(name, "changed" if fields else "unchanged", fields))
+            changes.append(ScheduleChange(name, "created", fields))
+        else:
+            changes.append(ScheduleChange(name, "changed" if fields else "unchanged", fields))
     return sorted(changes)
 
 
@@ -129,10 +134,14 @@ def check_writable(
     ]
     count = len(wanted if remove_others else wanted.keys() | found.keys())
     if count > MOST_SCHEDULES:
-        words = f"expected at most {MOST_SCHEDULES:,} of an account, got {count:,}"
-        errors.append(FieldError("schedules", words))
+        errors += _too_many(count).errors
     if errors:
         raise InvalidRequest(errors)
+
+
+def _too_many(count: int) -> InvalidRequest:
+    words = f"expected at most {MOST_SCHEDULES:,} of an account, got {count:,}"
+    return InvalidRequest([FieldError("schedules", words)])
 
 
 def applied(before: Schedule | None, spec: ScheduleSpec, account: str, now_us: int) -> Schedule:

@@ -23,9 +23,6 @@ MOST_FIRINGS: Final = 100
 MOST_BYTES: Final = 64 * 1024 * 1024
 #: Lines of a chunk of a file, and bytes of them, at most; a longer line has its own.
 _CHUNK_LINES, _CHUNK_BYTES = 1_000, 256 * 1024
-#: What `record_schedule` says of a schedule beyond `MOST_SCHEDULES`, and of a file that is not
-#: stored.
-TOO_MANY, NO_LINES = -1, -2
 
 
 class SchedulePage(NamedTuple):
@@ -102,19 +99,20 @@ def write_schedule(
         notices: what happened to it, for notifications: `<event>:<what is said>`.
 
     Returns:
-        Its new version; 0 = it was changed or removed meanwhile, or is there already; `TOO_MANY`;
-        `NO_LINES`.
+        Its new version; 0 = it was changed or removed meanwhile, or is there already; -1 = there
+        are `MOST_SCHEDULES` already; -2 = its file is not stored.
     """
     spec = after.spec
     kept = dict(_kept(after.firings))
     old = {one.at_us: one for one in before.firings} if before else {}
     changed = [one for at_us, one in kept.items() if one != old.get(at_us)]
+    ends = {one.at_us: _ended(one) for one in after.firings}
     batch = next((one.batch for one in kept.values() if one.state.is_under_way), "")
     dropped = old.keys() - kept.keys()
     totals = [
         f"firings:{ended}"
-        for one in changed
-        if (ended := _ended(one)) and ended != _ended(old.get(one.at_us))
+        for at_us, ended in ends.items()
+        if ended and ended != _ended(old.get(at_us))
     ]
     totals += ["schedules:paused" for one in notices if one.startswith("schedule_paused:")]
     version, upload = before.version if before else 0, _stored(uploads) if uploads else ""
@@ -139,10 +137,8 @@ def schedule_claim(
     """Take schedules that are due; see `schedule_claim.lua`."""
 
     def parse(reply: list[Any]) -> Taken[ToFire]:
-        found = (
-            ToFire(*_schedule(account, row, int(reply[1])), int(reply[1]))
-            for row in rows(reply, 4, 2)
-        )
+        now = int(reply[1])
+        found = (ToFire(*_schedule(account, row, now), now) for row in rows(reply, 4, 2))
         return taken(reply, found)
 
     arguments: list[Argument] = [process, limit, tick_us, int(stay_idle), lease_us]
@@ -156,7 +152,7 @@ def keep_schedule(account: str, process: str, name: str, lease_us: int) -> Scrip
 
 def _kept(firings: Iterable[Firing]) -> Iterator[tuple[int, Firing]]:
     left = MOST_FIRINGS
-    for one in sorted(firings, reverse=True):
+    for one in sorted(firings, key=lambda one: one.begun_us or one.at_us, reverse=True):
         is_open = one.state is FiringState.WAITING or one.state.is_under_way
         left -= not is_open
         if is_open or left >= 0:

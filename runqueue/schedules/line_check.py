@@ -8,8 +8,8 @@ from runqueue.records.schedule import ScheduleSpec
 from runqueue.schedules.calls import PackedLines, pack_lines
 from runqueue.schedules.template import line_faults
 
-#: Bad lines that are reported, at least.
-_MOST_REPORTED = 100
+#: Faults that are reported, at least.
+MOST_REPORTED = 100
 #: The name that lines are checked with is the longest.
 _SAMPLE = ScheduleSpec("x" * 32)
 
@@ -46,7 +46,7 @@ class NumberedLines:
         for number, line in zip(self._numbers, lines, strict=True):
             faults = line_faults(line, _SAMPLE)
             errors += (FieldError(f"line {number}: {one.field}", one.message) for one in faults)
-            if len(errors) >= _MOST_REPORTED:
+            if len(errors) >= MOST_REPORTED:
                 break
         if errors:
             raise InvalidJob(errors)

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from zoneinfo import available_timezones
 
 from cronsim import CronSim, CronSimError
@@ -34,18 +34,6 @@ _CRON_WORDS = "minute, hour, day of the month, month and day of the week of a da
 _TIME_WORDS = 'a time with its zone such as "2030-01-31T12:00:00Z"'
 
 
-class FileSchedule(NamedTuple):
-    """A schedule of a file of schedules.
-
-    Args:
-        spec: what it says; if it has a file, `lines` and `count` are not known yet.
-        file: the name of its file of lines, as it was written; '' = it has a job.
-    """
-
-    spec: ScheduleSpec
-    file: str
-
-
 def read_spec(name: str, fields: Mapping[str, Any]) -> ScheduleSpec:
     """Check a schedule.
 
@@ -64,12 +52,12 @@ def read_spec(name: str, fields: Mapping[str, Any]) -> ScheduleSpec:
     return spec
 
 
-def read_file(text: str) -> list[FileSchedule]:
-    """Check a file of schedules: TOML, with a table `[schedules.<name>]` for each.
+def read_file(text: str) -> list[tuple[ScheduleSpec, str]]:
+    """Check a file of schedules, and return each with the name of its file of lines; '' = a job.
 
     Args:
-        text: of the file. Beside what `read_spec` takes, but `lines` and `count`, a schedule may
-            have a `file`.
+        text: TOML, with a table `[schedules.<name>]` for each. In place of `lines` and `count` a
+            schedule has a `file`; what it returns lacks both.
 
     Raises:
         InvalidRequest: it names every field at fault of all schedules.
@@ -92,7 +80,7 @@ def read_file(text: str) -> list[FileSchedule]:
         own: list[FieldError] = []
         if isinstance(fields, dict):
             spec = _read(name, fields, ("file",), own)
-            schedules.append(FileSchedule(spec, fields.get("file", "")))
+            schedules.append((spec, fields.get("file", "")))
         else:
             own.append(FieldError("", f"expected a table, got {got(fields)}"))
         where = f"schedules.{clean(name)}"

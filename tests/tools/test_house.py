@@ -60,7 +60,7 @@ CODE = [path for path in files() if path.suffix in {".py", ".lua"}]
         (
             "lines of tests and lab",
             lines([p for p in CODE if p.relative_to(ROOT).parts[0] not in PRODUCT]),
-            114_790,
+            114_862,
         ),
         (
             "words of docs",

@@ -66,7 +66,6 @@ EVENTS: Final[Mapping[str, Event]] = {
     "schedule_missed": Event("firing missed", "", "schedules list --account {}"),
     "schedule_failed": Event("firing failed", "", "schedules list --account {}", "failure"),
     "schedule_paused": Event("schedule paused itself", "", "schedules list --account {}"),
-    "schedule_no_room": Event("budget lacks room", "", "schedules list --account {}"),
 }
 NOTIFICATIONS: Final = Counter(
     "runqueue_notifications",

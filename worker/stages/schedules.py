@@ -243,18 +243,17 @@ def _expect_taken(packet: Packet, answers: list[Enqueued]) -> None:
 
 def _notices(before: Schedule, after: Schedule) -> Iterator[str]:
     """Say for notifications what happened to a schedule."""
-    old, name = {one.at_us: one for one in before.firings}, after.spec.name
+    old, name, missed = {one.at_us: one for one in before.firings}, after.spec.name, list[str]()
     for one in after.firings:
-        was, words = old.get(one.at_us), f"{name} {utc_form(one.at_us)}: {one.message}"
+        was, at = old.get(one.at_us), f"{name} {utc_form(one.at_us)}"
         is_new = was is None or was.state is not one.state
         if is_new and one.state is FiringState.MISSED:
-            yield f"schedule_missed:{words}"
+            missed.append(f"{at}: {one.message}")
         elif is_new and one.state is FiringState.FAILED:
-            yield f"schedule_failed:{words}"
+            yield f"schedule_failed:{at}: {one.message}"
         elif is_new and one.state is FiringState.OVER and not one.completed:
-            said = f"none of its {one.jobs:,} jobs completed"
-            yield f"schedule_failed:{name} {utc_form(one.at_us)}: {said}"
-        elif is_new and one.state is FiringState.UPLOADING and one.message:
-            yield f"schedule_no_room:{words}"
+            yield f"schedule_failed:{at}: none of its {one.jobs:,} jobs completed"
+    if missed:
+        yield f"schedule_missed:{max(missed)}" + f" ({len(missed)} in all)" * (len(missed) > 1)
     if after.paused and not before.paused:
         yield f"schedule_paused:{name}: {after.paused}"

@@ -1,8 +1,6 @@
 """`runqueue schedules`: when jobs are enqueued by themselves, and which."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +9,6 @@ import typer
 from runqueue.cli.shared.audit_log import record_change
 from runqueue.cli.shared.exit_codes import Exit, ended, print_err
 from runqueue.cli.shared.formatting import counted, printable
-from runqueue.cli.shared.input_lines import Row, Unreadable, json_lines, open_input
 from runqueue.cli.shared.job_selection import confirm
 from runqueue.cli.shared.options import (
     HomeAccount,
@@ -23,8 +20,8 @@ from runqueue.cli.shared.options import (
 from runqueue.cli.shared.output import print_outcome, print_values
 from runqueue.cli.shared.queues import Queue, Url, home_of, opened
 from runqueue.cli.shared.tables import AsJson, print_rows
-from runqueue.errors import FieldError, InvalidRequest
-from runqueue.records.as_json import json_value
+from runqueue.errors import InvalidRequest
+from runqueue.records.as_json import json_object, json_value
 from runqueue.records.schedule import FiringState, Schedule, ScheduleChange
 from runqueue.schedules.applying import change_words
 from runqueue.schedules.shown import schedule_values
@@ -86,45 +83,23 @@ def _wanted(queue: Queue, file: Path, account: str) -> dict[str, dict[str, Any]]
         raise ended(f"{file}: expected UTF-8", Exit.INVALID) from None
     except InvalidRequest as error:
         faults, found = [f"{file}: {one}" for one in error.errors], []
-    for one in found:
-        wanted[one.spec.name] = to_json(one.spec)
-        path = file.parent / one.file
+    for spec, name in found:
+        wanted[spec.name] = to_json(spec)
+        path = file.parent / name
         try:
-            if one.file:
-                wanted[one.spec.name] |= _stored(queue, path, account)
+            if name:
+                with path.open("rb") as lines:
+                    stored = queue.store_schedule_lines(lines, account=account)
+                wanted[spec.name] |= json_object(stored)
         except InvalidRequest as error:
             faults += (f"{path}: {fault}" for fault in error.errors)
-        except typer.BadParameter as error:
-            faults.append(f"{file}: schedules.{one.spec.name}.file: {error.message}")
+        except OSError as error:
+            where = f"{file}: schedules.{spec.name}.file"
+            faults.append(f"{where}: cannot read {path}: {error.strerror}")
     if faults:
         print_err("\n".join(map(printable, faults)))
         raise ended(f"{counted(len(faults), 'fault')}; nothing was changed", Exit.INVALID)
     return wanted
-
-
-def _stored(queue: Queue, path: Path, account: str) -> dict[str, Any]:
-    faults: list[FieldError] = []
-    try:
-        with open_input(str(path), json_lines) as source:
-            stored = queue.store_schedule_lines(_lines(source.rows, faults), account=account)
-    except Unreadable as error:
-        faults.append(FieldError(f"line {error.number}", error.message))
-    except InvalidRequest as error:
-        faults += error.errors
-    if faults:
-        raise InvalidRequest(faults)
-    return {"lines": stored.lines, "count": stored.count}
-
-
-def _lines(rows: Iterator[Row], faults: list[FieldError]) -> Iterator[bytes]:
-    """Yield lines, each under its number; of those that cannot be read, note the faults."""
-    last = 0
-    for number, row in rows:
-        yield from repeat(b"\n", number - last - 1)
-        yield row if isinstance(row, bytes) else b"\n"
-        if not isinstance(row, bytes):
-            faults += (FieldError(f"line {number}: {one.field}", one.message) for one in row)
-        last = number
 
 
 def _print_changes(changes: list[ScheduleChange]) -> None:

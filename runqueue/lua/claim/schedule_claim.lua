@@ -11,9 +11,13 @@ if refused then return refused end
 local reply = { 'ok', int(q.now), '0', 0 }
 local due = want > 0 and redis.call('ZRANGEBYSCORE', SCHEDULES, '-inf', int(q.now), 'LIMIT', 0, want) or {}
 for _, name in ipairs(due) do
-  redis.call('ZADD', SCHEDULES, int(q.now + lease), name)
-  redis.call('HSET', schedules.key(q, name), 'claimed', process .. ' ' .. int(q.now + lease))
-  for _, part in ipairs({ schedules.read(q, name) }) do reply[#reply + 1] = part end
+  if redis.call('HEXISTS', schedules.key(q, name), 'version') == 1 then
+    redis.call('ZADD', SCHEDULES, int(q.now + lease), name)
+    redis.call('HSET', schedules.key(q, name), 'claimed', process .. ' ' .. int(q.now + lease))
+    for _, part in ipairs({ schedules.read(q, name) }) do reply[#reply + 1] = part end
+  else
+    redis.call('ZREM', SCHEDULES, name) -- nothing is left of it
+  end
 end
 local first = redis.call('ZRANGE', SCHEDULES, 0, 0, 'WITHSCORES')[2]
 if first and tonumber(first) < q.now + 1000000 then

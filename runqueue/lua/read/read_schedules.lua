@@ -10,7 +10,7 @@ if names[1] == '' then
 end
 local n, last = 0, ''
 for _, name in ipairs(names) do
-  if name > q.args[3] and redis.call('EXISTS', schedules.key(q, name)) == 1 then
+  if name > q.args[3] and redis.call('HEXISTS', schedules.key(q, name), 'version') == 1 then
     if n == tonumber(q.args[4]) then
       reply[2] = last
       break

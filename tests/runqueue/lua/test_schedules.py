@@ -61,6 +61,25 @@ def test_a_write_to_another_version_changes_nothing(clock: Clockwork) -> None:
     assert read(clock).schedule == replace(paused, version=2)
 
 
+def test_what_is_left_of_a_schedule_keeps_no_other_from_firing(clock: Clockwork) -> None:
+    for name in ("a", "b"):
+        written(clock, replace(NIGHTLY, name=name))
+    clock.client.delete(clock.key("schedule:a"))
+    assert claim(clock) == ["b"]
+    page = clock.run(calls.read_schedules("default", "", 10))
+    assert [one.spec.name for one in page.schedules] == ["b"]
+
+
+def test_a_backfill_of_long_ago_is_counted_and_stays_in_the_history(clock: Clockwork) -> None:
+    over = [Firing(n, state=FiringState.OVER, begun_us=n, completed=1) for n in range(10, 110)]
+    before = written(clock, NIGHTLY, *over, Firing(1))
+    done = Firing(1, state=FiringState.OVER, begun_us=500, completed=1)
+    after = replace(before, firings=(*over, done))
+    assert clock.run(calls.write_schedule(before, after)) > 0
+    found = read(clock).schedule.firings
+    assert (found[-1], len(found), count(clock, "firings:over")) == (done, 100, 101)
+
+
 def test_a_removed_schedules_version_matches_no_later_one(clock: Clockwork) -> None:
     first = written(clock)
     assert clock.run(calls.remove_schedule(first))
@@ -85,7 +104,7 @@ def test_schedules_are_read_page_by_page_in_the_order_of_their_names(clock: Cloc
 
 def test_an_account_has_so_many_schedules_and_no_more(clock: Clockwork) -> None:
     clock.client.zadd(clock.key("schedules"), {str(n): 1 for n in range(calls.MOST_SCHEDULES)})
-    assert clock.run(calls.write_schedule(None, new())) == calls.TOO_MANY
+    assert clock.run(calls.write_schedule(None, new())) == -1
     assert clock.run(calls.read_schedule("default", "nightly")) is None
 
 
@@ -203,9 +222,9 @@ def test_a_file_of_lines_reads_as_it_was_stored_however_often(clock: Clockwork) 
 def test_a_schedule_is_refused_whose_file_is_not_stored_as_a_whole(clock: Clockwork) -> None:
     packed = calls.pack_lines([b"a", b"b"])
     spec = replace(NIGHTLY, job=None, lines=packed.digest, count=2)
-    assert clock.run(calls.write_schedule(None, new(spec))) == calls.NO_LINES
+    assert clock.run(calls.write_schedule(None, new(spec))) == -2
     clock.run(calls.put_lines("default", packed))
-    assert clock.run(calls.write_schedule(None, new(spec))) == calls.NO_LINES
+    assert clock.run(calls.write_schedule(None, new(spec))) == -2
     store(clock, packed)
     assert clock.run(calls.write_schedule(None, new(spec))) > 0
 

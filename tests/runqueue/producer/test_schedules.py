@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,23 @@ def test_a_file_that_is_not_stored_changes_nothing(redis_url: str) -> None:
                     dry_run=dry_run,
                 )
         assert queue.list_schedules() == []
+
+
+def test_a_file_that_is_stored_in_part_changes_nothing(redis_url: str) -> None:
+    packed = calls.pack_lines([LINE] * 1_500)
+    file = {"every": "1h", "lines": packed.digest, "count": 1_500}
+    with RunQueue(redis_url) as queue:
+        queue.send(calls.put_lines("default", packed, 0))
+        with pytest.raises(InvalidRequest, match=r"schedules\.b\.lines: expected those of a"):
+            queue.apply_schedules({"a": {"every": "1h", "job": JOB}, "b": file})
+        assert queue.list_schedules() == []
+
+
+def test_a_hundred_faults_are_named_and_no_more() -> None:
+    bad: dict[str, dict[str, Any]] = {f"s{n}": {"job": JOB} for n in range(300)}
+    with pytest.raises(InvalidRequest) as refused:
+        applying.checked(bad)
+    assert len(refused.value.errors) == 100
 
 
 @pytest.mark.parametrize(

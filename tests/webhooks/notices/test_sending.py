@@ -131,7 +131,7 @@ def test_each_account_has_its_own_urls(monkeypatch: pytest.MonkeyPatch) -> None:
     (url,) = accounts["default"].notify_urls
     assert url.events == {"budget_80", "failures"}
     assert url.url.get_secret_value() == f"json://x/{SECRET}?a=b=c"
-    assert len(accounts["acme"].notify_urls[0].events) == 15
+    assert len(accounts["acme"].notify_urls[0].events) == 14
     assert SECRET not in f"{settings!r} {accounts!r} {url!r} {settings.model_dump()}"
     assert SECRET in settings.secrets()
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -348,6 +348,14 @@ async def test_a_firing_whose_batch_is_canceled_as_it_is_filled_fails(
         (firing,) = read(bench).firings
         said = "its batch was canceled, or has expired"
         assert (firing.state, firing.message) == (FiringState.FAILED, said)
+        # Asked for again, it has a batch of the same id, which nobody canceled.
+        found = read(bench)
+        again = replace(found, firings=(Firing(AT_US, FiringKind.BACKFILL, jobs=1),))
+        assert bench.queue.send(calls.write_schedule(found, again)) > 0
+        await look(bench)
+        await sweep(bench.account)
+        (job,) = jobs_of(bench, firing.batch)
+        assert job.state is JobState.READY
 
 
 async def test_an_upload_that_another_worker_has_finished_meanwhile_is_no_failure(
@@ -435,7 +443,6 @@ async def test_a_redis_that_takes_nothing_costs_no_line(
 
 async def test_a_budget_without_room_is_said_before_the_firing_begins(work: Work) -> None:
     async with work() as bench:
-        bench.client.hset(f"{KEYS.prefix}notices", "lease", "1 p")
         bench.queue.set_budget("group:shop", Budget(1_000))
         bench.queue.set_budget("account", Budget(50))
         put(bench, put_file(bench, 6))
@@ -445,8 +452,6 @@ async def test_a_budget_without_room_is_said_before_the_firing_begins(work: Work
         (firing,) = read(bench).firings
         said = "the budget of account has no room: 50 steps are left, 60 expected"
         assert (firing.state, firing.message) == (FiringState.RUNNING, said)
-        kept: Any = bench.client.zrange(f"{KEYS.prefix}batch_ends", 0, -1)
-        assert f"schedule_no_room:nightly {utc_form(AT_US)}: {said}".encode() in kept
 
 
 async def test_a_budget_with_room_says_nothing(work: Work) -> None:
@@ -473,6 +478,18 @@ async def test_missed_and_failed_firings_and_a_pause_are_kept_for_notifications(
         assert [one.partition(":")[0] for one in events] == ["schedule_failed", "schedule_paused"]
         assert read(bench).paused == "its last 1 firings completed no job"
         assert bench.stats().totals["schedules:paused"] == 1
+
+
+async def test_of_many_missed_firings_one_notification_is_kept(work: Work) -> None:
+    async with work() as bench:
+        bench.client.hset(f"{KEYS.prefix}notices", "lease", "1 p")
+        spec = replace(SPEC, cron="", every_seconds=60)
+        put(bench, spec, Firing(1, state=FiringState.OVER), mark_us=bench.now_us() - 600_000_000)
+        await look(bench)
+
+        (kept,) = cast(Any, bench.client.zrange(f"{KEYS.prefix}batch_ends", 0, -1))
+        assert kept.startswith(b"schedule_missed:nightly ")
+        assert kept.endswith(b"in all)")
 
 
 async def test_the_consumer_runs_what_is_due_and_ends(work: Work) -> None:

@@ -20,6 +20,7 @@ function batches.drop(q, batch)
   redis.call('UNLINK', batches.key(q, batch), q.prefix .. 'batch_jobs:' .. batch, q.prefix .. 'batch_left:' .. batch)
   redis.call('ZREM', q.prefix .. 'batches', batch)
   redis.call('ZREM', q.prefix .. 'expiring', batch)
+  redis.call('HDEL', q.prefix .. 'canceling', batch) -- another of this id, as of a schedule's firing, is not canceled
   local scope = 'batch:' .. batch
   if redis.call('HDEL', q.prefix .. 'budgets', scope) == 1 then
     redis.call('HDEL', q.prefix .. 'budget_runs', scope)
