@@ -3,6 +3,7 @@
 import asyncio
 import math
 import os
+import statistics
 import tempfile
 import time
 from collections import defaultdict
@@ -14,12 +15,16 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import psycopg
+from sqlalchemy import func, select
 
 from archive.database import engine_of, set_up
 from archive.reader import Reader
 from archive.rows import rows_of
+from archive.tables import jobs
 from archive.writer import Writer
 from bench.archived_jobs import ACCOUNT, BATCH, BEGUN_US, LASTING_US, batch_id, made
+from bench.cost import Side
+from bench.stack import running
 from lab.postgres import MISSING, postgres
 from runqueue.producer.listing import Filter
 
@@ -28,6 +33,8 @@ Row = tuple[str, str, str]
 _WRITTEN_AT_ONCE: Final = 500
 _ROUNDS: Final = 5
 _DAY: Final = timedelta(days=1)
+#: Pairs of batches of which a worker's whole lives are compared: their jobs, and seconds of a run.
+_PAIRS, _LIVES, _RUN_SECONDS = 5, 5_000, 30
 BEGUN: Final = datetime.fromtimestamp(BEGUN_US / 1e6, UTC)
 ENDED: Final = BEGUN + timedelta(microseconds=LASTING_US)
 
@@ -162,6 +169,43 @@ async def measure(url: str, count: int) -> _Times:
     return times
 
 
+def lives(url: str) -> str:
+    """Say what whole lives take with an archive, in terms of without, by the medians of pairs.
+
+    Both sides run at the same time, with the usual settings of polling, until all is archived.
+    """
+    with _side() as plain, _side(RUNQUEUE_ARCHIVE_URL=url) as archived:
+        pairs = []
+        for number in range(_PAIRS + 1):  # the first one warms
+            before = plain.cpu(), archived.cpu()
+            for driver in [side.drive(_LIVES) for side in (plain, archived)]:
+                assert driver.wait(600) == 0
+            while asyncio.run(_count(url)) < (number + 1) * _LIVES:
+                time.sleep(0.2)
+            pairs.append((plain.cpu() - before[0], archived.cpu() - before[1]))
+    worker = statistics.median(ours.worker / old.worker for old, ours in pairs[1:])
+    redis = statistics.median(ours.redis / old.redis for old, ours in pairs[1:])
+    return f"{worker:.2f} times the worker's CPU, {redis:.2f} times that of Redis"
+
+
+@contextmanager
+def _side(**settings: str) -> Iterator[Side]:
+    settings["RUNQUEUE_POLL_MIN_SECONDS"] = "2"
+    with (
+        running("--duration", str(_RUN_SECONDS), as_usual=True) as stack,
+        stack.workers(1, **settings) as (worker,),
+    ):
+        yield Side(Path(__file__).parents[1], stack, worker)
+
+
+async def _count(url: str) -> int:
+    engine = engine_of(url)
+    async with engine.connect() as connection:
+        found = await connection.scalar(select(func.count()).select_from(jobs))
+    await engine.dispose()
+    return int(found or 0)
+
+
 @contextmanager
 def _databases(folder: Path) -> Iterator[dict[str, str]]:
     """Give the URLs of empty databases, by what they are."""
@@ -191,7 +235,9 @@ def rows() -> list[Row]:
     """Write `BENCH_JOBS` jobs (100,000 by default) into each database, and search them."""
     count = int(os.environ.get("BENCH_JOBS", "100000"))
     reach = {"searches": "p95 at most 300 ms", "errors and charts": "p95 at most 500 ms"}
-    found: list[Row] = []
+    life, found = f"jobs of {_RUN_SECONDS} s into", list[Row]()
+    with tempfile.TemporaryDirectory() as folder, _databases(Path(folder)) as urls:
+        found += ((f"{life} {name}", lives(url), "worker: 1.5") for name, url in urls.items())
     with tempfile.TemporaryDirectory() as folder, _databases(Path(folder)) as urls:
         for name, url in urls.items():
             took = asyncio.run(fill(url, count))

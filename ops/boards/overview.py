@@ -1,11 +1,14 @@
 """The overview: is it submitting, and if not, why; how long is the line; what is lost or dead."""
 
+from functools import partial
+
 from ops.boards.asking import mean, rate, shares, total
 from ops.panels import CHOSEN, Board, Panel
 
 _YES = {0: ("no", "red"), 1: ("yes", "green")}
 _OPEN = 'state=~"scheduled|ready|submitting|unconfirmed|running"'
 _ENDED = f'sum (increase(runqueue_jobs_ended_total{{{CHOSEN}, outcome=~"%s"}}[30m]))'
+_tile = partial(Panel, kind="stat", width=3)
 _BUDGET = f'max by (scope, budget) (runqueue_budget{{{CHOSEN}, part="%s"}})'
 
 BOARD = Board(
@@ -16,12 +19,10 @@ BOARD = Board(
         (
             "Now",
             [
-                Panel(
+                _tile(
                     "Queue can be read",
                     [("min(runqueue_up)", "")],
                     "Whether Redis answers the gateway.",
-                    kind="stat",
-                    width=3,
                     words=_YES,
                     alarms=1,
                     falling=True,
@@ -42,40 +43,32 @@ BOARD = Board(
                     words={1: ("held", "red")},
                     runbook="RunqueueAccountHeld",
                 ),
-                Panel(
+                _tile(
                     "Workers",
                     [(f"max(runqueue_worker_processes{{{CHOSEN}}})", "")],
                     "Processes whose lease holds, of the account that has most: one serves many.",
-                    kind="stat",
-                    width=3,
                     alarms=1,
                     falling=True,
                     runbook="RunqueueNoWorkers",
                 ),
-                Panel(
+                _tile(
                     "Wait in line",
                     [(total("runqueue_jobs", matching='state="ready"'), "")],
                     "Jobs that are ready to go.",
-                    kind="stat",
-                    width=3,
                 ),
-                Panel(
+                _tile(
                     "Oldest waits",
                     [(f"max(runqueue_oldest_ready_seconds{{{CHOSEN}}})", "")],
                     "How long the longest-waiting ready job has waited.",
                     unit="s",
-                    kind="stat",
-                    width=3,
                     warns=600,
                     alarms=1800,
                     runbook="RunqueueOldestJobWaits",
                 ),
-                Panel(
+                _tile(
                     "In flight",
                     [(total("runqueue_in_flight"), "")],
                     "Jobs that take one of the plan's slots.",
-                    kind="stat",
-                    width=3,
                 ),
                 Panel(
                     "Will take",
@@ -98,111 +91,89 @@ BOARD = Board(
         (
             "What needs a person",
             [
-                Panel(
+                _tile(
                     "Unconfirmed",
                     [(total("runqueue_jobs", matching='state="unconfirmed"'), "")],
                     "Jobs that may have a run nobody knows of: they are looked for.",
-                    kind="stat",
-                    width=3,
                     warns=1,
                     alarms=10,
                     runbook="RunqueueUnconfirmed",
                 ),
-                Panel(
+                _tile(
                     "Dead",
                     [(total("runqueue_jobs", matching='state="dead"'), "")],
                     "Jobs without a run that need a person: `runqueue dead list`.",
-                    kind="stat",
-                    width=3,
                     warns=1,
                     alarms=100,
                     runbook="RunqueueDeadGrowing",
                 ),
-                Panel(
+                _tile(
                     "Runs that fail",
                     [(f"{_ENDED % 'failed'} / ({_ENDED % 'completed|failed'} > 0)", "")],
                     "Of the runs that ended within half an hour, all accounts together.",
                     unit="percentunit",
-                    kind="stat",
-                    width=3,
                     warns=0.2,
                     alarms=0.5,
                     runbook="RunqueueFailureRatio",
                 ),
-                Panel(
+                _tile(
                     "New errors",
                     [(total("runqueue_archive_new_errors"), "")],
                     "Groups of errors first seen within 24 hours that have ten jobs within one.",
-                    kind="stat",
-                    width=3,
                     warns=1,
                     alarms=5,
                     runbook="RunqueueNewErrors",
                 ),
-                Panel(
+                _tile(
                     "Lines refused",
                     [(total("runqueue_inbox_lines", matching='state="refused"'), "")],
                     "Lines of the inbox and of Celery messages: `runqueue inbox list`.",
-                    kind="stat",
-                    width=3,
                     warns=1,
                     alarms=100,
                     runbook="RunqueueLinesRefused",
                 ),
-                Panel(
+                _tile(
                     "Quarantined jobs",
                     [(total("runqueue_quarantined_jobs"), "")],
                     "Their records cannot be read: `runqueue doctor`. All others go on.",
-                    kind="stat",
-                    width=3,
                     warns=1,
                     alarms=10,
                     runbook="RunqueueQuarantinedJobs",
                 ),
-                Panel(
+                _tile(
                     "Oldest not archived",
                     [(f"max(runqueue_archive_oldest_seconds{{{CHOSEN}}})", "")],
                     "How long the first ended job has waited for the archive.",
-                    kind="stat",
-                    width=3,
                     unit="s",
                     warns=60,
                     alarms=600,
                     runbook="RunqueueArchiveWaits",
                 ),
-                Panel(
+                _tile(
                     "Not archived",
                     [(f"sum(increase(runqueue_jobs_not_archived_total{{{CHOSEN}}}[1h]))", "")],
                     "Jobs removed in an hour that the archive lacks.",
-                    kind="stat",
-                    width=3,
                     alarms=1,
                     runbook="RunqueueNotArchived",
                 ),
-                Panel(
+                _tile(
                     "Paused runs",
                     [(total("runqueue_paused_runs"), "")],
                     "Runs that wait for a person: `runqueue jobs list --paused`.",
-                    kind="stat",
-                    width=3,
                     warns=1,
                 ),
-                Panel(
+                _tile(
                     "Orphan runs",
                     [(f"{total('runqueue_slots_taken')} - {total('runqueue_in_flight')}", "")],
                     "Runs of ours that no job owns; they may be live, and take slots.",
-                    kind="stat",
-                    width=3,
                     warns=1,
                     alarms=5,
                     runbook="RunqueueOrphans",
                 ),
-                Panel(
+                _tile(
                     "Abandoned webhooks",
                     [(total("runqueue_webhooks", matching='state=~"abandoned|unknown"'), "")],
                     "Webhooks that were abandoned, or whose fate is unknown.",
-                    kind="stat",
-                    width=3,
                     warns=1,
                     alarms=100,
                     runbook="RunqueueDeliveryAbandoned",

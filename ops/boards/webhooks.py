@@ -91,10 +91,7 @@ BOARD = Board(
                     "Limit of webhooks",
                     [
                         (rate("runqueue_webhook_relayed_total"), "sent"),
-                        (
-                            total("runqueue_limit", matching='limit="webhooks_per_second"'),
-                            "limit",
-                        ),
+                        (total("runqueue_limit", matching='limit="webhooks_per_second"'), "limit"),
                     ],
                     "Webhooks relayed a second, all workers together.",
                     unit="reqps",

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.archive import surfaces
 from tests.archive.archiving import Process
+from tests.archive.surfaces import Archived
 from tests.runqueue.lua.clockwork import Clockwork
 
 
@@ -28,3 +30,16 @@ def archiver(clock: Clockwork, url: str) -> Iterator[Process]:
     process = Process(clock, url)
     yield process
     process.close()
+
+
+@pytest.fixture(scope="module")
+def gateway_url(valkey: str, url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a gateway serves the queue and its archive; a module has its own `url` for it."""
+    with surfaces.gateway(tmp_path_factory.mktemp("gateway"), valkey, url) as served:
+        yield served
+
+
+@pytest.fixture
+def archived(url: str, client: redis.Redis) -> Archived:
+    """An empty archive."""
+    return Archived(url, client)

@@ -6,16 +6,13 @@ import csv
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 
 from archive.opened import archived_queue
 from runqueue import RunQueue
 from runqueue.cli.shared import queues
-from tests.archive import surfaces
 from tests.archive.surfaces import Archived
 from tests.runqueue.cli import gateways
 from tests.runqueue.cli.commanding import Desk, batch_of, line
@@ -25,19 +22,6 @@ from tests.runqueue.cli.commanding import Desk, batch_of, line
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The archive's."""
     return f"sqlite:///{tmp_path_factory.mktemp('archive')}/archive.sqlite"
-
-
-@pytest.fixture(scope="module")
-def gateway_url(valkey: str, url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a gateway serves the queue and its archive."""
-    with surfaces.gateway(tmp_path_factory.mktemp("gateway"), valkey, url) as served:
-        yield served
-
-
-@pytest.fixture
-def archived(url: str, client: redis.Redis) -> Archived:
-    """An empty archive."""
-    return Archived(url, client)
 
 
 @pytest.fixture(params=["redis", "gateway"])

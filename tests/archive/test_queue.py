@@ -41,23 +41,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('archive')}/archive.sqlite"
 
 
-@pytest.fixture(scope="module")
-def gateway_url(valkey: str, url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a gateway serves the queue and its archive."""
-    with surfaces.gateway(tmp_path_factory.mktemp("gateway"), valkey, url) as served:
-        yield served
-
-
 @pytest.fixture
 def desk(redis_url: str, client: redis.Redis, queue: RunQueue, tmp_path: Path) -> Desk:
     """Where jobs are submitted, claimed and ended by hand."""
     return Desk(redis_url, tmp_path, client, queue)
-
-
-@pytest.fixture
-def archived(url: str, client: redis.Redis) -> Archived:
-    """An empty archive."""
-    return Archived(url, client)
 
 
 @pytest.fixture(params=["sync", "async", "gateway"])
