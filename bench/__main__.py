@@ -20,6 +20,7 @@ from bench import (
     million,
     polling,
     scale,
+    schedules,
     webhooks,
 )
 
@@ -143,11 +144,7 @@ def _million() -> list[Row]:
                 f"{seen.lines:,}",
             ),
             ("… of them submitted before the batch was sealed", str(seen.ran_before), "0"),
-            (
-                f"… canceled in {seen.cancel_ms:.1f} ms, submitted 100 ms later",
-                str(seen.late),
-                "0",
-            ),
+            (f"… canceled in {seen.cancel_ms:.1f} ms, submitted 100 ms later", str(seen.late), "0"),
             ("… Redis bytes a job", f"{seen.redis_bytes:,.0f} B", ""),
         ]
         if seen.gateway_mb:
@@ -202,6 +199,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "keys": scale.keys_rows,
     "flight": scale.flight_rows,
     "archive": archive.rows,
+    "schedules": schedules.rows,
 }
 #: Parts that are measured unless others are asked for; those take minutes.
 _SHORT = ("cost", "intake", "latency", "limits", "webhooks")

@@ -17,9 +17,7 @@ from runqueue import ids
 from runqueue.producer.chunks import packets
 from runqueue.records.claim_items import Claimed, GivenBack
 from runqueue.store import groups, job_calls, operator_calls, sending, worker_calls
-from runqueue.store import (
-    job_calls as calls,
-)
+from runqueue.store import job_calls as calls
 from runqueue.store.scripts import ScriptCall
 
 ACCOUNT: Final = "default"

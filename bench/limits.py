@@ -35,11 +35,7 @@ def measure(jobs: int = 4000) -> Limits:
 
 def _run(jobs: int, duration: str, **limits: str) -> tuple[dict[str, int], list[float]]:
     """Return the ledger's sums, and when each run was submitted."""
-    settings = {
-        "RUNQUEUE_MAX_BURST_SIZE": str(BURST),
-        "RUNQUEUE_POLL_MIN_SECONDS": "0.1",
-        **limits,
-    }
+    settings = {"RUNQUEUE_MAX_BURST_SIZE": str(BURST), "RUNQUEUE_POLL_MIN_SECONDS": "0.1", **limits}
     with (
         running("--duration", duration) as stack,
         RunQueue(stack.redis_url) as queue,

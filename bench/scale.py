@@ -107,11 +107,7 @@ def flight_rows() -> list[Row]:
     mean, p99, worst = seen.delays
     return [
         *rows,
-        (
-            f"ends recorded later than {seen.bound:.0f} s, of {seen.ended:,}",
-            str(seen.missed),
-            "0",
-        ),
+        (f"ends recorded later than {seen.bound:.0f} s, of {seen.ended:,}", str(seen.missed), "0"),
         ("… from end to record", f"mean {mean:.1f} s, p99 {p99:.1f} s, most {worst:.1f} s", ""),
         ("… GETs, lists a second", f"{seen.gets:,.0f}, {seen.lists:.1f}", ""),
         ("slow commands of Redis", as_text(seen.slow), "below 10 ms"),

@@ -74,10 +74,7 @@ class Stack:
 
     @contextmanager
     def workers(
-        self,
-        count: int,
-        cwd: Path | str | None = None,
-        **extra: str,
+        self, count: int, cwd: Path | str | None = None, **extra: str
     ) -> Iterator[list[int]]:
         """Run workers of this project, or of that in a folder; yields their process ids."""
         env = self.environment(**{**UNLIMITED, **extra})

@@ -46,12 +46,7 @@ class Proxy:
         self._fillers: list[socket.socket] = []
 
     def trap(
-        self,
-        direction: Direction,
-        pattern: bytes,
-        *,
-        reply: bool = False,
-        times: int = 1,
+        self, direction: Direction, pattern: bytes, *, reply: bool = False, times: int = 1
     ) -> Trap:
         """Set a trap; see `Trap`."""
         made = Trap(direction, pattern, reply=reply, times=times)

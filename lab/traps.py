@@ -19,14 +19,7 @@ class Trap:
         times: after so many catches it is spent; 0 = never.
     """
 
-    def __init__(
-        self,
-        direction: Direction,
-        pattern: bytes,
-        *,
-        reply: bool,
-        times: int,
-    ) -> None:
+    def __init__(self, direction: Direction, pattern: bytes, *, reply: bool, times: int) -> None:
         self.direction, self.pattern = direction, pattern
         self.reply, self.times = reply, times
         #: Called with each catch, on the network's thread; must be quick.

@@ -11,12 +11,7 @@ from pydantic import BaseModel, Field
 from simulator.answers import errors, first_answer, list_item, run_answer
 from simulator.bodies import checked, read, read_optional
 from simulator.limits import SubmissionLimit
-from simulator.model.fields import (
-    DownloadFields,
-    LoginFields,
-    TaskFields,
-    WorkflowFields,
-)
+from simulator.model.fields import DownloadFields, LoginFields, TaskFields, WorkflowFields
 from simulator.model.options import Options
 from simulator.model.plan import PlanError
 from simulator.model.releases import RELEASES
@@ -119,8 +114,7 @@ class RunApi:
         self.sessions.check(fields.browser_session_id)
         workflow = self.workflows.get(fields.workflow_id)
         return self.create(
-            request,
-            workflow_submission(fields, workflow, any_profile=self._options.any_workflow),
+            request, workflow_submission(fields, workflow, any_profile=self._options.any_workflow)
         )
 
     async def login(self, request: web.Request) -> web.Response:
@@ -287,10 +281,7 @@ class RunApi:
         return ListQuery.model_validate(older.model_dump())
 
     async def _run_block(
-        self,
-        request: web.Request,
-        model: type[LoginFields] | type[DownloadFields],
-        title: str,
+        self, request: web.Request, model: type[LoginFields] | type[DownloadFields], title: str
     ) -> web.Response:
         fields: LoginFields | DownloadFields = await read(model, request)
         self._limit.check(self.clock())

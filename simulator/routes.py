@@ -45,10 +45,7 @@ CALLS: tuple[RouteCall, ...] = (
     RouteCall("GET", "/v1/workflows/runs/{run_id}", "workflow_run", RunApi.workflow_run),
     RouteCall("POST", "/v1/workflows/runs/{run_id}/retry", "retry_run", RunApi.retry_workflow_run),
     RouteCall(
-        "POST",
-        "/v1/workflows/runs/{run_id}/continue",
-        "continue_run",
-        RunApi.continue_workflow_run,
+        "POST", "/v1/workflows/runs/{run_id}/continue", "continue_run", RunApi.continue_workflow_run
     ),
     RouteCall("POST", "/v1/agents/runs/{run_id}/retry", "retry_run", RunApi.retry_workflow_run),
     RouteCall("GET", "/api/v1/tasks/{run_id}", "task", RunApi.task),

@@ -8,12 +8,7 @@ from fastapi import Path, Query, Request
 from starlette.responses import Response
 
 from gateway.api.job_schema import EXAMPLE_ID
-from gateway.api.routing import (
-    Limit,
-    Routes,
-    Wanted,
-    one_at_a_time,
-)
+from gateway.api.routing import Limit, Routes, Wanted, one_at_a_time
 from gateway.api.schemas import JOB, each, job_values, shape, shape_of
 from gateway.http.counting import taken_by, working
 from gateway.http.request_body import json_answer
@@ -42,8 +37,7 @@ _SHOWN_AT_ONCE = 50
 
 JobId = Annotated[str, Path(description="The job's id.", examples=[EXAMPLE_ID])]
 Wait = Annotated[
-    float,
-    Query(ge=0, le=60, description="Seconds to wait for the job's end.", examples=[30]),
+    float, Query(ge=0, le=60, description="Seconds to wait for the job's end.", examples=[30])
 ]
 WithResult = Annotated[
     bool, Query(description="Whether the answer holds the result, which may be large.")
@@ -115,10 +109,7 @@ async def count_jobs(request: Request, jobs: Wanted, account: Account = None) ->
     ("The largest first.", shape_of(ErrorGroups)),
 )
 async def list_errors(
-    request: Request,
-    jobs: Wanted,
-    account: Account = None,
-    limit: Limit = 50,
+    request: Request, jobs: Wanted, account: Account = None, limit: Limit = 50
 ) -> Response:
     """Return failures with the same category and words, but for numbers, ids and URLs.
 

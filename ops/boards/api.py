@@ -1,6 +1,6 @@
 """Skyvern's API: limits and how they are used, latency, failures, cost."""
 
-from ops.boards.asking import SPAN, rate, shares, total
+from ops.boards.asking import SPAN, highest, rate, shares, total
 from ops.panels import CHOSEN, Board, Panel
 
 _HTTP = "runqueue_http_request_seconds"
@@ -50,12 +50,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Seconds without an answer to a read",
-                    [
-                        (
-                            f"max by (account) (runqueue_reads_failing_seconds{{{CHOSEN}}})",
-                            "{{account}}",
-                        )
-                    ],
+                    [(highest("runqueue_reads_failing_seconds", "account"), "{{account}}")],
                     "Above 0: runs are live, and nobody can tell how they do.",
                     unit="s",
                     runbook="RunqueueReadsFail",
@@ -73,7 +68,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Held by",
-                    [(f"max by (kind) (runqueue_held{{{CHOSEN}}})", "{{kind}}")],
+                    [(highest("runqueue_held", "kind"), "{{kind}}")],
                     "What kept submissions from going, over time.",
                     kind="state-timeline",
                     words={0: ("no", "transparent"), 1: ("held", "red")},
@@ -151,12 +146,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Credits by group",
-                    [
-                        (
-                            f'max by (group) (runqueue_group_credits{{{CHOSEN}, which="all"}})',
-                            "{{group}}",
-                        )
-                    ],
+                    [(highest("runqueue_group_credits", "group", 'which="all"'), "{{group}}")],
                     "Since ever, of the groups that took most.",
                 ),
                 Panel(

@@ -13,6 +13,17 @@ def total(metric: str, by: str = "", matching: str = "") -> str:
     return f"sum{grouping} ({metric}{{{_chosen(matching)}}})"
 
 
+def highest(metric: str, by: str, matching: str = "") -> str:
+    """Return the greatest value of a gauge of the accounts that are chosen."""
+    return f"max by ({by}) ({metric}{{{_chosen(matching)}}})"
+
+
+def rise(metric: str, by: str = "") -> str:
+    """Return by how much a counter rose within a dashboard's interval."""
+    grouping = f" by ({by})" if by else ""
+    return f"sum{grouping} (increase({metric}{{{CHOSEN}}}[{SPAN}]))"
+
+
 def rate(metric: str, by: str = "", matching: str = "") -> str:
     """Return how fast a counter rises, a second."""
     grouping = f" by ({by})" if by else ""

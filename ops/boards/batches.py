@@ -1,6 +1,6 @@
 """Batches, groups and the inbox: whose work it is, and how far it has come."""
 
-from ops.boards.asking import rate, total
+from ops.boards.asking import rate, rise, total
 from ops.panels import Board, Panel
 
 _ENDED, _WAITING, _LIVE = 'state="ended"', 'state="waiting"', 'state="live"'
@@ -41,28 +41,12 @@ BOARD = Board(
                 ),
                 Panel(
                     "What happened to batches",
-                    [
-                        (
-                            (
-                                "sum by (event) (increase(runqueue_batch_events_total"
-                                '{account=~"$account"}[$__rate_interval]))'
-                            ),
-                            "{{event}}",
-                        )
-                    ],
+                    [(rise("runqueue_batch_events_total", "event"), "{{event}}")],
                     "aborted: by their own rules; expired: their upload was never finished.",
                 ),
                 Panel(
                     "Callbacks of batches",
-                    [
-                        (
-                            (
-                                "sum by (outcome) (increase(runqueue_batch_callbacks_total"
-                                '{account=~"$account"}[$__rate_interval]))'
-                            ),
-                            "{{outcome}}",
-                        )
-                    ],
+                    [(rise("runqueue_batch_callbacks_total", "outcome"), "{{outcome}}")],
                     "abandoned: `runqueue batch show` says why the callback_url did not get it.",
                     runbook="RunqueueDeliveryAbandoned",
                 ),
@@ -117,15 +101,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Firings",
-                    [
-                        (
-                            (
-                                "sum by (outcome) (increase(runqueue_firings_total"
-                                '{account=~"$account"}[$__rate_interval]))'
-                            ),
-                            "{{outcome}}",
-                        )
-                    ],
+                    [(rise("runqueue_firings_total", "outcome"), "{{outcome}}")],
                     "failed: none of their jobs completed; missed: no worker was there in time.",
                     runbook="RunqueueFiringMissed",
                 ),

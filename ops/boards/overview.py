@@ -2,14 +2,17 @@
 
 from functools import partial
 
-from ops.boards.asking import mean, rate, shares, total
+from ops.boards.asking import highest, mean, rate, shares, total
 from ops.panels import CHOSEN, Board, Panel
 
 _YES = {0: ("no", "red"), 1: ("yes", "green")}
 _OPEN = 'state=~"scheduled|ready|submitting|unconfirmed|running"'
 _ENDED = f'sum (increase(runqueue_jobs_ended_total{{{CHOSEN}, outcome=~"%s"}}[30m]))'
+_A_SECOND = f"sum(rate(runqueue_jobs_ended_total{{{CHOSEN}}}[30m]))"
 _tile = partial(Panel, kind="stat", width=3)
-_BUDGET = f'max by (scope, budget) (runqueue_budget{{{CHOSEN}, part="%s"}})'
+_HELD = highest("runqueue_held", "account, kind")
+_BUDGET = highest("runqueue_budget", "scope, budget", 'part="%s"')
+_SHARE = f"{_BUDGET} / on (scope, budget) {_BUDGET}"
 
 BOARD = Board(
     uid="runqueue-overview",
@@ -30,12 +33,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Held by",
-                    [
-                        (
-                            f"max by (account, kind) (runqueue_held{{{CHOSEN}}}) == 1",
-                            "{{account}}: {{kind}}",
-                        )
-                    ],
+                    [(f"{_HELD} == 1", "{{account}}: {{kind}}")],
                     "What keeps submissions from going. `runqueue stats` has the words.",
                     kind="stat",
                     width=5,
@@ -72,15 +70,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Will take",
-                    [
-                        (
-                            (
-                                f"{total('runqueue_jobs', matching=_OPEN)} /"
-                                f" (sum(rate(runqueue_jobs_ended_total{{{CHOSEN}}}[30m])) > 0)"
-                            ),
-                            "",
-                        )
-                    ],
+                    [(f"{total('runqueue_jobs', matching=_OPEN)} / ({_A_SECOND} > 0)", "")],
                     "All open jobs, at the pace of the last half hour.",
                     unit="s",
                     kind="stat",
@@ -233,12 +223,7 @@ BOARD = Board(
             [
                 Panel(
                     "Budgets spent",
-                    [
-                        (
-                            f"{_BUDGET % 'spent'} / on (scope, budget) {_BUDGET % 'limit'}",
-                            "{{budget}}",
-                        )
-                    ],
+                    [(_SHARE % ("spent", "limit"), "{{budget}}")],
                     "The share of each that is spent in its day or month. At 1 its jobs wait.",
                     unit="percentunit",
                     warns=0.8,
@@ -247,12 +232,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Budgets committed",
-                    [
-                        (
-                            f"{_BUDGET % 'committed'} / on (scope, budget) {_BUDGET % 'limit'}",
-                            "{{budget}}",
-                        )
-                    ],
+                    [(_SHARE % ("committed", "limit"), "{{budget}}")],
                     "The share of each that its live runs are expected to take.",
                     unit="percentunit",
                     runbook="RunqueueBudgetNearlySpent",

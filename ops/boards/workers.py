@@ -1,6 +1,6 @@
 """Workers and Redis: who is there, how busy, how healthy."""
 
-from ops.boards.asking import SPAN, rate, shares
+from ops.boards.asking import SPAN, highest, rate, rise, shares
 from ops.panels import CHOSEN, Board, Panel
 
 _OK = {0: ("no", "red"), 1: ("yes", "green")}
@@ -25,10 +25,7 @@ BOARD = Board(
                 Panel(
                     "Age of heartbeats",
                     [
-                        (
-                            f"max by (which) (runqueue_worker_heartbeat_age_seconds{{{CHOSEN}}})",
-                            "{{which}}",
-                        ),
+                        (highest("runqueue_worker_heartbeat_age_seconds", "which"), "{{which}}"),
                         (f"max(runqueue_last_tick_age_seconds{{{CHOSEN}}})", "last tick"),
                     ],
                     "One comes every 5 s; a lease ends after 15 s without.",
@@ -73,18 +70,9 @@ BOARD = Board(
                 Panel(
                     "Deaths",
                     [
-                        (
-                            f"sum(increase(runqueue_lease_takeovers_total{{{CHOSEN}}}[{SPAN}]))",
-                            "processes",
-                        ),
-                        (
-                            f"sum(increase(runqueue_claims_taken_over_total{{{CHOSEN}}}[{SPAN}]))",
-                            "claims",
-                        ),
-                        (
-                            f"sum(increase(runqueue_jobs_crash_looped_total{{{CHOSEN}}}[{SPAN}]))",
-                            "crash loops",
-                        ),
+                        (rise("runqueue_lease_takeovers_total"), "processes"),
+                        (rise("runqueue_claims_taken_over_total"), "claims"),
+                        (rise("runqueue_jobs_crash_looped_total"), "crash loops"),
                     ],
                     "Processes, their claims that others took over, jobs that kill them.",
                 ),
@@ -219,12 +207,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Clock correction",
-                    [
-                        (
-                            f"max by (account) (runqueue_clock_correction_seconds{{{CHOSEN}}})",
-                            "{{account}}",
-                        )
-                    ],
+                    [(highest("runqueue_clock_correction_seconds", "account"), "{{account}}")],
                     "For steps of the clock of Redis' host; below 0, too.",
                     unit="s",
                 ),

@@ -28,6 +28,8 @@ from runqueue.schedules.template import line_faults
 #: Lines that the file of a schedule may have.
 MAX_LINES: Final = 200_000
 _MIN_EVERY, _MAX_EVERY, _MAX_JITTER = 60, 366 * 86_400, 86_400
+#: Characters of a job: it is read with its schedule, a file line by line.
+_MOST_JOB = 64 * 1024
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LENGTH = re.compile(r"([0-9]{1,9})([smhd])")
 _CRON_WORDS = "minute, hour, day of the month, month and day of the week of a date that comes"
@@ -134,6 +136,9 @@ def _read(
     if spec.job is not None:
         faults = line_faults(spec.job, spec)
         errors += (FieldError(f"job.{fault.field}", fault.message) for fault in faults)
+        if not faults and len(repr(spec.job)) > _MOST_JOB:
+            words = f"expected at most {_MOST_JOB:,} characters; a file has room for longer ones"
+            errors.append(FieldError("job", words))
     if spec.start and spec.end and spec.start >= spec.end:
         errors.append(FieldError("end", f"expected a time after start, got {spec.end.isoformat()}"))
     return spec

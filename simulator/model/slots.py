@@ -18,10 +18,7 @@ class Slots:
     """
 
     def __init__(
-        self,
-        limit: int,
-        start: Callable[[Run, float], None],
-        on_change: Callable[[Run], None],
+        self, limit: int, start: Callable[[Run, float], None], on_change: Callable[[Run], None]
     ) -> None:
         self._limit = limit
         self._start_run = start

@@ -164,9 +164,7 @@ def workflow_submission(
             request=kept.model_dump_json().encode(),
             haystack=haystack(workflow.title, workflow.permanent_id),
             inputs_haystack=haystack(
-                *workflow.searchable,
-                *parameters.stored,
-                *_headers(fields.extra_http_headers),
+                *workflow.searchable, *parameters.stored, *_headers(fields.extra_http_headers)
             ),
             forced={key: given[key] for key in FORCED_KEYS if key in given},
             workflow=workflow,

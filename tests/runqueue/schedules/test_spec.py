@@ -84,6 +84,7 @@ def test_a_file_of_schedules_says_when_and_what() -> None:
         ("pause_after", -1, "expected a whole number from 0 (never) to 100, got -1"),
         ("pause_after", True, "expected a whole number from 0 (never) to 100, got true"),
         ("job", "x", "expected a line of a batch file, got 'x'"),
+        ("job", JOB | {"body": {"prompt": "x" * 65_536}}, "expected at most 65,536 characters"),
     ],
 )
 def test_what_cannot_be_accepted_is_named_with_what_is_expected(
