@@ -31,11 +31,7 @@ def _of_commit(checkout: Path) -> str:
         return f"{RELEASE}.dev0"
     options = ("--always", "--long", "--dirty", "--abbrev=12", "--tags", "--match", f"v{RELEASE}")
     found = subprocess.run(  # noqa: S603 - our own command
-        (git, "describe", *options),
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-        check=False,
+        (git, "describe", *options), cwd=checkout, capture_output=True, text=True, check=False
     )
     described = found.stdout.strip()  # v1.0.0-2-g0123456789ab-dirty, or 0123456789ab
     if found.returncode:  # such as another user's checkout, which git does not trust

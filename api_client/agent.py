@@ -32,9 +32,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _sent(
-    build: Callable[P, Call[T]],
-) -> "Callable[Concatenate[AgentClient, P], T]":
+def _sent(build: Callable[P, Call[T]]) -> "Callable[Concatenate[AgentClient, P], T]":
     """Return the method that sends a call, with the arguments and docstring of what builds it."""
 
     def method(self: "AgentClient", /, *args: P.args, **kwargs: P.kwargs) -> T:

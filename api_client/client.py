@@ -20,11 +20,7 @@ from api_client.checks import (
 from api_client.http.blocking import KeptConnections
 from api_client.http.httpx_adapter import AsyncOwnClient, OwnClient
 from api_client.http.messages import RequestFactory
-from api_client.http.transport import (
-    DEFAULT_MAX_BODY_BYTES,
-    DEFAULT_TIMEOUT,
-    AsyncTransport,
-)
+from api_client.http.transport import DEFAULT_MAX_BODY_BYTES, DEFAULT_TIMEOUT, AsyncTransport
 from api_client.limiter import Limiter
 from api_client.retrying import RetryPolicy
 from api_client.types import SkyvernEnvironment

@@ -10,14 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetPydanticSchema,
-    InstanceOf,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetPydanticSchema, InstanceOf
 from pydantic_core import core_schema
 
 #: A run with one of these statuses is over, unless the server is about to try it again.

@@ -20,13 +20,7 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.http import require_GET, require_POST
 
-from runqueue import (
-    IdempotencyConflict,
-    JobNotFound,
-    QueueUnavailable,
-    RunQueue,
-    TaskRunRequest,
-)
+from runqueue import IdempotencyConflict, JobNotFound, QueueUnavailable, RunQueue, TaskRunRequest
 
 settings.configure(
     ALLOWED_HOSTS=["localhost", "127.0.0.1", "testserver"],

@@ -98,9 +98,7 @@ class UnconfirmedWatch:
 
     @staticmethod
     def _tally(
-        seen: set[UnconfirmedAttempt],
-        doubled: Collection[str],
-        left: set[UnconfirmedAttempt],
+        seen: set[UnconfirmedAttempt], doubled: Collection[str], left: set[UnconfirmedAttempt]
     ) -> Tally:
         settled = [one for one in seen if one not in left and one.job_id not in doubled]
         return Tally(len(seen), len(settled))

@@ -17,14 +17,7 @@ from typing import Any
 import typer
 
 from launcher.processes import module_command
-from launcher.supervisor import (
-    Child,
-    Stack,
-    StackError,
-    archive_in,
-    start_server,
-    start_workers,
-)
+from launcher.supervisor import Child, Stack, StackError, archive_in, start_server, start_workers
 from runqueue.cli.shared.output import print_table
 from runqueue.connection.urls import shown_url
 from runqueue.embedded.secret_files import make_folder

@@ -44,14 +44,7 @@ from runqueue.producer.handles import QueuedJob
 from runqueue.producer.listing import Filter
 from runqueue.producer.queue import RunQueue
 from runqueue.records.account import AccountStats
-from runqueue.records.batch import (
-    Batch,
-    BatchPage,
-    BatchRules,
-    BatchStatus,
-    JobPage,
-    Retried,
-)
+from runqueue.records.batch import Batch, BatchPage, BatchRules, BatchStatus, JobPage, Retried
 from runqueue.records.job import Enqueued, EnqueueStatus, Job, JobState
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec, Priority, parse_line

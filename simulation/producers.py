@@ -20,14 +20,7 @@ from runqueue.store import job_calls
 from runqueue.store.keys import Keys
 from simulation import processes
 from simulation.judges.ledger import AcceptedJob
-from simulation.plan import (
-    ANSWERS_NO_CALL,
-    FLAPS,
-    NEVER_ENDS,
-    UNREADABLE,
-    PlannedJob,
-    session_id,
-)
+from simulation.plan import ANSWERS_NO_CALL, FLAPS, NEVER_ENDS, UNREADABLE, PlannedJob, session_id
 from simulation.processes import CURRENT, start_in
 from simulation.server import Client
 from simulation.virtual.addresses import QUEUE_URL, USER_URL, callback_url
@@ -82,15 +75,7 @@ class Producer:
     async def enqueue_extra_job(self, kind: str) -> None:
         """Enqueue a job of a kind that the plan does not have."""
         request = PlannedJob(
-            *(
-                self._extra_number(),
-                self._world.loop.time(),
-                kind,
-                "alone",
-                0,
-                2,
-                "default",
-            ),
+            *(self._extra_number(), self._world.loop.time(), kind, "alone", 0, 2, "default"),
             *(0.0, None, "auto", 1),
             has_webhook=False,
         )

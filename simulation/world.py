@@ -35,11 +35,7 @@ from simulation.judges.spending import SpendingJudge
 from simulation.judges.submissions import SubmissionJudge
 from simulation.marks import MAKES_OR_ENDS_ORPHANS, Marks
 from simulation.observer import Observer, SentSubmission
-from simulation.plan import (
-    ANSWERS_NO_CALL,
-    KILLS_WORKERS,
-    SimulationPlan,
-)
+from simulation.plan import ANSWERS_NO_CALL, KILLS_WORKERS, SimulationPlan
 from simulation.processes import SimulatedProcess, start_in
 from simulation.programs import Broker, Receivers, SimulatedGateway, SimulatedWorker, router
 from simulation.server import SimulatedRedis, ValkeyInstance

@@ -23,12 +23,7 @@ from api_client.http.connect import HostNames, TunnelError, connect
 from api_client.http.proxies import Proxies, ProxyServer
 from api_client.http.transport import IDLE_LIMIT
 from config.webhooks import WebhookSettings
-from webhooks.url_policy import (
-    PrivateTargetError,
-    TargetRefusedError,
-    checked_url,
-    is_public,
-)
+from webhooks.url_policy import PrivateTargetError, TargetRefusedError, checked_url, is_public
 
 #: Bytes of an answer that are read, so that its connection can be used again; and seconds.
 MAX_ANSWER, ANSWER_SECONDS = 4096, 2.0
@@ -197,10 +192,7 @@ class _Resolver(AbstractResolver):
         self._allow_private = allow_private
 
     async def resolve(
-        self,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """Look a name up, once; of both families."""
         if self._look_up is None:

@@ -16,14 +16,7 @@ from api_client.answers.parsing import (
     parse_task_run,
     parse_workflow_run,
 )
-from api_client.arguments import (
-    OMIT,
-    Omit,
-    RequestOptions,
-    header_arguments,
-    is_whole,
-    run_path,
-)
+from api_client.arguments import OMIT, Omit, RequestOptions, header_arguments, is_whole, run_path
 from api_client.call import Call, CallKind, make_call
 from api_client.types import (
     CredentialKind,

@@ -15,12 +15,7 @@ from api_client.answers.parsing import (
 )
 from api_client.arguments import OMIT, Omit, RequestOptions, header_arguments, run_path, segment
 from api_client.call import Call, CallKind, make_call
-from api_client.types import (
-    Artifact,
-    RunTagsResponse,
-    WorkflowRunResponse,
-    WorkflowRunTimeline,
-)
+from api_client.types import Artifact, RunTagsResponse, WorkflowRunResponse, WorkflowRunTimeline
 
 
 def get_run_artifacts(

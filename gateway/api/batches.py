@@ -200,10 +200,7 @@ async def list_batches(
 
 
 @router.call(
-    "GET /v1/batches/{batch_id}",
-    "read",
-    "Read a batch",
-    ("The batch as it is now.", BATCH),
+    "GET /v1/batches/{batch_id}", "read", "Read a batch", ("The batch as it is now.", BATCH)
 )
 async def read_batch(batch_id: BatchId, request: Request) -> Response:
     """Read a batch, and how many of its jobs are in each state.

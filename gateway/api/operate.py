@@ -91,10 +91,7 @@ async def read_states(request: Request) -> Response:
     body=DecisionFields,
 )
 async def decide(
-    decision: Annotated[
-        Decision,
-        Path(description="What is done to them.", examples=["replay"]),
-    ],
+    decision: Annotated[Decision, Path(description="What is done to them.", examples=["replay"])],
     request: Request,
 ) -> Response:
     """Decide on up to 200 jobs; each is answered by itself.
@@ -159,8 +156,7 @@ async def list_orphans(
     request: Request,
     account: Account = None,
     cursor: Annotated[
-        str,
-        Query(pattern=r"^\d{0,20}$", description="That of the page before.", examples=[""]),
+        str, Query(pattern=r"^\d{0,20}$", description="That of the page before.", examples=[""])
     ] = "",
     limit: Limit = 100,
 ) -> Response:
@@ -172,13 +168,7 @@ async def list_orphans(
     return json_answer({"orphans": json_value(found), "cursor": None if then == "0" else then})
 
 
-@router.call(
-    "POST /v1/orphans:cancel",
-    "operate",
-    "Cancel orphan runs",
-    _DONE_TO,
-    body=RunIds,
-)
+@router.call("POST /v1/orphans:cancel", "operate", "Cancel orphan runs", _DONE_TO, body=RunIds)
 async def cancel_orphans(request: Request, account: Account = None) -> Response:
     """Have the workers cancel orphan runs; those that have ended leave the list."""
     given = await read_model(request, RunIds)

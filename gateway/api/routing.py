@@ -86,8 +86,7 @@ Since = Annotated[
     ),
 ]
 Until = Annotated[
-    Time | None,
-    Query(description="Only before this time, given as `since` is.", examples=["1h"]),
+    Time | None, Query(description="Only before this time, given as `since` is.", examples=["1h"])
 ]
 Reason = Annotated[
     str | None,

@@ -66,11 +66,7 @@ _JOB_FIELDS: Final = {name: get_type_hints(Job)[name] for name in (*_OF_JOBS, "r
 JOB: Final = shape(**PUBLISHED["job"]["properties"] | _JOB_FIELDS)
 ENQUEUED: Final = shape(**PUBLISHED["enqueued"]["properties"])
 BATCH: Final = record(
-    *(Batch, "id"),
-    batch_id=str,
-    status=BatchStatus,
-    request_counts=dict[str, int],
-    is_over=bool,
+    *(Batch, "id"), batch_id=str, status=BatchStatus, request_counts=dict[str, int], is_over=bool
 )
 
 

@@ -10,13 +10,7 @@ from starlette.responses import Response
 from gateway.api import job_schema
 from gateway.api.routing import OF_BATCHES, OF_JOBS, Routes
 from gateway.api.schemas import ENQUEUED, EXAMPLE_BATCH, answer_values, each, shape
-from gateway.checks.jobs import (
-    MAX_BYTES,
-    MAX_JOBS,
-    MORE_JOBS,
-    read_job,
-    read_jobs,
-)
+from gateway.checks.jobs import MAX_BYTES, MAX_JOBS, MORE_JOBS, read_job, read_jobs
 from gateway.http.counting import taken_by, working
 from gateway.http.request_body import body_of, json_answer, read_json
 from gateway.state.state import state_of

@@ -175,7 +175,4 @@ async def audit(viewer: Viewer, account: str, query: QueryParams) -> dict[str, A
     """List the users' actions, the newest first."""
     before = query.get("before", "")
     entries = await viewer.queue.audit(account, before=before, limit=ROWS)
-    return {
-        "entries": entries,
-        "before": entries[-1].id if len(entries) == ROWS else "",
-    }
+    return {"entries": entries, "before": entries[-1].id if len(entries) == ROWS else ""}

@@ -88,11 +88,7 @@ def render(name: str, values: Mapping[str, Any]) -> str:
 
 
 def page(
-    request: Request,
-    name: str,
-    viewer: Viewer | None,
-    values: Mapping[str, Any],
-    status: int = 200,
+    request: Request, name: str, viewer: Viewer | None, values: Mapping[str, Any], status: int = 200
 ) -> Response:
     """Return a page.
 

@@ -117,10 +117,7 @@ def redis_families(servers: Mapping[str, RedisHealth]) -> Iterator[Metric]:
     labels = [] if list(servers) == [""] else ["node"]
     nodes = [([node] if labels else [], health) for node, health in servers.items()]
     gauges = {**redis_health.GAUGES, **redis_health.STATES}
-    for kind, declared in (
-        (GaugeMetricFamily, gauges),
-        (CounterMetricFamily, redis_health.COUNTS),
-    ):
+    for kind, declared in ((GaugeMetricFamily, gauges), (CounterMetricFamily, redis_health.COUNTS)):
         for name, (_, text) in declared.items():
             metric = kind(f"{PREFIX}redis_{name}", text, labels=labels)
             for node, health in nodes:

@@ -46,9 +46,7 @@ _OWN = (
         {"": "crash_loops"},
     ),
     _Totals(
-        "jobs_archived",
-        "Jobs written to the archive, repeats included.",
-        {"": "archive:written"},
+        "jobs_archived", "Jobs written to the archive, repeats included.", {"": "archive:written"}
     ),
     _Totals(
         "jobs_not_archived",
@@ -96,11 +94,7 @@ _OWN = (
         ),
         "transition",
     ),
-    _Totals(
-        "lease_takeovers",
-        "Worker processes whose lease ended.",
-        {"": "lease_takeovers"},
-    ),
+    _Totals("lease_takeovers", "Worker processes whose lease ended.", {"": "lease_takeovers"}),
     _Totals(
         "claims_taken_over",
         "Claims taken over; their jobs are unconfirmed.",
@@ -142,21 +136,9 @@ COUNTERS: tuple[Family, ...] = (
 
 #: What is timed, by the name that it has in the counters.
 HISTOGRAMS = {
-    "queue": (
-        "job_queue_seconds",
-        "A job's wait in our queue.",
-    ),
-    "run_queue": (
-        "run_queue_seconds",
-        "A run's wait in Skyvern's queue.",
-    ),
+    "queue": ("job_queue_seconds", "A job's wait in our queue."),
+    "run_queue": ("run_queue_seconds", "A run's wait in Skyvern's queue."),
     "run": ("run_seconds", "Duration of a run."),
-    "result": (
-        "job_result_seconds",
-        "Time from ready (not scheduled) to its recorded end.",
-    ),
-    "delivery": (
-        "webhook_delivery_seconds",
-        "From a job's end to its delivered webhook.",
-    ),
+    "result": ("job_result_seconds", "Time from ready (not scheduled) to its recorded end."),
+    "delivery": ("webhook_delivery_seconds", "From a job's end to its delivered webhook."),
 }

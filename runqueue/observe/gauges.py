@@ -60,12 +60,7 @@ def _of_archive(value: Callable[[ArchiveState], float]) -> Callable[[AccountSamp
 
 
 GAUGES: tuple[Family, ...] = (
-    Family(
-        "jobs",
-        "Jobs on record.",
-        _jobs,
-        ("state", "priority"),
-    ),
+    Family("jobs", "Jobs on record.", _jobs, ("state", "priority")),
     Family(
         "group_jobs",
         "Waiting and live jobs of the 20 largest groups; the others are `other`.",
@@ -104,11 +99,7 @@ GAUGES: tuple[Family, ...] = (
         "Longest wait of a ready job that no batch or group holds, of the first 128 lanes.",
         one(lambda seen: seen.stats.oldest_ready_seconds or 0.0),
     ),
-    Family(
-        "in_flight",
-        "Jobs that take a slot.",
-        one(lambda seen: seen.stats.live),
-    ),
+    Family("in_flight", "Jobs that take a slot.", one(lambda seen: seen.stats.live)),
     Family(
         "reads_failing_seconds",
         "How long Skyvern has answered no read; 0 = it answers.",
@@ -129,16 +120,8 @@ GAUGES: tuple[Family, ...] = (
         "Runs of ours that Skyvern has kept queued for over two minutes.",
         one(lambda seen: seen.stats.long_queued),
     ),
-    Family(
-        "orphans",
-        "Orphan runs of the last week.",
-        one(lambda seen: seen.stats.orphans),
-    ),
-    Family(
-        "paused_runs",
-        "Runs that wait for a person.",
-        one(lambda seen: seen.stats.paused_runs),
-    ),
+    Family("orphans", "Orphan runs of the last week.", one(lambda seen: seen.stats.orphans)),
+    Family("paused_runs", "Runs that wait for a person.", one(lambda seen: seen.stats.paused_runs)),
     Family(
         "quarantined_jobs",
         "Jobs whose records cannot be read.",
@@ -170,10 +153,7 @@ GAUGES: tuple[Family, ...] = (
         one(_of_archive(lambda archive: len(archive.new_errors))),
     ),
     Family(
-        "limit",
-        "Limits in force; 0 = none.",
-        pairs(lambda seen: seen.stats.limits),
-        ("limit",),
+        "limit", "Limits in force; 0 = none.", pairs(lambda seen: seen.stats.limits), ("limit",)
     ),
     Family(
         "limit_setting",
@@ -187,26 +167,15 @@ GAUGES: tuple[Family, ...] = (
         pairs(lambda seen: {name: float(n) for name, n in seen.stats.permits.items()}),
         ("limiter",),
     ),
-    Family(
-        "pace",
-        "Submissions per second that may go now; 0 = any number.",
-        one(_pace),
-    ),
+    Family("pace", "Submissions per second that may go now; 0 = any number.", one(_pace)),
     Family(
         "slowed_down",
         "1 while 429s slow submissions down.",
         one(lambda seen: float(seen.stats.pace is not None)),
     ),
+    Family("held", "1 while a hold of this kind stops submissions.", _hold, ("kind",)),
     Family(
-        "held",
-        "1 while a hold of this kind stops submissions.",
-        _hold,
-        ("kind",),
-    ),
-    Family(
-        "worker_processes",
-        "Worker processes with a lease.",
-        one(lambda seen: seen.stats.processes),
+        "worker_processes", "Worker processes with a lease.", one(lambda seen: seen.stats.processes)
     ),
     Family(
         "worker_heartbeat_age_seconds",
@@ -226,10 +195,7 @@ GAUGES: tuple[Family, ...] = (
         ("state",),
     ),
     Family(
-        "batches",
-        "The 200 newest batches.",
-        pairs(lambda seen: seen.figures.batches),
-        ("status",),
+        "batches", "The 200 newest batches.", pairs(lambda seen: seen.figures.batches), ("status",)
     ),
     Family(
         "batch_jobs",

@@ -51,20 +51,14 @@ GAUGES = {
 #: Likewise; 1 = ok.
 STATES = {
     "aof_last_write_ok": ("aof_last_write_status", "AOF's last write succeeded."),
-    "aof_last_rewrite_ok": (
-        "aof_last_bgrewrite_status",
-        "AOF's last rewrite succeeded.",
-    ),
+    "aof_last_rewrite_ok": ("aof_last_bgrewrite_status", "AOF's last rewrite succeeded."),
     "rdb_last_save_ok": ("rdb_last_bgsave_status", "The last snapshot succeeded."),
 }
 #: Likewise, of what only rises until Redis is restarted.
 COUNTS = {
     "evicted_keys": ("evicted_keys", "Keys evicted."),
     "commands": ("total_commands_processed", "Commands run."),
-    "rejected_connections": (
-        "rejected_connections",
-        "Connections refused.",
-    ),
+    "rejected_connections": ("rejected_connections", "Connections refused."),
     "cpu_user_seconds": ("used_cpu_user", "CPU in user mode."),
     "cpu_system_seconds": ("used_cpu_sys", "CPU in kernel mode."),
 }

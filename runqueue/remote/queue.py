@@ -389,12 +389,7 @@ class RemoteQueue:
             yield self._link.checked(read, row)
 
     def list_jobs(
-        self,
-        wanted: Filter = ALL,
-        *,
-        account: str = "default",
-        cursor: str = "",
-        limit: int = 100,
+        self, wanted: Filter = ALL, *, account: str = "default", cursor: str = "", limit: int = 100
     ) -> JobPage:
         """Read a page of jobs, without their results; those that cannot be read are named apart."""
 

@@ -24,14 +24,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.request.job_options import FIELDS, MOST_ENTRIES
@@ -95,9 +88,7 @@ _URL_SECRETS = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
 
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$"), Expected("text without NUL characters")]
 Name = Annotated[
-    str,
-    Field(pattern=r"^[^\x00]+$"),
-    Expected("text that is not empty, without NUL characters"),
+    str, Field(pattern=r"^[^\x00]+$"), Expected("text that is not empty, without NUL characters")
 ]
 Prompt = Annotated[
     str,
@@ -221,8 +212,7 @@ class RunRequest(_StrictModel):
 
     user_agent: UserAgent | None = _optional("The caller, sent as header x-user-agent.")
     proxy_location: ProxyLocation | None = _optional(
-        "Where the browser appears to be.",
-        examples=list(KNOWN_PROXY_LOCATIONS),
+        "Where the browser appears to be.", examples=list(KNOWN_PROXY_LOCATIONS)
     )
     webhook_url: WebUrl | None = _optional("Called when the run is over.")
     totp_identifier: Text | None = _optional("Whose one-time codes to use.")

@@ -42,11 +42,7 @@ _TEXT_VALUES: Final = ("extra_http_headers", "cdp_connect_headers", "error_code_
 CREDENTIALS: Final[Mapping[str, tuple[str, ...]]] = {
     "skyvern": ("credential_id",),
     "1password": ("onepassword_vault_id", "onepassword_item_id"),
-    "azure_vault": (
-        "azure_vault_name",
-        "azure_vault_username_key",
-        "azure_vault_password_key",
-    ),
+    "azure_vault": ("azure_vault_name", "azure_vault_username_key", "azure_vault_password_key"),
 }
 
 _Faults = Iterator[FieldError]

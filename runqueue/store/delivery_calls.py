@@ -7,13 +7,7 @@ from typing import Any, NamedTuple
 
 from runqueue.records.batch import Batch, read_batch
 from runqueue.records.claim_items import Taken
-from runqueue.records.delivery import (
-    Delivered,
-    DueDelivery,
-    Report,
-    Reported,
-    WebhookVerdict,
-)
+from runqueue.records.delivery import Delivered, DueDelivery, Report, Reported, WebhookVerdict
 from runqueue.store import compression
 from runqueue.store.replies import (
     OfItems,
@@ -40,9 +34,7 @@ def _report(answer: Any) -> Report:
 
 #: Record what webhooks reported; see `record_webhook.lua`.
 record_webhook: OfItems[Reported, list[Report]] = of_items(
-    "record_webhook",
-    lambda reply: [_report(answer) for answer in reply],
-    as_arguments,
+    "record_webhook", lambda reply: [_report(answer) for answer in reply], as_arguments
 )
 
 
@@ -86,9 +78,7 @@ def _delivery(row: Sequence[Any]) -> DueDelivery:
 
 #: Record what came of deliveries: per item 1 recorded, 0 it waits no more, or was recorded.
 record_delivery: OfItems[Delivered, list[int]] = of_items(
-    "record_delivery",
-    codes,
-    lambda item: as_arguments(item._replace(error=item.error[:500])),
+    "record_delivery", codes, lambda item: as_arguments(item._replace(error=item.error[:500]))
 )
 #: Record that consumers have results: per id 1 done, 0 it has no receiver, -1 no such job.
 confirm_delivery = of_ids("confirm_delivery", codes)
@@ -206,7 +196,5 @@ def _due(account: str, row: Sequence[Any], now_us: int) -> DueCallback:
 
 #: Record what came of callbacks: per item 1 recorded, 0 it waits no more, or was recorded.
 record_callback: OfItems[CallbackOutcome, list[int]] = of_items(
-    "record_callback",
-    codes,
-    lambda item: as_arguments(item._replace(error=item.error[:500])),
+    "record_callback", codes, lambda item: as_arguments(item._replace(error=item.error[:500]))
 )

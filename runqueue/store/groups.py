@@ -80,10 +80,7 @@ def group_credits(account: str) -> ScriptCall[list[GroupCredits]]:
 
 
 def set_group(
-    account: str,
-    name: str,
-    max_concurrent: int | Keep | None = KEEP,
-    paused: bool | None = None,
+    account: str, name: str, max_concurrent: int | Keep | None = KEEP, paused: bool | None = None
 ) -> ScriptCall[Group]:
     """Change a group's settings; arguments and errors as for `RunQueue.set_group`."""
     wrong = []

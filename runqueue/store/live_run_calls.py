@@ -83,11 +83,7 @@ def lists_permit(account: str, process: str, lease_us: int) -> ScriptCall[tuple[
 
 
 def lists_missing(
-    account: str,
-    runs: Sequence[tuple[str, str]],
-    began_us: int,
-    settle_us: int,
-    poll_lease_us: int,
+    account: str, runs: Sequence[tuple[str, str]], began_us: int, settle_us: int, poll_lease_us: int
 ) -> ScriptCall[list[int]]:
     """Have runs (job, run; job '' = an orphan) polled that the list did not show.
 

@@ -630,10 +630,7 @@ class InvariantLedger:
         ]
 
     def judge_orphans(
-        self,
-        jobs: Mapping[int, Job | None],
-        orphans: Sequence[str],
-        submissions: Mapping[int, int],
+        self, jobs: Mapping[int, Job | None], orphans: Sequence[str], submissions: Mapping[int, int]
     ) -> None:
         """Judge that each run is recorded as its job's, or shown as an orphan (I2).
 

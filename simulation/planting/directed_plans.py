@@ -84,10 +84,7 @@ def _timed(
 
 
 def _line(
-    count: int = 40,
-    apart: float = 2.0,
-    kinds: Sequence[str] = ("task", "workflow"),
-    **rules: Any,
+    count: int = 40, apart: float = 2.0, kinds: Sequence[str] = ("task", "workflow"), **rules: Any
 ) -> list[PlannedJob]:
     """Return jobs of alternating kinds, one after the other."""
     return [
@@ -269,10 +266,7 @@ PLANS: dict[str, SimulationPlan] = {
         seed=1,
     ),
     "finish-is-recorded-twice": _plan(
-        _jobs(20, apart=0.5),
-        [_fault("redis loses answers", 1, 25, 0.5)],
-        gateways=0,
-        run_seconds=2,
+        _jobs(20, apart=0.5), [_fault("redis loses answers", 1, 25, 0.5)], gateways=0, run_seconds=2
     ),
     "one-search-proves-absence": _LATE_RUNS,
     "absence-counts-before-the-grace": _LATE_RUNS,
@@ -486,9 +480,7 @@ PLANS: dict[str, SimulationPlan] = {
         refuses_cancels=True,
     ),
     "replay-begins-its-attempts-anew": _plan(
-        _jobs(10, 1, 0.3),
-        [_fault("a person replays dead jobs", at, 0) for at in (20, 40)],
-        **_BAD,
+        _jobs(10, 1, 0.3), [_fault("a person replays dead jobs", at, 0) for at in (20, 40)], **_BAD
     ),
     "misconf-throws-records-away": _plan(
         _jobs(60, 1, 0.1),
@@ -789,10 +781,7 @@ PLANS |= {
     # The heartbeats of the two workers are seconds apart: the one that claimed nothing is first.
     "emptied-redis-is-not-noticed": _plan(
         _jobs(2, 33.3),
-        [
-            _fault("a worker is killed", 1, 3, number=1),
-            _fault("redis comes back empty", 34.3, 0.2),
-        ],
+        [_fault("a worker is killed", 1, 3, number=1), _fault("redis comes back empty", 34.3, 0.2)],
         minutes=2,
         gateways=0,
         run_seconds=60,
@@ -943,10 +932,7 @@ PLANS |= {
         minutes=2,
     ),
     "rate-with-room-has-claims-repeated": _plan(
-        [
-            *_jobs(2, 5, keys=("login:a",)),
-            *(_job(number, 5 + number) for number in range(3, 40)),
-        ],
+        [*_jobs(2, 5, keys=("login:a",)), *(_job(number, 5 + number) for number in range(3, 40))],
         key_limits=_A_LOGIN,
         key_rates=(("login:*", 5.0),),
         run_seconds=40,
@@ -976,9 +962,7 @@ PLANS |= {
         minutes=3,
     ),
     "ended-holders-are-not-found": _plan(
-        _jobs(4, 8, **_PAID),
-        [_fault("redis keeps what has ended", 6, 10)],
-        strict_budget=100,
+        _jobs(4, 8, **_PAID), [_fault("redis keeps what has ended", 6, 10)], strict_budget=100
     ),
     # Nine runs are polled rarely when the tenth begins, and few of them at once.
     "lists-begin-with-what-is-due": _plan(

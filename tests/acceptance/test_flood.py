@@ -20,10 +20,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
 #: The queue that producers send to (docs/enqueue.md), and how many messages wait there.
 PRODUCERS, WAITING = "runqueue", 3000
-UNLIMITED = {
-    "RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": "0",
-    "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "0",
-}
+UNLIMITED = {"RUNQUEUE_MAX_SUBMISSIONS_PER_SECOND": "0", "RUNQUEUE_MAX_REQUESTS_PER_SECOND": "0"}
 
 
 @contextmanager

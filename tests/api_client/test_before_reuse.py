@@ -43,11 +43,7 @@ def _trusting() -> ssl.SSLContext:
 
 def _request(server: ScriptedServer, number: int) -> Request:
     content = b"x" * server.turns[number].size
-    headers = {
-        "host": "127.0.0.1",
-        "x-number": str(number),
-        "content-length": str(len(content)),
-    }
+    headers = {"host": "127.0.0.1", "x-number": str(number), "content-length": str(len(content))}
     return Request("POST", f"{server.url}/x", headers, content, LIMIT)
 
 

@@ -81,9 +81,7 @@ def test_a_connection_that_is_closing_is_not_used_again(run: Run) -> None:
 
 
 @both_loops
-def test_over_tls_no_request_waits_behind_a_body_that_was_answered_early(
-    run: Run,
-) -> None:
+def test_over_tls_no_request_waits_behind_a_body_that_was_answered_early(run: Run) -> None:
     async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(response(413, b"too large"))

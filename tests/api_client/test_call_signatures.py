@@ -10,11 +10,7 @@ from typing import Any
 
 import pytest
 
-from api_client import (
-    OMIT,
-    AgentClient,
-    AsyncAgentClient,
-)
+from api_client import OMIT, AgentClient, AsyncAgentClient
 from tests.api_client.recording import WAYS, Recording, Way, called
 
 SIGNATURES = {

@@ -6,13 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api_client import (
-    ApiError,
-    AsyncSkyvern,
-    AsyncTransport,
-    Skyvern,
-    SkyvernEnvironment,
-)
+from api_client import ApiError, AsyncSkyvern, AsyncTransport, Skyvern, SkyvernEnvironment
 from tests.api_client.rawserver import answering, serving
 from tests.api_client.twins import KEY, TASK, FakeTransport, Kind, answer, both, twin
 from tests.proxying import proxying
@@ -223,13 +217,7 @@ CALLS: list[Call] = [
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: str(call[0]))
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [
-        ((None, None), None),
-        ((30, None), 30),
-        ((None, 5), 5),
-        ((30, 200), 200),
-        ((100, None), 100),
-    ],
+    [((None, None), None), ((30, None), 30), ((None, 5), 5), ((30, 200), 200), ((100, None), 100)],
 )
 async def test_a_call_has_the_time_it_was_given_else_the_time_it_needs(
     kind: Kind, call: Call, given: tuple[float | None, float | None], expected: float | None

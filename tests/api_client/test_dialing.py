@@ -9,13 +9,7 @@ from api_client import AsyncTransport
 from api_client.http.connect import HostNames
 from api_client.http.connection import Connection
 from api_client.http.messages import Request
-from tests.api_client.rawserver import (
-    Exchange,
-    answering,
-    hangs,
-    response,
-    serving,
-)
+from tests.api_client.rawserver import Exchange, answering, hangs, response, serving
 
 
 def told(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:

@@ -40,9 +40,7 @@ async def test_no_cookie_is_kept_no_header_added_and_nothing_logged(
 
 
 @both
-async def test_a_transport_with_a_method_of_our_name_is_spoken_to_as_httpx_does(
-    kind: Kind,
-) -> None:
+async def test_a_transport_with_a_method_of_our_name_is_spoken_to_as_httpx_does(kind: Kind) -> None:
     class Exchanges(FakeTransport):
         def exchange(self, request: object) -> None:  # noqa: ARG002 - the name is the case
             raise AssertionError("for another purpose")

@@ -83,9 +83,7 @@ async def closing() -> AsyncIterator[tuple[Closer, str]]:
 
 
 @both
-async def test_no_request_that_the_server_read_is_called_not_sent_or_sent_again(
-    kind: Kind,
-) -> None:
+async def test_no_request_that_the_server_read_is_called_not_sent_or_sent_again(kind: Kind) -> None:
     said: dict[str, str] = {}
     async with closing() as (closer, url), twin(kind, base_url=url) as client:
         for number in range(TIMES):

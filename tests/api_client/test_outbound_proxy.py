@@ -11,14 +11,7 @@ import pytest
 from api_client.http.proxies import Proxies
 from tests.api_client.loops import Run, both_loops
 from tests.api_client.misbehaving import listening
-from tests.api_client.rawserver import (
-    CERTIFICATE,
-    Server,
-    answering,
-    response,
-    server_tls,
-    serving,
-)
+from tests.api_client.rawserver import CERTIFICATE, Server, answering, response, server_tls, serving
 from tests.proxying import ForwardingProxy, proxying
 from webhooks.sender import Outbound, Posted
 

@@ -3,17 +3,8 @@
 import orjson
 import pytest
 
-from api_client.answers.outcomes import (
-    SubmissionClass,
-    classify_exception,
-)
-from api_client.answers.parts import (
-    MAX_WORDS,
-    http_date,
-    parse_json,
-    retry_after,
-    server_words,
-)
+from api_client.answers.outcomes import SubmissionClass, classify_exception
+from api_client.answers.parts import MAX_WORDS, http_date, parse_json, retry_after, server_words
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
 from api_client.types import is_over
 

@@ -12,11 +12,7 @@ import pytest
 from api_client.errors import AnswerLostError, BodyTooLargeError, NotSentError
 from api_client.http.httpx_adapter import AsyncOwnClient, OwnClient
 from api_client.http.messages import HttpAnswer, Request
-from tests.api_client.misbehaving import (
-    drips_the_body,
-    listening,
-    sends_too_much,
-)
+from tests.api_client.misbehaving import drips_the_body, listening, sends_too_much
 from tests.api_client.rawserver import (
     Behaviour,
     answering,

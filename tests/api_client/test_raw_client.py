@@ -360,13 +360,7 @@ READ_OF = [
         RunTags({"a": "b"}, 200),
         RunTags(),
     ),
-    (
-        RawClient.session_occupant,
-        {"runnable_id": "tsk_1"},
-        "browser_session_id",
-        "tsk_1",
-        None,
-    ),
+    (RawClient.session_occupant, {"runnable_id": "tsk_1"}, "browser_session_id", "tsk_1", None),
     (
         RawClient.get_workflow,
         {"title": "a"},

@@ -6,13 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from api_client.answers.redelivery import (
-    Reason,
-    ReasonClass,
-    Replay,
-    ReplayClass,
-    classify_replay,
-)
+from api_client.answers.redelivery import Reason, ReasonClass, Replay, ReplayClass, classify_replay
 from api_client.http.transport import AsyncTransport
 from api_client.raw import RawClient
 from tests.api_client.rawserver import (

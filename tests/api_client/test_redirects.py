@@ -92,15 +92,10 @@ async def test_redirects_share_one_time_limit(kind: Kind, monkeypatch: pytest.Mo
 
 @both
 @pytest.mark.parametrize(
-    ("timeout", "taken", "requests"),
-    [(20, 16, 1), (20, 14, 2), (4, 2.5, 1), (4, 1.5, 2)],
+    ("timeout", "taken", "requests"), [(20, 16, 1), (20, 14, 2), (4, 2.5, 1), (4, 1.5, 2)]
 )
 async def test_a_submission_is_not_sent_on_without_time_to_hear_its_answer(
-    kind: Kind,
-    monkeypatch: pytest.MonkeyPatch,
-    timeout: float,
-    taken: float,
-    requests: int,
+    kind: Kind, monkeypatch: pytest.MonkeyPatch, timeout: float, taken: float, requests: int
 ) -> None:
     """Cut off after a moment its answer would be lost, and a redirect made no run."""
     clock = Clock(monkeypatch)
@@ -139,8 +134,7 @@ async def test_a_redirect_to_a_port_that_refuses_is_the_answer_since_the_request
     kind: Kind,
 ) -> None:
     transport = FakeTransport(
-        answer(308, location="https://skyvern.test/v1/run/tasks"),
-        NotSentError("refused"),
+        answer(308, location="https://skyvern.test/v1/run/tasks"), NotSentError("refused")
     )
     async with twin(kind, transport=transport) as client:
         with pytest.raises(ApiError, match="308") as caught:

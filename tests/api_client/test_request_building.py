@@ -14,12 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from api_client import OMIT, RunEngine
-from api_client.arguments import (
-    json_body,
-    query_string,
-    run_path,
-    segment,
-)
+from api_client.arguments import json_body, query_string, run_path, segment
 from api_client.http.messages import RequestFactory, redirected
 
 FACTORY = RequestFactory("https://api.example.com", "a-key")

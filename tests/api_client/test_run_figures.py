@@ -4,13 +4,7 @@ from typing import Any
 
 import pytest
 
-from api_client.answers.parts import (
-    NO_FIGURES,
-    RunFigures,
-    attempt_age,
-    ended_ago,
-    run_figures,
-)
+from api_client.answers.parts import NO_FIGURES, RunFigures, attempt_age, ended_ago, run_figures
 from runqueue.records.run_figures import FigureRules
 
 CREATED, QUEUED = "2026-01-01T00:00:00Z", "2026-01-01T00:00:02Z"

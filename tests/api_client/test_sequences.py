@@ -68,10 +68,7 @@ def drive(act: Callable[[AgentClient], Any], results: list[Any]) -> tuple[Any, l
 
 def test_reads_are_spaced_by_a_tenth_of_the_time_waited_within_bounds(clock: Clock) -> None:
     going = [run("running")] * 60
-    drive(
-        wait_for_run("tsk_1", min_interval=2, max_interval=5),
-        [*going, run("completed")],
-    )
+    drive(wait_for_run("tsk_1", min_interval=2, max_interval=5), [*going, run("completed")])
     waited = 0.0
     for seconds in clock.slept:
         assert seconds == pytest.approx(min(max(2, waited / 10), 5))
@@ -83,8 +80,7 @@ def test_a_wait_ends_on_time_with_the_last_that_was_read(clock: Clock) -> None:
     last = run("paused")
     with pytest.raises(WaitTimeoutError, match="run tsk_1 is paused after 4 s") as caught:
         drive(
-            wait_for_run("tsk_1", timeout=4, min_interval=3),
-            [run("running"), run("running"), last],
+            wait_for_run("tsk_1", timeout=4, min_interval=3), [run("running"), run("running"), last]
         )
     assert caught.value.run is last
     assert isinstance(caught.value, TimeoutError)

@@ -5,14 +5,7 @@ from typing import Any
 
 import pytest
 
-from api_client import (
-    BadRequestError,
-    FileInfo,
-    RunEngine,
-    RunListItem,
-    RunStatus,
-    TaskRunResponse,
-)
+from api_client import BadRequestError, FileInfo, RunEngine, RunListItem, RunStatus, TaskRunResponse
 from tests.api_client.recording import WAYS, Way, account
 from tests.simulator.simulating import FakeClock
 

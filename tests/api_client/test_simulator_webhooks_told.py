@@ -48,10 +48,7 @@ async def test_the_webhook_of_a_run_is_untried_delivered_or_abandoned(kind: str,
     async with (
         receiving(200) as good,
         receiving(400) as bad,
-        account(way, duration=0.0) as (
-            call,
-            simulator,
-        ),
+        account(way, duration=0.0) as (call, simulator),
     ):
         submit = simulator.run_task if kind == "task" else simulator.run_workflow
         silent, told, refused = [

@@ -14,13 +14,7 @@ from api_client.errors import AnswerLostError, NotSentError
 from api_client.http.connect import Dialer
 from api_client.http.messages import Request
 from api_client.http.transport import IDLE_LIMIT, AsyncTransport
-from tests.api_client.rawserver import (
-    Exchange,
-    answering,
-    hangs,
-    response,
-    serving,
-)
+from tests.api_client.rawserver import Exchange, answering, hangs, response, serving
 
 
 async def send(transport: AsyncTransport, method: str, url: str, **kwargs: object) -> bytes:

@@ -26,12 +26,7 @@ from api_client import (
     SubmissionClass,
 )
 from tests.api_client.loops import Run, both_loops
-from tests.api_client.misbehaving import (
-    drips_the_body,
-    drips_the_head,
-    listening,
-    reads_slowly,
-)
+from tests.api_client.misbehaving import drips_the_body, drips_the_head, listening, reads_slowly
 from tests.api_client.rawserver import (
     Behaviour,
     cuts_the_answer,
@@ -91,12 +86,7 @@ class Failure:
 
 
 async def fail(
-    who: Who,
-    url: str,
-    run: RunKind = "task",
-    *,
-    size: int = 1,
-    timeout: float = 30,
+    who: Who, url: str, run: RunKind = "task", *, size: int = 1, timeout: float = 30
 ) -> Failure:
     """Submit a run of which nothing good can come."""
     if who == "raw":

@@ -8,13 +8,7 @@ from annotated_types import Ge
 
 from api_client.http import transport
 from api_client.http.proxies import Proxies
-from config.settings import (
-    Settings,
-    SettingsError,
-    broker_url,
-    load_settings,
-    unknown_variables,
-)
+from config.settings import Settings, SettingsError, broker_url, load_settings, unknown_variables
 from runqueue.connection.urls import several
 from worker.stages import reconcile
 

@@ -79,22 +79,11 @@ ACCEPTED: tuple[Accepted, ...] = (
     ),
     *(
         Accepted(f"GET /v1/runs RunListItem.{name}", _KEPT)
-        for name in (
-            "created_by",
-            "script_run",
-            "task_run_id",
-            "trigger_type",
-            "workflow_deleted",
-        )
+        for name in ("created_by", "script_run", "task_run_id", "trigger_type", "workflow_deleted")
     ),
     *(
         Accepted(f"* Artifact.{name}", _KEPT)
-        for name in (
-            "ai_suggestion_id",
-            "bundle_key",
-            "observer_cruise_id",
-            "observer_thought_id",
-        )
+        for name in ("ai_suggestion_id", "bundle_key", "observer_cruise_id", "observer_thought_id")
     ),
     *(
         Accepted(f"* BrowserSessionResponse.{name}", _KEPT)

@@ -74,17 +74,11 @@ USED = (
     Used("GET", _RUN, models=(TaskRunResponse, WorkflowRunResponse)),
     Used("POST", f"{_RUN}/cancel"),
     Used(
-        "POST",
-        f"{_RUN}/retry_webhook",
-        calls.retry_run_webhook,
-        models=(RunWebhookReplayResponse,),
+        "POST", f"{_RUN}/retry_webhook", calls.retry_run_webhook, models=(RunWebhookReplayResponse,)
     ),
     Used("GET", "/v1/runs", calls.list_runs, models=(RunListItem,)),
     Used(
-        "POST",
-        "/v1/runs/cancel",
-        models=(BulkCancelRunsResponse,),
-        fields=frozenset({"run_ids"}),
+        "POST", "/v1/runs/cancel", models=(BulkCancelRunsResponse,), fields=frozenset({"run_ids"})
     ),
     Used("GET", f"{_RUN}/artifacts", run_calls.get_run_artifacts, models=(Artifact,)),
     Used("GET", f"{_RUN}/timeline", models=(WorkflowRunTimeline,)),
@@ -97,10 +91,7 @@ USED = (
         models=(WorkflowRunResponse,),
     ),
     Used(
-        "POST",
-        "/v1/browser_sessions",
-        session_calls.create_browser_session,
-        models=_SESSION_MODEL,
+        "POST", "/v1/browser_sessions", session_calls.create_browser_session, models=_SESSION_MODEL
     ),
     Used("GET", _SESSION, models=_SESSION_MODEL),
     Used("POST", f"{_SESSION}/extend", session_calls.extend_browser_session, models=_SESSION_MODEL),

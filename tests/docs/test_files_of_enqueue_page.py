@@ -28,10 +28,7 @@ def test_the_template_is_one(desk: Desk) -> None:
     (desk.folder / "jobs.csv").write_text("order,name,url,steps\n17,Tea,https://shop.test,3\n")
 
     found = desk.json(
-        "validate",
-        str(desk.folder / "jobs.csv"),
-        "--template",
-        str(desk.folder / "line.json"),
+        "validate", str(desk.folder / "jobs.csv"), "--template", str(desk.folder / "line.json")
     )
 
     assert (found["jobs"], found["invalid"]) == (1, [])

@@ -87,7 +87,5 @@ def test_every_alert_has_a_panel_that_leads_to_its_runbook() -> None:
     wanted = {rule["annotations"]["runbook_url"] for rule in rules()}
 
     # Whether the gateway can be scraped no figure of it shows.
-    assert wanted - linked == {
-        "docs/runbooks.md#runqueuenotscraped",
-    }
+    assert wanted - linked == {"docs/runbooks.md#runqueuenotscraped"}
     assert not linked - wanted

@@ -58,12 +58,7 @@ class Talk:
         self.behaviours[name] = normalised(value, self._known)
 
     def ask(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        headers: dict[str, str] | None = None,
+        self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None
     ) -> httpx.Response:
         """Send one request, as JSON unless the headers say otherwise; bytes as they are."""
         headers = {"content-type": "application/json"} | (headers or {})

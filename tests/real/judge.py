@@ -392,12 +392,7 @@ def _spread(lossy: Sequence[JobOfSet], controls: Sequence[JobOfSet]) -> list[Job
 
 
 def _is_over(job: Job) -> bool:
-    return job.state in {
-        JobState.COMPLETED,
-        JobState.FAILED,
-        JobState.CANCELED,
-        JobState.DEAD,
-    }
+    return job.state in {JobState.COMPLETED, JobState.FAILED, JobState.CANCELED, JobState.DEAD}
 
 
 def _read(queue: RunQueue, ids: Sequence[str]) -> dict[str, Job]:

@@ -132,13 +132,7 @@ WORKFLOWS = (
     ),
     _workflow(
         "workflow, values to cast",
-        parameters={
-            "order": "{t}",
-            "count": "7",
-            "share": 2,
-            "flag": "true",
-            "more": '{"z": 2}',
-        },
+        parameters={"order": "{t}", "count": "7", "share": 2, "flag": "true", "more": '{"z": 2}'},
     ),
     _workflow("workflow, undeclared names", parameters={"order": "{t}", "unknown": "x"}),
     _workflow("workflow, unreadable run", parameters={"order": "{t}", "count": 7.0}),
@@ -157,31 +151,16 @@ WORKFLOWS = (
 OTHERS = (
     RequestKind("login", "login", {"url": f"{HOST}/{{t}}", **_LOGIN}),
     RequestKind(
-        "login, webhook",
-        "login",
-        {
-            "url": f"{HOST}/{{t}}",
-            "webhook_url": f"{HOST}/hook",
-            **_LOGIN,
-        },
+        "login, webhook", "login", {"url": f"{HOST}/{{t}}", "webhook_url": f"{HOST}/hook", **_LOGIN}
     ),
     RequestKind("login, prompt, no url", "login", {"prompt": "{t}", **_LOGIN}),
     RequestKind(
-        "download_files",
-        "download_files",
-        {
-            "navigation_goal": "{t}",
-            "url": f"{HOST}/files",
-        },
+        "download_files", "download_files", {"navigation_goal": "{t}", "url": f"{HOST}/files"}
     ),
     RequestKind(
         "download_files, webhook",
         "download_files",
-        {
-            "navigation_goal": "{t}",
-            "url": HOST,
-            "webhook_url": HOST,
-        },
+        {"navigation_goal": "{t}", "url": HOST, "webhook_url": HOST},
     ),
     RequestKind("download_files, no url", "download_files", {"navigation_goal": "{t}"}),
 )

@@ -38,11 +38,7 @@ def mailing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Target, 
 
 def workflow(target: Target, title: str) -> str:
     """Make a workflow that pauses between two waits."""
-    person = {
-        "block_type": "human_interaction",
-        "label": "asks",
-        "recipients": ["ops@example.com"],
-    }
+    person = {"block_type": "human_interaction", "label": "asks", "recipients": ["ops@example.com"]}
     waits: list[dict[str, Any]] = [
         {"block_type": "wait", "label": label, "wait_sec": WAITS} for label in ("before", "after")
     ]
@@ -66,9 +62,7 @@ def status_is(target: Target, run_id: str, status: str) -> dict[str, Any]:
     return until(reached, 120, f"{run_id} to be {status}")
 
 
-def test_only_a_paused_run_is_approved_and_then_it_goes_on(
-    mailing: tuple[Target, Mailbox],
-) -> None:
+def test_only_a_paused_run_is_approved_and_then_it_goes_on(mailing: tuple[Target, Mailbox]) -> None:
     target, box = mailing
     body = {"workflow_id": workflow(target, "a person decides")}
     run_id = target.post("/v1/run/workflows", body).raise_for_status().json()["run_id"]

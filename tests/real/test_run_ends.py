@@ -68,10 +68,7 @@ def test_a_finally_block_runs_after_a_bad_end_that_shows_for_a_moment_at_most(
     target: Target,
 ) -> None:
     workflow = _defined(
-        target,
-        parameters=[],
-        blocks=[FAILS, waits("cleans", 8)],
-        finally_block_label="cleans",
+        target, parameters=[], blocks=[FAILS, waits("cleans", 8)], finally_block_label="cleans"
     )
     run_id = _start(target, WORKFLOWS, workflow_id=workflow)
     seen: list[tuple[str, float | None]] = []
@@ -142,10 +139,7 @@ def test_a_webhook_is_sent_again_at_once_while_skyvern_s_own_tries_go_on(
     """Its answer holds the signed body, so nobody has to wait for Skyvern's own tries."""
     hooks.status = 500
     run_id = _start(
-        target,
-        WORKFLOWS,
-        workflow_id=target.workflow("hooked"),
-        webhook_url=f"{hooks.url}/own",
+        target, WORKFLOWS, workflow_id=target.workflow("hooked"), webhook_url=f"{hooks.url}/own"
     )
     until(lambda: hooks.at("/own"), 60, "the first try")
     answer = httpx.post(

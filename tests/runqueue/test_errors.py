@@ -8,13 +8,7 @@ from pathlib import Path
 import pytest
 
 from runqueue.connection.client import find_url
-from runqueue.errors import (
-    FieldError,
-    InvalidJob,
-    MalformedURL,
-    NoQueueHere,
-    QueueUnavailable,
-)
+from runqueue.errors import FieldError, InvalidJob, MalformedURL, NoQueueHere, QueueUnavailable
 
 SECRET = "hunter2"
 

@@ -52,9 +52,7 @@ def test_a_key_is_another_job_in_another_account_or_namespace(key: str) -> None:
 
 
 @given(parts=st.lists(st.tuples(names | st.just(""), keys), min_size=2, unique=True))
-def test_different_namespaces_and_keys_never_give_the_same_id(
-    parts: list[tuple[str, str]],
-) -> None:
+def test_different_namespaces_and_keys_never_give_the_same_id(parts: list[tuple[str, str]]) -> None:
     assert len({ids.job_id_for("default", *part) for part in parts}) == len(parts)
 
 

@@ -66,10 +66,7 @@ async def simulating() -> AsyncIterator[str]:
 @pytest.fixture
 def environment(redis_url: str) -> Iterator[dict[str, str]]:
     """What a server finds in its environment: a queue, a Skyvern, a broker, a port."""
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(simulating()) as url,
-    ):
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(simulating()) as url:
         yield os.environ | {
             "RUNQUEUE_REDIS_URL": redis_url,
             "SKYVERN_BASE_URL": url,

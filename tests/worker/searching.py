@@ -144,9 +144,7 @@ def show_requests(monkeypatch: pytest.MonkeyPatch, bench: Bench, change: Echo) -
 
 
 def show_lists(
-    monkeypatch: pytest.MonkeyPatch,
-    bench: Bench,
-    change: Callable[[RunPage, int], RunPage],
+    monkeypatch: pytest.MonkeyPatch, bench: Bench, change: Callable[[RunPage, int], RunPage]
 ) -> None:
     """Have the server show its lists otherwise: page by page, by its number."""
     read = bench.account.client.list_runs

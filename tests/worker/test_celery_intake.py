@@ -148,11 +148,7 @@ def test_an_unknown_account_is_refused_and_a_known_one_is_served(
     ],
 )
 def test_arguments_that_are_no_list_of_lines_are_kept_as_one_line(
-    intake: Intake,
-    queue: RunQueue,
-    client: redis.Redis,
-    args: list[Any],
-    kwargs: dict[str, Any],
+    intake: Intake, queue: RunQueue, client: redis.Redis, args: list[Any], kwargs: dict[str, Any]
 ) -> None:
     intake.accept("t1", args, kwargs)
     assert len(refused(client)) == 1

@@ -21,10 +21,7 @@ def test_a_run_is_polled_again_after_a_tenth_of_its_age_within_the_bounds(
 
 
 @given(
-    age=st.floats(0, 1e6),
-    least=st.floats(0, 60),
-    extra=st.floats(0, 3_600),
-    chance=st.floats(0, 1),
+    age=st.floats(0, 1e6), least=st.floats(0, 60), extra=st.floats(0, 3_600), chance=st.floats(0, 1)
 )
 def test_no_age_brings_a_wait_outside_the_bounds_and_their_spread(
     age: float, least: float, extra: float, chance: float

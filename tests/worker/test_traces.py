@@ -107,10 +107,7 @@ def test_a_line_may_name_its_own_trace_and_it_is_no_part_of_the_same_request(
     line = {"custom_id": "a", "kind": "task", "body": {"prompt": "Read it."}}
     with tracing.continuing(_PARENT):
         first, plain = queue.enqueue_many(
-            [
-                {**line, "traceparent": _PARENT.replace("b7ad", "beef")},
-                {**line, "custom_id": "b"},
-            ]
+            [{**line, "traceparent": _PARENT.replace("b7ad", "beef")}, {**line, "custom_id": "b"}]
         )
     (again,) = queue.enqueue_many([line])
 
@@ -138,9 +135,7 @@ def test_only_a_sampled_traceparent_is_read_as_one(text: object, read: str) -> N
     assert tracing.read_traceparent(text) == read
 
 
-def test_an_error_of_the_caller_goes_on_and_its_words_stay_out_of_the_span(
-    queue: RunQueue,
-) -> None:
+def test_an_error_of_the_caller_goes_on_and_its_words_stay_out_of_the_span(queue: RunQueue) -> None:
     with collected() as spans:
         with pytest.raises(Exception, match="kind"):
             queue.enqueue_many([{"kind": "secret-words"}])

@@ -102,10 +102,7 @@ _CALLS = CallTimes()
 REGISTRY.register(_CALLS)
 LOOP_LAG = loop_lag(REGISTRY)
 CONSUMERS = Gauge(
-    "runqueue_consumer_busy",
-    "Calls open now, by stage.",
-    ["account", "stage"],
-    registry=REGISTRY,
+    "runqueue_consumer_busy", "Calls open now, by stage.", ["account", "stage"], registry=REGISTRY
 )
 _RELAYED = Counter(
     "runqueue_webhook_relayed",

@@ -14,13 +14,7 @@ from api_client.answers.parts import text_or_none
 from runqueue import ids
 from runqueue.request.requests import Kind
 from runqueue.store import codec
-from worker.runs.comparison import (
-    WORKFLOW_RUN,
-    ShownRun,
-    Similarity,
-    compare,
-    normalized_url,
-)
+from worker.runs.comparison import WORKFLOW_RUN, ShownRun, Similarity, compare, normalized_url
 from worker.runs.matcher import markers_of
 
 #: Fields of which it is remembered that a server shows them unchanged.

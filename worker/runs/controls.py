@@ -10,14 +10,7 @@ from typing import Any
 
 from runqueue import ids
 from runqueue.request.requests import Kind
-from worker.runs.comparison import (
-    ENGINE_V2,
-    TASK_V2,
-    WORKFLOW_RUN,
-    ShownRun,
-    Similarity,
-    compare,
-)
+from worker.runs.comparison import ENGINE_V2, TASK_V2, WORKFLOW_RUN, ShownRun, Similarity, compare
 from worker.runs.matcher import Carrier, LostJob
 
 #: A type of run, and a carrier in which runs of that type are seen to show their markers.

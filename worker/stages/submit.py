@@ -17,14 +17,7 @@ from api_client import Submission, SubmissionClass
 from api_client.elapsed import elapsed
 from api_client.errors import RATE_LIMITED
 from config.settings import account_prefix
-from runqueue.records.claim_items import (
-    ClaimAnswer,
-    Claimed,
-    GivenBack,
-    Lost,
-    RunAccepted,
-    Taken,
-)
+from runqueue.records.claim_items import ClaimAnswer, Claimed, GivenBack, Lost, RunAccepted, Taken
 from runqueue.store import codec, worker_calls
 from runqueue.tracing import Origin, working
 from worker import poll_times

@@ -44,11 +44,7 @@ _HELD = frozenset({"paused", "canary"})
 
 @batch.command("list")
 def list_batches(
-    *,
-    account: HomeAccount = None,
-    limit: Limit = 50,
-    url: Url = None,
-    as_json: AsJson = False,
+    *, account: HomeAccount = None, limit: Limit = 50, url: Url = None, as_json: AsJson = False
 ) -> None:
     """Show the batches of an account, the newest first."""
     with opened(url) as queue:

@@ -66,11 +66,7 @@ def set_limit(
 
 @keys.command("clear")
 def clear(
-    pattern: Pattern,
-    *,
-    account: HomeAccount = None,
-    url: Url = None,
-    as_json: OneObject = False,
+    pattern: Pattern, *, account: HomeAccount = None, url: Url = None, as_json: OneObject = False
 ) -> None:
     """Clear a limit; a key then has that of its first segment, if there is one."""
     with opened(url) as queue:
@@ -92,12 +88,7 @@ def list_keys(*, account: HomeAccount = None, url: Url = None, as_json: AsJson =
 
 
 @keys.command("repair")
-def repair(
-    *,
-    account: HomeAccount = None,
-    url: Url = None,
-    as_json: AsJson = False,
-) -> None:
+def repair(*, account: HomeAccount = None, url: Url = None, as_json: AsJson = False) -> None:
     """Free the keys, and steps of budgets, that what has ended still holds; print these."""
     with opened(url) as queue:
         account = account or home_of(queue)

@@ -20,15 +20,7 @@ from runqueue.cli.shared.job_selection import (
 )
 from runqueue.cli.shared.options import command_group, with_options
 from runqueue.cli.shared.queues import Queue, Url, find, opened
-from runqueue.cli.shared.tables import (
-    RUN,
-    AsJson,
-    Limit,
-    each_once,
-    job_row,
-    print_rows,
-    up_to,
-)
+from runqueue.cli.shared.tables import RUN, AsJson, Limit, each_once, job_row, print_rows, up_to
 from runqueue.connection.urls import shown_url
 from runqueue.producer.listing import FOUND
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
@@ -66,10 +58,7 @@ Unknown = Annotated[
 WebhookUrl = Annotated[
     str | None,
     typer.Option(
-        "--webhook-url",
-        parser=_read_url,
-        metavar="URL",
-        help="Send them to this URL from now on.",
+        "--webhook-url", parser=_read_url, metavar="URL", help="Send them to this URL from now on."
     ),
 ]
 

@@ -42,8 +42,7 @@ Output = Annotated[
 Errors = Annotated[
     bool,
     typer.Option(
-        "--errors",
-        help="Only failed, canceled and dead jobs, and of a batch the unconfirmed ones.",
+        "--errors", help="Only failed, canceled and dead jobs, and of a batch the unconfirmed ones."
     ),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the batch is over.")]

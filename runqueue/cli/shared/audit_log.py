@@ -50,13 +50,7 @@ def record_change(
 
 
 def record_jobs_change(
-    queue: Queue,
-    what: str,
-    job_ids: Iterable[str],
-    came_to: str,
-    *,
-    of: int = 0,
-    by: str = "",
+    queue: Queue, what: str, job_ids: Iterable[str], came_to: str, *, of: int = 0, by: str = ""
 ) -> None:
     """Record what was done to jobs, in one entry for each of their accounts.
 

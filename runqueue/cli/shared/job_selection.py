@@ -31,8 +31,7 @@ Jobs = Annotated[
 Group = Annotated[str | None, typer.Option(callback=_not_empty, help="Only jobs of this group.")]
 Batch = Annotated[str | None, typer.Option(callback=_not_empty, help="Only jobs of this batch.")]
 Reason = Annotated[
-    str | None,
-    typer.Option(callback=_not_empty, help="Only jobs whose reason contains this text."),
+    str | None, typer.Option(callback=_not_empty, help="Only jobs whose reason contains this text.")
 ]
 Account = Annotated[str | None, typer.Option(callback=_not_empty, help="Only this account.")]
 Except = Annotated[
@@ -62,8 +61,7 @@ Metadata = Annotated[
     typer.Option(metavar="NAME=VALUE", help="Only jobs with this metadata; repeat for more."),
 ]
 Workflow = Annotated[
-    str | None,
-    typer.Option(callback=_not_empty, help="Only runs of this workflow."),
+    str | None, typer.Option(callback=_not_empty, help="Only runs of this workflow.")
 ]
 Error = Annotated[
     str | None,

@@ -12,8 +12,7 @@ from runqueue.records.batch import ABORT_AFTER, CANARY_RATIO, BatchRules
 from runqueue.request.metadata import read_pairs
 
 Name = Annotated[
-    str,
-    typer.Option(help="The batch's name; default the file's name, without its folders."),
+    str, typer.Option(help="The batch's name; default the file's name, without its folders.")
 ]
 Canary = Annotated[
     int | None, typer.Option(help="Run so many jobs first; the others wait for them.")
@@ -30,8 +29,7 @@ AbortRatio = Annotated[
 ]
 AbortAfter = Annotated[int, typer.Option(help="Do not abort before so many jobs have ended.")]
 ExpiresAfter = Annotated[
-    str,
-    typer.Option(help="Submit nothing more after this time: seconds, or 90m, 12h, 7d."),
+    str, typer.Option(help="Submit nothing more after this time: seconds, or 90m, 12h, 7d.")
 ]
 CallbackUrl = Annotated[
     str,

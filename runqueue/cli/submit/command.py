@@ -44,8 +44,7 @@ def submit(
     *,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until every job has ended.")] = False,
     results: Annotated[
-        Path | None,
-        typer.Option(help="Then write the jobs' results to this file; implies --wait."),
+        Path | None, typer.Option(help="Then write the jobs' results to this file; implies --wait.")
     ] = None,
     as_json: OneObject = False,
     skip_invalid: Annotated[

@@ -26,10 +26,7 @@ _UNITS = ("steps", "credits")
 
 @with_options
 def validate(
-    file: input_options.File,
-    *,
-    as_json: OneObject = False,
-    options: input_options.InputOptions,
+    file: input_options.File, *, as_json: OneObject = False, options: input_options.InputOptions
 ) -> None:
     """Check a file of jobs without submitting it; no queue is needed.
 

@@ -94,9 +94,7 @@ async def test_what_is_nested_too_deep_is_refused(redis_url: str) -> None:
         assert (await door.ask("POST", PATH, b"[" * 200_000)).status == 422
 
 
-async def test_too_many_bytes_are_refused_and_the_answer_says_where_more_go(
-    redis_url: str,
-) -> None:
+async def test_too_many_bytes_are_refused_and_the_answer_says_where_more_go(redis_url: str) -> None:
     async with gating(redis_url) as door:
         answer = await door.ask("POST", PATH, b" " * (checks.MAX_BYTES + 1))
 

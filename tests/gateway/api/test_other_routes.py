@@ -161,9 +161,7 @@ EXPECTED = {
 }
 
 
-async def test_the_description_names_every_route_and_each_answer(
-    redis_url: str,
-) -> None:
+async def test_the_description_names_every_route_and_each_answer(redis_url: str) -> None:
     async with gating(redis_url) as door:
         described = (await door.ask("GET", "/openapi.json")).body
 

@@ -199,12 +199,7 @@ async def test_a_key_that_names_two_jobs_of_one_upload_is_a_bad_line(
     assert (refused.status, fault["field"]) == (422, f"line {between + 2}: custom_id")
     assert fault["message"] == "'row-0' names another job at line 1, with another body"
     assert skipped.body["errors"] == [fault]
-    assert skipped.body["counts"] == {
-        "new": between + 1,
-        "known": 0,
-        "invalid": 1,
-        "conflicts": 0,
-    }
+    assert skipped.body["counts"] == {"new": between + 1, "known": 0, "invalid": 1, "conflicts": 0}
 
 
 async def test_an_upload_without_a_job_is_refused(

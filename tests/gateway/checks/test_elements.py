@@ -33,18 +33,14 @@ def test_they_are_those_that_a_parser_finds(value: list[Any], indent: int | None
 
 
 @pytest.mark.parametrize(
-    "raw",
-    ["", " ", "{", "3", "{}", '{"jobs": [1]}', '"[1]"', " " * 9000 + "x"],
+    "raw", ["", " ", "{", "3", "{}", '{"jobs": [1]}', '"[1]"', " " * 9000 + "x"]
 )
 def test_what_is_no_array_says_what_was_expected(raw: str) -> None:
     with pytest.raises(InvalidRequest, match="expected an array"):
         cut(raw.encode())
 
 
-@pytest.mark.parametrize(
-    "raw",
-    ["[", "[1", "[1,", '["', "[[1]", "[1]]", "[1] 2", "[1],", "[1]}"],
-)
+@pytest.mark.parametrize("raw", ["[", "[1", "[1,", '["', "[[1]", "[1]]", "[1] 2", "[1],", "[1]}"])
 def test_an_array_that_does_not_end_well_is_no_json(raw: str) -> None:
     with pytest.raises(InvalidRequest, match="expected JSON"):
         cut(raw.encode())

@@ -7,11 +7,7 @@ import pytest
 from runqueue import BatchRules, JobState
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
-from runqueue.store.delivery_calls import (
-    CallbackOutcome,
-    callback_claim,
-    record_callback,
-)
+from runqueue.store.delivery_calls import CallbackOutcome, callback_claim, record_callback
 from runqueue.store.keys import Keys
 from tests.gateway.browsing import Browser, Shown, browsing
 from tests.gateway.gating import Desk

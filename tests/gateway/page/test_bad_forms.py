@@ -71,10 +71,7 @@ async def test_a_number_that_is_none_is_refused(
 
 
 async def test_what_nobody_has_thought_of_is_told_on_a_page_and_in_the_log(
-    desk: Desk,
-    redis_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    logged: list[dict[str, str]],
+    desk: Desk, redis_url: str, monkeypatch: pytest.MonkeyPatch, logged: list[dict[str, str]]
 ) -> None:
     async def batches(*_: Any, **__: Any) -> None:
         raise TypeError("a bug")

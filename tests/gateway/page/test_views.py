@@ -313,8 +313,7 @@ def damage(desk: Desk, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "how"),
-    [("", "number"), ("dead", "type"), ("ready", "type"), ("completed", "number")],
+    ("state", "how"), [("", "number"), ("dead", "type"), ("ready", "type"), ("completed", "number")]
 )
 async def test_a_list_of_jobs_shows_all_but_the_one_that_cannot_be_read(
     desk: Desk, redis_url: str, state: str, how: str

@@ -11,11 +11,7 @@ import redis
 
 from runqueue import BatchRules, RunQueue
 from runqueue.ids import new_id
-from runqueue.store.delivery_calls import (
-    CallbackOutcome,
-    callback_claim,
-    record_callback,
-)
+from runqueue.store.delivery_calls import CallbackOutcome, callback_claim, record_callback
 from runqueue.store.sending import run
 from tests.runqueue.cli.commanding import Desk, batch_of, counts, line, lines
 from tests.runqueue.cli.exporting import command

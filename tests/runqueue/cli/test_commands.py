@@ -48,7 +48,7 @@ def test_status_shows_the_request_and_the_timeline(desk: Desk, either: Desk) -> 
     assert shown["request"] == requested
     assert shown["request_hidden"] == ["totp_identifier"]
     assert [step["what"].partition(":")[0] for step in shown["timeline"]] == [
-        *("created", "submitting", "running", "completed", "its record is removed"),
+        *("created", "submitting", "running", "completed", "its record is removed")
     ]
     assert shown["timeline"][1]["attempt"] == 1
     assert shown["earlier_runs"] == []

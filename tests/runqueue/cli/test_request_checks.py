@@ -9,10 +9,7 @@ from runqueue.request.request_checks import use_checks
 from tests.runqueue.cli.commanding import Desk
 
 UNKNOWN = {"custom_id": "a", "kind": "task", "body": {"prompt": "Read it.", "new": 1}}
-LATE = {
-    "kind": "workflow",
-    "body": {"workflow_id": "wpid_1", "max_elapsed_time_minutes": 481},
-}
+LATE = {"kind": "workflow", "body": {"workflow_id": "wpid_1", "max_elapsed_time_minutes": 481}}
 
 
 def with_file(key: str, file: str) -> dict[str, Any]:
@@ -47,9 +44,7 @@ def test_a_word_that_is_no_mode_is_wrong_usage(desk: Desk) -> None:
     assert "RUNQUEUE_REQUEST_CHECKS: expected refuse, warn or pass" in result.stderr
 
 
-def test_a_second_use_of_a_file_is_told_with_its_line_and_the_job_that_holds_it(
-    desk: Desk,
-) -> None:
+def test_a_second_use_of_a_file_is_told_with_its_line_and_the_job_that_holds_it(desk: Desk) -> None:
     assert desk.run("submit", desk.file([with_file("a", "f1")])).exit_code == 0
     file = desk.file([with_file("b", "f1"), with_file("c", "f2")])
 

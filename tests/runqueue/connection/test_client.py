@@ -4,13 +4,7 @@ import pytest
 from redis import exceptions
 
 from runqueue.connection.client import speaking_of
-from runqueue.errors import (
-    BatchExpired,
-    BatchNotFound,
-    QueueFull,
-    QueueUnavailable,
-    RunQueueError,
-)
+from runqueue.errors import BatchExpired, BatchNotFound, QueueFull, QueueUnavailable, RunQueueError
 
 URL = "redis://127.0.0.1:6379/0"
 

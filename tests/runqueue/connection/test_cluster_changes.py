@@ -8,14 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from lab.clusters import (
-    Cluster,
-    Node,
-    accounts_on_each,
-    cluster,
-    line,
-    slot_of,
-)
+from lab.clusters import Cluster, Node, accounts_on_each, cluster, line, slot_of
 from lab.valkeys import free_port
 from lab.waiting import until
 from runqueue import AsyncRunQueue, JobState, RunQueue

@@ -6,13 +6,7 @@ from typing import Any
 import pytest
 
 from runqueue.connection.client import async_client, sync_client
-from runqueue.connection.urls import (
-    ServerAddress,
-    ServerKind,
-    kind_of,
-    listening_urls,
-    several,
-)
+from runqueue.connection.urls import ServerAddress, ServerKind, kind_of, listening_urls, several
 from runqueue.errors import MalformedURL
 
 

@@ -231,9 +231,7 @@ def test_a_job_that_another_upload_took_and_that_came_back_stands_in_its_batch_o
     assert not clock.client.exists(clock.key(f"batch_left:{first}"))
 
 
-def test_an_upload_without_what_another_took_over_is_not_accepted_in_part(
-    clock: Clockwork,
-) -> None:
+def test_an_upload_without_what_another_took_over_is_not_accepted_in_part(clock: Clockwork) -> None:
     first, second = clock.open_batch(), clock.open_batch()
     clock.enqueue_specs([spec("a"), spec("b")], first)
     clock.enqueue_specs([spec("b")], second)

@@ -115,9 +115,7 @@ def test_submissions_from_before_a_step_in_a_gap_say_nothing_of_dates(
     assert host.submitted(later), "nothing was set in the second gap"
 
 
-def test_submissions_from_before_a_step_that_a_worker_counted_are_compared(
-    host: HostClock,
-) -> None:
+def test_submissions_from_before_a_step_that_a_worker_counted_are_compared(host: HostClock) -> None:
     job = host.submit("p1")
     host.offset += STEPS[0] * SECOND
     assert not host.submitted(job), "the step is not believed yet"

@@ -329,9 +329,7 @@ def test_a_job_taken_over_runs_once_with_its_new_options_though_both_are_sealed(
         assert (found.is_over, found.total) == (True, 1)
 
 
-def test_an_upload_never_sealed_expires_after_24_hours_and_leaves_nothing(
-    clock: Clockwork,
-) -> None:
+def test_an_upload_never_sealed_expires_after_24_hours_and_leaves_nothing(clock: Clockwork) -> None:
     batch = clock.open_batch()
     clock.enqueue(5, batch=batch, deadline=clock.now + DAY * 3)
     clock.enqueue(5, batch=batch, run_at=clock.now + DAY * 3, group="g1", priority=0)

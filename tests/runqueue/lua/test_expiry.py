@@ -5,11 +5,7 @@ import pytest
 from runqueue.errors import BatchExpired
 from runqueue.records.batch import BatchRules, BatchStatus
 from runqueue.records.job import JobState
-from runqueue.store import (
-    job_calls,
-    operator_calls,
-    worker_calls,
-)
+from runqueue.store import job_calls, operator_calls, worker_calls
 from tests.runqueue.lua.clockwork import DAY, RETENTION, SECOND, UPLOAD, Clockwork
 
 HOUR = 3_600.0
@@ -116,9 +112,7 @@ def test_expiring_costs_the_same_whatever_the_size(clock: Clockwork) -> None:
 # Uploads that were never finished.
 
 
-def test_an_upload_that_was_never_finished_is_shown_as_expired_for_a_week(
-    clock: Clockwork,
-) -> None:
+def test_an_upload_that_was_never_finished_is_shown_as_expired_for_a_week(clock: Clockwork) -> None:
     batch = clock.open_batch(BatchRules(canary=2))
     jobs = clock.enqueue(5, batch=batch)
     clock.wait(UPLOAD / SECOND)

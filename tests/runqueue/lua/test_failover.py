@@ -190,9 +190,7 @@ def recovery_of(clock: Clockwork) -> Taken[Any]:
     return clock.run(worker_calls.reconcile_claim(clock.account, "p1", 10, 0, LEASE))
 
 
-def test_a_second_change_of_server_waits_again_for_what_may_be_on_its_way(
-    clock: Clockwork,
-) -> None:
+def test_a_second_change_of_server_waits_again_for_what_may_be_on_its_way(clock: Clockwork) -> None:
     (job,) = clock.enqueue(1)
     clock.heartbeat(first=True)
     clock.tick()
@@ -248,9 +246,7 @@ def test_a_recovery_that_began_while_the_clock_was_ahead_does_not_wait_for_that_
     assert clock.run(job_calls.stats(clock.account)).hold_seconds < 100
 
 
-def test_a_goodbye_that_an_older_copy_knows_does_not_make_it_the_latest(
-    tmp_path: Path,
-) -> None:
+def test_a_goodbye_that_an_older_copy_knows_does_not_make_it_the_latest(tmp_path: Path) -> None:
     server = start_valkey(tmp_path)
     try:
         with redis.Redis(port=server.port) as client:

@@ -60,9 +60,7 @@ def test_the_time_in_our_queue_is_that_until_the_run_was_accepted(clock: Clockwo
     assert timed(clock, "queue") == ([3, 30], 25.0)
 
 
-def test_what_skyvern_tells_of_a_run_is_counted_where_its_end_is_recorded(
-    clock: Clockwork,
-) -> None:
+def test_what_skyvern_tells_of_a_run_is_counted_where_its_end_is_recorded(clock: Clockwork) -> None:
     first, second, third = clock.running(3)
     end(clock, first, took(4.0, 100.0, 7))
     end(clock, second, took(None, None, 5))

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from runqueue.records.claim_items import RunAgain
-from runqueue.store import (
-    audit,
-    live_processes,
-    operator_calls,
-    worker_calls,
-)
+from runqueue.store import audit, live_processes, operator_calls, worker_calls
 from runqueue.store.history import JobHistory, read_history
 from tests.runqueue.lua.clockwork import Clockwork
 

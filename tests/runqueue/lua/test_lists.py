@@ -270,9 +270,7 @@ def test_when_lists_end_all_runs_are_looked_at_and_none_joins_until_it_is_time(
     assert set(clock.members("listed")) == set(job_ids)
 
 
-def test_more_runs_than_one_script_lets_go_are_let_go_by_those_that_claim(
-    clock: Clockwork,
-) -> None:
+def test_more_runs_than_one_script_lets_go_are_let_go_by_those_that_claim(clock: Clockwork) -> None:
     for _ in range(12):
         listed(clock, 50)
     clock.run(live_run_calls.lists_end(ACCOUNT, 3_600 * SECOND))

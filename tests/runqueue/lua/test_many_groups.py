@@ -11,12 +11,7 @@ from runqueue.producer.chunks import packets
 from runqueue.producer.queue import RunQueue
 from runqueue.records.batch import NO_RULES, BatchRules
 from runqueue.records.claim_items import Finished, Lost
-from runqueue.store import (
-    groups,
-    job_calls,
-    operator_calls,
-    worker_calls,
-)
+from runqueue.store import groups, job_calls, operator_calls, worker_calls
 from runqueue.store.groups import KEEP, Keep
 from runqueue.store.scripts import ScriptCall
 from tests.runqueue.lua.clockwork import RETENTION, SECOND, UPLOAD, Clockwork, spec

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from runqueue.store import codec, compression
 from tests.runqueue.lua.clockwork import Clockwork, spec
-from tests.runqueue.lua.packs import (
-    PROMPT,
-    body,
-    over,
-    pack,
-    replay,
-)
+from tests.runqueue.lua.packs import PROMPT, body, over, pack, replay
 from tests.runqueue.lua.webhooks import URL, due, receive, told
 
 

@@ -9,14 +9,7 @@ from runqueue.records.claim_items import RunAgain, ToCancel
 from runqueue.records.job import EnqueueStatus, JobState
 from runqueue.request.retry_policy import Retry
 from runqueue.store import job_calls, operator_calls, worker_calls
-from tests.runqueue.lua.clockwork import (
-    DAY,
-    LEASE,
-    RETENTION,
-    SECOND,
-    Clockwork,
-    spec,
-)
+from tests.runqueue.lua.clockwork import DAY, LEASE, RETENTION, SECOND, Clockwork, spec
 from tests.runqueue.lua.webhooks import receive, told
 
 

@@ -164,9 +164,7 @@ def test_a_second_run_of_one_attempt_is_an_orphan_and_counted_once(clock: Clockw
 # A claim asked again.
 
 
-def test_a_claim_asked_again_gives_the_same_jobs_and_takes_no_new_permits(
-    clock: Clockwork,
-) -> None:
+def test_a_claim_asked_again_gives_the_same_jobs_and_takes_no_new_permits(clock: Clockwork) -> None:
     clock.limit(submissions_per_second=1, burst_size=5)
     clock.enqueue(10)
     clock.heartbeat(first=True)

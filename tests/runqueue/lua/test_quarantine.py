@@ -137,9 +137,7 @@ def test_a_claim_that_meets_an_index_of_a_wrong_type_loses_no_job(
     assert count(clock, "live") == len(clock.client.keys(clock.key("job:*"))) == 6
 
 
-def test_a_claim_made_again_leaves_out_a_job_that_cannot_be_read_any_more(
-    clock: Clockwork,
-) -> None:
+def test_a_claim_made_again_leaves_out_a_job_that_cannot_be_read_any_more(clock: Clockwork) -> None:
     jobs = clock.enqueue(3)
     clock.heartbeat(first=True)
     claim(clock, 10, "one")

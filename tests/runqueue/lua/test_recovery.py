@@ -662,9 +662,7 @@ def test_claims_that_a_restored_server_does_not_know_hold_the_account_and_say_si
     assert clock.tick().messages["reconcile"] == 1
 
 
-def test_runs_of_forgotten_claims_are_adopted_under_their_higher_attempt(
-    clock: Clockwork,
-) -> None:
+def test_runs_of_forgotten_claims_are_adopted_under_their_higher_attempt(clock: Clockwork) -> None:
     jobs, _ = restored(clock)
     ask(clock)
     assert [clock.found(job, 1, f"r-{job}") for job in jobs[:2]] == [1, 1]
@@ -1074,10 +1072,7 @@ END_EARLY = pytest.mark.parametrize(
 @END_EARLY
 @pytest.mark.parametrize("seconds", [None, 5])
 def test_the_run_of_a_lost_claim_is_looked_for_and_canceled_although_its_job_is_no_longer_wanted(
-    clock: Clockwork,
-    end: Callable[[Clockwork, str, str], None],
-    why: str,
-    seconds: int | None,
+    clock: Clockwork, end: Callable[[Clockwork, str, str], None], why: str, seconds: int | None
 ) -> None:
     due = None if seconds is None else clock.now + seconds * SECOND
     batch, job = uploading(clock, run_at=due, deadline=clock.now + DEADLINE * SECOND)

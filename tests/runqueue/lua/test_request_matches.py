@@ -12,26 +12,12 @@ from typing import Any
 import pytest
 
 from runqueue.records.batch import BatchRules
-from runqueue.records.claim_items import (
-    Lost,
-    RunAccepted,
-    RunAgain,
-    Searched,
-    UnconfirmedPage,
-)
+from runqueue.records.claim_items import Lost, RunAccepted, RunAgain, Searched, UnconfirmedPage
 from runqueue.records.job import JobState
 from runqueue.request.retry_policy import Retry
 from runqueue.store import job_calls, operator_calls, worker_calls
 from runqueue.store.scripts import ScriptCall
-from tests.runqueue.lua.clockwork import (
-    CLAIM_AGE,
-    DAY,
-    GRACE,
-    SECOND,
-    SPACING,
-    Clockwork,
-    dump,
-)
+from tests.runqueue.lua.clockwork import CLAIM_AGE, DAY, GRACE, SECOND, SPACING, Clockwork, dump
 from tests.runqueue.lua.webhooks import receive, told
 
 LIVE = ("submitting", "unconfirmed", "running")
@@ -694,9 +680,7 @@ def read(clock: Clockwork, offset: int = 0, count: int = 100) -> UnconfirmedPage
     return clock.run(worker_calls.read_unconfirmed(clock.account, offset, count))
 
 
-def test_unconfirmed_jobs_are_read_page_by_page_those_without_a_slot_last(
-    clock: Clockwork,
-) -> None:
+def test_unconfirmed_jobs_are_read_page_by_page_those_without_a_slot_last(clock: Clockwork) -> None:
     held = clock.unconfirmed(3)
     for job in held:
         clock.wait(30)

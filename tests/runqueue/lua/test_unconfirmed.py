@@ -362,9 +362,7 @@ def test_a_run_of_a_later_attempt_that_redis_forgot_is_not_made_again(clock: Clo
     assert clock.field(job, "attempt") == "3"
 
 
-def test_a_search_counts_from_when_it_began_not_from_when_it_was_recorded(
-    clock: Clockwork,
-) -> None:
+def test_a_search_counts_from_when_it_began_not_from_when_it_was_recorded(clock: Clockwork) -> None:
     (job,) = clock.unconfirmed()
     began = clock.now
     clock.wait(50)

@@ -9,13 +9,7 @@ import pytest
 from runqueue import parse_line
 from runqueue.operator.refused_lines import line_again
 from runqueue.producer import inbox
-from runqueue.producer.inbox import (
-    Checked,
-    InboxLine,
-    celery_key,
-    check_lines,
-    inbox_key,
-)
+from runqueue.producer.inbox import Checked, InboxLine, celery_key, check_lines, inbox_key
 from runqueue.store.job_calls import job_id_of
 
 BODY = {"prompt": "Read the price."}
@@ -110,10 +104,7 @@ def test_a_refused_line_is_kept_with_its_errors_and_the_time() -> None:
     assert refused('{"kind": "task"}') == {
         "line": '{"kind": "task"}',
         "error": [
-            {
-                "field": "body",
-                "message": "required, expected an object of run request fields",
-            }
+            {"field": "body", "message": "required, expected an object of run request fields"}
         ],
         "at": "2027-01-15T08:00:00+00:00",
         "key": "key-0",

@@ -114,10 +114,7 @@ def test_a_hundred_faults_are_named_and_no_more() -> None:
 
 @pytest.mark.parametrize(
     ("lines", "words"),
-    [
-        ([LINE] * (MAX_LINES + 1), "expected 200,000 lines"),
-        ([b"\n"], "expected at least one job"),
-    ],
+    [([LINE] * (MAX_LINES + 1), "expected 200,000 lines"), ([b"\n"], "expected at least one job")],
 )
 def test_a_file_has_a_quota_of_lines(redis_url: str, lines: list[bytes], words: str) -> None:
     with RunQueue(redis_url) as queue, pytest.raises(InvalidRequest, match=words):

@@ -324,10 +324,7 @@ def test_batches_are_listed_page_by_page() -> None:
         "of_a_later_version": 1,
     }
     body = orjson.dumps({"batches": [shown], "cursor": "1 a", "unread": []})
-    with (
-        answering(always(200, {}, body)) as (url, asked),
-        RemoteQueue(url, SECRET) as queue,
-    ):
+    with answering(always(200, {}, body)) as (url, asked), RemoteQueue(url, SECRET) as queue:
         page = queue.list_batches(status="completed", cursor="2 b", limit=7)
     assert [(one.id, one.status, one.total) for one in page.batches] == [(BATCH, "completed", 3)]
     assert page.cursor == "1 a"
@@ -353,11 +350,7 @@ def test_an_answer_that_is_cut_is_asked_for_behind_the_last_line() -> None:
         return 200, {}, rows(3)
 
     with answering(answer) as (url, asked), RemoteQueue(url, SECRET) as queue:
-        assert [row["job_id"] for row in result_rows(queue._link, RESULTS, {})] == [
-            "1",
-            "2",
-            "3",
-        ]
+        assert [row["job_id"] for row in result_rows(queue._link, RESULTS, {})] == ["1", "2", "3"]
     assert "after=2+7" in asked[1], "and that life of it"
 
 

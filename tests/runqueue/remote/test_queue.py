@@ -280,7 +280,7 @@ def test_an_upload_takes_what_enqueue_many_takes(desk: Desk, remote: RemoteQueue
 
     found = desk.queue.list_jobs(Filter(batch=done.batch_id)).jobs
     assert [job.custom_id for job in found] == [
-        *(None, "spec", "object", "proxy", "delta", "text", "pretty", "bytes", "traced"),
+        *(None, "spec", "object", "proxy", "delta", "text", "pretty", "bytes", "traced")
     ]
     assert {job.namespace for job in found} == {"web"}
     assert found[2].run_at == later

@@ -15,13 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runqueue.errors import FieldError, InvalidJob
-from runqueue.request.job_spec import (
-    MAX_PAYLOAD_BYTES,
-    JobSpec,
-    Priority,
-    When,
-    parse_line,
-)
+from runqueue.request.job_spec import MAX_PAYLOAD_BYTES, JobSpec, Priority, When, parse_line
 from runqueue.request.requests import TaskRunRequest, WorkflowRunRequest
 
 SECRET = "hunter2"

@@ -9,11 +9,7 @@ from typing import Any
 import pytest
 
 from runqueue.errors import InvalidJob
-from runqueue.request import (
-    job_options,
-    job_spec,
-    validation_errors,
-)
+from runqueue.request import job_options, job_spec, validation_errors
 from runqueue.request.job_spec import parse_line
 from runqueue.request.request_checks import RequestChecks
 from runqueue.request.requests import SENSITIVE_FIELDS, WorkflowRunRequest
@@ -210,9 +206,7 @@ def test_a_body_as_large_as_it_may_be_may_hold_the_smallest_values() -> None:
 
 def test_an_integer_over_64_bits_in_a_line_of_text_is_refused_not_rounded() -> None:
     raw = b'{"kind":"workflow","body":{"workflow_id":"a","parameters":{"id":18446744073709551616}}}'
-    assert faults(raw) == {
-        "body.parameters.id": "expected a whole number of at most 64 bits",
-    }
+    assert faults(raw) == {"body.parameters.id": "expected a whole number of at most 64 bits"}
 
 
 def test_a_value_nested_too_deeply_or_in_itself_is_refused() -> None:

@@ -27,9 +27,7 @@ def line(kind: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=str)
-def test_what_the_server_does_not_take_is_refused_with_its_field_and_reason(
-    broken: Broken,
-) -> None:
+def test_what_the_server_does_not_take_is_refused_with_its_field_and_reason(broken: Broken) -> None:
     with pytest.raises(InvalidJob) as refused:
         parse_line(line(broken.kind, broken.body))
     (error,) = refused.value.errors

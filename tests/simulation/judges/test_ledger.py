@@ -17,8 +17,7 @@ from simulator.model.runs import Run
 
 
 @pytest.mark.parametrize(
-    ("answered", "is_lost"),
-    [(9.0, False), (11.0, True), (12.0, True), (15.9, True), (16.1, False)],
+    ("answered", "is_lost"), [(9.0, False), (11.0, True), (12.0, True), (15.9, True), (16.1, False)]
 )
 def test_a_failover_loses_writes_whose_answers_were_still_on_their_way(
     *, answered: float, is_lost: bool

@@ -87,8 +87,7 @@ def test_a_resume_leaves_the_canary_in_force_where_a_person_paused_the_batch(
 
 
 @pytest.mark.parametrize(
-    ("refused", "submitted", "is_wrong"),
-    [({1}, 3, False), ({1}, 4, True), (set(), 3, True)],
+    ("refused", "submitted", "is_wrong"), [({1}, 3, False), ({1}, 4, True), (set(), 3, True)]
 )
 def test_a_job_that_a_budget_refuses_at_first_is_no_canary(
     refused: set[int], submitted: int, *, is_wrong: bool

@@ -53,10 +53,7 @@ async def test_what_skyvern_signed_goes_on_byte_by_byte_with_its_signature(relay
 
 async def test_a_webhook_goes_through_the_account_s_proxy(relay: Work) -> None:
     with proxying(ForwardingProxy(user="user:pass")) as proxy:
-        async with (
-            receiving() as user,
-            relay(proxy=SecretStr(proxy.url)) as bench,
-        ):
+        async with receiving() as user, relay(proxy=SecretStr(proxy.url)) as bench:
             port = urlsplit(user.url).port
             assert port is not None
             proxy.resolves["hooks.test"] = ("127.0.0.1", port)
@@ -86,10 +83,7 @@ async def test_every_webhook_names_its_job_and_what_the_producer_calls_it(relay:
 async def test_every_try_carries_the_same_id_and_a_timestamp_of_its_own(
     relay: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with (
-        receiving(500, 200) as user,
-        relay(webhook_secrets=SECRETS[:1]) as bench,
-    ):
+    async with receiving(500, 200) as user, relay(webhook_secrets=SECRETS[:1]) as bench:
         job_id = await told(bench, user.url)
         await bench.one_pass("webhooks")
         assert state_of(bench, job_id) is DeliveryState.PENDING
@@ -276,10 +270,7 @@ async def test_a_skyvern_that_hangs_is_not_asked_for_each_webhook(
 @pytest.mark.parametrize("why", ["never", "forced", "tried"])
 async def test_skyvern_is_not_asked_where_it_must_not_or_was_before(relay: Work, why: str) -> None:
     settings = {"redeliver": "never"} if why == "never" else {}
-    async with (
-        receiving() as user,
-        relay(settings=settings) as bench,
-    ):
+    async with receiving() as user, relay(settings=settings) as bench:
         await bench.api.fault({"drop": True}, match={"route": "webhook"})
         job_id = await ended(bench, user.url)
         if why == "forced":

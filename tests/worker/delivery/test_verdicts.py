@@ -16,12 +16,7 @@ from runqueue.connection.urls import endpoint_of
 from runqueue.records.delivery import DueDelivery
 from runqueue.store.scripts import sources
 from webhooks.sender import Posted
-from worker.delivery.relay import (
-    answered,
-    signed_by_skyvern,
-    verdict,
-    without_urls,
-)
+from worker.delivery.relay import answered, signed_by_skyvern, verdict, without_urls
 from worker.delivery.watcher import checked, driven, reason_in_run
 
 SCHEDULE = (5.0, 300.0, 1800.0)

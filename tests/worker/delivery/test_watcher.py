@@ -8,12 +8,7 @@ from runqueue.records.delivery import DeliveryState
 from runqueue.store.delivery_calls import deliver_again
 from runqueue.store.scripts import ScriptCall
 from tests.simulator.simulating import eventually, receiving
-from tests.worker.delivering import (
-    delivered,
-    ended,
-    figure,
-    wait_of,
-)
+from tests.worker.delivering import delivered, ended, figure, wait_of
 from tests.worker.working import Bench, Send, Work, wrap_send
 
 MINUTE = 60_000_000

@@ -12,13 +12,7 @@ from pydantic import HttpUrl, TypeAdapter
 
 from api_client import ListedRun
 from runqueue.request.requests import Kind
-from worker.runs.comparison import (
-    Comparison,
-    ShownRun,
-    Similarity,
-    compare,
-    normalized_url,
-)
+from worker.runs.comparison import Comparison, ShownRun, Similarity, compare, normalized_url
 from worker.runs.plausible import Index
 
 _HTTP_URL = TypeAdapter(HttpUrl)
@@ -118,10 +112,7 @@ TASKS_AS_SHOWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"url": "HTTP://LOCALHOST:80/a b?x=ü#f"},
         {"url": "http://localhost/a%20b?x=%C3%BC#f"},
     ),
-    "a doubled www": (
-        {"url": "https://www.www.shop.test/p"},
-        {"url": "https://www.shop.test/p"},
-    ),
+    "a doubled www": ({"url": "https://www.www.shop.test/p"}, {"url": "https://www.shop.test/p"}),
     "a title that is listed, not shown": ({"title": "T"}, {"title": None}),
     "a place, with nulls added": (
         {"proxy_location": {"country": "US"}},
@@ -353,11 +344,7 @@ STRONG: dict[str, tuple[Kind, dict[str, Any], dict[str, Any]]] = {
     "the url's host": ("task", {}, {"url": "https://shop2.test/p"}),
     "the url's query": ("task", {}, {"url": "https://shop.test/p?x=1"}),
     "the url's case": ("task", {}, {"url": "https://shop.test/P"}),
-    "schema": (
-        "task",
-        {"data_extraction_schema": {"a": 1}},
-        {"data_extraction_schema": {"a": 2}},
-    ),
+    "schema": ("task", {"data_extraction_schema": {"a": 1}}, {"data_extraction_schema": {"a": 2}}),
     "codes of errors": ("task", {"error_code_mapping": {"a": "b"}}, {"error_code_mapping": {}}),
     "totp_identifier": ("task", {"totp_identifier": "me"}, {"totp_identifier": "you"}),
     "totp_url": ("task", {"totp_url": "https://a.test/1"}, {"totp_url": "https://a.test/2"}),
@@ -422,8 +409,7 @@ def test_a_difference_in_what_a_server_may_change_leaves_it_open(
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["prompt", "url", "data_extraction_schema", "error_code_mapping", "totp_identifier"],
+    "name", ["prompt", "url", "data_extraction_schema", "error_code_mapping", "totp_identifier"]
 )
 @pytest.mark.parametrize("shown", [None, "gone"])
 def test_a_field_that_is_not_shown_is_no_evidence(name: str, shown: str | None) -> None:

@@ -131,9 +131,7 @@ def test_a_list_without_runs_of_ours_shows_nothing() -> None:
     ],
     ids=["by its title", "by its webhook", "by its request"],
 )
-def test_a_run_of_ours_that_would_be_recognised_shows_what_the_list_is_worth(
-    one: OwnedRun,
-) -> None:
+def test_a_run_of_ours_that_would_be_recognised_shows_what_the_list_is_worth(one: OwnedRun) -> None:
     assert ListControls([one]).shows(job())
 
 

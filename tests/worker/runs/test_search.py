@@ -9,15 +9,7 @@ from runqueue import JobState, ids
 from runqueue.records.claim_items import RunAccepted
 from runqueue.store import worker_calls
 from tests.simulator.simulating import eventually
-from tests.worker.searching import (
-    LOST,
-    MADE,
-    SOON,
-    SUBMISSION,
-    look,
-    lose,
-    task,
-)
+from tests.worker.searching import LOST, MADE, SOON, SUBMISSION, look, lose, task
 from tests.worker.stages.test_reconcile import ALL
 from tests.worker.working import ENDLESS, KEYS, Bench, Work, start
 

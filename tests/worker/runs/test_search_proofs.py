@@ -114,10 +114,7 @@ async def test_a_list_of_several_pages_denies_only_if_all_of_them_are_read(
 Paging = Callable[[int, int], tuple[int, int]]
 
 BOUNDED: dict[str, tuple[Paging, int | None]] = {
-    "no more than the newest ten": (
-        lambda page, _: (min(5 * page - 5, 10), min(5 * page, 10)),
-        5,
-    ),
+    "no more than the newest ten": (lambda page, _: (min(5 * page - 5, 10), min(5 * page, 10)), 5),
     "page sizes bounded": (
         lambda page, size: ((page - 1) * min(size, 10), page * min(size, 10)),
         None,

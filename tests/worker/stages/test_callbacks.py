@@ -153,11 +153,7 @@ async def test_a_receiver_that_hangs_holds_up_neither_other_receivers_nor_webhoo
         await asyncio.Event().wait()
         return web.Response()
 
-    async with (
-        answering(hangs) as dead,
-        receiving() as user,
-        deliver() as bench,
-    ):
+    async with answering(hangs) as dead, receiving() as user, deliver() as bench:
         for _ in range(5):
             over(bench, dead)
         batch = over(bench, user.url)

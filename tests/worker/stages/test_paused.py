@@ -75,10 +75,7 @@ async def test_a_rejected_run_is_canceled_beside_others_that_are_approved(work: 
 
 @pytest.mark.parametrize(
     ("action", "why"),
-    [
-        ({"status": 429}, "HTTP 429: "),
-        ({"close": True, "committed": True}, "it may have come: "),
-    ],
+    [({"status": 429}, "HTTP 429: "), ({"close": True, "committed": True}, "it may have come: ")],
 )
 async def test_an_approval_that_failed_is_told_and_not_sent_again(
     work: Work, logged: list[Any], action: dict[str, Any], why: str

@@ -36,8 +36,7 @@ async def test_a_run_that_ended_is_finished_with_its_answer_as_it_came(work: Wor
 
 
 @pytest.mark.parametrize(
-    ("end", "state"),
-    [("failed", "failed"), ("terminated", "failed"), ("timed_out", "failed")],
+    ("end", "state"), [("failed", "failed"), ("terminated", "failed"), ("timed_out", "failed")]
 )
 async def test_a_run_that_did_not_complete_fails_its_job_and_says_how(
     work: Work, end: str, state: str

@@ -33,9 +33,7 @@ MARKED = {
     "a task": task(),
     "a task with a title": task(title="mine"),
     "a workflow with a webhook": WorkflowRunRequest(
-        workflow_id="wpid_1",
-        webhook_url="https://hook.test/?a=1",
-        parameters={"sim_end": "never"},
+        workflow_id="wpid_1", webhook_url="https://hook.test/?a=1", parameters={"sim_end": "never"}
     ),
 }
 ALL = {**MARKED, **NO_MARKER}

@@ -464,9 +464,7 @@ async def test_a_budget_with_room_says_nothing(work: Work) -> None:
         assert read(bench).firings[0].message == ""
 
 
-async def test_missed_and_failed_firings_and_a_pause_are_kept_for_notifications(
-    work: Work,
-) -> None:
+async def test_missed_and_failed_firings_and_a_pause_are_kept_for_notifications(work: Work) -> None:
     async with work() as bench:
         bench.client.hset(f"{KEYS.prefix}notices", "lease", "1 p")
         put(bench, replace(put_file(bench, 3, bad=1), pause_after=1))
@@ -503,9 +501,7 @@ async def test_the_consumer_runs_what_is_due_and_ends(work: Work) -> None:
         assert bench.active_consumers("schedules") == 0
 
 
-async def test_a_file_of_20000_lines_is_uploaded_to_its_last_line(
-    work: Work,
-) -> None:
+async def test_a_file_of_20000_lines_is_uploaded_to_its_last_line(work: Work) -> None:
     async with work() as bench:
         put(bench, put_file(bench, 20_000))
 
