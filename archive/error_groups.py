@@ -79,7 +79,9 @@ async def read_groups(connection: AsyncConnection, search: JobSearch, limit: int
         )
     begins = charts.at_of(first * step) if groups else None
     used = sum(one.credits for one in read.sums.values())
-    return ErrorGroups(groups, read.failures, used, read.is_all, begins, step // 1_000_000)
+    return ErrorGroups(
+        groups, read.failures, used, len(read.sums), read.is_all, begins, step // 1_000_000
+    )
 
 
 async def new_groups(

@@ -3,9 +3,8 @@
 from typing import Any, Final
 
 from starlette.datastructures import QueryParams
-from starlette.exceptions import HTTPException
 
-from runqueue.producer.listing import Filter, read_entries
+from runqueue.producer.listing import Filter, read_entries, refused
 from runqueue.request.time_range import read_time
 
 #: The fields of a filter that are texts.
@@ -16,8 +15,7 @@ def filter_of(query: QueryParams) -> Filter:
     """Return the filter of a query.
 
     Raises:
-        HTTPException: a time that is none.
-        InvalidRequest: another field that is none.
+        InvalidRequest: a field that is none.
     """
     texts: dict[str, Any] = {name: query.get(name, "").strip() or None for name in _TEXTS}
     entries = [given.strip() for given in query.getlist("metadata") if given.strip()]
@@ -27,7 +25,7 @@ def filter_of(query: QueryParams) -> Filter:
             try:
                 times[name] = read_time(given)
             except ValueError as error:
-                raise HTTPException(422, f"{name}: {error}") from None
+                raise refused(name, str(error)) from None
     return Filter(
         **texts,
         metadata=read_entries(entries),

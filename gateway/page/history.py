@@ -18,7 +18,7 @@ from gateway.page.render import page
 from gateway.page.viewer import Viewer, list_page
 from gateway.state.state import state_of
 from runqueue.producer.listing import Filter
-from runqueue.records.archived import Chart, ChartPoint, ErrorGroup, TopValue
+from runqueue.records.archived import Chart, ChartPoint, Durations, ErrorGroup, TopValue
 from runqueue.records.run_figures import cost_of
 
 #: How long ago a page begins, by one click.
@@ -91,7 +91,7 @@ async def errors(request: Request, viewer: Viewer) -> Response:
         values |= {
             "found": found,
             "groups": [_group(group, account, wanted, price) for group in found.groups],
-            "most": GROUPS,
+            "cost": cost_of(found.credits, price),
             "trend_word": _STEPS[found.trend_seconds],
         }
     return page(request, "errors.html", viewer, values)
@@ -148,9 +148,17 @@ def _totals(total: ChartPoint, price: Decimal | None) -> list[tuple[str, str, st
         ("Completed", in_unit(jobs["completed"], "jobs"), ""),
         ("Failed or dead", in_unit(jobs["failed"] + jobs["dead"], "jobs"), in_unit(share, "share")),
         ("Canceled", in_unit(jobs["canceled"], "jobs"), ""),
+        ("Waiting", *_durations(total.waiting)),
+        ("Running", *_durations(total.running)),
         ("Steps", in_unit(total.steps, "steps"), ""),
         ("Credits", in_unit(total.credits, "credits"), f"cost {cost}" if cost else ""),
     ]
+
+
+def _durations(of: Durations | None) -> tuple[str, str]:
+    """Return half the jobs' and 95 % of the jobs' seconds in words."""
+    half, most = of or _UNKNOWN
+    return f"≈ p50 {in_unit(half, 'seconds')}", f"≈ p95 {in_unit(most, 'seconds')}"
 
 
 def _top(query: QueryParams, by: str, one: TopValue) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class ErrorGroups:
 
     Args:
         failures, credits: how many were read, of all groups, and what their runs took.
+        total_groups: how many groups those are of.
         is_all: whether those are all; else they are the newest.
         trend_from: when the first point of each trend begins; None = there are no failures.
         trend_seconds: of each point: an hour or a day (of UTC).
@@ -51,6 +52,7 @@ class ErrorGroups:
     groups: list[ErrorGroup]
     failures: int
     credits: int
+    total_groups: int
     is_all: bool
     trend_from: datetime | None
     trend_seconds: int

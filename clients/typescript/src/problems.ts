@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: c828cd8707b0a644024d349d50dabc12222b011f54697c783177db08b5dd104e
+// Made of docs/openapi.json by `make typescript`; its SHA-256: e3d1c25c5d18543ee94d3f4704164713e205abe37d4e014e0282082431a86da2
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */

@@ -52,6 +52,9 @@ def errors(
         cost = cost_of(found.credits, price_per_credit())
         words = ["" if found.is_all else "the newest ", counted(found.failures, "failure")]
         words += [", ", counted(found.credits, "credit"), f", cost {cost}" if cost else ""]
+        words += [f"; the {limit:,} largest of {found.total_groups:,} groups are shown"] * (
+            found.total_groups > len(found.groups)
+        )
         typer.echo(f"total: {''.join(words)}")
 
 

@@ -151,11 +151,16 @@ class JobOptions(FilterOptions):
     def kept(self, queue: Queue, found: Iterable[Job]) -> list[str]:
         """Return the ids of the found jobs, each once, without those that are left out."""
         not_these = set(named_jobs(queue, self.left_out or [], self.namespace))
-        words = self.except_reason
-        kept = dict.fromkeys(
-            job.id for job in found if words is None or not has_words(job.reason, words)
-        )
-        return [job_id for job_id in kept if job_id not in not_these]
+        words, met = self.except_reason, set[str]()
+        kept: dict[str, None] = {}
+        for job in found:
+            if job.id in not_these:
+                met.add(job.id)
+            elif words is None or not has_words(job.reason, words):
+                kept[job.id] = None
+        for job_id in not_these - met:
+            print_err(f"runqueue: --except {job_id}: it is not among the jobs that match")
+        return list(kept)
 
     def ids(self, queue: Queue, state: JobState, hint: str = "") -> list[str]:
         """Return the ids of the named jobs, or of those in a state that match the filters.

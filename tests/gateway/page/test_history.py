@@ -48,6 +48,7 @@ async def test_charts_add_up_what_ended(redis_url: str, archive: str) -> None:
 
     assert "Ended 240 Completed 216 Failed or dead 24 10.0 %" in shown.words
     assert "cost 1,080.00" in shown.words
+    assert re.search(r"Waiting ≈ p50 \d+\.?\d* s ≈ p95 \d+\.?\d* s Running ≈ p50", shown.words)
     assert sum(column(shown, "Jobs that ended")) == 216  # type: ignore[arg-type]
     assert sum(column(shown, "Jobs that ended", 1)) == 24  # type: ignore[arg-type]
     assert len(column(shown, "Cost")) == len(column(shown, "Steps")) >= 48
@@ -71,13 +72,15 @@ async def test_charts_add_up_what_ended(redis_url: str, archive: str) -> None:
 async def test_failures_are_grouped_with_their_figures_and_examples(
     redis_url: str, archive: str
 ) -> None:
-    async with browsing(redis_url, OPS, archive_url=archive) as browser:
+    settings = {"archive_url": archive, "price_per_credit": "0.5"}
+    async with browsing(redis_url, OPS, **settings) as browser:
         shown = await browser.open("/errors?since=2d")
         of_group = await browser.open("/errors?since=2d&group=shop-1")
         (example, *_) = re.findall(r'href="(/jobs/\w{24})"', shown.text)
         job = await browser.open(example)
 
-    assert "24 failed or dead jobs" in shown.words
+    assert "24 failed or dead jobs, 216 credits, cost 108.00" in shown.words
+    assert "groups are shown" not in shown.words
     assert "LLM_ERROR new No <b>seat</b> Jobs 12 50.0 % of failures" in shown.words
     assert "Timeout <n> ms exceeded at <url>" in shown.words
     assert shown.text.count("<polyline") == 2

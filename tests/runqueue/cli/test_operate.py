@@ -175,6 +175,17 @@ def test_what_is_excepted_stays_dead(
     assert {row["custom_id"] for row in desk.listed("dead")} == set(left.split())
     (note,) = desk.queue.audit()
     assert "except" in note.detail
+    assert not result.stderr
+
+
+def test_an_excepted_job_that_does_not_match_is_named(desk: Desk) -> None:
+    _, other = desk.dead([line("a", group="shop"), line("b")])
+
+    result = desk.run("dead", "discard", "--group", "shop", "--except", "b", "--yes")
+
+    assert result.exit_code == 0
+    assert f"--except {other}: it is not among the jobs that match" in result.stderr
+    assert desk.states() == {"dead": 1}
 
 
 def test_an_excepted_job_that_is_unknown_ends_the_command(either: Desk) -> None:
