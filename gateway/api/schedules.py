@@ -212,11 +212,14 @@ async def change_schedule(
 ) -> Response:
     """`pause` or `resume` it; have it `fire` once, now; `backfill` past times that did not fire."""
     queue, whose = queue_of(request), tenant_scope_of(request).whose(account)
-    given: dict[str, list[Any]] = {"pause": [reason], "backfill": [since, until]}
-    arguments = given.get(action, [])
-    if None in arguments:
-        raise InvalidRequest([FieldError("since" if since is None else "until", "required")])
-    change = getattr(queue, f"{action}_schedule")
+    taken = {"pause": {"reason": reason}, "backfill": {"since": since, "until": until}}
+    own: dict[str, Any] = taken.pop(action, {})
+    errors = [FieldError(one, "required") for one in own if own[one] is None]
+    others = (one for fields in taken.values() for one in fields if one in request.query_params)
+    errors += (FieldError(one, f"expected none: {action} does not take it") for one in others)
+    if errors:
+        raise InvalidRequest(errors)
+    arguments, change = own.values(), getattr(queue, f"{action}_schedule")
     found = await change(name, *arguments, account=whose)
     set_details(request, {whose: (name, " to ".join(map(str, arguments)))}, f"{action}_schedule")
     return json_answer(schedule_values(found))

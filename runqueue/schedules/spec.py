@@ -54,25 +54,25 @@ def read_spec(name: str, fields: Mapping[str, Any]) -> ScheduleSpec:
     return spec
 
 
-def read_file(text: str) -> list[tuple[ScheduleSpec, str]]:
+def read_file(text: str, errors: list[FieldError]) -> list[tuple[ScheduleSpec, str]]:
     """Check a file of schedules, and return each with the name of its file of lines; '' = a job.
 
     Args:
         text: TOML, with a table `[schedules.<name>]` for each. In place of `lines` and `count` a
             schedule has a `file`; what it returns lacks both.
 
-    Raises:
-        InvalidRequest: it names every field at fault of all schedules.
+        errors: takes every field at fault of all schedules.
     """
+    found: dict[str, Any] = {}
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidRequest([FieldError("file", f"expected TOML: {error}")]) from None
-    errors = [
+        errors.append(FieldError("file", f"expected TOML: {error}"))
+    errors += (
         FieldError(clean(name), f"unknown field{did_you_mean(name, ['schedules'])}")
         for name in found
         if name != "schedules"
-    ]
+    )
     tables = found.get("schedules", {})
     if not isinstance(tables, dict):
         errors.append(FieldError("schedules", f"expected a table, got {got(tables)}"))
@@ -82,13 +82,12 @@ def read_file(text: str) -> list[tuple[ScheduleSpec, str]]:
         own: list[FieldError] = []
         if isinstance(fields, dict):
             spec = _read(name, fields, ("file",), own)
-            schedules.append((spec, fields.get("file", "")))
+            file = fields.get("file", "")
+            schedules.append((spec, file if isinstance(file, str) else ""))
         else:
             own.append(FieldError("", f"expected a table, got {got(fields)}"))
         where = f"schedules.{clean(name)}"
         errors += (FieldError(f"{where}.{one.field}".strip("."), one.message) for one in own)
-    if errors:
-        raise InvalidRequest(errors)
     return schedules
 
 

@@ -17,6 +17,12 @@ NAMESPACE: Final = "schedule"
 #: What is filled in between braces.
 PLACEHOLDERS: Final = ("date", "time", "datetime", "timestamp", "firing", "schedule")
 _PLACE = re.compile(rf"\{{(?:\{{|({'|'.join(PLACEHOLDERS)})\}})")
+#: What a line does not say: a schedule says it of each of its jobs.
+_OWN: Final = {
+    "account": "its jobs are of the schedule's account",
+    "namespace": f"it is {NAMESPACE!r}",
+    "custom_id": "it is <schedule>/<UTC time>/<line>; metadata has room for other names",
+}
 #: The time that a line is checked with.
 _SAMPLE_US = 1_900_000_000_000_000
 
@@ -68,9 +74,8 @@ def line_faults(line: bytes | Mapping[str, Any], spec: ScheduleSpec) -> list[Fie
         return error.errors
     except RecursionError:
         return [FieldError("line", "expected JSON, got deeper nesting")]
-    if parsed.get("account") is not None:
-        return [FieldError("account", "expected none: its jobs are of the schedule's account")]
-    return []
+    given = (name for name in _OWN if parsed.get(name) is not None)
+    return [FieldError(name, f"expected none: {_OWN[name]}") for name in given]
 
 
 def _values(spec: ScheduleSpec, at_us: int) -> dict[str, str]:

@@ -144,6 +144,8 @@ def _search(defect: Defect, seeds: int, minutes: float) -> tuple[int | None, str
         if not seeds:
             command += ["--directed", defect.name]
         command += ["--minutes", str(minutes)]
+        if defect.name in PLANS and PLANS[defect.name].schedules:
+            command.append("--schedules")
         started = time.monotonic()
         done = subprocess.run(
             [*command, "--at-once", "1"], cwd=root, capture_output=True, text=True, check=False

@@ -20,7 +20,7 @@ from runqueue.cli.shared.options import (
 from runqueue.cli.shared.output import print_outcome, print_values
 from runqueue.cli.shared.queues import Queue, Url, home_of, opened
 from runqueue.cli.shared.tables import AsJson, print_rows
-from runqueue.errors import InvalidRequest
+from runqueue.errors import FieldError, InvalidRequest
 from runqueue.records.as_json import json_object, json_value
 from runqueue.records.schedule import FiringState, Schedule, ScheduleChange
 from runqueue.schedules.applying import change_words
@@ -76,13 +76,12 @@ def apply(
 def _wanted(queue: Queue, file: Path, account: str) -> dict[str, dict[str, Any]]:
     """Read a file of schedules, and store the files that it names; faults end the command."""
     wanted: dict[str, dict[str, Any]] = {}
-    faults: list[str] = []
+    errors: list[FieldError] = []
     try:
-        found = read_file(file.read_text("utf-8"))
+        found = read_file(file.read_text("utf-8"), errors)
     except UnicodeDecodeError:
         raise ended(f"{file}: expected UTF-8", Exit.INVALID) from None
-    except InvalidRequest as error:
-        faults, found = [f"{file}: {one}" for one in error.errors], []
+    faults = [f"{file}: {one}" for one in errors]
     for spec, name in found:
         wanted[spec.name] = to_json(spec)
         path = file.parent / name

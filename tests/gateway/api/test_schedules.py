@@ -28,6 +28,10 @@ async def test_schedules_are_applied_read_changed_and_removed(desk: Desk, redis_
         past = "since=2020-01-06&until=2020-01-13"
         filled = await door.ask("POST", f"/v1/schedules/prices/backfill?{past}")
         no_range = await door.ask("POST", "/v1/schedules/prices/backfill")
+        others = [
+            await door.ask("POST", f"/v1/schedules/prices/{what}")
+            for what in ("fire?since=2020-01-06", "resume?reason=x", f"pause?reason=x&{past}")
+        ]
         listed = await door.ask("GET", "/v1/schedules")
         gone = await door.ask("DELETE", "/v1/schedules/prices")
         missing = await door.ask("GET", "/v1/schedules/prices")
@@ -39,6 +43,9 @@ async def test_schedules_are_applied_read_changed_and_removed(desk: Desk, redis_
     assert [one["kind"] for one in fired.body["firings"]] == ["now"]
     assert [one["kind"] for one in filled.body["firings"]] == ["now"] + ["backfill"] * 5
     assert (no_range.status, no_range.body["errors"][0]["field"]) == (422, "since")
+    assert {answer.status for answer in others} == {422}
+    named = [[one["field"] for one in answer.body["errors"]] for answer in others]
+    assert named == [["since"], ["reason"], ["since", "until"]]
     (shown,) = listed.body["schedules"]
     assert (shown["cron"], len(shown["firings"])) == ("0 2 * * 1-5", 1)
     assert shown["job"] == {"kind": "task", "fields": ["body.prompt"]}

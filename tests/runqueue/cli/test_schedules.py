@@ -81,6 +81,10 @@ def test_changes_are_printed_as_json(either: Desk, toml: Path) -> None:
         (NIGHTLY + 'job = { kind = "task", body = {} }\n', ["schedules.nightly.job.body.prompt"]),
         (NIGHTLY + PROMPT + "overlaps = 1\n", ["schedules.nightly.overlaps: unknown field"]),
         (NIGHTLY + FILE, ["bad.jsonl: line 3: body.prompt", "bad.jsonl: line 4: line"]),
+        (
+            NIGHTLY + FILE + "overlaps = 1\n",
+            ["nightly.overlaps: unknown", "bad.jsonl: line 3: body"],
+        ),
         (NIGHTLY + 'file = "none.jsonl"\n', ["schedules.nightly.file: cannot read"]),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runqueue.errors import InvalidRequest
+from runqueue.errors import FieldError, InvalidRequest
 from runqueue.records.schedule import CatchUp, Overlap, ScheduleSpec
 from runqueue.schedules.firings import utc
 from runqueue.schedules.spec import from_json, read_file, read_spec, to_json
@@ -40,7 +40,8 @@ def test_a_file_of_schedules_says_when_and_what() -> None:
         [schedules.report]
         every = "6h"
         job = {kind = "task", body = {prompt = "a report"}}
-        """
+        """,
+        [],
     )
     nightly = ScheduleSpec(
         "nightly-prices",
@@ -135,32 +136,35 @@ def test_a_job_is_checked_with_its_placeholders_filled_in() -> None:
 
 
 def test_a_files_faults_name_the_schedules_that_they_are_in() -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        read_file(
-            """
-            schedule = 1
-            [schedules]
-            a = 5
-            [schedules.b]
-            every = "1h"
-            [schedules.c]
-            every = "x"
-            file = ""
-            lines = "x"
-            """
-        )
-    assert [error.field for error in caught.value.errors] == [
+    errors: list[FieldError] = []
+    found = read_file(
+        """
+        schedule = 1
+        [schedules]
+        a = 5
+        [schedules.b]
+        every = "1h"
+        [schedules.c]
+        every = "x"
+        file = 7
+        lines = "x"
+        """,
+        errors,
+    )
+    assert [error.field for error in errors] == [
         *("schedule", "schedules.a", "schedules.b.job", "schedules.c.lines"),
         *("schedules.c.every", "schedules.c.file"),
     ]
-    assert "did you mean 'schedules'?" in str(caught.value)
+    assert [(spec.name, file) for spec, file in found] == [("b", ""), ("c", "")]
+    assert "did you mean 'schedules'?" in str(errors[0])
 
 
 @pytest.mark.parametrize("text", ["[schedules", "schedules = 5"])
 def test_a_file_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(InvalidRequest):
-        read_file(text)
-    assert read_file("") == []
+    errors: list[FieldError] = []
+    assert read_file(text, errors) == []
+    assert len(errors) == 1
+    assert read_file("", errors[1:]) == []
 
 
 TIMES = st.integers(0, 4_000_000_000_000_000).map(utc)

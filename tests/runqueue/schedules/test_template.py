@@ -38,11 +38,8 @@ def test_placeholders_are_filled_in_all_texts_of_a_body_in_the_schedules_zone() 
     assert parse_line(line).custom_id == line["custom_id"]
 
 
-def test_each_line_of_a_file_has_its_number_whatever_it_is_called() -> None:
-    lines = [
-        orjson.dumps({"kind": "task", "body": {"prompt": "{date}"}, "custom_id": name})
-        for name in ("a", "a", None)
-    ]
+def test_each_line_of_a_file_has_its_number() -> None:
+    lines = [orjson.dumps({"kind": "task", "body": {"prompt": "{date}"}})] * 3
     found = list(lines_of(SPEC, "main", lines, Firing(AT + 1)))
     assert [line["custom_id"] for line in found] == [
         f"nightly/20300131T110500.000001Z/{number}" for number in (1, 2, 3)
@@ -57,6 +54,8 @@ def test_a_line_is_checked_as_it_is_and_as_it_will_be() -> None:
         (b"[" * 100_000, "line"),
         (b'{"kind": "task", "body": {}}', "body.prompt"),
         (b'{"kind": "task", "body": {"prompt": "x"}, "account": "b"}', "account"),
+        (b'{"kind": "task", "body": {"prompt": "x"}, "namespace": "b"}', "namespace"),
+        (b'{"kind": "task", "body": {"prompt": "x"}, "custom_id": "b"}', "custom_id"),
         (b'{"kind": "task", "body": {"prompt": "x", "url": "{schedule}"}}', "body.url"),
     ):
         assert [fault.field for fault in line_faults(line, SPEC)] == [field]
