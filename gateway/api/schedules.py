@@ -212,8 +212,11 @@ async def change_schedule(
 ) -> Response:
     """`pause` or `resume` it; have it `fire` once, now; `backfill` past times that did not fire."""
     queue, whose = queue_of(request), tenant_scope_of(request).whose(account)
-    taken = {"pause": {"reason": reason}, "backfill": {"since": since, "until": until}}
-    own: dict[str, Any] = taken.pop(action, {})
+    taken: dict[str, dict[str, Any]] = {
+        "pause": {"reason": reason},
+        "backfill": {"since": since, "until": until},
+    }
+    own = taken.pop(action, {})
     errors = [FieldError(one, "required") for one in own if own[one] is None]
     others = (one for fields in taken.values() for one in fields if one in request.query_params)
     errors += (FieldError(one, f"expected none: {action} does not take it") for one in others)

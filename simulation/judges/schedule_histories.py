@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from runqueue import ids
@@ -15,6 +15,7 @@ from runqueue.records.job import JobState
 from runqueue.records.schedule import Firing, FiringKind, FiringState, Schedule
 from runqueue.schedules import calls
 from runqueue.store import job_calls
+from runqueue.store.keys import Keys
 from simulation import processes
 from simulation.fault_times import FaultTimes
 from simulation.judges.ledger import InvariantLedger
@@ -33,6 +34,8 @@ _LOST_SECONDS = 60.0
 #: Seconds for which firings are waited for after the plan.
 _MOST_SECONDS = 900.0
 _MINUTE = 60_000_000
+#: Microseconds that the queue's time may be ahead of the one that was believed last.
+_BELIEVED_US = 5_000_000
 _PROMPT = re.compile(rb"timed (\w+) ([0-9T.]+Z) ([0-9-]+) ([0-9:]+) (\d+)\.")
 _RANKS = {FiringState.WAITING: 0, FiringState.UPLOADING: 1, FiringState.RUNNING: 2}
 _FINAL = 3
@@ -105,7 +108,11 @@ class ScheduleJudge(Observer):
         found = self._read(name)
         # Where no process lives, the queue's clock stands still until a step of it is believed.
         wall_us = int(self._ledger.wall() * 1e6)
-        self._pauses[name] += (found[1] if found else wall_us, wall_us)
+        now_us = found[1] if found else wall_us
+        # The script that is judged says it: not more than the time that Redis has as believed.
+        if believed := self._server.valkey.client.hget(Keys(TIMED_ACCOUNT).meta, "clock"):
+            now_us = min(now_us, int(cast(bytes, believed)) + _BELIEVED_US)
+        self._pauses[name] += (now_us, wall_us)
         self._paused[name] = is_paused
 
     def _read(self, name: str) -> tuple[Schedule, int] | None:
