@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,7 +12,7 @@ from gateway.auth.audit import record_change
 from gateway.page import account_actions
 from gateway.page.action_types import ActionRequest, required
 from gateway.page.errors import status_of, words_of
-from gateway.page.forms import back, number, operator_form, whole
+from gateway.page.forms import back, number, operator_form, time, whole
 from gateway.page.render import HEADERS
 from gateway.page.viewer import Viewer
 from gateway.state.state import state_of
@@ -124,10 +124,12 @@ def _to_schedule(name: str) -> Do:
     """Return the function that does something to a schedule."""
 
     async def change(action: ActionRequest) -> str:
-        reason = [action.fields.get("reason", "")] if name == "pause" else []
+        given: list[Any] = [action.fields.get("reason", "")] if name == "pause" else []
+        if name == "backfill":
+            given = [time(action.fields.get(field, ""), field) for field in ("since", "until")]
         method = getattr(action.queue, f"{name}_schedule")
-        await method(action.target, *reason, account=action.account)
-        return "".join(reason)
+        await method(action.target, *given, account=action.account)
+        return " to ".join(map(str, given))
 
     return change
 
@@ -198,6 +200,8 @@ _ACTS: Final[dict[str, tuple[str, Do]]] = {
     "pause_schedule": ("schedule", _to_schedule("pause")),
     "resume_schedule": ("schedule", _to_schedule("resume")),
     "fire_schedule": ("schedule", _to_schedule("fire")),
+    "backfill_schedule": ("schedule", _to_schedule("backfill")),
+    "remove_schedule": ("schedule", _to_schedule("remove")),
     "pause_batch": ("batch", _pause_batch),
     "resume_batch": ("batch", _resume_batch),
     "cancel_batch": ("batch", _cancel_batch),

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from starlette.datastructures import QueryParams
 
-from runqueue.producer.listing import Filter, read_entries, refused
-from runqueue.request.time_range import read_time
+from gateway.page.forms import time
+from runqueue.producer.listing import Filter, read_entries
 
 #: The fields of a filter that are texts.
 _TEXTS: Final = ("state", "group", "batch", "reason", "text", "workflow", "error")
@@ -22,10 +22,7 @@ def filter_of(query: QueryParams) -> Filter:
     times: dict[str, Any] = {}
     for name in ("since", "until"):
         if given := query.get(name, "").strip():
-            try:
-                times[name] = read_time(given)
-            except ValueError as error:
-                raise refused(name, str(error)) from None
+            times[name] = time(given, name)
     return Filter(
         **texts,
         metadata=read_entries(entries),

@@ -3,6 +3,7 @@
 import hmac
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -14,6 +15,8 @@ from gateway.page.viewer import Viewer, must_operate, viewer_of
 from gateway.state.sessions import is_own_form
 from gateway.state.state import state_of
 from gateway.tenants.in_flight import SMALL
+from runqueue.producer.listing import refused
+from runqueue.request.time_range import read_time
 
 #: Seconds in which a form has to be here.
 _SECONDS: Final = 10.0
@@ -82,6 +85,18 @@ def number(text: str, name: str) -> float:
     if _DECIMAL.fullmatch(text) and float(text) > 0:
         return float(text)
     raise HTTPException(422, f"{name}: expected a number above 0, got {text[:20]!r}")
+
+
+def time(text: str, name: str) -> datetime:
+    """Return a time that was entered, as filters have it.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    try:
+        return read_time(text)
+    except ValueError as error:
+        raise refused(name, str(error)) from None
 
 
 def back(fields: Mapping[str, str], **query: str) -> str:
