@@ -247,7 +247,7 @@ class SimulatedRedis:
             if process in witnesses:
                 if now > at + _REPORTED_SECONDS:
                     self._ahead.remove(step)
-            elif all(one.is_dead for one in witnesses):
+            elif all(one.is_dead or one.is_frozen for one in witnesses):
                 self._unwitnessed.append((now + _REPORTED_SECONDS, seconds))
                 self._ahead.remove(step)
 
