@@ -544,12 +544,18 @@ class ConductLedger:
                 return
 
     def judge_deliveries(self, jobs: Mapping[int, Job | None]) -> None:
-        """Judge that each webhook to a user was delivered or abandoned."""
+        """Judge that each webhook to a user was delivered or abandoned.
+
+        One that was to be sent when the clock was ahead, and no worker lived to tell, may wait.
+        """
+        ahead = self.ledger.unwitnessed(-math.inf)
         for number, job in jobs.items():
             if job is None or not self.ledger.accepted[number].webhook:
                 continue
             is_missing = job.state is JobState.COMPLETED and job.webhook.state is DeliveryState.NONE
-            if is_missing or job.webhook.state is DeliveryState.PENDING:
+            next_at, now = job.webhook.next_try_at, processes.EPOCH + self.ledger.clock()
+            waits = next_at is not None and now < next_at.timestamp() <= now + ahead
+            if is_missing or (job.webhook.state is DeliveryState.PENDING and not waits):
                 self.ledger.fail(
                     f"webhooks: that of job {number} is {job.webhook.state},"
                     f" its next try: {job.webhook.next_try_at}"

@@ -68,8 +68,9 @@ class LogRules:
         return was_killed or self._was("redis", "a worker", within=200)
 
     def _may_lose_its_lease(self) -> bool:
-        """A lease outlives a Redis that is a little slow."""
-        return self._met_redis_trouble(_SLOW_SECONDS, within=30)
+        """A lease outlives a Redis that is a little slow, not a step that no worker saw."""
+        now, server = self._world.loop.time(), self._world.server
+        return self._met_redis_trouble(_SLOW_SECONDS, within=30) or server.unwitnessed(now - 60) > 0
 
     def _met_redis_trouble(self, slowness: float, within: float) -> bool:
         """Say whether a worker could not call Redis, or waited longer than so many seconds."""
