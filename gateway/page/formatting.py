@@ -95,7 +95,9 @@ def in_unit(value: float | None, unit: str) -> str:
         return f"{100 * value:.1f} %"
     if unit == "money":
         return f"{value:,.2f}"
-    return span(value) if unit == "seconds" else number(value)
+    if unit == "seconds":
+        return f"{value:.1f} s" if value < 10 else span(round(value))
+    return number(value)
 
 
 def ago(moment: datetime | None) -> str:

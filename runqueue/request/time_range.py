@@ -8,10 +8,11 @@ from runqueue.errors import FieldError, InvalidRequest
 #: What `read_time` takes, in words.
 TIME_WORDS = (
     'a time with its zone such as "2030-01-31T12:00:00Z", a date such as "2030-01-31" or'
-    ' "yesterday" (its midnight in UTC), or how long ago such as "12h" or "3d"'
+    ' "today" (midnight in UTC) or "yesterday", or how long ago such as "12h" or "3d"'
 )
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_DAYS_AGO = {"today": 0, "yesterday": 1}
 _AGO = re.compile(r"([0-9]{1,9})([smhdw])")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -27,8 +28,8 @@ def read_time(given: str) -> datetime:
     try:
         if ago := _AGO.fullmatch(given):
             return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
-        if given == "yesterday":
-            return datetime.combine(datetime.now(UTC) - timedelta(days=1), time(), UTC)
+        if given in _DAYS_AGO:
+            return datetime.combine(datetime.now(UTC) - timedelta(_DAYS_AGO[given]), time(), UTC)
         if len(given) == len("2030-01-31"):
             return datetime.combine(date.fromisoformat(given), time(), UTC)
         at = datetime.fromisoformat(given)

@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: e3d1c25c5d18543ee94d3f4704164713e205abe37d4e014e0282082431a86da2
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 83b1cd952c63630b30601093d69136801bf366e49d398e47db13a29fb1cb341f
 import { ProblemError } from "./errors.js";
 
 /** 401, 403. */

@@ -8,12 +8,13 @@ import typer
 from runqueue.cli.shared.audit_log import record_jobs_change
 from runqueue.cli.shared.formatting import counted
 from runqueue.cli.shared.job_names import named
-from runqueue.cli.shared.job_selection import JobOptions, confirm
+from runqueue.cli.shared.job_selection import JobOptions, State, confirm
 from runqueue.cli.shared.options import OneObject, with_options
 from runqueue.cli.shared.output import print_outcome
 from runqueue.cli.shared.queues import Queue, find, opened
 from runqueue.errors import BatchNotFound
 from runqueue.operator.decisions import Settled
+from runqueue.producer.listing import Filter
 from runqueue.records.batch import Batch
 from runqueue.records.job import Job
 from runqueue.store.operator_calls import CancelCounts
@@ -29,6 +30,15 @@ class CancelOptions(JobOptions):
     """The options that choose the jobs; names of batches are accepted, too."""
 
     jobs: Names = None
+    state: State = None
+
+    @property
+    def wanted(self) -> Filter:
+        """The filters; a state that is none of open jobs ends the command."""
+        if self.state is not None and self.state.is_over:
+            words = f"expected a state of open jobs, got {self.state.value}"
+            raise typer.BadParameter(words, param_hint="--state")
+        return super(CancelOptions, self).wanted._replace(state=self.state)
 
 
 @with_options
@@ -43,11 +53,13 @@ def cancel(options: CancelOptions, *, as_json: OneObject = False) -> None:
         if not options.is_by_filter():
             done, values = _cancel_named(queue, options.jobs or [], options.namespace)
         else:
-            ids = options.kept(queue, find(queue, wanted._replace(is_open=True), account))
+            open_ones = wanted if wanted.state else wanted._replace(is_open=True)
+            ids = options.kept(queue, find(queue, open_ones, account))
             confirm(f"cancel {counted(len(ids), 'job')}", yes=options.yes or not ids)
             done, values = _cancel_jobs(queue, ids), {}
             if done.at_once or done.asked:
-                by = ", ".join(filter(None, (wanted.words or "all open", options.excluded)))
+                state = wanted.state or ("" if wanted.words else "all open")
+                by = ", ".join(filter(None, (state, wanted.words, options.excluded)))
                 record_jobs_change(queue, "cancel", ids, canceled_words(done), by=by)
         print_canceled(done, values, as_json=as_json)
 

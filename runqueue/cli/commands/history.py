@@ -17,7 +17,7 @@ from runqueue.records.as_json import json_object
 from runqueue.records.run_figures import cost_of
 
 _GROUPS = ("id", "new", "jobs", "share", "credits", "trend", "first_seen", "last_seen", "words")
-_CHART = ("jobs", "failed", "≈ waited", "≈ 95 %", "≈ ran", "≈ 95 %", "steps", "credits")
+_CHART = ("jobs", "failed", "≈ waited", "≈ 95 %", "≈ ran", "≈ 95 %", "steps", "credits", "cost")
 _TOP = ("jobs", "failed", "steps", "credits", "cost")
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -117,4 +117,5 @@ def _figures(one: ChartPoint) -> list[str]:
         spans = [""] * 4
     failed = "" if share is None else f"{100 * share:.1f} %"
     jobs = sum(one.jobs.values())
-    return [f"{jobs:,}", failed, *spans, f"{one.steps:,}", f"{one.credits:,}"]
+    cost = cost_of(one.credits, price_per_credit()) or ""
+    return [f"{jobs:,}", failed, *spans, f"{one.steps:,}", f"{one.credits:,}", cost]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from runqueue.cli.shared.formatting import counted
-from runqueue.cli.shared.job_selection import FilterOptions, Namespace
+from runqueue.cli.shared.job_selection import FilterOptions, Namespace, State
 from runqueue.cli.shared.options import OneObject, command_group, with_options
 from runqueue.cli.shared.output import print_outcome
 from runqueue.cli.shared.queues import Url, find, home_of, opened
@@ -22,7 +22,7 @@ from runqueue.cli.shared.tables import (
 )
 from runqueue.producer.listing import Filter
 from runqueue.records.as_json import json_value
-from runqueue.records.job import Job, JobState
+from runqueue.records.job import Job
 from runqueue.records.waits import in_words
 
 jobs = command_group("Jobs of any state.")
@@ -30,7 +30,6 @@ jobs = command_group("Jobs of any state.")
 _PAUSED = ("paused_since", "paused_url")
 _COLUMNS = ("job_id", "custom_id", "state", "group", "created_at", "reason")
 
-State = Annotated[JobState | None, typer.Option(help="Only jobs in this state.")]
 Open = Annotated[bool, typer.Option("--open", help="Only jobs that have not ended.")]
 Paused = Annotated[bool, typer.Option(help="Only jobs whose run waits for a person.")]
 CustomId = Annotated[
@@ -79,7 +78,7 @@ def list_jobs(options: ListedJobs, *, limit: Limit = 100, as_json: AsJson = Fals
 @jobs.command("count")
 @with_options
 def count_jobs(options: ListedJobs, *, as_json: OneObject = False) -> None:
-    """Count the jobs of a list, up to 1,000 of them."""
+    """Count the jobs of a list, up to 1,000; of an archive also those that are being done again."""
     with opened(options.url) as queue:
         account = options.account or home_of(queue)
         found = queue.count_jobs(options.chosen, account=account)

@@ -72,6 +72,7 @@ Error = Annotated[
         help="Only jobs of this group of errors (`runqueue errors`). Needs the archive.",
     ),
 ]
+State = Annotated[JobState | None, typer.Option(help="Only jobs in this state.")]
 All = Annotated[bool, typer.Option("--all", help="All jobs that match the filters.")]
 Namespace = Annotated[str, typer.Option(help="The namespace of the custom_ids.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

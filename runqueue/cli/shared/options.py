@@ -38,7 +38,7 @@ Since = Annotated[
         parser=parse_time,
         metavar="TIME",
         help="Only jobs that ended then or later (those that have not: that were enqueued then):"
-        " 12h, 3d, yesterday, a date (in UTC), or ISO 8601 with a zone.",
+        " 12h, 3d, today, yesterday, a date (in UTC), or ISO 8601 with a zone.",
     ),
 ]
 Until = Annotated[

@@ -98,6 +98,22 @@ def test_filters_choose_what_is_canceled(desk: Desk, agreed: list[str]) -> None:
     assert desk.states() == {"canceled": 2, "ready": 1}
 
 
+def test_jobs_of_one_open_state_are_chosen_by_it(desk: Desk) -> None:
+    everywhere(desk)
+    before = desk.states()
+
+    ended = desk.run("cancel", "--state", "failed", "--yes")
+    shown = desk.json("cancel", "--state", "ready", "--yes")
+
+    assert ended.exit_code == 2
+    assert "expected a state of open jobs, got failed" in " ".join(ended.stderr.split())
+    assert shown == counts(canceled=before["ready"])
+    left = {**before, "canceled": before.get("canceled", 0) + before["ready"]}
+    del left["ready"]
+    assert desk.states() == left
+    assert desk.queue.audit()[0].detail.endswith("ready")
+
+
 def test_jobs_of_one_batch_are_chosen_by_it_and_other_filters(desk: Desk) -> None:
     batch = batch_of(desk, line("a"), line("b", group="shop"))
     ready(desk, line("c", group="shop"))

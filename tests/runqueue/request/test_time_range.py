@@ -35,12 +35,13 @@ def test_how_long_ago_counts_from_now(given: str, ago: timedelta) -> None:
     assert before - ago <= read_time(given) <= datetime.now(UTC) - ago
 
 
-def test_yesterday_is_its_midnight_in_utc() -> None:
+@pytest.mark.parametrize(("day", "ago"), [("today", 0), ("yesterday", 1)])
+def test_a_day_is_its_midnight_in_utc(day: str, ago: int) -> None:
     def midnight() -> datetime:
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        return today - timedelta(days=1)
+        return today - timedelta(days=ago)
 
-    assert midnight() <= read_time("yesterday") <= midnight()
+    assert midnight() <= read_time(day) <= midnight()
 
 
 @pytest.mark.parametrize(
