@@ -33,8 +33,11 @@ def spec_again(job: "EndedJob") -> JobSpec | Settled:
         return Settled.REQUEST_GONE
     if "files" in record:
         return Settled.FILES_USED
-    kind, custom_id, namespace, *_ = codec.read_envelope(job.body.partition(b"\n")[0])
-    _, body = codec.read_request(job.body)
+    try:
+        kind, custom_id, namespace, *_ = codec.read_envelope(job.body.partition(b"\n")[0])
+        _, body = codec.read_request(job.body)
+    except (ValueError, KeyError):  # it was archived broken
+        return Settled.REQUEST_GONE
     implied = keys_of((), kind, body).split()
     line: dict[str, Any] = {
         "kind": kind,

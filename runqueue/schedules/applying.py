@@ -29,6 +29,8 @@ _TIMES = ("cron", "every_seconds", "timezone", "start", "end")
 #: Firings that a backfill makes up for.
 _NOT_DONE = {FiringState.SKIPPED, FiringState.MISSED, FiringState.FAILED}
 
+#: Characters of the reason of a pause, of which more are cut off.
+_MOST_REASON = 200
 #: Why a firing is missed that was due when its schedule was paused.
 _PAUSED = "the schedule was paused before it began"
 
@@ -155,7 +157,7 @@ def applied(before: Schedule | None, spec: ScheduleSpec, account: str, now_us: i
 
 def paused(found: Schedule, now_us: int, reason: str) -> Schedule:
     """Return a schedule that makes no firings; those that are due and did not begin are missed."""
-    after = replace(found, paused=reason or found.paused or "by a person")
+    after = replace(found, paused=reason[:_MOST_REASON] or found.paused or "by a person")
     if found.paused or now_us <= found.mark_us:
         return after
     known = {firing.at_us for firing in found.firings}

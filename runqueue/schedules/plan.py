@@ -27,8 +27,6 @@ MOST_WAITING: Final = 100
 MOST_DECIDED: Final = 100
 #: A firing that begins later than this is late: no worker was there.
 LATE_US: Final = 60_000_000
-#: An upload that began longer ago is not repeated: its jobs may be over, and forgotten.
-UPLOAD_US: Final = 86_400_000_000
 _SOON_US, _DAY_US = 10_000_000, 86_400_000_000
 
 
@@ -182,12 +180,7 @@ def _next_upload(
         if firing.state is FiringState.RUNNING:
             return None
         if firing.state is FiringState.UPLOADING:
-            if firing.begun_us >= now_us - UPLOAD_US:
-                return firing
-            said = "its upload was not over within a day"
-            after[firing.at_us] = firing._replace(
-                state=FiringState.FAILED, ended_us=now_us, message=said
-            )
+            return firing
     ready = [
         firing
         for firing in after.values()

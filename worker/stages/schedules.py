@@ -43,6 +43,8 @@ LEASE_US, RENEW_SECONDS = 30_000_000, 5.0
 PAUSE_SECONDS = 1.0
 #: Writes of one look: others may write meanwhile, and one firing may follow another.
 MOST_WRITES = 10
+#: An upload that began longer ago is not repeated: its jobs may be over, and forgotten.
+UPLOAD_US = 86_400_000_000
 #: Characters of why a firing failed.
 LONGEST = 300
 #: What a firing says whose batch an earlier one made, as of a schedule that was removed.
@@ -92,7 +94,7 @@ class SchedulesConsumer(Consumer[ToFire]):
             )
             firings |= {one.at_us: one for one in made.changed}
             upload, spec, begins = made.upload, found.uploads or before.spec, False
-            if upload and stored.get(upload.at_us, upload).batch != upload.batch:
+            if upload and stored.get(upload.at_us, Firing(0)).batch != upload.batch:
                 spec, begins = before.spec, True
                 upload = upload._replace(message=await self._lacks(spec, upload))
                 firings[upload.at_us] = upload
@@ -114,12 +116,14 @@ class SchedulesConsumer(Consumer[ToFire]):
                     await discard_batch(self.account.send, self.account.name, done.batch)
                 if upload is None:
                     return
-                done = await self._uploaded(spec, upload, process)
+                done = await self._uploaded(spec, upload, process, now_us)
                 if done is None:
                     return
             found = await self.account.run(calls.read_schedule, before.spec.name)
 
-    async def _uploaded(self, spec: ScheduleSpec, firing: Firing, process: str) -> Firing | None:
+    async def _uploaded(
+        self, spec: ScheduleSpec, firing: Firing, process: str, now_us: int
+    ) -> Firing | None:
         """Enqueue a firing's jobs; returns what became of it, None = a later look goes on."""
         total: int | None = firing.jobs
         why, known = "", await self._accepted(firing)
@@ -127,6 +131,8 @@ class SchedulesConsumer(Consumer[ToFire]):
             total = known.total
             if in_microseconds(known.created_at) < firing.begun_us:
                 firing = firing._replace(message=_BEFORE)
+        elif firing.begun_us < now_us - UPLOAD_US:
+            why = "its upload was not over within a day"
         else:
             try:
                 total = await self._fill(spec, firing, process)

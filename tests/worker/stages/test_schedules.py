@@ -14,6 +14,7 @@ from runqueue.records.batch import BatchStatus
 from runqueue.records.schedule import Firing, FiringKind, FiringState, Overlap, Schedule
 from runqueue.records.schedule import ScheduleSpec as Spec
 from runqueue.schedules import calls
+from runqueue.schedules.plan import batch_id
 from runqueue.schedules.template import utc_form
 from runqueue.store import job_calls
 from runqueue.store.scripts import ScriptCall
@@ -452,6 +453,44 @@ async def test_a_budget_without_room_is_said_before_the_firing_begins(work: Work
         (firing,) = read(bench).firings
         said = "the budget of account has no room: 50 steps are left, 60 expected"
         assert (firing.state, firing.message) == (FiringState.RUNNING, said)
+
+
+async def test_a_budget_without_room_is_said_of_a_timed_firing(work: Work) -> None:
+    async with work() as bench:
+        bench.queue.set_budget("account", Budget(50))
+        spec = replace(put_file(bench, 6), cron="", every_seconds=60)
+        before = Firing(AT_US, FiringKind.NOW, FiringState.OVER)
+        put(bench, spec, before, mark_us=bench.now_us() - 60_000_000)
+
+        await look(bench)
+
+        (firing,) = (one for one in read(bench).firings if one.at_us != AT_US)
+        assert (firing.kind, firing.state) == (FiringKind.TIMED, FiringState.RUNNING)
+        assert "the budget of account has no room" in firing.message
+
+
+@pytest.mark.parametrize(("is_sealed", "state"), [(True, "running"), (False, "failed")])
+async def test_an_upload_of_long_ago_is_not_repeated_but_may_have_been_accepted(
+    work: Work, is_sealed: bool, state: str
+) -> None:
+    async with work() as bench:
+        put(bench)
+        if is_sealed:
+            await look(bench)
+        before = read(bench)
+        begun = Firing(
+            *(AT_US, FiringKind.NOW, FiringState.UPLOADING),
+            batch=batch_id("default", "nightly", AT_US),
+            begun_us=bench.now_us() - 2 * 86_400_000_000,
+            jobs=1,
+        )
+        after = replace(before, firings=(begun,))
+        assert bench.queue.send(calls.write_schedule(before, after)) > 0
+
+        await look(bench)
+
+        assert states(bench) == [state]
+        assert bench.stats().totals.get("enqueued", 0) == int(is_sealed)
 
 
 async def test_a_budget_with_room_says_nothing(work: Work) -> None:
