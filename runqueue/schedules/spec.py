@@ -60,7 +60,6 @@ def read_file(text: str, errors: list[FieldError]) -> list[tuple[ScheduleSpec, s
     Args:
         text: TOML, with a table `[schedules.<name>]` for each. In place of `lines` and `count` a
             schedule has a `file`; what it returns lacks both.
-
         errors: takes every field at fault of all schedules.
     """
     found: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -64,18 +65,23 @@ def line_faults(line: bytes | Mapping[str, Any], spec: ScheduleSpec) -> list[Fie
         line: as JSON, or parsed.
         spec: the schedule; only its name and zone are looked at.
     """
+    parsed: Any = line
+    errors: list[FieldError] = []
     try:
+        with suppress(ValueError):  # as parse_line says
+            parsed = line if isinstance(line, Mapping) else orjson.loads(line)
         parse_line(line)
-        parsed = line if isinstance(line, Mapping) else orjson.loads(line)
         filled = _filled(parsed["body"], _values(spec, _SAMPLE_US))
         if filled != parsed["body"]:
             parse_line({**parsed, "body": filled})
     except InvalidJob as error:
-        return error.errors
+        errors += error.errors
     except RecursionError:
         return [FieldError("line", "expected JSON, got deeper nesting")]
-    given = (name for name in _OWN if parsed.get(name) is not None)
-    return [FieldError(name, f"expected none: {_OWN[name]}") for name in given]
+    if isinstance(parsed, Mapping):
+        given = (name for name in _OWN if parsed.get(name) is not None)
+        errors += (FieldError(name, f"expected none: {_OWN[name]}") for name in given)
+    return errors
 
 
 def _values(spec: ScheduleSpec, at_us: int) -> dict[str, str]:

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from archive.database import engine_of, writing
 from archive.opened import OpenArchive
 from archive.queue import ArchivedQueue
+from archive.replayed import spec_again
 from runqueue.cli.commands.status import _print_life
 from runqueue.errors import InvalidRequest
 from runqueue.operator.decisions import Settled
@@ -24,6 +25,7 @@ from runqueue.store import worker_calls
 from runqueue.store.keys import ACCOUNTS
 from runqueue.store.scripts import ScriptCall
 from tests.archive.archiving import Process
+from tests.archive.filling import NOW, ended
 from tests.gateway.browsing import browsing
 from tests.runqueue.lua.clockwork import DAY, SECOND, Clockwork
 
@@ -247,3 +249,9 @@ def test_a_life_that_cannot_be_read_does_not_give_its_place_to_an_earlier_one(
     assert lives.queue.replay([job]) == {job: Settled.NO_SUCH_JOB}, "it may have run since"
     page = lives.queue.list_jobs()
     assert ([one.state for one in page.jobs], page.unread) == (["failed"], (job,))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"k":"t"}\n{"prompt":', b'{"k":"t"}'])
+def test_a_request_that_was_archived_broken_is_not_replayed(body: bytes) -> None:
+    job = ended(1, NOW, "failed")._replace(body=body)
+    assert spec_again(job) is Settled.REQUEST_GONE

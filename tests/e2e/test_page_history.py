@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -17,7 +16,6 @@ from runqueue.store.keys import Keys
 from tests.archive.filling import NOW, ended, fill, some_jobs
 from tests.e2e.looking import Eyes
 from tests.e2e.test_page_lists import NAMES, TURNED
-from tests.e2e.test_page_live import FAINT
 
 BATCH = ids.job_id_for("default", "", "a batch")
 VIEWS = (
@@ -93,12 +91,7 @@ def test_each_view_of_the_history_is_clean(seen: Eyes, axe: Any, look: tuple[int
             expect(page.locator(".plot canvas")).to_have_count(6)
         if path == "/":
             expect(page.locator(".notice")).to_have_count(2)
-        over = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        found += [f"{path}: {over} too wide"] if over > 0 else []
-        found += [f"{path}: faint: {text}" for text in page.evaluate(FAINT)]
-        for barrier in axe.run(page).response["violations"]:
-            where = [node["html"][:200] for node in barrier["nodes"]][:3]
-            found.append(f"{path}: {barrier['id']}: {json.dumps(where)}")
+        found += seen.flaws(axe, path)
         assert "owned" not in page.title()
         assert not {"\u202e", "\u2066"} & set(page.content())
 

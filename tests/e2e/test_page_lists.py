@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from runqueue import RunQueue
 from tests.e2e.looking import Eyes
-from tests.e2e.test_page_live import FAINT, lines
+from tests.e2e.test_page_live import lines
 from tests.gateway.gating import Desk
 
 #: What would turn the text behind it, in a prompt and in a server's reason.
@@ -61,12 +60,7 @@ def test_each_view_is_clean(
         eyes.go(path)
         if path == "/":
             expect(page.locator("#live")).to_contain_text("Live, ")
-        over = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        found += [f"{path}: {over} too wide"] if over > 0 else []
-        found += [f"{path}: faint: {text}" for text in page.evaluate(FAINT)]
-        for barrier in axe.run(page).response["violations"]:
-            where = [node["html"][:200] for node in barrier["nodes"]][:3]
-            found.append(f"{path}: {barrier['id']}: {json.dumps(where)}")
+        found += eyes.flaws(axe, path)
         assert "owned" not in page.title().replace(NAMES[0], "")
         assert not {"\u202e", "\u2066"} & set(page.content())
 

@@ -15,7 +15,7 @@ from runqueue.embedded.secret_files import TOKEN_FILE
 from runqueue.records.claim_items import Lost
 from runqueue.store import worker_calls
 from runqueue.store.sending import run
-from tests.e2e.looking import Eyes
+from tests.e2e.looking import FAINT, Eyes
 from tests.gateway.gating import Desk
 
 
@@ -137,36 +137,6 @@ def test_text_stands_out_from_its_ground(
     faint = page.evaluate(FAINT)
 
     assert faint == []
-
-
-#: Texts whose contrast with what is behind them is less than 4.5 (WCAG AA), a few.
-FAINT = """() => {
-  const parse = (c) => (c.match(/[\\d.]+/g) || []).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
-    .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = (node) => {
-    for (; node; node = node.parentElement) {
-      const c = parse(getComputedStyle(node).backgroundColor);
-      if (c.length === 3 || c[3] > 0) return c;
-    }
-    return [255, 255, 255];
-  };
-  const found = [];
-  for (const node of document.querySelectorAll("body *")) {
-    const own = [...node.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    if (!own || !node.checkVisibility() || node.closest(".unseen, .skip, option")) continue;
-    const style = getComputedStyle(node);
-    const alpha = Number(style.opacity);
-    const back = ground(node);
-    const ink = parse(style.color).slice(0, 3).map((v, i) => v * alpha + back[i] * (1 - alpha));
-    const [a, b] = [light(ink), light(back)].sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05);
-    const text = node.textContent.trim().slice(0, 20);
-    if (ratio < 4.5) found.push(`${node.tagName}.${node.className} ${text} ${ratio.toFixed(2)}`);
-  }
-  return [...new Set(found)].slice(0, 5);
-}"""
 
 
 def test_on_a_phone_the_menu_leaves_the_room_to_the_page(page: Page) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -13,7 +12,6 @@ from runqueue import RunQueue
 from runqueue.records.schedule import FiringKind
 from tests.e2e.looking import Eyes
 from tests.e2e.test_page_acts import HOSTILE, noted, says_yes
-from tests.e2e.test_page_live import FAINT
 
 JOB = {"kind": "task", "body": {"prompt": "Read the price of {date}."}}
 LONG = "w" * 32
@@ -38,12 +36,7 @@ def test_each_view_of_schedules_is_clean(
     for path in ("/schedules", "/schedules/prices", f"/schedules/{LONG}"):
         eyes.go(path)
         expect(page.get_by_role("heading", level=1)).to_contain_text("Schedule")
-        over = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        found += [f"{path}: {over} too wide"] if over > 0 else []
-        found += [f"{path}: faint: {text}" for text in page.evaluate(FAINT)]
-        for barrier in axe.run(page).response["violations"]:
-            where = [node["html"][:200] for node in barrier["nodes"]][:3]
-            found.append(f"{path}: {barrier['id']}: {json.dumps(where)}")
+        found += eyes.flaws(axe, path)
         assert "owned" not in page.title()
 
     assert found == []

@@ -56,11 +56,11 @@ CODE = [path for path in files() if path.suffix in {".py", ".lua"}]
 @pytest.mark.parametrize(
     ("what", "found", "most"),
     [
-        ("lines of product", lines([path for path in CODE if is_product(path)]), 67_681),
+        ("lines of product", lines([path for path in CODE if is_product(path)]), 67_500),
         (
             "lines of tests and lab",
             lines([p for p in CODE if p.relative_to(ROOT).parts[0] not in PRODUCT]),
-            114_862,
+            114_600,
         ),
         (
             "words of docs",

@@ -111,7 +111,8 @@ def test_all_faults_are_named_at_once() -> None:
     with pytest.raises(InvalidRequest) as caught:
         read_spec("Nightly prices", fields)
     assert [error.field for error in caught.value.errors] == [
-        *("name", "time_zone", "cron", "overlap", "cron", "job.prioriti", "job.body.prompt", "end")
+        *("name", "time_zone", "cron", "overlap", "cron", "job.prioriti", "job.body.prompt"),
+        *("job.account", "end"),
     ]
     assert "did you mean 'timezone'?" in str(caught.value)
     assert "expected either cron or every, got both" in str(caught.value)
