@@ -120,22 +120,33 @@ def task(key: str, url: str = "https://shop.test/", **options: Any) -> dict[str,
 LATER_EVERY = 5.0
 
 
-def settled_by_newer_jobs(parts: Factory, jobs: int) -> list[Enqueued]:
-    """Wait until all jobs are completed, with newer ones coming; returns the newer ones.
+#: The states of ended jobs in these tests.
+ENDED = ("completed", "failed", "dead", "canceled")
+
+
+def settled_by_newer_jobs(
+    parts: Factory, jobs: int, states: Sequence[str] = ("completed",)
+) -> list[Enqueued]:
+    """Wait until all jobs are in states, with newer ones coming; returns the newer ones.
 
     That a job has no run is believed only of a list that shows something newer than its loss.
     """
     later: list[Enqueued] = []
     due = time.monotonic() + LATER_EVERY
 
-    def are_completed() -> bool:
+    def are_settled() -> bool:
         nonlocal due
-        if parts.states() == {"completed": jobs + len(later)}:
+        found = parts.states()
+        if found.keys() <= set(states) and sum(found.values()) == jobs + len(later):
             return True
-        if parts.states().get("unconfirmed") and time.monotonic() > due:
+        if found.get("unconfirmed") and time.monotonic() > due:
             due = time.monotonic() + LATER_EVERY
             later.extend(parts.queue.enqueue_many([task(f"later-{len(later)}")]))
         return False
 
-    until(are_completed, 240, "every job to complete")
+    try:
+        until(are_settled, 240, f"every job to be {' or '.join(states)}")
+    except TimeoutError as error:
+        error.add_note(str(parts.states()))
+        raise
     return later
