@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from time import time
 from typing import Final, NamedTuple
 
@@ -11,12 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from archive.rows import LEAST_BUCKET, clean
 from archive.tables import HOUR_US, IS_COUNT, sums
-from runqueue.producer.listing import MOST, refused
+from runqueue.producer.listing import DIMENSIONS, MOST, refused
 from runqueue.records.archived import Chart, ChartPoint, Durations, TopValue
 from runqueue.records.job import JobState
-from runqueue.request.time_range import check_range, in_microseconds
+from runqueue.request.time_range import check_range, from_microseconds, in_microseconds
 
-DIMENSIONS: Final = ("group", "workflow", "batch")
 #: Hours of a chart by hours, and by days, at most; of any chart.
 _BY_HOURS, _BY_DAYS, _MOST = 4 * 24, 100 * 24, 5 * 366 * 24
 _DAY, _WEEK = 24, 168
@@ -123,7 +122,7 @@ def _point(at_us: int, amounts: Mapping[str, int], *, is_partial: bool = False) 
     ended = sum(states.values())
     failed = sum(states.get(state, 0) for state in _FAILED)
     return ChartPoint(
-        at_of(at_us),
+        from_microseconds(at_us),
         states,
         failed / ended if ended else None,
         _durations(amounts, "waited:"),
@@ -133,11 +132,6 @@ def _point(at_us: int, amounts: Mapping[str, int], *, is_partial: bool = False) 
         cached_credits=amounts.get("cached_credits", 0),
         is_partial=is_partial,
     )
-
-
-def at_of(microseconds: int) -> datetime:
-    """Return a time that is given in microseconds since 1970."""
-    return datetime.fromtimestamp(microseconds / 1e6, UTC)
 
 
 def _durations(amounts: Mapping[str, int], prefix: str) -> Durations | None:

@@ -8,10 +8,10 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from archive import charts
 from archive.search import JobSearch, KeyRange, days_of
 from archive.tables import HOUR_US, KEYS_A_MICROSECOND, ended_us, errors, jobs, key_of
 from runqueue.records.archived import ErrorGroup, ErrorGroups
+from runqueue.request.time_range import from_microseconds
 
 #: Failures that are read, the newest, and seconds that reading goes on.
 MOST_FAILURES, _SECONDS = 200_000, 2.0
@@ -58,10 +58,10 @@ async def read_groups(connection: AsyncConnection, search: JobSearch, limit: int
     groups = []
     known = await _known(connection, largest)
     examples = await _examples(connection, largest)
-    since = search.wanted.since or charts.at_of(ended_us(keys.high - 1) - _NEW_US)
+    since = search.wanted.since or from_microseconds(ended_us(keys.high - 1) - _NEW_US)
     for error, found in largest:
         category, words, first_us = known.get(error, ("", "", ended_us(min(found.keys))))
-        first_seen = charts.at_of(first_us)
+        first_seen = from_microseconds(first_us)
         groups.append(
             ErrorGroup(
                 str(error),
@@ -71,13 +71,13 @@ async def read_groups(connection: AsyncConnection, search: JobSearch, limit: int
                 found.jobs / read.failures,
                 found.credits,
                 first_seen,
-                charts.at_of(ended_us(max(found.keys))),
+                from_microseconds(ended_us(max(found.keys))),
                 first_seen >= since,
                 tuple(found.points[point] for point in range(first, last + 1)),
                 tuple({examples[n]: n for n in found.keys[:_EXAMPLES] if n in examples}),
             )
         )
-    begins = charts.at_of(first * step) if groups else None
+    begins = from_microseconds(first * step) if groups else None
     used = sum(one.credits for one in read.sums.values())
     return ErrorGroups(
         groups, read.failures, used, len(read.sums), read.is_all, begins, step // 1_000_000

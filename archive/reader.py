@@ -25,7 +25,7 @@ from runqueue.producer.listing import Filter, JobCount, check_limit, refused
 from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.batch import Batch, JobPage
 from runqueue.records.job import Job, JobState, read_job
-from runqueue.request.time_range import MICROSECOND
+from runqueue.request.time_range import MICROSECOND, from_microseconds
 from runqueue.store.codec import read_envelope
 from runqueue.store.history import JobHistory, JobStep, history_of
 
@@ -142,7 +142,8 @@ class Reader:
         if len(found.jobs) > limit:
             then = found.jobs[limit - 1][0]
         shown = [job for _, job in found.jobs[:limit]]
-        return JobPage(shown, f"archive-{then}" if then else "", tuple(found.unread))
+        unread = (job_id for n, job_id in found.unread if n >= then)
+        return JobPage(shown, f"archive-{then}" if then else "", tuple(unread))
 
     async def count(self, account: str, wanted: Filter, most: int = 1000) -> JobCount:
         """Count jobs, up to so many.
@@ -222,14 +223,14 @@ class Reader:
             own = select(jobs.c.created_us).where(jobs.c.n == keys.low, jobs.c.account == account)
             if (created := await connection.scalar(own)) is None:
                 return None
-            first, last = (charts.at_of(ended_us(n)) for n in (keys.low, keys.high - 1))
+            first, last = (from_microseconds(ended_us(n)) for n in (keys.low, keys.high - 1))
             asked = charts.asked(account, first, last + MICROSECOND, "batch", batch)
             whole = (await charts.read_chart(connection, asked)).total
         return Batch(
             *(batch, account, "", True, None),
             total=sum(whole.jobs.values()),
             states={state: whole.jobs[state] for state in JobState if state in whole.jobs},
-            created_at=charts.at_of(created),
+            created_at=from_microseconds(created),
             finished_at=last,
             steps=whole.steps,
             credits=whole.credits,
@@ -255,7 +256,7 @@ class Reader:
                 for n, job_id in rows:
                     job = listed.get(n)
                     if job is None:
-                        found.unread.append(job_id)
+                        found.unread.append((n, job_id))
                     elif search.judged.fits(job):
                         found.jobs.append((n, job))
                         if len(found.jobs) == limit:
@@ -287,10 +288,10 @@ class Reader:
 
 
 class _Collected(NamedTuple):
-    """Jobs with their keys, ids that cannot be read, and behind which key there are more."""
+    """Jobs and ids that cannot be read, with their keys, and behind which key there are more."""
 
     jobs: list[tuple[int, Job]]
-    unread: list[str]
+    unread: list[tuple[int, str]]
     then: int
 
 

@@ -34,7 +34,7 @@ def rows() -> list[Row]:
         until(queue.accounts, 60, "the worker")
         queue.set_group("file", paused=True)
         stored = queue.store_schedule_lines(lines)
-        spec = {"cron": "0 0 1 1 *", "lines": stored.lines, "count": stored.count}
+        spec = {"cron": "0 0 1 1 *", "lines": stored}
         queue.apply_schedules({"file": spec})
         return [
             *_beside("alone", lambda: time.sleep(20), stack, queue),

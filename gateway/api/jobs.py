@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import nullcontext, suppress
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import Path, Query, Request
 from starlette.responses import Response
@@ -20,6 +20,7 @@ from runqueue.errors import JobNotFound
 from runqueue.ids import is_id
 from runqueue.operator.decisions import Settled
 from runqueue.problem_types import ProblemType
+from runqueue.producer.listing import Dimension
 from runqueue.records.archived import Chart, ErrorGroups
 from runqueue.records.as_json import json_value
 from runqueue.records.job import JobState
@@ -131,8 +132,7 @@ async def read_chart(
     request: Request,
     jobs: Wanted,
     by: Annotated[
-        Literal["group", "workflow", "batch"] | None,
-        Query(description="What is compared.", examples=["group"]),
+        Dimension | None, Query(description="What is compared.", examples=["group"])
     ] = None,
     account: Account = None,
 ) -> Response:

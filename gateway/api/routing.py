@@ -20,6 +20,7 @@ from gateway.http.problems import answers
 from gateway.http.request_body import body_of
 from gateway.tenants.scope import queue_of
 from runqueue import AsyncRunQueue
+from runqueue.errors import FieldError, InvalidRequest
 from runqueue.problem_types import ProblemType
 from runqueue.producer.listing import Filter, read_entries
 from runqueue.records.job import JobState
@@ -212,7 +213,7 @@ class Routes(APIRouter):
                 summary=summary,
                 description=f"{inspect.getdoc(endpoint)}\n\nNeeds the scope `{scope}`.",
                 status_code=status,
-                dependencies=[Depends(requires(scope))],
+                dependencies=[Depends(requires(scope)), *([] if body else [Depends(_no_body)])],
                 responses=responses,
                 openapi_extra=body,
                 **more,
@@ -220,6 +221,14 @@ class Routes(APIRouter):
             return endpoint
 
         return add
+
+
+def _no_body(request: Request) -> None:
+    """Refuse a body of a call that reads none: its caller believes that it says something."""
+    headers = request.headers
+    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+        words = "expected none: what this call takes is in its path and query"
+        raise InvalidRequest([FieldError("body", words)])
 
 
 def described(description: str, shown: Shape) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from runqueue.problem_types import ProblemType
 from runqueue.producer.dedup import NoSpace
 from runqueue.producer.upload import MAX_LINE
 from runqueue.records.as_json import json_value
-from runqueue.records.schedule import Firing, ScheduleChange, StoredLines
+from runqueue.records.schedule import Firing, ScheduleChange
 from runqueue.request.json_values import holds_more_values
 from runqueue.request.validation_errors import size_words
 from runqueue.schedules.applying import change_words
@@ -51,7 +51,7 @@ _TEXT: Final = ("cron", "every", "timezone", "jitter", "start", "end", "overlap"
 #: What a schedule says; all of it is optional, and docs/schedules.md describes it.
 _FIELDS: Final = {
     **{name: {"type": "string"} for name in (*_TEXT, "lines")},
-    **{name: {"type": "integer"} for name in ("pause_after", "count")},
+    "pause_after": {"type": "integer"},
 }
 _GIVEN: Final = {"type": "object", "properties": {**_FIELDS, "job": job_schema.REFERENCE}}
 _BODY: Final = {
@@ -130,7 +130,7 @@ async def apply_schedules(
     "POST /v1/schedules:lines",
     "operate",
     "Store a file of jobs for schedules",
-    ("What a schedule names it by.", record(StoredLines)),
+    ("What a schedule names it by.", shape(lines=str)),
     problems={ProblemType.INVALID_JOB, ProblemType.DISK_FULL},
     body=body_of({"schema": {"type": "string"}}, _LINES),
 )
@@ -152,7 +152,7 @@ async def store_lines(request: Request, account: Account = None) -> Response:
     except OSError as error:
         raise NoSpace(error.strerror or str(error)) from None
     set_details(request, {})
-    return json_answer(json_value(stored))
+    return json_answer({"lines": stored})
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:

@@ -134,12 +134,9 @@ def _to_schedule(name: str) -> Do:
     return change
 
 
-async def _pause_batch(action: ActionRequest) -> str:
-    return (await action.queue.pause_batch(action.target)).name
-
-
-async def _resume_batch(action: ActionRequest) -> str:
-    return (await action.queue.resume_batch(action.target)).name
+async def _hold_batch(action: ActionRequest, *, paused: bool) -> str:
+    change = action.queue.pause_batch if paused else action.queue.resume_batch
+    return (await change(action.target)).name
 
 
 async def _cancel_batch(action: ActionRequest) -> str:
@@ -202,8 +199,8 @@ _ACTS: Final[dict[str, tuple[str, Do]]] = {
     "fire_schedule": ("schedule", _to_schedule("fire")),
     "backfill_schedule": ("schedule", _to_schedule("backfill")),
     "remove_schedule": ("schedule", _to_schedule("remove")),
-    "pause_batch": ("batch", _pause_batch),
-    "resume_batch": ("batch", _resume_batch),
+    "pause_batch": ("batch", partial(_hold_batch, paused=True)),
+    "resume_batch": ("batch", partial(_hold_batch, paused=False)),
     "cancel_batch": ("batch", _cancel_batch),
     "retry_failed": ("batch", _retry_failed),
     "retry_callbacks": ("batch", _retry_callbacks),

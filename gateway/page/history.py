@@ -17,20 +17,19 @@ from gateway.page.overview import OVER
 from gateway.page.render import page
 from gateway.page.viewer import Viewer, list_page
 from gateway.state.state import state_of
-from runqueue.producer.listing import Filter
+from runqueue.producer.listing import DIMENSIONS, Filter
 from runqueue.records.archived import Chart, ChartPoint, Durations, ErrorGroup, TopValue
 from runqueue.records.run_figures import cost_of
 
 #: How long ago a page begins, by one click.
 PRESETS: Final = ("24h", "7d", "30d", "90d")
-DIMENSIONS: Final = ("group", "workflow", "batch")
 _NONE: Final[dict[str, None]] = dict.fromkeys(DIMENSIONS)
 #: Groups of errors of a page, and values of a dimension.
 GROUPS: Final = 50
 TOP: Final = 20
 Cells = Callable[[ChartPoint], Sequence[float | None]]
-#: Steps of a chart in words, by their seconds.
 _UNKNOWN: Final = (None, None)
+#: Steps of a chart in words, by their seconds.
 _STEPS: Final = {3600: "hour", 86_400: "day", 604_800: "week"}
 
 

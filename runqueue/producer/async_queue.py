@@ -55,7 +55,7 @@ from runqueue.records.batch import (
 from runqueue.records.job import Enqueued, Job, JobState, Orphan, is_run_id
 from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words, has_words
-from runqueue.records.schedule import Schedule, ScheduleChange, StoredLines
+from runqueue.records.schedule import Schedule, ScheduleChange
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
 from runqueue.request.metadata import stored_metadata
@@ -1095,8 +1095,8 @@ class AsyncRunQueue:
 
     async def store_schedule_lines(
         self, lines: Iterable[bytes], *, account: str = "default"
-    ) -> StoredLines:
-        """Store a file of jobs; schedules name it by `lines` and `count`.
+    ) -> str:
+        """Store a file of jobs; returns its name, the `lines` of schedules.
 
         It is retained for two days, and as long as a schedule names it.
 
@@ -1114,7 +1114,7 @@ class AsyncRunQueue:
             found = await asyncio.to_thread(NumberedLines, lines)
         else:
             found = NumberedLines(lines)
-        if not await self._has_lines(account, found.packed.digest):
+        if not await self._has_lines(account, found.packed.name):
             if True:  # ASYNC
                 await asyncio.to_thread(found.check)
             else:
@@ -1122,7 +1122,7 @@ class AsyncRunQueue:
         place = 0
         while place < len(found.packed.chunks):
             place = await self.send(schedule_calls.put_lines(account, found.packed, place))
-        return StoredLines(found.packed.digest, found.packed.count)
+        return found.packed.name
 
     async def apply_schedules(
         self,
@@ -1171,8 +1171,8 @@ class AsyncRunQueue:
                     await self.send(schedule_calls.remove_schedule(before))
         raise listing.refused("schedules", "others change them at the same time: apply them again")
 
-    async def _has_lines(self, account: str, digest: str) -> bool:
-        return await self.send(schedule_calls.read_lines(account, digest, -1)) == []
+    async def _has_lines(self, account: str, file: str) -> bool:
+        return await self.send(schedule_calls.read_lines(account, file, -1)) == []
 
     async def list_schedules(self, account: str = "default") -> list[Schedule]:
         """Read the schedules by name, each with its newest firing, and its next ones.

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Any, Final, Literal, NamedTuple, Self, TypeVar, get_args
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.ids import is_name
@@ -207,7 +207,8 @@ def _read_error(given: object) -> int | None:
 #: Every job.
 ALL = Filter()
 #: The fields of a filter that choose a chart.
-_CHARTED: Final = ("group", "workflow", "batch")
+Dimension = Literal["group", "workflow", "batch"]
+DIMENSIONS: Final = get_args(Dimension)
 
 
 def charted(wanted: Filter, by: str | None = None) -> tuple[str, str]:
@@ -216,10 +217,10 @@ def charted(wanted: Filter, by: str | None = None) -> tuple[str, str]:
     Raises:
         InvalidRequest: the filter names anything else but times, also `by` what is compared.
     """
-    if by not in {None, *_CHARTED}:
-        raise refused("by", f"expected one of {', '.join(_CHARTED)}")
+    if by not in {None, *DIMENSIONS}:
+        raise refused("by", f"expected one of {', '.join(DIMENSIONS)}")
     wanted = wanted.checked()
-    chosen = [(name, found) for name in _CHARTED if (found := getattr(wanted, name)) is not None]
+    chosen = [(name, found) for name in DIMENSIONS if (found := getattr(wanted, name)) is not None]
     of_times = Filter(since=wanted.since, until=wanted.until)
     others = wanted._replace(group=None, workflow=None, batch=None)
     if len(chosen) > (by is None) or others != of_times:

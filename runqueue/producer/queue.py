@@ -56,7 +56,7 @@ from runqueue.records.batch import (
 from runqueue.records.job import Enqueued, Job, JobState, Orphan, is_run_id
 from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words, has_words
-from runqueue.records.schedule import Schedule, ScheduleChange, StoredLines
+from runqueue.records.schedule import Schedule, ScheduleChange
 from runqueue.request.job_options import EnqueueOptions
 from runqueue.request.job_spec import JobSpec
 from runqueue.request.metadata import stored_metadata
@@ -1067,10 +1067,8 @@ class RunQueue:
             found += some
         return found
 
-    def store_schedule_lines(
-        self, lines: Iterable[bytes], *, account: str = "default"
-    ) -> StoredLines:
-        """Store a file of jobs; schedules name it by `lines` and `count`.
+    def store_schedule_lines(self, lines: Iterable[bytes], *, account: str = "default") -> str:
+        """Store a file of jobs; returns its name, the `lines` of schedules.
 
         It is retained for two days, and as long as a schedule names it.
 
@@ -1085,12 +1083,12 @@ class RunQueue:
         """
         self._know({account})
         found = NumberedLines(lines)
-        if not self._has_lines(account, found.packed.digest):
+        if not self._has_lines(account, found.packed.name):
             found.check()
         place = 0
         while place < len(found.packed.chunks):
             place = self.send(schedule_calls.put_lines(account, found.packed, place))
-        return StoredLines(found.packed.digest, found.packed.count)
+        return found.packed.name
 
     def apply_schedules(
         self,
@@ -1139,8 +1137,8 @@ class RunQueue:
                     self.send(schedule_calls.remove_schedule(before))
         raise listing.refused("schedules", "others change them at the same time: apply them again")
 
-    def _has_lines(self, account: str, digest: str) -> bool:
-        return self.send(schedule_calls.read_lines(account, digest, -1)) == []
+    def _has_lines(self, account: str, file: str) -> bool:
+        return self.send(schedule_calls.read_lines(account, file, -1)) == []
 
     def list_schedules(self, account: str = "default") -> list[Schedule]:
         """Read the schedules by name, each with its newest firing, and its next ones.

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
@@ -19,9 +18,9 @@ from runqueue.producer.dedup import KeyedLine, Repeats
 from runqueue.request.job_options import RECORDED, When
 from runqueue.request.job_spec import MAX_PAYLOAD_BYTES, JobSpec, parse_line
 from runqueue.request.requests import RunRequest
+from runqueue.request.time_range import from_microseconds
 from runqueue.store import job_calls
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Bytes of a line: more cannot hold a body that is accepted, see `job_spec.py`.
 MAX_LINE = 8 * MAX_PAYLOAD_BYTES
 #: Bad lines, or lines in conflict, that are reported of one upload.
@@ -230,7 +229,7 @@ def _when(when: When | None) -> float | str | None:
         return None
     if when.relative:
         return when.microseconds / 1e6
-    return (_EPOCH + timedelta(microseconds=when.microseconds)).isoformat()
+    return from_microseconds(when.microseconds).isoformat()
 
 
 def as_line(job: Handed, number: int) -> bytes:

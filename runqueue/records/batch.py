@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from runqueue.records.waits import Wait, in_words, read_waits
 from runqueue.request.job_options import LONGEST_WAIT_S, seconds
 from runqueue.request.metadata import entries_of
 from runqueue.request.requests import WEB_URL_WORDS, is_web_url
+from runqueue.request.time_range import from_microseconds
 
 
 class BatchStatus(StrEnum):
@@ -499,7 +500,7 @@ def _lasts(wait: Wait, end_us: float) -> bool:
 
 def _after(now_us: int, seconds: float) -> datetime | None:
     try:
-        return datetime.fromtimestamp(now_us / 1e6, tz=UTC) + timedelta(seconds=seconds)
+        return from_microseconds(now_us) + timedelta(seconds=seconds)
     except OverflowError:  # at a rate of next to nothing, beyond the year 9999
         return None
 

@@ -24,7 +24,7 @@ means that no run is known and a person is needed. A cancel whose end is not kno
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -38,6 +38,7 @@ from runqueue.records.run_figures import Usage, read_usage
 from runqueue.records.waits import Wait
 from runqueue.request.job_spec import Priority
 from runqueue.request.metadata import entries_of
+from runqueue.request.time_range import from_microseconds
 
 #: What a line of a results file has of a run where there is something, and what kind of value.
 RESULT_FIELDS: Final = {
@@ -368,7 +369,7 @@ def read_job(
         run_status=text(fields.get("run_status")),
         reason=None if is_deferred else text(fields.get("reason")),
         cancel_requested="cancel" in fields,
-        created_at=datetime.fromtimestamp(int(fields["created"]) / 1_000_000, tz=UTC),
+        created_at=from_microseconds(int(fields["created"])),
         run_at=None if is_deferred else moment(fields.get("run_at")),
         deadline=moment(fields.get("deadline")),
         started_at=moment(fields.get("started")),
@@ -415,7 +416,7 @@ def moment(microseconds: bytes | str | float | None) -> datetime | None:
     """Return microseconds since 1970 as an aware time; None stays None."""
     if microseconds is None or microseconds == b"":
         return None
-    return datetime.fromtimestamp(int(microseconds) / 1_000_000, tz=UTC)
+    return from_microseconds(int(microseconds))
 
 
 def parse_result(raw: bytes) -> dict[str, Any] | None:

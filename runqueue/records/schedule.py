@@ -38,8 +38,8 @@ class ScheduleSpec:
         catch_up: see `CatchUp`.
         pause_after: after so many firings in a row of which no job completed, it pauses; 0 = never.
         job: a batch file's line with placeholders; None = `lines` are enqueued.
-        lines: the digest of the stored file of such lines; '' = `job` is enqueued.
-        count: how many lines a firing has.
+        lines: the name of the stored file of such lines, `<how many>-<digest>`; '' = `job` is
+            enqueued.
     """
 
     name: str
@@ -54,7 +54,11 @@ class ScheduleSpec:
     pause_after: int = 0
     job: dict[str, Any] | None = field(default=None, repr=False)
     lines: str = ""
-    count: int = 1
+
+    @property
+    def count(self) -> int:
+        """How many jobs a firing has."""
+        return int(self.lines.partition("-")[0]) if self.lines else 1
 
 
 class FiringKind(StrEnum):
@@ -143,11 +147,3 @@ class ScheduleChange(NamedTuple):
     name: str
     change: Literal["created", "changed", "removed", "unchanged"]
     fields: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StoredLines:
-    """A stored file of jobs, which a schedule may name: its digest, and how many lines it has."""
-
-    lines: str
-    count: int

@@ -23,7 +23,7 @@ from runqueue.records.batch import Batch, Retried
 from runqueue.records.delivery import DeliveryState, WebhookDelivery
 from runqueue.records.job import Candidate, Enqueued, Job, JobState, Orphan
 from runqueue.records.limits import AccountLimits
-from runqueue.records.schedule import ScheduleChange, StoredLines
+from runqueue.records.schedule import ScheduleChange
 from runqueue.records.waits import Wait
 from runqueue.request.job_spec import Priority
 from runqueue.store.audit import AuditEntry
@@ -82,7 +82,7 @@ read_limits, read_entry, read_worker = reader(AccountLimits), reader(AuditEntry)
 read_orphan, read_retried = reader(Orphan), reader(Retried)
 read_usage, read_job_count = reader(GroupCredits), reader(JobCount)
 read_errors, read_chart = reader(ErrorGroups), reader(Chart)
-read_schedule_change, read_stored_lines = reader(ScheduleChange), reader(StoredLines)
+read_schedule_change = reader(ScheduleChange)
 
 
 def known_values(values: Any, record: type[NamedTuple]) -> dict[str, Any]:

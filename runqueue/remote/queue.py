@@ -52,7 +52,7 @@ from runqueue.records.batch import (
 from runqueue.records.job import Enqueued, Job, JobState, Orphan
 from runqueue.records.limits import AccountLimits
 from runqueue.records.reasons import check_words
-from runqueue.records.schedule import Schedule, ScheduleChange, StoredLines
+from runqueue.records.schedule import Schedule, ScheduleChange
 from runqueue.remote import models
 from runqueue.remote.connection import GatewayLink, T
 from runqueue.remote.models import read_batch, read_job
@@ -596,17 +596,15 @@ class RemoteQueue:
         """Read the budgets; of one for each of many keys, the 20 keys that took most."""
         return self._read("/v1/budgets", partial(_each, "budgets", models.read_budget_use), account)
 
-    def store_schedule_lines(
-        self, lines: Iterable[bytes], *, account: str = "default"
-    ) -> StoredLines:
-        """Store a file of jobs; schedules name it by `lines` and `count`."""
+    def store_schedule_lines(self, lines: Iterable[bytes], *, account: str = "default") -> str:
+        """Store a file of jobs; returns its name, the `lines` of schedules."""
         params, kind = {"account": account}, {b"content-type": b"application/x-ndjson"}
         answer = self._link.patiently(
             lambda: self._link.post_stream("/v1/schedules:lines", params, _whole(lines), kind),
             lambda: True,
             can_repeat=lambda: iter(lines) is not lines,
         )
-        return self._link.read(answer, models.read_stored_lines)
+        return self._link.read(answer, lambda values: str(values["lines"]))
 
     def apply_schedules(
         self,

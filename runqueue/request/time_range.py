@@ -58,3 +58,8 @@ def check_range(since: datetime | None, until: datetime | None) -> None:
 def in_microseconds(at: datetime) -> int:
     """Return a time in microseconds since 1970."""
     return (at - _EPOCH) // MICROSECOND
+
+
+def from_microseconds(us: int) -> datetime:
+    """Return microseconds since 1970 as a time in UTC."""
+    return _EPOCH + timedelta(microseconds=us)

@@ -85,7 +85,8 @@ def differences(
 def _shown(spec: ScheduleSpec) -> dict[str, Any]:
     values = to_json(spec)
     if lines := values.pop("lines", None):
-        values["file"] = f"{values.pop('count'):,} jobs ({lines[:8]})"
+        number, _, digest = lines.partition("-")
+        values["file"] = f"{int(number):,} job{'s' * (number != '1')} ({digest[:8]})"
     return values
 
 
@@ -124,7 +125,7 @@ def check_writable(
 
     Args:
         found, wanted, remove_others: as of `differences`.
-        unknown: digests of files that are not stored.
+        unknown: names of files that are not stored.
 
     Raises:
         InvalidRequest: a file is not stored, or there would be too many schedules.
@@ -147,12 +148,19 @@ def _too_many(count: int) -> InvalidRequest:
 
 
 def applied(before: Schedule | None, spec: ScheduleSpec, account: str, now_us: int) -> Schedule:
-    """Return a schedule that is new, or has another spec; other times hold from now on."""
+    """Return a schedule that is new, or has another spec, also for firings that wait.
+
+    Other times hold from now on.
+    """
     if before is None:
         return Schedule(spec, account, now_us, "", 0)
     is_timed = any(getattr(before.spec, name) != getattr(spec, name) for name in _TIMES)
     mark_us = max(before.mark_us, now_us) if is_timed else before.mark_us
-    return replace(before, spec=spec, mark_us=mark_us)
+    firings = tuple(
+        one._replace(jobs=spec.count) if one.state is FiringState.WAITING else one
+        for one in before.firings
+    )
+    return replace(before, spec=spec, mark_us=mark_us, firings=firings)
 
 
 def paused(found: Schedule, now_us: int, reason: str) -> Schedule:

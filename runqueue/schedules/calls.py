@@ -12,14 +12,15 @@ from runqueue.errors import FieldError, InvalidRequest
 from runqueue.records.claim_items import Taken
 from runqueue.records.job import fields_of
 from runqueue.records.schedule import Firing, FiringKind, FiringState, Schedule, ScheduleSpec
-from runqueue.schedules.spec import MAX_LINES, from_json, to_json
+from runqueue.schedules.spec import from_json, to_json
 from runqueue.store.replies import as_arguments, flat, rows, taken
 from runqueue.store.scripts import Argument, ScriptCall, load
 
 #: Schedules of an account, and firings that one retains beside those that wait or are under way.
 MOST_SCHEDULES: Final = 1_000
 MOST_FIRINGS: Final = 100
-#: Bytes of a file once packed.
+#: Lines of a file, and bytes of it once packed.
+MOST_LINES: Final = 200_000
 MOST_BYTES: Final = 64 * 1024 * 1024
 #: Lines of a chunk of a file, and bytes of them, at most; a longer line has its own.
 _CHUNK_LINES, _CHUNK_BYTES = 1_000, 256 * 1024
@@ -222,13 +223,11 @@ class PackedLines:
     """A file of lines, as it is stored.
 
     Args:
-        digest: of its lines.
-        count: how many it has.
+        name: how many lines it has, and their digest.
         chunks: in their order; the last one is empty.
     """
 
-    digest: str
-    count: int
+    name: str
     chunks: list[bytes] = field(repr=False)
 
 
@@ -236,7 +235,7 @@ def pack_lines(lines: Iterable[bytes]) -> PackedLines:
     """Pack the lines of a file, those that are blank left out.
 
     Raises:
-        InvalidRequest: it has none, or more than `MAX_LINES`, or is larger than `MOST_BYTES`.
+        InvalidRequest: it has none, or more than `MOST_LINES`, or is larger than `MOST_BYTES`.
     """
     digest, count, size, chunks = blake2b(digest_size=16), 0, 0, list[bytes]()
     for some in _chunks(lines):
@@ -244,12 +243,12 @@ def pack_lines(lines: Iterable[bytes]) -> PackedLines:
         digest.update(text + b"\n")
         chunks.append(zlib.compress(text))
         count, size = count + len(some), size + len(chunks[-1])
-        if count > MAX_LINES or size > MOST_BYTES:
-            words = f"expected {MAX_LINES:,} lines and {MOST_BYTES:,} bytes once packed, at most"
+        if count > MOST_LINES or size > MOST_BYTES:
+            words = f"expected {MOST_LINES:,} lines and {MOST_BYTES:,} bytes once packed, at most"
             raise InvalidRequest([FieldError("file", words)])
     if not count:
         raise InvalidRequest([FieldError("file", "expected at least one job, one a line")])
-    return PackedLines(digest.hexdigest(), count, [*chunks, b""])
+    return PackedLines(f"{count}-{digest.hexdigest()}", [*chunks, b""])
 
 
 def _chunks(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
@@ -269,11 +268,11 @@ def put_lines(account: str, packed: PackedLines, place: int = 0) -> ScriptCall[i
 
     It is stored once that is `len(packed.chunks)`. Who stores the same file meanwhile does no harm.
     """
-    arguments: list[Argument] = [packed.digest, place, packed.chunks[place]]
+    arguments: list[Argument] = [packed.name, place, packed.chunks[place]]
     return ScriptCall(load("put_lines"), account, arguments, int)
 
 
-def read_lines(account: str, digest: str, place: int) -> ScriptCall[list[bytes] | None]:
+def read_lines(account: str, file: str, place: int) -> ScriptCall[list[bytes] | None]:
     """Read a chunk of a file; [] = that is its end, None = it is not stored."""
 
     def parse(reply: bytes | None) -> list[bytes] | None:
@@ -281,4 +280,4 @@ def read_lines(account: str, digest: str, place: int) -> ScriptCall[list[bytes] 
             return None if reply is None else []
         return zlib.decompress(reply).split(b"\n")
 
-    return ScriptCall(load("read_lines"), account, [digest, place], parse)
+    return ScriptCall(load("read_lines"), account, [file, place], parse)

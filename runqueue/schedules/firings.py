@@ -19,16 +19,10 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 
 from runqueue.records.schedule import ScheduleSpec
-from runqueue.request.time_range import in_microseconds
+from runqueue.request.time_range import from_microseconds, in_microseconds
 
 _SECOND = 1_000_000
 _NOW, _DAY, _MINUTE = timedelta(0), timedelta(days=1), timedelta(minutes=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def utc(at_us: int) -> datetime:
-    """Return microseconds since 1970 as a time."""
-    return _EPOCH + timedelta(microseconds=at_us)
 
 
 def firings(spec: ScheduleSpec, mark_us: int, now_us: int, most: int) -> list[int]:
@@ -60,7 +54,7 @@ def upcoming(spec: ScheduleSpec, account: str, after_us: int, count: int) -> lis
     zone = ZoneInfo(spec.timezone)
     times = islice(_after(spec, after_us), count)
     begins = (at_us + jitter_us(account, spec.name, at_us, spec) for at_us in times)
-    return [utc(begin).astimezone(zone) for begin in begins]
+    return [from_microseconds(begin).astimezone(zone) for begin in begins]
 
 
 def jitter_us(account: str, name: str, at_us: int, spec: ScheduleSpec) -> int:
@@ -103,7 +97,7 @@ def _evenly(step_us: int, start_us: int, mark_us: int) -> Iterator[int]:
 
 
 def _of_cron(cron: str, zone: ZoneInfo, mark_us: int) -> Iterator[int]:
-    mark = utc(mark_us)
+    mark = from_microseconds(mark_us)
     # The clock may go back soon: local times that come again are before that of the mark.
     begins = (
         (mark + ahead).astimezone(zone).replace(tzinfo=None) - ahead for ahead in (_NOW, _DAY)

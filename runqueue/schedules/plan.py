@@ -1,11 +1,9 @@
 """What becomes of a schedule's firings at a look: a pure function of what is on record and a time.
 
 A firing that becomes due waits, or is missed or skipped for good. Of those that wait one at a time
-is uploaded. What an operator asked for always waits its turn; what overlaps by the clock is decided
-by the schedule's rule.
+is uploaded. A backfill always waits its turn; of what else overlaps the schedule's rule decides.
 """
 
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from runqueue import ids
@@ -15,10 +13,11 @@ from runqueue.records.schedule import (
     FiringKind,
     FiringState,
     Overlap,
+    Schedule,
     ScheduleSpec,
 )
-from runqueue.schedules.firings import firings as times_between
-from runqueue.schedules.firings import following, jitter_us, utc
+from runqueue.request.time_range import from_microseconds
+from runqueue.schedules.firings import firings, following, jitter_us
 from runqueue.schedules.template import NAMESPACE
 
 #: Firings of a schedule that may wait.
@@ -56,27 +55,17 @@ def batch_id(account: str, name: str, at_us: int) -> str:
     return ids.job_id_for(account, NAMESPACE, f"{name}/{at_us}")
 
 
-def plan(  # noqa: PLR0917 - all that is on record, and the time
-    spec: ScheduleSpec,
-    account: str,
-    mark_us: int,
-    paused: str,
-    firings: Iterable[Firing],
-    now_us: int,
-) -> FiringPlan:
+def plan(found: Schedule, now_us: int) -> FiringPlan:
     """Decide what becomes of a schedule's firings now.
 
     Args:
-        spec: the schedule.
-        account: whose it is.
-        mark_us: up to when firings are decided.
-        paused: why it makes none; '' = it does.
-        firings: those on record, in any order; those whose batch is over say so.
+        found: as it is on record; those of its firings whose batch is over say so.
         now_us: the time.
     """
-    before = {firing.at_us: firing for firing in firings}
+    spec, account, mark_us = found.spec, found.account, found.mark_us
+    before = {firing.at_us: firing for firing in found.firings}
     after = dict(before)
-    paused = paused or _pause(spec, after)
+    paused = found.paused or _pause(spec, after)
     if paused:
         mark_us, more = max(mark_us, now_us), False
     else:
@@ -119,7 +108,7 @@ def _decide(
     spec: ScheduleSpec, account: str, mark_us: int, now_us: int, after: dict[int, Firing]
 ) -> tuple[int, bool]:
     """Decide what becomes of the due times; returns the mark, and if there are more."""
-    times = times_between(spec, mark_us, now_us, MOST_DECIDED + 1)
+    times = firings(spec, mark_us, now_us, MOST_DECIDED + 1)
     more = len(times) > MOST_DECIDED
     begins = [(at_us, at_us + jitter_us(account, spec.name, at_us, spec)) for at_us in times]
     due = [(at_us, begin_us) for at_us, begin_us in begins[:MOST_DECIDED] if begin_us <= now_us]
@@ -208,6 +197,6 @@ def _is_open(firing: Firing, *, is_paused: bool) -> bool:
 
 
 def _skipped(firing: Firing, other: Firing) -> Firing:
-    at = utc(other.at_us).isoformat(timespec="seconds").replace("+00:00", "Z")
+    at = from_microseconds(other.at_us).isoformat(timespec="seconds").replace("+00:00", "Z")
     said = f"the firing of {at} is not over"
     return firing._replace(state=FiringState.SKIPPED, message=said)

@@ -21,12 +21,11 @@ from runqueue.ids import NAME_WORDS, is_name
 from runqueue.records.as_json import json_value
 from runqueue.records.schedule import CatchUp, Overlap, ScheduleSpec
 from runqueue.request.job_options import moment
+from runqueue.request.time_range import from_microseconds
 from runqueue.request.validation_errors import clean, did_you_mean, got, required
-from runqueue.schedules.firings import following, utc
+from runqueue.schedules.firings import following
 from runqueue.schedules.template import line_faults
 
-#: Lines that the file of a schedule may have.
-MAX_LINES: Final = 200_000
 _MIN_EVERY, _MAX_EVERY, _MAX_JITTER = 60, 366 * 86_400, 86_400
 #: Characters of a job: it is read with its schedule, a file line by line.
 _MOST_JOB = 64 * 1024
@@ -41,14 +40,14 @@ def read_spec(name: str, fields: Mapping[str, Any]) -> ScheduleSpec:
 
     Args:
         name: its name.
-        fields: `cron` or `every`, `job` or `lines` (a stored file's digest) with `count`, and
-            `timezone`, `jitter`, `start`, `end`, `overlap`, `catch_up`, `pause_after`.
+        fields: `cron` or `every`, `job` or `lines` (a stored file's name), and `timezone`,
+            `jitter`, `start`, `end`, `overlap`, `catch_up`, `pause_after`.
 
     Raises:
         InvalidRequest: it names every field at fault.
     """
     errors: list[FieldError] = []
-    spec = _read(name, fields, ("lines", "count"), errors)
+    spec = _read(name, fields, "lines", errors)
     if errors:
         raise InvalidRequest(errors)
     return spec
@@ -58,8 +57,8 @@ def read_file(text: str, errors: list[FieldError]) -> list[tuple[ScheduleSpec, s
     """Check a file of schedules, and return each with the name of its file of lines; '' = a job.
 
     Args:
-        text: TOML, with a table `[schedules.<name>]` for each. In place of `lines` and `count` a
-            schedule has a `file`; what it returns lacks both.
+        text: TOML, with a table `[schedules.<name>]` for each. In place of `lines` a schedule
+            has a `file`; what it returns lacks both.
         errors: takes every field at fault of all schedules.
     """
     found: dict[str, Any] = {}
@@ -80,7 +79,7 @@ def read_file(text: str, errors: list[FieldError]) -> list[tuple[ScheduleSpec, s
     for name, fields in tables.items():
         own: list[FieldError] = []
         if isinstance(fields, dict):
-            spec = _read(name, fields, ("file",), own)
+            spec = _read(name, fields, "file", own)
             file = fields.get("file", "")
             schedules.append((spec, file if isinstance(file, str) else ""))
         else:
@@ -93,11 +92,11 @@ def read_file(text: str, errors: list[FieldError]) -> list[tuple[ScheduleSpec, s
 def to_json(spec: ScheduleSpec) -> dict[str, Any]:
     """Return a schedule as JSON has it, as `read_spec` takes it; what is usual is left out."""
     usual = ScheduleSpec(spec.name)
-    found: dict[str, Any] = {"count": spec.count} if spec.lines else {}
+    found: dict[str, Any] = {}
     for field in _READERS:
         attribute = _ATTRIBUTES.get(field, field)
         value: Any = getattr(spec, attribute, None)  # it has no `file`
-        if field != "count" and value != getattr(usual, attribute, None):
+        if value != getattr(usual, attribute, None):
             found[field] = _length_words(value) if field in _ATTRIBUTES else json_value(value)
     return found
 
@@ -114,12 +113,12 @@ def from_json(name: str, fields: Mapping[str, Any]) -> ScheduleSpec:
 
 
 def _read(
-    name: str, fields: Mapping[str, Any], stored: tuple[str, ...], errors: list[FieldError]
+    name: str, fields: Mapping[str, Any], stored: str, errors: list[FieldError]
 ) -> ScheduleSpec:
     """Read what is given; every fault is added to `errors`."""
     if not is_name(name):
         errors.append(FieldError("name", f"expected {NAME_WORDS}, got {got(name)}"))
-    known = [field for field in _READERS if field not in _STORED or field in stored]
+    known = [field for field in _READERS if field not in _STORED or field == stored]
     errors += (
         FieldError(clean(field), f"unknown field{did_you_mean(str(field), known)}")
         for field in fields
@@ -127,9 +126,7 @@ def _read(
     )
     values = _values({field: fields.get(field) for field in known}, errors)
     errors += _which(fields, "cron", "every")
-    errors += _which(fields, "job", stored[0])
-    if "lines" in values and fields.get("count") is None:
-        errors.append(FieldError("count", required(f"expected {_READERS['count'][1]}")))
+    errors += _which(fields, "job", stored)
     spec = _spec(name, values)
     if spec.job is not None:
         faults = line_faults(spec.job, spec)
@@ -206,7 +203,7 @@ def _zones() -> set[str]:
 
 def _moment(value: object) -> datetime | None:
     found = moment(value) if isinstance(value, str | datetime) else None
-    return utc(found.microseconds) if found else None
+    return from_microseconds(found.microseconds) if found else None
 
 
 def _whole(least: int, most: int) -> Callable[[object], int | None]:
@@ -228,7 +225,7 @@ def _job(value: object) -> dict[str, Any] | None:
 #: Fields that `ScheduleSpec` calls otherwise: lengths of time.
 _ATTRIBUTES: Final = {"every": "every_seconds", "jitter": "jitter_seconds"}
 #: Fields of which each caller has its own.
-_STORED: Final = ("file", "lines", "count")
+_STORED: Final = ("file", "lines")
 #: Fields that JSON has as another type than `ScheduleSpec`.
 _CODED: Final = (*_ATTRIBUTES, "start", "end", "overlap", "catch_up")
 #: How each field is read: None is what cannot be taken; and what is expected.
@@ -244,6 +241,5 @@ _READERS: Final[Mapping[str, tuple[Callable[[object], Any], str]]] = {
     "pause_after": (_whole(0, 100), "a whole number from 0 (never) to 100"),
     "job": (_job, "a line of a batch file"),
     "file": (_text(".+"), "the name of a file of lines"),
-    "lines": (_text("[0-9a-f]{32}"), "the digest of a stored file"),
-    "count": (_whole(1, MAX_LINES), f"a whole number from 1 to {MAX_LINES}"),
+    "lines": (_text("[1-9][0-9]{0,5}-[0-9a-f]{32}"), "the name of a stored file"),
 }

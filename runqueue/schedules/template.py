@@ -11,7 +11,7 @@ import orjson
 from runqueue.errors import FieldError, InvalidJob
 from runqueue.records.schedule import Firing, ScheduleSpec
 from runqueue.request.job_spec import parse_line
-from runqueue.schedules.firings import utc
+from runqueue.request.time_range import from_microseconds
 
 #: The namespace of all jobs of schedules, and of the ids of their batches.
 NAMESPACE: Final = "schedule"
@@ -22,6 +22,7 @@ _PLACE = re.compile(rf"\{{(?:\{{|({'|'.join(PLACEHOLDERS)})\}})")
 _OWN: Final = {
     "account": "its jobs are of the schedule's account",
     "namespace": f"it is {NAMESPACE!r}",
+    "run_at": "the schedule says when; delay counts from then",
     "custom_id": "it is <schedule>/<UTC time>/<line>; metadata has room for other names",
 }
 #: The time that a line is checked with.
@@ -34,7 +35,7 @@ def utc_form(at_us: int) -> str:
     Args:
         at_us: microseconds since 1970.
     """
-    at = utc(at_us)
+    at = from_microseconds(at_us)
     return f"{at:%Y%m%dT%H%M%S}{f'.{at.microsecond:06}' if at.microsecond else ''}Z"
 
 
@@ -85,7 +86,7 @@ def line_faults(line: bytes | Mapping[str, Any], spec: ScheduleSpec) -> list[Fie
 
 
 def _values(spec: ScheduleSpec, at_us: int) -> dict[str, str]:
-    local = utc(at_us).astimezone(ZoneInfo(spec.timezone))
+    local = from_microseconds(at_us).astimezone(ZoneInfo(spec.timezone))
     return {
         "date": f"{local:%Y-%m-%d}",
         "time": f"{local:%H:%M}",

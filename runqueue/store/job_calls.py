@@ -6,7 +6,7 @@ Pure functions: `RunQueue` and `AsyncRunQueue` only send what is made here. The 
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ from runqueue.records.quotas import Quota
 from runqueue.records.waits import read_waits
 from runqueue.request.job_options import RECORDED
 from runqueue.request.job_spec import JobSpec, Priority
-from runqueue.request.time_range import in_microseconds
+from runqueue.request.time_range import from_microseconds, in_microseconds
 from runqueue.store import codec, compression
 from runqueue.store.operator_calls import Seen
 from runqueue.store.replies import codes, flat, of_ids, page, rows, texts
@@ -164,10 +164,10 @@ def _arguments(jobs: Sequence[EncodedJob]) -> list[Argument]:
 def _enqueued(
     jobs: Sequence[EncodedJob], keys: Sequence[str | None], batch: str | None, reply: list[Any]
 ) -> list[Enqueued]:
-    now = _at(reply[0])
+    now = from_microseconds(int(reply[0]))
 
     def made_at(row: Any) -> datetime:
-        return _at(int(reply[0]) + row) if row and isinstance(row, int) else now
+        return from_microseconds(int(reply[0]) + row) if row and isinstance(row, int) else now
 
     return [
         Enqueued(job.job_id, _NEW, key, job.state, batch, made_at(row))
@@ -193,16 +193,12 @@ def _known(job: EncodedJob, key: str | None, row: list[Any]) -> Enqueued:
         )
         fault = FieldError("body.max_steps", words)
     name = None if fault else _batch_name(batch)
-    at = _at(created)
+    at = from_microseconds(int(created))
     return Enqueued(job.job_id, _STATUSES[code], key, JobState(state.decode()), name, at, fault)
 
 
 def _batch_name(raw: bytes | None) -> str | None:
     return None if raw is None or raw == b"-" else raw.decode()
-
-
-def _at(microseconds: bytes | int) -> datetime:
-    return datetime.fromtimestamp(int(microseconds) / 1_000_000, tz=UTC)
 
 
 def open_batch(

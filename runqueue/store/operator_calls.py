@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from runqueue.records.job import Orphan
-from runqueue.request.time_range import in_microseconds
+from runqueue.request.time_range import from_microseconds, in_microseconds
 from runqueue.store.replies import OfItems, codes, flat, of_ids, of_items, page, records, rows
 from runqueue.store.scripts import Argument, ScriptCall, load
 
@@ -69,12 +69,7 @@ def list_orphans(account: str, cursor: str, count: int) -> ScriptCall[tuple[str,
 def _orphan(account: str, run_id: bytes, record: bytes) -> Orphan:
     job_id, attempt, since, _, why = record.decode(errors="replace").split(" ", 4)
     return Orphan(
-        run_id.decode(),
-        account,
-        job_id,
-        int(attempt),
-        datetime.fromtimestamp(int(since) / 1_000_000, tz=UTC),
-        why,
+        run_id.decode(), account, job_id, int(attempt), from_microseconds(int(since)), why
     )
 
 

@@ -52,8 +52,7 @@ class ScheduleOwner:
             fields["job"] = planned.line(1)
         else:
             lines = [orjson.dumps(planned.line(n)) for n in range(1, planned.lines + 1)]
-            stored = await queue.store_schedule_lines(lines, account=TIMED_ACCOUNT)
-            fields |= {"lines": stored.lines, "count": stored.count}
+            fields["lines"] = await queue.store_schedule_lines(lines, account=TIMED_ACCOUNT)
         specs = {planned.name: fields}
         changes = await queue.apply_schedules(specs, account=TIMED_ACCOUNT)
         self._world.schedules.note_applied(planned, is_new=changes[0].change != "unchanged")

@@ -45,7 +45,7 @@ def test_each_line_of_a_file_is_enqueued_once_although_workers_die_during_the_up
         body = '{"prompt": "Read {date}, %d", "url": "https://shop.test/"}'
         lines = [b'{"kind": "task", "body": %s}' % (body % n).encode() for n in range(LINES)]
         stored = parts.queue.store_schedule_lines(lines)
-        spec = {"cron": "0 0 1 1 *", "lines": stored.lines, "count": stored.count}
+        spec = {"cron": "0 0 1 1 *", "lines": stored}
         parts.queue.apply_schedules({"hourly": spec})
         parts.queue.fire_schedule("hourly")
         for share in (0.2, 0.5, 0.8):

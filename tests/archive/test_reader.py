@@ -211,6 +211,28 @@ async def test_a_job_is_read_as_it_was(reader: Reader) -> None:
     assert await reader.timeline(ACCOUNT, "nobody") is None
 
 
+async def test_a_record_that_cannot_be_read_is_named_on_one_page(
+    empty: tuple[Reader, Writer],
+) -> None:
+    reader, writer = empty
+    await writer.write([made(n, JOBS) for n in range(1, 6)])
+    newest_first = [job.id for job in (await reader.find(ACCOUNT, Filter())).jobs]
+    bad = newest_first[1]
+    broken = text(
+        "UPDATE documents SET record = :bad WHERE n = (SELECT n FROM jobs WHERE id = :id)"
+    )
+    async with writing(reader._engine) as connection:
+        await connection.execute(broken, {"bad": b"no", "id": bad})
+    found, unread, page = list[str](), list[str](), await reader.find(ACCOUNT, Filter(), limit=1)
+    while True:
+        found += (job.id for job in page.jobs)
+        unread += page.unread
+        if not page.cursor:
+            break
+        page = await reader.find(ACCOUNT, Filter(), page.cursor, limit=1)
+    assert (found, unread) == ([one for one in newest_first if one != bad], [bad])
+
+
 async def test_a_record_that_cannot_be_read_is_named(empty: tuple[Reader, Writer]) -> None:
     reader, writer = empty
     good, bad = made(1, JOBS), made(2, JOBS)

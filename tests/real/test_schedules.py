@@ -37,13 +37,7 @@ def test_two_jobs_each_minute_are_each_one_run_although_workers_are_killed(
         worker = parts.start_worker()
         until(parts.queue.accounts, 60, "the worker to be there")
         stored = parts.queue.store_schedule_lines(lines)
-        spec = {
-            "cron": "* * * * *",
-            "overlap": "queue",
-            "catch_up": "all",
-            "lines": stored.lines,
-            "count": stored.count,
-        }
+        spec = {"cron": "* * * * *", "overlap": "queue", "catch_up": "all", "lines": stored}
         parts.queue.apply_schedules({"minutely": spec})
 
         def fired(count: int) -> bool:

@@ -11,7 +11,6 @@ import secrets
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -22,6 +21,7 @@ from config.redaction import Redactor
 from config.settings import Account
 from runqueue.errors import RunQueueError
 from runqueue.records.waits import utc
+from runqueue.request.time_range import from_microseconds
 from runqueue.store import budgets, job_calls
 from runqueue.store.replies import flat, rows
 from runqueue.store.scripts import AsyncSend, ScriptCall, load
@@ -168,7 +168,7 @@ class Notifier:
                 old, new = records.get(key), seen.get(key)
                 since = min(now, old[0]) if old else (new and new[1]) or self._changed[key]
                 words = new[0] if new else key.partition(":")[2] or f"account {self._account}"
-                at = datetime.fromtimestamp((self._changed[key] if is_over else since) / 1e6, UTC)
+                at = from_microseconds(self._changed[key] if is_over else since)
                 lines.append(f"- {words} ({'to' if is_over else 'since'} {utc(at)})")
                 sent[key] = "" if is_over else f"{since} {now}"
             self._begin(name, is_over, lines, sent)

@@ -17,7 +17,7 @@ from runqueue.cli.shared.options import OneObject, Until, parse_time
 from runqueue.records.as_json import json_object
 from runqueue.records.retention import SURELY_RETAINED_SECONDS
 from runqueue.records.waits import utc
-from runqueue.request.time_range import check_range
+from runqueue.request.time_range import check_range, from_microseconds
 from worker.ledger.comparison import MOST_LISTED, LedgerReport, SkyvernRuns, Sum, compare
 from worker.process.account import proxies_of
 
@@ -88,7 +88,7 @@ def lines(found: LedgerReport) -> Iterator[str]:
     yield f"ours, and Skyvern has them: {_words(found.both)}{steps}"
     yield f"ours, and missing at Skyvern: {counted(len(found.missing), 'run')}"
     for run in found.missing:
-        at = datetime.fromtimestamp(run.accepted_us / 1e6, UTC)
+        at = from_microseconds(run.accepted_us)
         when = f"accepted {utc(at)}" if run.accepted_us else "an earlier run of it"
         yield f"  {run.run_id}  job {run.job_id}, {when}"
     others = sum(one.runs for one in found.others.values())

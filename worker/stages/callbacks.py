@@ -7,7 +7,6 @@ At least once: what a worker that died had taken comes again when its lease is o
 import asyncio
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -15,6 +14,7 @@ import structlog
 
 from runqueue.connection.urls import endpoint_of
 from runqueue.records.claim_items import Taken
+from runqueue.request.time_range import from_microseconds
 from runqueue.store.delivery_calls import CallbackOutcome, DueCallback, callback_claim
 from webhooks.signing import webhook_headers
 from worker.delivery.relay import RELAY_SECONDS, verdict, words_of
@@ -85,7 +85,7 @@ class CallbackConsumer(Consumer[DueCallback]):
 def body_of(due: DueCallback) -> bytes:
     """Return what is sent: what happened, when, and how the batch stands now."""
     share = {} if due.share is None else {"share": due.share}
-    at = datetime.fromtimestamp(due.at_us / 1e6, tz=UTC)
+    at = from_microseconds(due.at_us)
     return orjson.dumps(
         {
             "type": f"batch.{due.what}",

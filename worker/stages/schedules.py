@@ -87,12 +87,9 @@ class SchedulesConsumer(Consumer[ToFire]):
                 return
             before, now_us = found.schedule, found.now_us
             stored = {one.at_us: one for one in before.firings}
-            firings = {one.at_us: _settled(one, done, now_us) for one in before.firings}
-            made = plan(
-                *(before.spec, self.account.name, before.mark_us, before.paused),
-                *(firings.values(), now_us),
-            )
-            firings |= {one.at_us: one for one in made.changed}
+            settled = tuple(_settled(one, done, now_us) for one in before.firings)
+            made = plan(replace(before, firings=settled), now_us)
+            firings = {one.at_us: one for one in (*settled, *made.changed)}
             upload, spec, begins = made.upload, found.uploads or before.spec, False
             if upload and stored.get(upload.at_us, Firing(0)).batch != upload.batch:
                 spec, begins = before.spec, True
@@ -258,7 +255,7 @@ def _notices(before: Schedule, after: Schedule) -> Iterator[str]:
         elif is_new and one.state is FiringState.FAILED:
             yield f"schedule_failed:{at}: {one.message}"
         elif is_new and one.state is FiringState.OVER and not one.completed:
-            yield f"schedule_failed:{at}: none of its {one.jobs:,} jobs completed"
+            yield f"schedule_failed:{at}: jobs completed: 0 of {one.jobs:,}"
     if missed:
         yield f"schedule_missed:{max(missed)}" + f" ({len(missed)} in all)" * (len(missed) > 1)
     if after.paused and not before.paused:

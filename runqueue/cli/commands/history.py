@@ -11,7 +11,7 @@ from runqueue.cli.shared.options import OneObject, Since, Until, with_options
 from runqueue.cli.shared.output import print_columns
 from runqueue.cli.shared.queues import Url, home_of, opened
 from runqueue.cli.shared.tables import print_rows
-from runqueue.producer.listing import Filter
+from runqueue.producer.listing import Dimension, Filter
 from runqueue.records.archived import ChartPoint, ErrorGroup, TopValue
 from runqueue.records.as_json import json_object
 from runqueue.records.run_figures import cost_of
@@ -23,8 +23,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
 
 State = Annotated[Literal["failed", "dead"] | None, typer.Option(help="Only these failures.")]
 By = Annotated[
-    Literal["group", "workflow", "batch"] | None,
-    typer.Option(help="Compare all of these instead, the most credits first."),
+    Dimension | None, typer.Option(help="Compare all of these instead, the most credits first.")
 ]
 
 

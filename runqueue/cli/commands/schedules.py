@@ -21,7 +21,7 @@ from runqueue.cli.shared.output import print_outcome, print_values
 from runqueue.cli.shared.queues import Queue, Url, home_of, opened
 from runqueue.cli.shared.tables import AsJson, print_rows
 from runqueue.errors import FieldError, InvalidRequest
-from runqueue.records.as_json import json_object, json_value
+from runqueue.records.as_json import json_value
 from runqueue.records.schedule import FiringState, Schedule, ScheduleChange
 from runqueue.schedules.applying import change_words
 from runqueue.schedules.shown import schedule_values
@@ -89,7 +89,7 @@ def _wanted(queue: Queue, file: Path, account: str) -> dict[str, dict[str, Any]]
             if name:
                 with path.open("rb") as lines:
                     stored = queue.store_schedule_lines(lines, account=account)
-                wanted[spec.name] |= json_object(stored)
+                wanted[spec.name]["lines"] = stored
         except InvalidRequest as error:
             faults += (f"{path}: {fault}" for fault in error.errors)
         except OSError as error:
@@ -174,7 +174,7 @@ def resume(name: Name, *, where: _Where) -> None:
 @schedules.command()
 @with_options
 def run(name: Name, *, where: _Where) -> None:
-    """Enqueue its jobs once, now, also while it is paused."""
+    """Enqueue its jobs once, now, also while it is paused; `overlap` holds."""
     _change("fire", name, where)
 
 
@@ -201,12 +201,15 @@ def _change(what: str, name: str, where: _Where, *arguments: Any, detail: str = 
         method = getattr(queue, f"{what}_schedule")
         found: Schedule = method(name, *arguments, account=account)
         record_change(queue, f"{what}_schedule", name, detail, account=account)
+    waiting = sum(firing.state is FiringState.WAITING for firing in found.firings)
     if what == "remove":
         words = "removed"
-    elif found.paused:
-        words = f"paused: {found.paused}"
+        if waiting:
+            words += f", with {counted(waiting, 'waiting firing')}"
     else:
         words = f"next: {found.upcoming[0].isoformat() if found.upcoming else 'never'}"
-    if waiting := sum(firing.state is FiringState.WAITING for firing in found.firings):
-        words += f"; {counted(waiting, 'firing')} to come first"
+        if found.paused:
+            words = f"paused: {found.paused}"
+        if waiting:
+            words += f"; {counted(waiting, 'firing')} to come first"
     print_outcome(f"schedule {name}: {words}", schedule_values(found), as_json=where.as_json)

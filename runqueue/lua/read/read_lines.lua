@@ -1,3 +1,3 @@
 -- flags: no-writes
--- Reads a chunk of a file of lines. ARGV  now_us, digest, place.   Reply: the chunk, nil = it is not stored
+-- Reads a chunk of a file of lines. ARGV  now_us, name, place.   Reply: the chunk, nil = it is not stored
 return redis.call('LINDEX', q.prefix .. 'schedule_lines:' .. q.args[2], q.args[3])

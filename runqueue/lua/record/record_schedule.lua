@@ -1,7 +1,7 @@
 -- use: counters schedules batches
 -- Writes a schedule if nobody changed it meanwhile: all of it, or nothing.
 -- ARGV  now_us, name, version (0 = there is none yet), process (whose claim ends with it; '' = none's), look_us (when a
---       worker looks at it next; 0 = now), most (schedules of the account), spec (JSON), lines (digest of its file;
+--       worker looks at it next; 0 = now), most (schedules of the account), spec (JSON), lines (name of its file;
 --       '' = none), mark_us, paused, batch (of the firing under way; '' = none), uploads (the JSON spec of its upload;
 --       '' = as it is), how many follow: times of firings that are dropped, totals that rise by one, notices (as
 --       batches.keep_event has them); then these, and per firing that changed: at_us, JSON

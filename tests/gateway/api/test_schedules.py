@@ -78,6 +78,17 @@ async def test_every_field_at_fault_is_named_and_nothing_changes(redis_url: str)
     assert found.body == {"schedules": []}
 
 
+async def test_a_body_that_nothing_reads_is_refused(desk: Desk, redis_url: str) -> None:
+    desk.queue.apply_schedules({"prices": {"every": "1h", "job": JOB}})
+    async with gating(redis_url) as door:
+        why = {"reason": "the shop moves"}
+        said = await door.ask("POST", "/v1/schedules/prices/pause", why)
+        empty = await door.ask("POST", "/v1/schedules/prices/pause", b"")
+
+    assert (said.status, said.body["errors"][0]["field"]) == (422, "body")
+    assert empty.status == 200
+
+
 async def test_a_file_of_jobs_is_stored_and_named(redis_url: str) -> None:
     line = json.dumps(JOB).encode() + b"\n"
     async with gating(redis_url) as door:
@@ -89,8 +100,8 @@ async def test_a_file_of_jobs_is_stored_and_named(redis_url: str) -> None:
         shown = await door.ask("GET", "/v1/schedules/hourly")
 
     assert (bad.status, bad.body["errors"][0]["field"]) == (422, "line 3: kind")
-    assert (other_kind.status, stored.body["count"]) == (415, 3)
-    assert (applied.status, shown.body["count"]) == (200, 3)
+    assert (other_kind.status, stored.body["lines"].partition("-")[0]) == (415, "3")
+    assert (applied.status, shown.body["lines"]) == (200, stored.body["lines"])
     assert SECRET not in str((bad.body, shown.body))
 
 

@@ -151,3 +151,5 @@ def test_a_schedule_fires_by_hand_and_for_past_times(either: Desk, toml: Path) -
     ]
     listed = either.run("schedules", "list").stdout
     assert "waiting 2020-03-30T00:00Z" in listed
+    gone = either.run("schedules", "remove", "nightly", "--yes").stdout
+    assert "removed, with 3 waiting firings" in gone

@@ -13,7 +13,6 @@ from runqueue import AsyncRunQueue, InvalidJob, InvalidRequest, RunQueue, Schedu
 from runqueue.records.schedule import Firing, FiringState, Schedule, ScheduleSpec
 from runqueue.request.time_range import in_microseconds
 from runqueue.schedules import applying, calls
-from runqueue.schedules.spec import MAX_LINES
 
 JOB = {"kind": "task", "body": {"prompt": "Read {date}."}}
 LINE = b'{"kind": "task", "body": {"prompt": "Read {date}."}}\n'
@@ -78,9 +77,23 @@ def test_lines_are_checked_with_their_numbers_and_stored_once(redis_url: str) ->
 
         stored = queue.store_schedule_lines([LINE, b"\n", LINE])
         assert stored == queue.store_schedule_lines([LINE, LINE])
-        assert stored.count == 2
-        queue.apply_schedules({"a": {"every": "1h", "lines": stored.lines, "count": 2}})
+        queue.apply_schedules({"a": {"every": "1h", "lines": stored}})
         assert queue.get_schedule("a").spec.count == 2
+        # Another number of lines is another file, which is not there.
+        with pytest.raises(InvalidRequest, match=r"schedules\.a\.lines: expected those of a file"):
+            queue.apply_schedules({"a": {"every": "1h", "lines": stored.replace("2-", "3-")}})
+
+
+def test_a_firing_that_waits_has_as_many_jobs_as_the_new_file(redis_url: str) -> None:
+    with RunQueue(redis_url) as queue:
+        for lines in ([LINE] * 3, [LINE] * 5):
+            queue.apply_schedules(
+                {"a": {"every": "1h", "lines": queue.store_schedule_lines(lines)}}
+            )
+            if len(lines) == 3:
+                queue.fire_schedule("a")
+        (firing,) = queue.get_schedule("a").firings
+    assert (firing.state, firing.jobs) == (FiringState.WAITING, 5)
 
 
 def test_a_file_that_is_not_stored_changes_nothing(redis_url: str) -> None:
@@ -89,15 +102,14 @@ def test_a_file_that_is_not_stored_changes_nothing(redis_url: str) -> None:
         for dry_run in (True, False):
             with pytest.raises(InvalidRequest, match=r"schedules\.b\.lines: expected those of a"):
                 queue.apply_schedules(
-                    {"a": good, "b": {"every": "1h", "lines": "0" * 32, "count": 1}},
-                    dry_run=dry_run,
+                    {"a": good, "b": {"every": "1h", "lines": f"1-{'0' * 32}"}}, dry_run=dry_run
                 )
         assert queue.list_schedules() == []
 
 
 def test_a_file_that_is_stored_in_part_changes_nothing(redis_url: str) -> None:
     packed = calls.pack_lines([LINE] * 1_500)
-    file = {"every": "1h", "lines": packed.digest, "count": 1_500}
+    file = {"every": "1h", "lines": packed.name}
     with RunQueue(redis_url) as queue:
         queue.send(calls.put_lines("default", packed, 0))
         with pytest.raises(InvalidRequest, match=r"schedules\.b\.lines: expected those of a"):
@@ -114,7 +126,10 @@ def test_a_hundred_faults_are_named_and_no_more() -> None:
 
 @pytest.mark.parametrize(
     ("lines", "words"),
-    [([LINE] * (MAX_LINES + 1), "expected 200,000 lines"), ([b"\n"], "expected at least one job")],
+    [
+        ([LINE] * (calls.MOST_LINES + 1), "expected 200,000 lines"),
+        ([b"\n"], "expected at least one job"),
+    ],
 )
 def test_a_file_has_a_quota_of_lines(redis_url: str, lines: list[bytes], words: str) -> None:
     with RunQueue(redis_url) as queue, pytest.raises(InvalidRequest, match=words):

@@ -14,6 +14,7 @@ from runqueue.records.schedule import (
     FiringKind,
     FiringState,
     Overlap,
+    Schedule,
     ScheduleSpec,
 )
 from runqueue.schedules.firings import firings, jitter_us
@@ -43,7 +44,8 @@ class Driven:
     def look(self, at: int, *, dies: bool = False) -> FiringPlan:
         """Look at a time; what is to be uploaded is, unless the worker dies at that."""
         self.now = at
-        found = plan(self.spec, "default", self.mark, self.paused, self.firings.values(), at)
+        firings = tuple(self.firings.values())
+        found = plan(Schedule(self.spec, "default", self.mark, self.paused, 0, firings), at)
         assert found.mark_us >= self.mark
         self.mark, self.paused = found.mark_us, found.paused
         self.firings |= {firing.at_us: firing for firing in found.changed}
@@ -278,7 +280,8 @@ def test_an_upload_that_a_dead_worker_began_is_repeated() -> None:
     assert first is not None
     assert (first.state, first.begun_us) == (Uploading, NOON + _HOUR)
     for later in (_SECOND, _DAY):
-        found = plan(HOURLY, "default", driven.mark, "", [first], NOON + _HOUR + later)
+        schedule = Schedule(HOURLY, "default", driven.mark, "", 0, (first,))
+        found = plan(schedule, NOON + _HOUR + later)
         assert found.upload == first
 
 

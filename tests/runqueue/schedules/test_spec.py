@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from runqueue.errors import FieldError, InvalidRequest
 from runqueue.records.schedule import CatchUp, Overlap, ScheduleSpec
-from runqueue.schedules.firings import utc
+from runqueue.request.time_range import from_microseconds
 from runqueue.schedules.spec import from_json, read_file, read_spec, to_json
 
 JOB = {"kind": "task", "body": {"prompt": "prices of {date}"}}
-DIGEST = "0123456789abcdef" * 2
+FILE = "2-" + "0123456789abcdef" * 2
 
 
 def faults(fields: dict[str, Any], name: str = "nightly") -> dict[str, str]:
@@ -123,10 +123,10 @@ def test_a_schedule_needs_a_time_and_a_job() -> None:
         "cron": "required, expected either cron or every",
         "job": "required, expected either job or lines",
     }
-    assert faults({"every": "1h", "lines": DIGEST, "job": JOB, "count": 2}) == {
+    assert faults({"every": "1h", "lines": FILE, "job": JOB}) == {
         "job": "expected either job or lines, got both"
     }
-    assert list(faults({"every": "1h", "lines": DIGEST})) == ["count"]
+    assert list(faults({"every": "1h", "lines": FILE[2:]})) == ["lines"]
 
 
 def test_a_job_is_checked_with_its_placeholders_filled_in() -> None:
@@ -168,7 +168,7 @@ def test_a_file_that_is_none_is_refused(text: str) -> None:
     assert read_file("", errors[1:]) == []
 
 
-TIMES = st.integers(0, 4_000_000_000_000_000).map(utc)
+TIMES = st.integers(0, 4_000_000_000_000_000).map(from_microseconds)
 SPECS = st.builds(
     ScheduleSpec,
     st.just("s"),
@@ -179,8 +179,7 @@ SPECS = st.builds(
     overlap=st.sampled_from(Overlap),
     catch_up=st.sampled_from(CatchUp),
     pause_after=st.integers(0, 100),
-    lines=st.just(DIGEST),
-    count=st.integers(1, 200_000),
+    lines=st.integers(1, 200_000).map(lambda count: f"{count}-{FILE[2:]}"),
 )
 
 

@@ -7,7 +7,7 @@ function schedules.now(q) return clock_is_stale(q) and math.min(q.now, q.believe
 
 function schedules.key(q, name) return q.prefix .. 'schedule:' .. name end
 
-local function lines_key(q, digest) return q.prefix .. 'schedule_lines:' .. digest end
+local function lines_key(q, file) return q.prefix .. 'schedule_lines:' .. file end
 
 -- A schedule for a reply: its record, and of the batch under way: sealed, finished_at, and what became of it.
 function schedules.read(q, name)
@@ -18,7 +18,7 @@ function schedules.read(q, name)
 end
 
 -- Whether a file is stored: its last chunk is empty.
-function schedules.has_lines(q, digest) return redis.call('LINDEX', lines_key(q, digest), -1) == '' end
+function schedules.has_lines(q, file) return redis.call('LINDEX', lines_key(q, file), -1) == '' end
 
 -- A file lasts while a schedule names it. After that an upload under way may still read it.
 function schedules.name_lines(q, old, new)
@@ -32,10 +32,10 @@ function schedules.name_lines(q, old, new)
 end
 
 -- Appends the chunk of a file; returns how many it has. A repeated one changes nothing.
-function schedules.put_lines(q, digest, place, chunk)
-  local key = lines_key(q, digest)
+function schedules.put_lines(q, file, place, chunk)
+  local key = lines_key(q, file)
   local is_named = redis.call('PTTL', key) == -1
-  if redis.call('LLEN', key) == place and not schedules.has_lines(q, digest) then redis.call('RPUSH', key, chunk) end
+  if redis.call('LLEN', key) == place and not schedules.has_lines(q, file) then redis.call('RPUSH', key, chunk) end
   if not is_named then redis.call('PEXPIRE', key, int(NO_LONGER_NAMED / 1000)) end
   return redis.call('LLEN', key)
 end
