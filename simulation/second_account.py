@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from runqueue import RunQueueError
 from runqueue.producer.async_queue import AsyncRunQueue
-from runqueue.records.job import JobState
+from runqueue.records.job import Job, JobState
 from runqueue.store import job_calls
 from simulation.plan import FAULT_SHARE
 from simulation.producers import answered
@@ -45,18 +45,18 @@ class SecondAccount:
         world = self._world
         job_id = await self._enqueue(f"beside-{number}")
         since, is_late, is_alone = world.loop.time(), False, True
-        while world.loop.time() < since + _MOST_SECONDS:
+        while True:
             await asyncio.sleep(_LOOK_SECONDS)
             (job,) = world.server.query(job_calls.get_jobs(SECOND_ACCOUNT, [job_id], result=False))
-            if job is None:  # Redis lost it
-                if not world.ledger.lost_writes:
-                    world.ledger.fail(f"second account: job {number} is lost")
-                return
-            if job.is_over:
-                if job.state is not JobState.COMPLETED and not world.ledger.lost_writes:
-                    world.ledger.fail(f"second account: job {number} is {job.state}: {job.reason}")
+            if job is None or job.is_over:
+                self._judge_end(number, job)
                 return
             now = world.loop.time()
+            if now > since + _MOST_SECONDS:
+                # A run without a mark that may be its own is left to a person.
+                if not (job.state is JobState.UNCONFIRMED and job.candidates):
+                    world.ledger.fail(f"second account: job {number} never ends")
+                return
             if is_alone and job.state is JobState.UNCONFIRMED and now > since + 2 * AFTER_SECONDS:
                 is_alone = False  # its search needs a newer run
                 await self._enqueue(f"after-{number}")
@@ -68,7 +68,13 @@ class SecondAccount:
                 world.ledger.fail(
                     f"second account: job {number} is {job.state} after {now - since:.0f} s"
                 )
-        world.ledger.fail(f"second account: job {number} never ends")
+
+    def _judge_end(self, number: int, job: Job | None) -> None:
+        """Expect a job to be completed, unless Redis lost writes."""
+        is_completed = job is not None and job.state is JobState.COMPLETED
+        if not is_completed and not self._world.ledger.lost_writes:
+            what = f"is {job.state}: {job.reason}" if job else "is lost"
+            self._world.ledger.fail(f"second account: job {number} {what}")
 
     async def _resume(self) -> None:
         """End a hold that waits for a person, as after a Redis that came back empty."""
