@@ -16,6 +16,9 @@ from lab.valkeys import Valkey, start_valkey
 from lab.waiting import until
 from runqueue import Enqueued, RunQueue
 
+#: The states of ended jobs.
+ENDED = ("completed", "failed", "dead", "canceled")
+
 
 @dataclass(slots=True)
 class Factory:
@@ -65,6 +68,10 @@ class Factory:
     def states(self) -> dict[str, int]:
         """Return how many jobs stand in each state."""
         return {s.value: n for s, n in self.queue.stats()["default"].states.items() if n}
+
+    def ended(self) -> int:
+        """Return how many jobs have ended."""
+        return sum(self.states().get(state, 0) for state in ENDED)
 
     def open_jobs(self) -> int:
         """Return how many jobs may still move by themselves."""
@@ -118,10 +125,6 @@ def task(key: str, url: str = "https://shop.test/", **options: Any) -> dict[str,
 
 #: Seconds between jobs that come when nothing but lost answers is left.
 LATER_EVERY = 5.0
-
-
-#: The states of ended jobs in these tests.
-ENDED = ("completed", "failed", "dead", "canceled")
 
 
 def settled_by_newer_jobs(

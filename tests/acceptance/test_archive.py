@@ -61,8 +61,7 @@ async def _archived(url: str, ids: list[str]) -> tuple[list[Job | None], int, di
 
 
 def _has_ended(parts: Factory, n: float) -> bool:
-    states = parts.states()
-    return sum(states.get(state, 0) for state in ENDED) >= n
+    return parts.ended() >= n
 
 
 def _waiting(parts: Factory) -> int:

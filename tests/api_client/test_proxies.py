@@ -44,49 +44,39 @@ def test_what_is_no_url_has_no_proxy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "host", "port"),
+    ("text", "host", "port", "is_named"),
     [
-        ("shop.test", "shop.test", 443),
-        ("shop.test", "www.shop.test", 443),
-        (".shop.test", "shop.test", 443),
-        ("*.shop.test", "www.shop.test", 443),
-        ("else.test, SHOP.test", "shop.TEST.", 443),
-        ("else.test shop.test", "shop.test", 443),
-        ("shop.test:8443", "shop.test", 8443),
-        ("*", "anything.test", 80),
-        ("10.0.0.0/8", "10.1.2.3", 80),
-        ("127.0.0.1", "127.0.0.1", 8000),
-        ("127.0.0.1:8000", "127.0.0.1", 8000),
-        ("::1", "::1", 8000),
-        ("[::1]:8000", "::1", 8000),
-        ("fd00::/8", "fd12::1", 80),
+        ("shop.test", "shop.test", 443, True),
+        ("shop.test", "www.shop.test", 443, True),
+        (".shop.test", "shop.test", 443, True),
+        ("*.shop.test", "www.shop.test", 443, True),
+        ("else.test, SHOP.test", "shop.TEST.", 443, True),
+        ("else.test shop.test", "shop.test", 443, True),
+        ("shop.test:8443", "shop.test", 8443, True),
+        ("*", "anything.test", 80, True),
+        ("10.0.0.0/8", "10.1.2.3", 80, True),
+        ("127.0.0.1", "127.0.0.1", 8000, True),
+        ("127.0.0.1:8000", "127.0.0.1", 8000, True),
+        ("::1", "::1", 8000, True),
+        ("[::1]:8000", "::1", 8000, True),
+        ("fd00::/8", "fd12::1", 80, True),
+        ("", "shop.test", 443, False),
+        ("shop.test", "myshop.test", 443, False),
+        ("www.shop.test", "shop.test", 443, False),
+        ("shop.test:8443", "shop.test", 443, False),
+        ("10.0.0.0/8", "11.1.2.3", 80, False),
+        ("10.0.0.0/8", "10.example.test", 80, False),
+        ("127.0.0.1:8000", "127.0.0.1", 8001, False),
+        ("::1", "::2", 80, False),
+        ("[a]b]", "a", 80, False),
+        (".", "shop.test", 80, False),
     ],
 )
-def test_no_proxy_names_hosts_and_networks(text: str, host: str, port: int) -> None:
-    assert Proxies(A, A, text).find(url(host, port)) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "host", "port"),
-    [
-        ("", "shop.test", 443),
-        ("shop.test", "myshop.test", 443),
-        ("www.shop.test", "shop.test", 443),
-        ("shop.test:8443", "shop.test", 443),
-        ("10.0.0.0/8", "11.1.2.3", 80),
-        ("10.0.0.0/8", "10.example.test", 80),
-        ("127.0.0.1:8000", "127.0.0.1", 8001),
-        ("::1", "::2", 80),
-        ("[a]b]", "a", 80),
-        (".", "shop.test", 80),
-    ],
-)
-def test_no_proxy_names_no_other_hosts(text: str, host: str, port: int) -> None:
-    assert Proxies(A, A, text).find(url(host, port)) == A
-
-
-def url(host: str, port: int) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+def test_no_proxy_names_hosts_and_networks(
+    text: str, host: str, port: int, *, is_named: bool
+) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    assert Proxies(A, A, text).find(f"http://{shown}:{port}/") == (None if is_named else A)
 
 
 def test_a_user_and_a_password_are_sent_as_they_were_meant_and_shown_nowhere() -> None:

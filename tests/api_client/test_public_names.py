@@ -8,45 +8,30 @@ from typing import Any
 import pytest
 
 import api_client
-from api_client import (
-    AnswerLostError,
-    ApiError,
-    BadRequestError,
-    BodyTooLargeError,
-    ConflictError,
-    ForbiddenError,
-    LocalLimitError,
-    NotFoundError,
-    NotSentError,
-    NotSupported,
-    RateLimitError,
-    ServerError,
-    SkyvernError,
-    UnprocessableEntityError,
-    WaitTimeoutError,
-    errors,
-)
+from api_client import SkyvernError, errors
 from api_client.answers.parsing import parse_run
 
 ANSWER: dict[str, Any] = {"status_code": 429, "body": {"detail": ["a"]}, "headers": {"X-A": "b"}}
 ERRORS: list[SkyvernError] = [
-    ApiError("words", **ANSWER),
-    ApiError(status_code=418),
-    BadRequestError("words", **ANSWER),
-    ForbiddenError("words", **ANSWER),
-    NotFoundError("words", **ANSWER),
-    ConflictError("words", **ANSWER),
-    UnprocessableEntityError("words", **ANSWER),
-    RateLimitError("words", **ANSWER, retry_after=5.0),
-    ServerError("words", **ANSWER, retry_after=None),
-    NotSentError("words"),
-    LocalLimitError("words"),
-    AnswerLostError("words"),
-    BodyTooLargeError("words"),
-    NotSupported("words"),
-    NotSupported("words", is_certain=False),
-    WaitTimeoutError("words", parse_run({"run_id": "tsk_1", "status": "running", "new": [1]})),
-    WaitTimeoutError("words"),
+    errors.ApiError("words", **ANSWER),
+    errors.ApiError(status_code=418),
+    errors.BadRequestError("words", **ANSWER),
+    errors.ForbiddenError("words", **ANSWER),
+    errors.NotFoundError("words", **ANSWER),
+    errors.ConflictError("words", **ANSWER),
+    errors.UnprocessableEntityError("words", **ANSWER),
+    errors.RateLimitError("words", **ANSWER, retry_after=5.0),
+    errors.ServerError("words", **ANSWER, retry_after=None),
+    errors.NotSentError("words"),
+    errors.LocalLimitError("words"),
+    errors.AnswerLostError("words"),
+    errors.BodyTooLargeError("words"),
+    errors.NotSupported("words"),
+    errors.NotSupported("words", is_certain=False),
+    errors.WaitTimeoutError(
+        "words", parse_run({"run_id": "tsk_1", "status": "running", "new": [1]})
+    ),
+    errors.WaitTimeoutError("words"),
 ]
 
 

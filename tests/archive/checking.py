@@ -10,7 +10,8 @@ from archive.reader import Reader
 from bench.archived_jobs import ACCOUNT
 from runqueue.producer.listing import Filter
 from runqueue.records.archived import Chart, ErrorGroups
-from tests.archive.plain import Plain, at, expected
+from runqueue.request.time_range import from_microseconds
+from tests.archive.plain import Plain, expected
 
 
 async def ids_of(
@@ -62,7 +63,7 @@ class Compared:
             assert group.jobs == len(own)
             assert group.credits == sum(job.credits for job in own)
             assert group.share_of_failures == len(own) / len(failed)
-            first = at(firsts[int(group.id)])
+            first = from_microseconds(firsts[int(group.id)])
             assert (group.first_seen, group.last_seen) == (first, own[0].ended)
             assert set(group.examples) <= {job.id for job in own}
             assert group.examples[0] == own[0].id

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 import orjson
@@ -10,6 +10,7 @@ import orjson
 from archive.errors import ErrorKind, generic
 from archive.rows import EndedJob, words_of
 from runqueue.producer.listing import Filter
+from runqueue.request.time_range import from_microseconds
 from runqueue.store import codec
 
 
@@ -36,12 +37,7 @@ class Plain(NamedTuple):
     @property
     def ended(self) -> datetime:
         """When it ended."""
-        return at(self.ended_us)
-
-
-def at(microseconds: int) -> datetime:
-    """Return the time of so many microseconds since 1970."""
-    return datetime.fromtimestamp(microseconds / 1e6, UTC)
+        return from_microseconds(self.ended_us)
 
 
 def plain(job: EndedJob) -> Plain:

@@ -223,14 +223,12 @@ async def test_a_record_that_cannot_be_read_is_named_on_one_page(
     )
     async with writing(reader._engine) as connection:
         await connection.execute(broken, {"bad": b"no", "id": bad})
-    found, unread, page = list[str](), list[str](), await reader.find(ACCOUNT, Filter(), limit=1)
-    while True:
-        found += (job.id for job in page.jobs)
-        unread += page.unread
-        if not page.cursor:
-            break
-        page = await reader.find(ACCOUNT, Filter(), page.cursor, limit=1)
-    assert (found, unread) == ([one for one in newest_first if one != bad], [bad])
+    pages = [await reader.find(ACCOUNT, Filter(), limit=1)]
+    while cursor := pages[-1].cursor:
+        pages.append(await reader.find(ACCOUNT, Filter(), cursor, limit=1))
+    newest_first.remove(bad)
+    assert [job.id for page in pages for job in page.jobs] == newest_first
+    assert [one for page in pages for one in page.unread] == [bad]
 
 
 async def test_a_record_that_cannot_be_read_is_named(empty: tuple[Reader, Writer]) -> None:

@@ -92,7 +92,7 @@ def test_the_ledger_of_a_day_with_lost_answers_and_runs_of_others_is_exact(
         parts.start_worker()
         _others(server)
         jobs = TASKS + TASKS_2 + WORKFLOWS
-        until(lambda: _ended(parts) == jobs, 1500, "every job to end")
+        until(lambda: parts.ended() == jobs, 1500, "every job to end")
         lost = sum(one.loss is not Loss.NONE for one in proxy.submissions)
         assert lost == (TASKS + WORKFLOWS) / LOST_EVERY
         runs = {one.run_id: one.key for one in proxy.submissions if one.run_id}
@@ -115,8 +115,3 @@ def test_the_ledger_of_a_day_with_lost_answers_and_runs_of_others_is_exact(
         assert f"ours, and Skyvern has them: {jobs - 1} runs" in printed
         assert "ours, and missing at Skyvern: 1 run\n" in printed
         assert f"  {deleted}  job " in printed
-
-
-def _ended(parts: Factory) -> int:
-    states = parts.states()
-    return sum(states.get(state, 0) for state in ("completed", "failed", "canceled"))

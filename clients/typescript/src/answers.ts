@@ -1,4 +1,4 @@
-// Made of docs/openapi.json by `make typescript`; its SHA-256: 83b1cd952c63630b30601093d69136801bf366e49d398e47db13a29fb1cb341f
+// Made of docs/openapi.json by `make typescript`; its SHA-256: 0c1e6e1743bed35b0b3836985ade94ba81784cc7693b0f68206b5c7192f2e6f8
 /** Paths that answer a GET by text. */
 export const TEXTS: ReadonlySet<string> = new Set([
   "/metrics",

@@ -10,33 +10,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-import runqueue.errors
 from gateway.http.problems import add_handlers
 from gateway.refused import Refused
-from runqueue import (
-    AmbiguousAccounts,
-    ArchiveUnavailable,
-    BatchCanceled,
-    BatchExpired,
-    BatchMismatch,
-    BatchNotFound,
-    EvictingRedis,
-    FieldError,
-    GatewayUnavailable,
-    IdempotencyConflict,
-    InvalidRequest,
-    JobArchived,
-    JobNotFound,
-    NotAllowed,
-    OtherFormat,
-    QueueFull,
-    QueueUnavailable,
-    QuotaReached,
-    RunQueueError,
-    ScheduleNotFound,
-    UnknownAccount,
-)
-from runqueue.errors import MalformedURL, NoQueueHere
+from runqueue import errors
 from runqueue.ids import new_id
 from runqueue.problem_types import ProblemType, type_of
 from runqueue.remote.errors import error_of, read_refusal
@@ -48,36 +24,39 @@ URL = "https://queue.example.com"
 JOB = new_id("default")
 
 
-def kinds_of(error: type[RunQueueError]) -> set[type[RunQueueError]]:
+def kinds_of(error: type[errors.RunQueueError]) -> set[type[errors.RunQueueError]]:
     """A class of errors, and all below it that the package has."""
     below = (kinds_of(one) for one in error.__subclasses__())
-    own = {error} if error.__module__ == runqueue.errors.__name__ else set()
+    own = {error} if error.__module__ == errors.__name__ else set()
     return own.union(*below)
 
 
-INVALID = sorted(kinds_of(InvalidRequest), key=str)
+INVALID = sorted(kinds_of(errors.InvalidRequest), key=str)
 #: An error of each class, as the queue of a gateway raises it.
 RAISED = [
-    *(kind([FieldError("body.url", "required"), FieldError("b", "x")]) for kind in INVALID),
-    UnknownAccount("acme"),
-    IdempotencyConflict("order-17", JOB),
-    JobNotFound(JOB),
-    ScheduleNotFound("nightly"),
-    JobArchived(JOB),
-    BatchNotFound(JOB),
-    BatchCanceled(JOB),
-    BatchExpired(JOB),
-    BatchMismatch(JOB, 12),
-    QueueFull(),
-    QuotaReached.of("acme", "shop", "jobs", 1_000),
-    EvictingRedis("allkeys-lru"),
-    OtherFormat("7", 8),
-    ArchiveUnavailable("the archive cannot be read now; the gateway's log says why"),
+    *(
+        kind([errors.FieldError("body.url", "required"), errors.FieldError("b", "x")])
+        for kind in INVALID
+    ),
+    errors.UnknownAccount("acme"),
+    errors.IdempotencyConflict("order-17", JOB),
+    errors.JobNotFound(JOB),
+    errors.ScheduleNotFound("nightly"),
+    errors.JobArchived(JOB),
+    errors.BatchNotFound(JOB),
+    errors.BatchCanceled(JOB),
+    errors.BatchExpired(JOB),
+    errors.BatchMismatch(JOB, 12),
+    errors.QueueFull(),
+    errors.QuotaReached.of("acme", "shop", "jobs", 1_000),
+    errors.EvictingRedis("allkeys-lru"),
+    errors.OtherFormat("7", 8),
+    errors.ArchiveUnavailable("the archive cannot be read now; the gateway's log says why"),
 ]
 #: Bases, what only a client raises, and what ends a process before it serves.
 NOT_RAISED = {
-    *(RunQueueError, runqueue.errors._WithFields, NotAllowed, GatewayUnavailable),
-    *(QueueUnavailable, MalformedURL, NoQueueHere, AmbiguousAccounts),
+    *(errors.RunQueueError, errors._WithFields, errors.NotAllowed, errors.GatewayUnavailable),
+    *(errors.QueueUnavailable, errors.MalformedURL, errors.NoQueueHere, errors.AmbiguousAccounts),
 }
 
 
@@ -95,27 +74,31 @@ async def answer_to(error: Exception) -> httpx.Response:
         return await client.get("/")
 
 
-async def raised_for(error: Exception) -> RunQueueError:
+async def raised_for(error: Exception) -> errors.RunQueueError:
     """What a client raises then."""
     return error_of(read_refusal(await answer_to(error), "secret"), URL)
 
 
 def test_each_class_of_errors_is_raised_here_or_cannot_be() -> None:
-    assert {type(one) for one in RAISED} == kinds_of(RunQueueError) - NOT_RAISED
+    assert {type(one) for one in RAISED} == kinds_of(errors.RunQueueError) - NOT_RAISED
 
 
 @pytest.mark.parametrize("error", RAISED, ids=lambda one: type(one).__name__)
-async def test_an_error_of_the_queue_is_itself_in_a_client(error: RunQueueError) -> None:
+async def test_an_error_of_the_queue_is_itself_in_a_client(error: errors.RunQueueError) -> None:
     found = await raised_for(error)
 
     assert (type(found), str(found)) == (type(error), str(error))
 
 
 async def test_a_queue_that_is_away_is_a_gateway_that_is_away() -> None:
-    for error in (QueueUnavailable("redis://:pw@r/0"), RunQueueError("no"), OSError("no")):
+    for error in (
+        errors.QueueUnavailable("redis://:pw@r/0"),
+        errors.RunQueueError("no"),
+        OSError("no"),
+    ):
         answer = await answer_to(error)
         assert answer.json()["type"] == ProblemType.QUEUE_UNAVAILABLE.uri
-        assert type(await raised_for(error)) is GatewayUnavailable
+        assert type(await raised_for(error)) is errors.GatewayUnavailable
         assert "redis" not in answer.text
 
 
@@ -131,11 +114,11 @@ async def test_each_type_that_a_gateway_answers_with_is_known_to_a_client(
     assert (answer.status_code, body["status"]) == (kind.status, kind.status)
     assert (body["type"], body["title"], body["detail"]) == (kind.uri, kind.meaning, "because")
     if kind.status in {401, 403}:
-        assert type(found) is NotAllowed
-    elif kind.status >= 500 and kind.error in {None, GatewayUnavailable}:
-        assert type(found) is GatewayUnavailable
+        assert type(found) is errors.NotAllowed
+    elif kind.status >= 500 and kind.error in {None, errors.GatewayUnavailable}:
+        assert type(found) is errors.GatewayUnavailable
     elif kind is ProblemType.UPLOAD_DISCARDED:
-        assert str(found) == str(BatchNotFound(JOB))
+        assert str(found) == str(errors.BatchNotFound(JOB))
 
 
 def test_each_type_is_that_of_an_error_or_raised_by_the_gateway_itself() -> None:

@@ -86,12 +86,10 @@ def test_lines_are_checked_with_their_numbers_and_stored_once(redis_url: str) ->
 
 def test_a_firing_that_waits_has_as_many_jobs_as_the_new_file(redis_url: str) -> None:
     with RunQueue(redis_url) as queue:
-        for lines in ([LINE] * 3, [LINE] * 5):
-            queue.apply_schedules(
-                {"a": {"every": "1h", "lines": queue.store_schedule_lines(lines)}}
-            )
-            if len(lines) == 3:
-                queue.fire_schedule("a")
+        files = [queue.store_schedule_lines([LINE] * count) for count in (3, 5)]
+        queue.apply_schedules({"a": {"every": "1h", "lines": files[0]}})
+        queue.fire_schedule("a")
+        queue.apply_schedules({"a": {"every": "1h", "lines": files[1]}})
         (firing,) = queue.get_schedule("a").firings
     assert (firing.state, firing.jobs) == (FiringState.WAITING, 5)
 
