@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, exists, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from archive.database import reading, writing
 from archive.tables import HOUR_US, errors, jobs, key_of, sums
 from archive.writer import remove
 
-#: Jobs that one transaction removes.
+#: Jobs that one transaction removes, and sums of the hours before.
 CHUNK: Final = 500
+CHUNK_OF_SUMS: Final = 20_000
 #: Whether a group of errors has a job: one look at an index.
 _IS_USED: Final = exists().where(jobs.c.account == errors.c.account, jobs.c.error == errors.c.id)
 
@@ -37,9 +38,9 @@ async def archived_as_final(
 
 
 async def remove_older(engine: AsyncEngine, before_us: int) -> bool:
-    """Remove some of the jobs that ended before a time; says whether there are more.
+    """Remove some of the jobs that ended before a time; says whether there is more to remove.
 
-    With the last of them go the sums of the hours before, and groups of errors without a job.
+    After the last of them go the sums of the hours before, and groups of errors without a job.
 
     Raises:
         ArchiveAwayError: the database does not answer, or refuses.
@@ -50,10 +51,13 @@ async def remove_older(engine: AsyncEngine, before_us: int) -> bool:
         keys = (await connection.scalars(old)).all()
         is_last = len(keys) < CHUNK
         groups = (await connection.scalars(unused)).all() if is_last else []
+    key = tuple_(*sums.primary_key)
+    old_sums = select(*sums.primary_key).where(sums.c.hour < before_us // HOUR_US)
     async with writing(engine) as connection:
         await remove(connection, keys)
-        if is_last:
-            await connection.execute(delete(sums).where(sums.c.hour < before_us // HOUR_US))
-            gone = errors.c.id.in_(groups), ~_IS_USED
-            await connection.execute(delete(errors).where(*gone))
-    return not is_last or len(groups) == CHUNK
+        if not is_last:
+            return True
+        is_some = key.in_(old_sums.limit(CHUNK_OF_SUMS))
+        removed = await connection.execute(delete(sums).where(is_some))
+        await connection.execute(delete(errors).where(errors.c.id.in_(groups), ~_IS_USED))
+    return len(groups) == CHUNK or removed.rowcount == CHUNK_OF_SUMS

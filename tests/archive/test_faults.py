@@ -154,14 +154,17 @@ def test_what_the_archive_has_had_for_long_goes_from_every_table(
     clock: Clockwork, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("archive.retention.CHUNK", 4)
-    monkeypatch.setattr("archive.archiver.RETIRE_EVERY", 0.0)
+    monkeypatch.setattr("archive.retention.CHUNK_OF_SUMS", 2)
     archiver = Process(clock, url, archive_keep="24h")
     over(clock, 6, "failed", group="old", keys=("k",))
     archiver.round()
     clock.wait(DAY / SECOND + 3600)
     young = over(clock, 3, group="young", keys=("k",))
-    for _ in range(3):
+    archiver.archiver._retire_at, left = 0.0, list[int]()
+    for _ in range(5):
         archiver.round()
+        left += archiver.rows("SELECT count(*) FROM sums")[0]
+    assert left == [12, 10, 8, 6, 6]
     assert archiver.jobs().keys() == set(young)
     tables = {
         name: archiver.rows(f"SELECT count(*) FROM {name}")[0][0]
